@@ -1,0 +1,283 @@
+package smtp_test
+
+import (
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/smtp"
+)
+
+// wanted is what a path is parsed to.
+type wanted struct {
+	arg     string
+	local   string
+	domain  string
+	params  string
+	refusal string // "" for none, else code and enhanced code
+}
+
+func check(t *testing.T, parse func(string) (smtp.Path, string, *smtp.Reply), cases []wanted) {
+	t.Helper()
+	for _, c := range cases {
+		p, params, refusal := parse(c.arg)
+		refused(t, c.arg, refusal, c.refusal)
+		if want := (smtp.Path{Local: c.local, Domain: c.domain}); p != want || params != c.params {
+			t.Errorf("%q = %+q, %q, want %+q, %q", c.arg, p, params, want, c.params)
+		}
+	}
+}
+
+func TestParseReversePath(t *testing.T) {
+	local256, local257 := strings.Repeat("l", 256), strings.Repeat("l", 257)
+	domain255 := strings.Repeat("d.", 127) + "d"
+	check(t, smtp.ParseReversePath, []wanted{
+		// The plain path, the null path, and what stands behind them.
+		{"FROM:<a@b.example>", "a", "b.example", "", ""},
+		{"FROM:<a@b.example> SIZE=1 BODY=7BIT", "a", "b.example", "SIZE=1 BODY=7BIT", ""},
+		{"FROM:<>", "", "", "", ""},
+		{"FROM:<> SIZE=1", "", "", "SIZE=1", ""},
+
+		// Keyword in any case, blanks where real senders put them.
+		{"from:<a@b>", "a", "b", "", ""},
+		{"From: \t<a@b>\t  X ", "a", "b", "X", ""},
+		{" FROM :<a@b>", "a", "b", "", ""},
+		{"FROM:< a@b >", "a", "b", "", ""},
+		{"FROM:< >", "", "", "", ""},
+
+		// No brackets.
+		{"FROM:a@b", "a", "b", "", ""},
+		{"FROM: a@b SIZE=1", "a", "b", "SIZE=1", ""},
+		{"FROM:a=1@b X=2", "a=1", "b", "X=2", ""},
+		{`FROM:"a b"@c X`, `"a b"`, "c", "X", ""},
+		{"FROM:root", "root", "", "", ""},
+		{"FROM: SIZE=1", "", "", "", "501 5.5.4"}, // nobody
+
+		// A sender without a domain.
+		{"FROM:<root>", "root", "", "", ""},
+		{`FROM:<"the root">`, `"the root"`, "", "", ""},
+		{"FROM:<root@>", "", "", "", "501 5.1.7"},
+		{"FROM:<@b>", "", "", "", "501 5.1.7"},
+		{"FROM:<@>", "", "", "", "501 5.1.7"},
+
+		// Local parts: every character of an atom, dots anywhere, strings.
+		{"FROM:<!#$%&'*+-/=?^_`{|}~09azAZ@b>", "!#$%&'*+-/=?^_`{|}~09azAZ", "b", "", ""},
+		{"FROM:<.a..b.@docomo.example>", ".a..b.", "docomo.example", "", ""},
+		{"FROM:<SRS0=x=y=a.example=u@b>", "SRS0=x=y=a.example=u", "b", "", ""},
+		{`FROM:<"a\"b\\c>d@e <f"@g>`, `"a\"b\\c>d@e <f"`, "g", "", ""},
+		{`FROM:<""@b>`, `""`, "b", "", ""},
+		{`FROM:<"a"b@c>`, "", "", "", "501 5.1.7"},
+		{`FROM:<a"b"@c>`, "", "", "", "501 5.1.7"},
+		{`FROM:<a\@b@c>`, "", "", "", "501 5.1.7"},
+		{"FROM:<a b@c>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@b@c>", "", "", "", "501 5.1.7"},
+		{"FROM:<(a)b@c>", "", "", "", "501 5.1.7"},
+		{"FROM:<a,b@c>", "", "", "", "501 5.1.7"},
+
+		// Domains.
+		{"FROM:<a@localhost>", "a", "localhost", "", ""},
+		{"FROM:<a@B-1.Example>", "a", "B-1.Example", "", ""},
+		{"FROM:<a@_dmarc.-b-.1>", "a", "_dmarc.-b-.1", "", ""},
+		{"FROM:<a@b.example.>", "a", "b.example", "", ""},
+		{"FROM:<a@b..>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@b..c>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@.b>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@.>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@b c>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@b!c>", "", "", "", "501 5.1.7"},
+		{`FROM:<a@"b">`, "", "", "", "501 5.1.7"},
+
+		// Address literals.
+		{"FROM:<a@[192.0.2.1]>", "a", "[192.0.2.1]", "", ""},
+		{"FROM:<a@[IPv6:2001:db8::1]>", "a", "[IPv6:2001:db8::1]", "", ""},
+		{"FROM:<a@[ipv6:::ffff:192.0.2.1]>", "a", "[ipv6:::ffff:192.0.2.1]", "", ""},
+		{"FROM:<a@[x-400:c=de;a=%]>", "a", "[x-400:c=de;a=%]", "", ""},
+		{"FROM:<a@[2001:db8::1]>", "a", "[2001:db8::1]", "", ""}, // 2001 is a tag
+		{"FROM:<a@[192.0.2]>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[192.0.2.256]>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[::1]>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[IPv6:192.0.2.1]>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[IPv6:fe80::1%eth0]>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[example.com]>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[192.0.2.1].>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[192.0.2.1>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[]>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[x-:y]>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[x:]>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[x:y[z]>", "", "", "", "501 5.1.7"},
+
+		// Source routes.
+		{"FROM:<@a:u@c>", "u", "c", "", ""},
+		{"FROM:<@a,@b.example:u@c> X", "u", "c", "X", ""},
+		{"FROM:<@[IPv6:::1],@b:u@[192.0.2.1]>", "u", "[192.0.2.1]", "", ""},
+		{"FROM:@a:u@c", "u", "c", "", ""},
+		{"FROM:<@a,u@c>", "", "", "", "501 5.1.7"},
+		{"FROM:<@a,b:u@c>", "", "", "", "501 5.1.7"},
+		{"FROM:<@a,@:u@c>", "", "", "", "501 5.1.7"},
+		{"FROM:<@:u@c>", "", "", "", "501 5.1.7"},
+		{"FROM:<@a u@c>", "", "", "", "501 5.1.7"},
+		{"FROM:<@[::1:u@c>", "", "", "", "501 5.1.7"},
+		{"FROM:<@a:>", "", "", "", "501 5.1.7"},
+		{"FROM:<@a,>", "", "", "", "501 5.1.7"},
+		{"FROM:<@a:@b:u@c>", "", "", "", "501 5.1.7"},
+
+		// Lengths.
+		{"FROM:<" + local256 + "@" + domain255 + ">", local256, domain255, "", ""},
+		{"FROM:<" + local257 + "@b>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@" + domain255 + "d>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[x:" + strings.Repeat("y", 252) + "]>", "", "", "", "501 5.1.7"},
+
+		// Unbalanced, and what stands behind without a blank.
+		{"FROM:<a@b", "", "", "", "501 5.1.7"},
+		{"FROM:<", "", "", "", "501 5.1.7"},
+		{"FROM:a@b>", "", "", "", "501 5.1.7"},
+		{"FROM:<<a@b>>", "", "", "", "501 5.1.7"},
+		{"FROM:>a@b<", "", "", "", "501 5.1.7"},
+		{`FROM:<"a@b>`, "", "", "", "501 5.1.7"},
+		{`FROM:<a@b">`, "", "", "", "501 5.1.7"},
+		{`FROM:<"a\"@b>`, "", "", "", "501 5.1.7"},
+		{`FROM:"a\`, "", "", "", "501 5.1.7"},
+		{"FROM:<a@b>SIZE=1", "", "", "", "501 5.1.7"},
+		{"FROM:<a@b>,<c@d>", "", "", "", "501 5.1.7"},
+		{"FROM:<>x", "", "", "", "501 5.1.7"},
+		{"FROM:Name<a@b>", "", "", "", "501 5.1.7"},
+
+		// Control characters.
+		{"FROM:<a\x00@b>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@b\r>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@b\n.example>", "", "", "", "501 5.1.7"},
+		{"FROM:<\"a\tb\"@c>", "", "", "", "501 5.1.7"},
+		{"FROM:<\"a\\\nb\"@c>", "", "", "", "501 5.1.7"},
+		{"FROM:<a\x7f@b>", "", "", "", "501 5.1.7"},
+		{"FROM:<a\u0085@b>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@b\u2028c>", "", "", "", "501 5.1.7"},
+		{"FROM:<a\u00a0b@c>", "", "", "", "501 5.1.7"},
+
+		// Beyond ASCII.
+		{"FROM:<björn@bücher.example>", "björn", "bücher.example", "", ""},
+		{`FROM:<"б б"@例え.テスト> SMTPUTF8`, `"б б"`, "例え.テスト", "SMTPUTF8", ""},
+		{"FROM:<bj\xf6rn@b>", "", "", "", "553 5.6.7"},
+		{"FROM:<a@b\xc3>", "", "", "", "553 5.6.7"},
+		{"FROM:<\xed\xa0\x80@b>", "", "", "", "553 5.6.7"}, // half of a surrogate pair
+
+		// No path to be seen.
+		{"", "", "", "", "501 5.5.4"},
+		{"FROM", "", "", "", "501 5.5.4"},
+		{"FROM:", "", "", "", "501 5.5.4"},
+		{"FROM <a@b>", "", "", "", "501 5.5.4"},
+		{"TO:<a@b>", "", "", "", "501 5.5.4"},
+		{"<a@b>", "", "", "", "501 5.5.4"},
+		{":<a@b>", "", "", "", "501 5.5.4"},
+		{"FRO M:<a@b>", "", "", "", "501 5.5.4"},
+	})
+}
+
+func TestParseForwardPath(t *testing.T) {
+	check(t, smtp.ParseForwardPath, []wanted{
+		{"TO:<a@b.example>", "a", "b.example", "", ""},
+		{"to: <a@b> NOTIFY=NEVER", "a", "b", "NOTIFY=NEVER", ""},
+		{"TO:a@b ORCPT=x", "a", "b", "ORCPT=x", ""},
+		{"TO:<@a,@b:u@c>", "u", "c", "", ""},
+
+		// The postmaster needs no domain, anybody else does.
+		{"TO:<postmaster>", "postmaster", "", "", ""},
+		{"TO:<PostMaster> X", "PostMaster", "", "X", ""},
+		{"TO:postmaster", "postmaster", "", "", ""},
+		{"TO:<postmaster@b>", "postmaster", "b", "", ""},
+		{"TO:<postmaste>", "", "", "", "501 5.1.3"},
+		{"TO:<poſtmaster>", "", "", "", "501 5.1.3"},
+		{"TO:<root> X", "", "", "", "501 5.1.3"},
+		{"TO:root", "", "", "", "501 5.1.3"},
+
+		// Nobody.
+		{"TO:<>", "", "", "", "501 5.1.3"},
+		{"TO:< > X", "", "", "", "501 5.1.3"},
+		{"TO:", "", "", "", "501 5.5.4"},
+		{"TO: NOTIFY=NEVER", "", "", "", "501 5.5.4"},
+		{"FROM:<a@b>", "", "", "", "501 5.5.4"},
+
+		// As with senders.
+		{"TO:<a@b", "", "", "", "501 5.1.3"},
+		{"TO:<a@b>x", "", "", "", "501 5.1.3"},
+		{"TO:<a@b..c>", "", "", "", "501 5.1.3"},
+		{"TO:<a@@b>", "", "", "", "501 5.1.3"},
+		{"TO:<a\x01@b>", "", "", "", "501 5.1.3"},
+		{"TO:<\xff@b>", "", "", "", "553 5.6.7"},
+	})
+}
+
+func TestPath(t *testing.T) {
+	for _, c := range []struct {
+		path  smtp.Path
+		text  string
+		ascii bool
+	}{
+		{smtp.Path{}, "", true},
+		{smtp.Path{Local: "postmaster"}, "postmaster", true},
+		{smtp.Path{Local: `"a b"`, Domain: "c.example"}, `"a b"@c.example`, true},
+		{smtp.Path{Local: "ä", Domain: "c"}, "ä@c", false},
+		{smtp.Path{Local: "a", Domain: "ç"}, "a@ç", false},
+	} {
+		if got := c.path.String(); got != c.text {
+			t.Errorf("%+v.String() = %q, want %q", c.path, got, c.text)
+		}
+		if got := c.path.ASCII(); got != c.ascii {
+			t.Errorf("%+v.ASCII() = %v", c.path, got)
+		}
+	}
+}
+
+func FuzzPath(f *testing.F) {
+	for _, s := range []string{"<a@b.example> SIZE=1", "<>", "a@b X", `<"a\"b >"@[192.0.2.1]>`, "<@a,@[IPv6:::1]:u@c.>", "< postmaster >",
+		"<björn@bücher.example>", "<\xff@\x00>", "<a@[x:y]> ", "root", "=", `"`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, arg string) {
+		fuzzPath(t, "FROM:", arg, smtp.ParseReversePath)
+		fuzzPath(t, "TO:", arg, smtp.ParseForwardPath)
+	})
+}
+
+// fuzzPath checks what holds of every path that was taken.
+func fuzzPath(t *testing.T, keyword, arg string, parse func(string) (smtp.Path, string, *smtp.Reply)) {
+	p, params, refusal := parse(keyword + arg)
+	if refusal != nil {
+		if p != (smtp.Path{}) || params != "" || refusal.Code != 501 && refusal.Code != 553 {
+			t.Errorf("%q = %+q, %q with %v", arg, p, params, refusal)
+		}
+		return
+	}
+	text := p.String()
+	bare := p.Local
+	if strings.HasPrefix(bare, `"`) {
+		bare = "" // all that is printable may stand in a quoted string
+	}
+	switch {
+	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || 0x80 <= r && r < 0xa0 }),
+		strings.ContainsAny(bare, " \"(),:;<>@[\\]"),
+		strings.ContainsAny(p.Domain, " \"()<>@\\"),
+		strings.ContainsAny(p.Domain, "[]:,") && !strings.HasPrefix(p.Domain, "["),
+		params != strings.Trim(params, " \t"),
+		!strings.Contains(arg, p.Local), !strings.Contains(arg, p.Domain),
+		p.ASCII() != !strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 }),
+		keyword == "TO:" && p.Domain == "" && !strings.EqualFold(text, "postmaster"):
+		t.Errorf("%q = %+q, %q", arg, p, params)
+	}
+	for _, again := range []string{"<" + text + ">", "<@x.example,@[192.0.2.1]:" + text + ">", text} {
+		if text == "" && again != "<>" || p.Domain == "" && strings.Contains(text, "=") {
+			continue // there is no way to say this one
+		}
+		if same, rest, refusal := parse(keyword + again + " X=Y"); same != p || rest != "X=Y" || refusal != nil {
+			t.Errorf("%q = %+q, again %+q, %q, %v", arg, p, same, rest, refusal)
+		}
+	}
+}
+
+func BenchmarkParsePath(b *testing.B) {
+	for b.Loop() {
+		if _, _, refusal := smtp.ParseForwardPath("TO:<somebody.long+tag@mail.example.com> NOTIFY=NEVER"); refusal != nil {
+			b.Fatal(refusal)
+		}
+	}
+	b.ReportAllocs()
+}
