@@ -1,0 +1,89 @@
+package mailinfo
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/unicode"
+)
+
+// lookup returns the encoding that a label of the WHATWG Encoding list names,
+// or nil. The labels that the list has only to forbid them (its "replacement")
+// count as unknown.
+func lookup(label string) encoding.Encoding {
+	enc, err := htmlindex.Get(label)
+	if err != nil || enc == encoding.Replacement {
+		return nil
+	}
+	return enc
+}
+
+// fallback returns how bytes that nothing describes are read in a message whose
+// text has that label; "" when it has none.
+func fallback(label string) encoding.Encoding {
+	enc := lookup(label)
+	if enc == nil || isUTF16(enc) { // a header is never in UTF-16
+		return charmap.Windows1252
+	}
+	return enc
+}
+
+func isUTF16(enc encoding.Encoding) bool {
+	return enc == utf16(unicode.LittleEndian) || enc == utf16(unicode.BigEndian)
+}
+
+// utf16 returns the encoding as lookup does.
+func utf16(order unicode.Endianness) encoding.Encoding {
+	return unicode.UTF16(order, unicode.IgnoreBOM)
+}
+
+// decode returns text in valid UTF-8, with U+FFFD for what enc does not have.
+// A byte order mark goes first, as the list's own "decode" has it, but only
+// where one belongs.
+func decode(enc encoding.Encoding, text []byte) string {
+	if isUTF16(enc) {
+		switch {
+		case bytes.HasPrefix(text, []byte("\xfe\xff")):
+			enc, text = utf16(unicode.BigEndian), text[2:]
+		case bytes.HasPrefix(text, []byte("\xff\xfe")):
+			enc, text = utf16(unicode.LittleEndian), text[2:]
+		}
+	}
+	if enc == unicode.UTF8 {
+		text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+		if utf8.Valid(text) {
+			return string(text)
+		}
+	}
+	out, err := enc.NewDecoder().Bytes(text)
+	if err != nil {
+		out = text
+	}
+	return strings.ToValidUTF8(string(out), "\uFFFD")
+}
+
+// decodeRaw returns text that no charset is given for: UTF-8 if it is that,
+// else what enc makes of it.
+func decodeRaw(text []byte, enc encoding.Encoding) string {
+	if utf8.Valid(text) {
+		return string(text)
+	}
+	return decode(enc, text)
+}
+
+// oneLine makes a blank of each character that would end a line or a string.
+func oneLine(s string) string {
+	if !strings.ContainsAny(s, "\r\n\x00") {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\r' || r == '\n' || r == 0 {
+			return ' '
+		}
+		return r
+	}, s)
+}

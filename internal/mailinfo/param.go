@@ -1,0 +1,138 @@
+package mailinfo
+
+import (
+	"strconv"
+	"strings"
+)
+
+// A param is one parameter of a Content-Type or Content-Disposition, or one
+// section of it (RFC 2231 section 3).
+type param struct {
+	name     string // in lower case, without what follows a '*'
+	value    string // without quotes; percent signs not undone
+	section  int    // number of the section, or unsectioned
+	extended bool   // a '*' at the end: percent signs mean something
+}
+
+const unsectioned = -1
+
+// parseParams finds all parameters in a field, whatever stands between them:
+// it starts at the field's beginning, so that a missing semicolon hides none.
+func parseParams(field string) []param {
+	var params []param
+	for pos := 0; pos < len(field) && len(params) < maxParams; {
+		var name string
+		var ok bool
+		if name, pos, ok = scanName(field, pos); !ok {
+			continue
+		}
+		p, ok := newParam(name)
+		p.value, pos = scanValue(field, pos, p.name == "filename" || p.name == "name")
+		if ok {
+			params = append(params, p)
+		}
+	}
+	return params
+}
+
+// newParam takes a parameter's name apart: name, name*, name*1 or name*1*.
+func newParam(name string) (param, bool) {
+	base, suffix, star := strings.Cut(name, "*")
+	p := param{name: strings.ToLower(base), section: unsectioned}
+	switch {
+	case !star:
+	case suffix == "":
+		p.extended = true
+	default:
+		number, extended := strings.CutSuffix(suffix, "*")
+		n, err := strconv.ParseUint(number, 10, 16)
+		if err != nil {
+			return p, false
+		}
+		p.section, p.extended = int(n), extended
+	}
+	return p, base != ""
+}
+
+// scanName reads from pos to behind the next '=' and returns the word before
+// it. It is not ok when a ';' or the end comes first.
+func scanName(s string, pos int) (name string, next int, ok bool) {
+	start := pos
+	for ; pos < len(s); pos++ {
+		switch s[pos] {
+		case '(':
+			pos = skipComment(s, pos)
+			start = pos
+			pos--
+		case ';':
+			return "", pos + 1, false
+		case '=':
+			words := strings.TrimRight(s[start:pos], " \t")
+			return words[strings.LastIndexAny(words, " \t")+1:], pos + 1, true
+		}
+	}
+	return "", pos, false
+}
+
+// scanValue reads the value that begins at pos. One without quotes ends at a
+// blank, a comment or a ';', but a file name only at the ';', since programs
+// that forget the quotes write names with blanks all the same.
+func scanValue(s string, pos int, fileName bool) (value string, next int) {
+	for pos < len(s) && (s[pos] == ' ' || s[pos] == '\t') {
+		pos++
+	}
+	if pos < len(s) && s[pos] == '"' {
+		return scanQuoted(s, pos+1)
+	}
+	ends := " \t;("
+	if fileName {
+		ends = ";"
+	}
+	end := len(s)
+	if i := strings.IndexAny(s[pos:], ends); i >= 0 {
+		end = pos + i
+	}
+	return strings.TrimRight(s[pos:end], " \t"), end
+}
+
+// scanQuoted reads a quoted string whose opening quote lies before pos. It may
+// lack the closing one. A backslash quotes only what could not stand there
+// without it: others come from paths that nobody quoted.
+func scanQuoted(s string, pos int) (value string, next int) {
+	var b strings.Builder
+	start := pos
+	for ; pos < len(s) && s[pos] != '"'; pos++ {
+		if s[pos] == '\\' && pos+1 < len(s) && (s[pos+1] == '"' || s[pos+1] == '\\') {
+			b.WriteString(s[start:pos])
+			pos++
+			start = pos
+		}
+	}
+	end := pos
+	if pos < len(s) {
+		pos++
+	}
+	if b.Len() == 0 {
+		return s[start:end], pos
+	}
+	b.WriteString(s[start:end])
+	return b.String(), pos
+}
+
+// skipComment returns the offset behind the comment that begins at pos (RFC
+// 5322 section 3.2.2), or the end if it has none.
+func skipComment(s string, pos int) int {
+	for depth := 0; pos < len(s); pos++ {
+		switch s[pos] {
+		case '\\':
+			pos++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return pos + 1
+			}
+		}
+	}
+	return len(s)
+}

@@ -1,0 +1,89 @@
+package mailinfo
+
+import (
+	"slices"
+	"strings"
+
+	"golang.org/x/text/encoding"
+)
+
+// rawParam returns the value of a parameter as bytes: its extended form (RFC
+// 2231 section 4), else its sections (section 3), else its plain form, the
+// first that is not empty. Where extended, percent signs are undone and charset
+// is the one that it named, or "".
+func rawParam(params []param, name string) (value []byte, charset string, extended bool) {
+	var plain string
+	var sections []param
+	for _, p := range params {
+		switch {
+		case p.name != name || p.value == "":
+		case p.section != unsectioned:
+			sections = append(sections, p)
+		case !p.extended:
+			if plain == "" {
+				plain = p.value
+			}
+		case len(value) == 0:
+			value, charset, _ = join([]param{p})
+		}
+	}
+	if len(value) > 0 {
+		return value, charset, true
+	}
+	if len(sections) > 0 {
+		return join(sections)
+	}
+	return []byte(plain), "", false
+}
+
+// join puts the sections of a value together, in the order of their numbers; of
+// two with one number, the first.
+func join(sections []param) (value []byte, charset string, extended bool) {
+	slices.SortStableFunc(sections, func(a, b param) int { return a.section - b.section })
+	sections = slices.CompactFunc(sections, func(a, b param) bool { return a.section == b.section })
+	for i, p := range sections {
+		if !p.extended {
+			value = append(value, p.value...)
+			continue
+		}
+		extended = true
+		text := p.value
+		if i == 0 { // charset'language'text
+			if label, rest, ok := strings.Cut(text, "'"); ok {
+				if _, rest, ok = strings.Cut(rest, "'"); ok {
+					charset, text = label, rest
+				}
+			}
+		}
+		value = appendPercent(value, text)
+	}
+	return value, charset, extended
+}
+
+// appendPercent undoes percent signs; one that two hexadecimal digits do not
+// follow stands for itself.
+func appendPercent(dst []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]) {
+			c = unhex(s[i+1])<<4 | unhex(s[i+2])
+			i += 2
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+// textParam returns a parameter decoded to one line of text, by RFC 2231 or, in
+// its plain form, by RFC 2047, which no standard allows there and everybody
+// writes. Bytes that nothing describes are read by raw.
+func textParam(params []param, name string, raw encoding.Encoding) string {
+	value, charset, extended := rawParam(params, name)
+	if !extended {
+		return decodeText(value, raw)
+	}
+	if enc := lookup(charset); enc != nil {
+		return oneLine(decode(enc, value))
+	}
+	return oneLine(decodeRaw(value, raw))
+}

@@ -1,0 +1,76 @@
+package mailinfo
+
+import "bytes"
+
+// decodedSize returns how many bytes body has once its transfer encoding is
+// undone, without undoing it. An encoding that is unknown is none.
+func decodedSize(encoding string, body []byte) int64 {
+	switch encoding {
+	case "base64":
+		return base64Size(body)
+	case "quoted-printable":
+		return qpSize(body)
+	}
+	return int64(len(body))
+}
+
+// base64Size counts the characters of the alphabet; line ends, padding and
+// whatever else is there do not count (RFC 2045 section 6.8).
+func base64Size(body []byte) int64 {
+	var n int64
+	for _, c := range body {
+		n += int64(base64Values[c]>>6 ^ 1) // 0 or 1, without a branch
+	}
+	// A group of four characters is three bytes; one character alone is none.
+	return n/4*3 + [4]int64{0, 0, 1, 2}[n%4]
+}
+
+// qpSize counts by RFC 2045 section 6.7: =XX is one byte, an equals sign and
+// blanks at a line's end are a soft break, blanks alone there are no text. What
+// is no part of the encoding stands for itself.
+func qpSize(body []byte) int64 {
+	size := len(body)
+	for pos := 0; pos < len(body); {
+		line, next := cutLine(body, pos)
+		text := bytes.TrimRight(line, " \t")
+		size -= len(line) - len(text)
+		if bytes.HasSuffix(text, []byte("=")) {
+			text = text[:len(text)-1]
+			size -= 1 + next - pos - len(line)
+		}
+		for i := bytes.IndexByte(text, '='); i >= 0; i = bytes.IndexByte(text, '=') {
+			text = text[i+1:]
+			if len(text) >= 2 && isHex(text[0]) && isHex(text[1]) {
+				text = text[2:]
+				size -= 2
+			}
+		}
+		pos = next
+	}
+	return int64(size)
+}
+
+// base64Values has the value of each character of the alphabet (RFC 4648
+// section 4), and 64 for all others.
+var base64Values = func() (values [256]byte) {
+	for i := range values {
+		values[i] = 64
+	}
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for i, c := range []byte(alphabet) {
+		values[c] = byte(i)
+	}
+	return values
+}()
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' || 'a' <= c && c <= 'f'
+}
+
+// unhex returns the value of a hexadecimal digit.
+func unhex(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c&^0x20 - 'A' + 10
+}
