@@ -1,0 +1,276 @@
+package envelope_test
+
+import (
+	"bytes"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/envelope"
+)
+
+const (
+	hash  = "0123456789abcdef0123456789abcdef"
+	hash2 = "fedcba9876543210fedcba9876543210"
+)
+
+// received returns an envelope like most, with text as its message behind just
+// the room that HeadRoom asked for before date and text were known.
+func received(text string, change func(*envelope.Envelope)) *envelope.Envelope {
+	e := &envelope.Envelope{
+		Remote:   netip.MustParseAddrPort("192.0.2.1:40000"),
+		Helo:     "mail.example.org",
+		Protocol: "ESMTP",
+		Host:     "mx.example.com",
+		From:     "alice@example.org",
+		To:       []envelope.Recipient{{Address: "bob@example.com", Hash: hash}},
+	}
+	if change != nil {
+		change(e)
+	}
+	room := e.HeadRoom()
+	e.Date = time.Date(2026, time.March, 7, 1, 2, 3, 0, time.FixedZone("", 3600))
+	e.SetMessage(append(make([]byte, room), text...), room)
+	return e
+}
+
+func TestBlob(t *testing.T) {
+	longAddress := strings.Repeat("l", 64) + "@" + strings.Repeat(strings.Repeat("d", 63)+".", 2) + strings.Repeat("d", 63)
+	tests := []struct {
+		name   string
+		change func(*envelope.Envelope)
+		want   []string // the lines
+	}{
+		{"in clear", nil, []string{
+			"Return-Path: <alice@example.org>",
+			"Delivered-To: bob@example.com",
+			"Received: from mail.example.org ([192.0.2.1]) by mx.example.com with ESMTP",
+			"\tid 0123456789abcdef0123456789abcdef for <bob@example.com>;",
+			"\tSat, 07 Mar 2026 01:02:03 +0100",
+		}},
+		{"inside TLS, over IPv6, null sender", func(e *envelope.Envelope) {
+			e.Remote = netip.MustParseAddrPort("[2001:db8::25]:40000")
+			e.Protocol, e.TLS, e.From = "ESMTPS", "TLSv1.3 TLS_AES_128_GCM_SHA256", ""
+		}, []string{
+			"Return-Path: <>",
+			"Delivered-To: bob@example.com",
+			"Received: from mail.example.org ([IPv6:2001:db8::25]) by mx.example.com",
+			"\twith ESMTPS (TLSv1.3 TLS_AES_128_GCM_SHA256)",
+			"\tid 0123456789abcdef0123456789abcdef for <bob@example.com>;",
+			"\tSat, 07 Mar 2026 01:02:03 +0100",
+		}},
+		{"long addresses stay whole", func(e *envelope.Envelope) {
+			e.From, e.To[0].Address = longAddress, longAddress
+		}, []string{
+			"Return-Path: <" + longAddress + ">",
+			"Delivered-To: " + longAddress,
+			"Received: from mail.example.org ([192.0.2.1]) by mx.example.com with ESMTP",
+			"\tid 0123456789abcdef0123456789abcdef",
+			"\tfor <" + longAddress + ">;",
+			"\tSat, 07 Mar 2026 01:02:03 +0100",
+		}},
+		{"UTF-8 and a quoted local part", func(e *envelope.Envelope) {
+			e.Helo, e.Protocol = "bücher.example", "UTF8SMTP"
+			e.From, e.To[0].Address = "δοκιμή@παράδειγμα.example", `"b o>b"@example.com`
+		}, []string{
+			"Return-Path: <δοκιμή@παράδειγμα.example>",
+			`Delivered-To: "b o>b"@example.com`,
+			"Received: from bücher.example ([192.0.2.1]) by mx.example.com with UTF8SMTP",
+			`	id 0123456789abcdef0123456789abcdef for <"b o>b"@example.com>;`,
+			"\tSat, 07 Mar 2026 01:02:03 +0100",
+		}},
+		{"nothing may break a line or a comment", func(e *envelope.Envelope) {
+			e.From, e.TLS, e.Host = "a\r\nb@example.org", `TLS)(\`, "mx\x00"
+		}, []string{
+			"Return-Path: <a??b@example.org>",
+			"Delivered-To: bob@example.com",
+			"Received: from mail.example.org ([192.0.2.1]) by mx? with ESMTP (TLS???)",
+			"\tid 0123456789abcdef0123456789abcdef for <bob@example.com>;",
+			"\tSat, 07 Mar 2026 01:02:03 +0100",
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			const text = "Subject: hello\r\n\r\ntext\r\n"
+			want := strings.Join(tt.want, "\r\n") + "\r\n" + text
+			e := received(text, tt.change)
+			if got := string(e.Blob(0)); got != want {
+				t.Errorf("Blob:\n%q\nwant\n%q", got, want)
+			}
+			if got := string(e.AppendBlob([]byte("before"), 0)); got != "before"+want {
+				t.Errorf("AppendBlob:\n%q\nwant\n%q", got, "before"+want)
+			}
+			if got := e.BlobSize(0); got != len(want) {
+				t.Errorf("BlobSize: %d, want %d", got, len(want))
+			}
+			if got := e.Size(); got != len(text) {
+				t.Errorf("Size: %d, want %d", got, len(text))
+			}
+		})
+	}
+}
+
+// What a client calls itself stands in the header only as far as it can stand
+// there.
+func TestHelo(t *testing.T) {
+	tests := []struct{ helo, protocol, want string }{
+		{"mail.example.org", "SMTP", "mail.example.org"},
+		{"my_host-1", "SMTP", "my_host-1"},
+		{"[192.0.2.7]", "SMTP", "[192.0.2.7]"},
+		{"[IPv6:2001:db8::7]", "SMTP", "[IPv6:2001:db8::7]"},
+		{"", "SMTP", "[192.0.2.1]"},
+		{"[]", "SMTP", "??"},
+		{"[a]b]", "SMTP", "?a?b?"},
+		{"[192.0.2.7", "SMTP", "?192.0.2.7"},
+		{"a b", "SMTP", "a?b"},
+		{"x) by evil (", "SMTP", "x??by?evil??"},
+		{`a\b"c;d<e>@f:25`, "SMTP", "a?b?c?d?e??f?25"},
+		{"\t\x1b\x7f", "SMTP", "???"},
+		{"a\r\nX: y", "SMTP", "a??X??y"},
+		{".", "SMTP", "?"},
+		{".a..b.", "SMTP", "?a.?b?"},
+		{"bücher.example", "ESMTP", "b?cher.example"},
+		{"bücher.example", "UTF8SMTPS", "bücher.example"},
+		{"b\xfccher", "UTF8SMTP", "b?cher"},
+		{"a\u202eb\u0085c\u00a0d", "UTF8SMTP", "a?b?c?d"},
+		{strings.Repeat("a", 300), "SMTP", strings.Repeat("a", 255)},
+		{strings.Repeat("é", 300), "UTF8SMTP", strings.Repeat("é", 127) + "?"},
+	}
+	for _, tt := range tests {
+		e := received("", func(e *envelope.Envelope) { e.Helo, e.Protocol = tt.helo, tt.protocol })
+		_, got, _ := strings.Cut(string(e.Blob(0)), "Received: from ")
+		got, _, _ = strings.Cut(got, "(")
+		if got = strings.TrimRight(got, " \r\n\t"); got != tt.want {
+			t.Errorf("HELO %q with %s: %q, want %q", tt.helo, tt.protocol, got, tt.want)
+		}
+	}
+}
+
+func TestRemote(t *testing.T) {
+	tests := []struct {
+		addr netip.Addr
+		want string
+	}{
+		{netip.MustParseAddr("192.0.2.1"), "([192.0.2.1])"},
+		{netip.MustParseAddr("::ffff:192.0.2.1"), "([192.0.2.1])"},
+		{netip.MustParseAddr("fe80::1%eth0"), "([IPv6:fe80::1])"},
+		{netip.MustParseAddr("2001:db8:1111:2222:3333:4444:5555:6666"), "([IPv6:2001:db8:1111:2222:3333:4444:5555:6666])"},
+		{netip.Addr{}, "(unknown)"},
+	}
+	for _, tt := range tests {
+		e := received("", func(e *envelope.Envelope) { e.Remote = netip.AddrPortFrom(tt.addr, 1) })
+		if blob := e.Blob(0); !bytes.Contains(blob, []byte(tt.want)) {
+			t.Errorf("%v: no %s in %q", tt.addr, tt.want, blob)
+		}
+	}
+}
+
+// No text may be taken for a continuation of the added lines.
+func TestEmptyLine(t *testing.T) {
+	tests := []struct {
+		text string
+		want bool
+	}{
+		{"Subject: x\r\n", false},
+		{"Subject:\r\n", false},
+		{"Subject \t: x\r\n", false},
+		{"X-Ünknown: x\r\n", true},
+		{"!#$%&'*+-/=?^_`{|}~: x", false},
+		{"\r\ntext", false},
+		{"\ntext", false},
+		{"", true},
+		{" folded: x\r\n", true},
+		{"\tfolded: x\r\n", true},
+		{"\r\r\n", true},
+		{"\rSubject: x", true},
+		{": x\r\n", true},
+		{" : x\r\n", true},
+		{"just text\r\n", true},
+		{"From alice Sat Mar  7 01:02:03 2026\r\nSubject: x\r\n", true},
+		{"a\r\nSubject: x\r\n", true},
+		{"a\nSubject: x\r\n", true},
+		{"a\x00b: x\r\n", true},
+		{".\r\n", true},
+		{"word", true},
+	}
+	for _, tt := range tests {
+		e := received(tt.text, nil)
+		blob := e.Blob(0)
+		if !bytes.HasSuffix(blob, []byte("+0100\r\n"+tt.text)) && !bytes.HasSuffix(blob, []byte("+0100\r\n\r\n"+tt.text)) {
+			t.Errorf("%q: head and text are not what was put in: %q", tt.text, blob)
+		}
+		got := bytes.HasSuffix(blob, []byte("+0100\r\n\r\n"+tt.text))
+		if got != tt.want {
+			t.Errorf("%q: empty line %v, want %v", tt.text, got, tt.want)
+		}
+		if e.BlobSize(0) != len(blob) {
+			t.Errorf("%q: BlobSize %d, want %d", tt.text, e.BlobSize(0), len(blob))
+		}
+	}
+}
+
+// The recipients of one message share one buffer, one after the other.
+func TestRecipients(t *testing.T) {
+	const text = "Subject: x\r\n\r\ntext\r\n"
+	e := received(text, func(e *envelope.Envelope) {
+		e.To = append(e.To, envelope.Recipient{Address: strings.Repeat("x", 64) + "@example.com", Hash: hash2},
+			envelope.Recipient{Address: "c@example.com", Hash: hash})
+	})
+	buf := e.Buffer()
+	for _, i := range []int{0, 1, 2, 1, 0} {
+		blob := e.Blob(i)
+		if !bytes.Contains(blob, []byte("for <"+e.To[i].Address+">")) || !bytes.Contains(blob, []byte("id "+e.To[i].Hash)) {
+			t.Errorf("recipient %d: %q", i, blob)
+		}
+		if !bytes.HasPrefix(blob, []byte("Return-Path: ")) || !bytes.HasSuffix(blob, []byte("\r\n"+text)) {
+			t.Errorf("recipient %d: %q", i, blob)
+		}
+		if &blob[len(blob)-1] != &buf[len(buf)-1] {
+			t.Errorf("recipient %d: the text was copied", i)
+		}
+		if string(e.Message()) != text {
+			t.Errorf("recipient %d: message is now %q", i, e.Message())
+		}
+	}
+}
+
+// A room that is too small costs a copy, never a byte of the text.
+func TestTooLittleRoom(t *testing.T) {
+	const text = "Subject: x\r\n\r\ntext\r\n"
+	whole := received(text, nil)
+	for room := range whole.HeadRoom() {
+		e := received(text, nil)
+		e.SetMessage(append(make([]byte, room), text...), room)
+		if got := e.Blob(0); !bytes.Equal(got, whole.Blob(0)) || string(e.Message()) != text {
+			t.Fatalf("room %d: blob %q, message %q", room, got, e.Message())
+		}
+	}
+}
+
+func TestBlobAllocatesNothing(t *testing.T) {
+	e := received("Subject: x\r\n\r\ntext\r\n", func(e *envelope.Envelope) {
+		e.Remote = netip.MustParseAddrPort("[2001:db8::25]:40000")
+		e.TLS = "TLSv1.3 TLS_AES_128_GCM_SHA256"
+		e.From = strings.Repeat("é", 120) + "@example.org"
+	})
+	dst := make([]byte, 0, e.BlobSize(0))
+	for name, f := range map[string]func(){
+		"HeadRoom":   func() { e.HeadRoom() },
+		"Blob":       func() { e.Blob(0) },
+		"BlobSize":   func() { e.BlobSize(0) },
+		"AppendBlob": func() { e.AppendBlob(dst, 0) },
+	} {
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func BenchmarkBlob(b *testing.B) {
+	e := received("Subject: x\r\n\r\ntext\r\n", nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Blob(0)
+	}
+}
