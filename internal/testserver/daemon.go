@@ -1,0 +1,207 @@
+package testserver
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// BuildDaemon builds cmd/goguerrillad into dir, as make build does, and
+// returns the program's path.
+func BuildDaemon(dir string) (string, error) {
+	root, err := ModuleRoot()
+	if err != nil {
+		return "", err
+	}
+	program := filepath.Join(dir, "goguerrillad")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", program, "./cmd/goguerrillad")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build goguerrillad: %w\n%s", err, out)
+	}
+	return program, nil
+}
+
+// A Daemon is goguerrillad with a configuration of the test's own, on a free
+// port. It is started, ended and started again at will.
+type Daemon struct {
+	Program string
+	Dir     string            // its working directory, which it may write after giving up root
+	Addr    string            // where it listens
+	Keys    map[string]string // the configuration
+	Env     []string          // in addition to PATH
+
+	proc *Process
+	logs []string // files that it was told to log to
+	old  string   // what earlier processes have printed
+}
+
+// NewDaemon prepares a daemon: keys are added to, or replace, those of one
+// that stores in a SQLite file in Dir for every domain. A test that is root
+// makes it become nobody.
+func NewDaemon(t T, program string, keys map[string]string) *Daemon {
+	t.Helper()
+	dir := PublicDir(t)
+	d := &Daemon{Program: program, Dir: dir, Addr: fmt.Sprintf("127.0.0.1:%d", FreePort(t))}
+	d.Keys = map[string]string{
+		"GM_ALLOWED_HOSTS":       ".",
+		"GSMTP_HOST_NAME":        "mx.test",
+		"GSTMP_LISTEN_INTERFACE": d.Addr,
+		"GSMTP_MAX_SIZE":         "20000000",
+		"GSMTP_TIMEOUT":          "60",
+		"GM_SAVE_MAIL":           "sqlite",
+		"SQLITE_FILE":            filepath.Join(dir, "mail.db"),
+	}
+	if os.Geteuid() == 0 {
+		d.Keys["SGID"], d.Keys["GUID"] = "nogroup", "nobody"
+		d.Own(t, dir)
+	}
+	d.Configure(t, keys)
+	return d
+}
+
+// Own gives a file to the user that the daemon becomes.
+func (d *Daemon) Own(t T, path string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	if err := os.Chown(path, nobody, nobody); err != nil {
+		t.Fatalf("give %s away: %v", path, err)
+	}
+}
+
+// nobody is the id of the user nobody and the group nogroup.
+const nobody = 65534
+
+// ConfigFile is where the configuration lies.
+func (d *Daemon) ConfigFile() string { return filepath.Join(d.Dir, "goguerrilla.conf") }
+
+// Configure changes keys and writes the file; a running daemon does not know
+// of it yet.
+func (d *Daemon) Configure(t T, changes map[string]string) {
+	t.Helper()
+	maps.Copy(d.Keys, changes)
+	if file := changes["GSMTP_LOG_FILE"]; file != "" && !slices.Contains(d.logs, file) {
+		d.logs = append(d.logs, file)
+	}
+	text, err := json.MarshalIndent(d.Keys, "", "\t")
+	if err != nil {
+		t.Fatalf("write the configuration: %v", err)
+	}
+	writeFile(t, d.Dir, filepath.Base(d.ConfigFile()), string(text))
+}
+
+// Cmd is the program with its configuration and more flags.
+func (d *Daemon) Cmd(flags ...string) *exec.Cmd {
+	cmd := exec.Command(d.Program, append([]string{"-config", d.ConfigFile()}, flags...)...)
+	cmd.Dir = d.Dir
+	// Neither a journal nor a service manager of the machine's is its own.
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, d.Env...)
+	return cmd
+}
+
+// Start starts the process and waits for its greeting.
+func (d *Daemon) Start(t T) {
+	t.Helper()
+	if d.proc != nil {
+		d.old += d.proc.Output()
+	}
+	d.proc = Start(t, d.Cmd())
+	Await(t, d.proc, 20*time.Second, "goguerrillad does not greet", func() error {
+		c, err := Connect(d.Addr, 5*time.Second)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if c.Greeting.Code != 220 {
+			return fmt.Errorf("greeting: %v", c.Greeting)
+		}
+		_, err = c.Expect(221, "QUIT")
+		return err
+	})
+}
+
+// Process is the process that runs, or ran last.
+func (d *Daemon) Process() *Process { return d.proc }
+
+// Pid is the process's id.
+func (d *Daemon) Pid() int { return d.proc.Cmd.Process.Pid }
+
+// Log returns all that was logged since the first Start, wherever to.
+func (d *Daemon) Log() string {
+	var b strings.Builder
+	b.WriteString(d.old)
+	if d.proc != nil {
+		b.WriteString(d.proc.Output())
+	}
+	for _, file := range d.logs {
+		text, _ := os.ReadFile(file)
+		b.Write(text)
+	}
+	return b.String()
+}
+
+// AwaitLog waits until text stands in the log n times or more.
+func (d *Daemon) AwaitLog(t T, text string, n int) {
+	t.Helper()
+	Await(t, d.proc, 20*time.Second, fmt.Sprintf("%q in the log", text), func() error {
+		log := d.Log()
+		if got := strings.Count(log, text); got < n {
+			return fmt.Errorf("stands there %d times, want %d:\n%s", got, n, log)
+		}
+		return nil
+	})
+}
+
+// Reload changes keys, sends SIGHUP, waits until the reload is over, and
+// reports whether the daemon took it.
+func (d *Daemon) Reload(t T, changes map[string]string) bool {
+	t.Helper()
+	good, bad := func() int { return strings.Count(d.Log(), "msg=reloaded") },
+		func() int { return strings.Count(d.Log(), `msg="reload refused`) }
+	wasGood, wasBad := good(), bad()
+	d.Configure(t, changes)
+	if err := d.proc.Signal(syscall.SIGHUP); err != nil {
+		t.Fatalf("SIGHUP: %v", err)
+	}
+	Await(t, d.proc, 20*time.Second, "the reload", func() error {
+		if good() == wasGood && bad() == wasBad {
+			return errors.New("neither done nor refused")
+		}
+		return nil
+	})
+	return good() > wasGood
+}
+
+// Kill ends the process as a crash would.
+func (d *Daemon) Kill() { d.proc.Kill() }
+
+// Terminate sends SIGTERM and returns the exit status, -1 if the process did
+// not end within the 30 s that a drain may take.
+func (d *Daemon) Terminate(t T) int {
+	t.Helper()
+	if err := d.proc.Signal(syscall.SIGTERM); err != nil {
+		t.Fatalf("SIGTERM: %v", err)
+	}
+	return d.AwaitExit()
+}
+
+// AwaitExit waits for the end of the process; see Terminate.
+func (d *Daemon) AwaitExit() int {
+	select {
+	case <-d.proc.Done():
+		return d.proc.Cmd.ProcessState.ExitCode()
+	case <-time.After(30 * time.Second):
+		return -1
+	}
+}

@@ -1,0 +1,163 @@
+package testserver
+
+import (
+	"database/sql"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// A MariaDBServer is a MariaDB of the test's own: durable as by default, with
+// a user who has all rights on one database and none on others. It listens on
+// a TCP port and on a unix socket, both of which stay the same when it is
+// started again.
+type MariaDBServer struct {
+	Addr   string // 127.0.0.1:port
+	Socket string // path of the unix socket
+
+	User, Pass string
+	DB         string // there, and empty
+
+	process *Process
+	dir     string
+	options []string
+	root    *sql.DB
+}
+
+// serverStart bounds the start of a server; on a busy machine it takes seconds.
+const serverStart = 60 * time.Second
+
+// MariaDB starts a server with further options of mariadbd's own, such as
+// "--max-connections=5".
+func MariaDB(t T, options ...string) *MariaDBServer {
+	t.Helper()
+	Need(t, "mariadbd", "mariadb-install-db")
+	// A unix socket's path must be short: not below t.TempDir.
+	dir, err := os.MkdirTemp("", "mariadb")
+	if err != nil {
+		t.Fatalf("make a directory for MariaDB: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	port := FreePort(t)
+	m := &MariaDBServer{
+		Addr:    net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
+		Socket:  filepath.Join(dir, "sock"),
+		User:    "goguerrilla",
+		Pass:    "pass \"word\" @:/?#\u00fc",
+		DB:      "mail",
+		dir:     filepath.Join(dir, "data"),
+		options: options,
+	}
+	m.install(t)
+	m.Start(t)
+	m.connectRoot(t)
+	m.Exec(t,
+		"CREATE DATABASE `"+m.DB+"`",
+		"CREATE USER `"+m.User+"`@`%` IDENTIFIED BY '"+m.Pass+"'",
+		"GRANT ALL ON `"+m.DB+"`.* TO `"+m.User+"`@`%`")
+	return m
+}
+
+// account is whom the server runs as: it refuses to be root unless told.
+func account() string {
+	if os.Geteuid() == 0 {
+		return "--user=root"
+	}
+	return "--user=" + strconv.Itoa(os.Geteuid())
+}
+
+func (m *MariaDBServer) install(t T) {
+	t.Helper()
+	program, err := LookPath("mariadb-install-db")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	cmd := exec.Command(program, "--no-defaults", account(), "--datadir="+m.dir,
+		"--auth-root-authentication-method=normal", "--skip-test-db")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
+	}
+}
+
+// Start starts the server again after Kill or Stop, and waits until it answers.
+func (m *MariaDBServer) Start(t T) {
+	t.Helper()
+	program, err := LookPath("mariadbd")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	_, port, _ := net.SplitHostPort(m.Addr)
+	args := append([]string{"--no-defaults", account(), "--datadir=" + m.dir, "--socket=" + m.Socket,
+		"--bind-address=127.0.0.1", "--port=" + port, "--innodb-buffer-pool-size=64M"}, m.options...)
+	m.process = Start(t, exec.Command(program, args...))
+	Await(t, m.process, serverStart, "MariaDB does not start", Dial(m.Addr))
+}
+
+// connectRoot opens the connection that Exec uses, as root by the socket.
+func (m *MariaDBServer) connectRoot(t T) {
+	t.Helper()
+	m.root = m.connect(t, "root", "", "", "unix", m.Socket)
+	Await(t, m.process, serverStart, "MariaDB does not answer", m.root.Ping)
+}
+
+func (m *MariaDBServer) connect(t T, user, pass, db, network, addr string) *sql.DB {
+	t.Helper()
+	c := mysql.NewConfig()
+	c.User, c.Passwd, c.DBName, c.Net, c.Addr = user, pass, db, network, addr
+	c.Logger = &mysql.NopLogger{}
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	pool := sql.OpenDB(connector)
+	t.Cleanup(func() { pool.Close() })
+	return pool
+}
+
+// Connect returns a pool of the user's connections, by the unix socket.
+func (m *MariaDBServer) Connect(t T) *sql.DB {
+	t.Helper()
+	return m.connect(t, m.User, m.Pass, m.DB, "unix", m.Socket)
+}
+
+// Exec executes statements as root.
+func (m *MariaDBServer) Exec(t T, statements ...string) {
+	t.Helper()
+	for _, s := range statements {
+		if _, err := m.root.Exec(s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+// Kill ends the server as a crash would.
+func (m *MariaDBServer) Kill() { m.process.Kill() }
+
+// Stop ends the server in an orderly way.
+func (m *MariaDBServer) Stop() error { return m.process.Stop() }
+
+// Pause stops the server in the midst of what it does; the kernel still takes
+// connections for it.
+func (m *MariaDBServer) Pause(t T) {
+	t.Helper()
+	if err := m.process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatalf("pause MariaDB: %v", err)
+	}
+}
+
+// Continue ends a Pause.
+func (m *MariaDBServer) Continue(t T) {
+	t.Helper()
+	if err := m.process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatalf("continue MariaDB: %v", err)
+	}
+}
+
+// Output returns what the server has logged since its last start.
+func (m *MariaDBServer) Output() string { return m.process.Output() }

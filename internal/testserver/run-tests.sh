@@ -1,0 +1,28 @@
+#!/bin/sh
+# Runs every test with the race detector and lists what was skipped, with the
+# reason. The full output stays in build/test.log.
+set -u
+mkdir -p build
+race=-race
+command -v gcc >/dev/null 2>&1 || { race=; echo "no gcc: without the race detector"; }
+status=0
+CGO_ENABLED=${race:+1} go test $race -count=1 -timeout 45m -v ./... >build/test.log 2>&1 || status=$?
+grep -E '^(ok|FAIL|panic|\?)' build/test.log
+if [ $status -ne 0 ]; then
+	echo "--- what failed (all of it is in build/test.log):"
+	grep -nE '^ *--- FAIL|^panic:|WARNING: DATA RACE|\.go:[0-9]+: ' build/test.log |
+		grep -vE 'skip' | tail -n 200
+fi
+passed=$(grep -cE '^ *--- PASS' build/test.log)
+failed=$(grep -cE '^ *--- FAIL' build/test.log)
+skipped=$(grep -cE '^ *--- SKIP' build/test.log)
+if [ "$skipped" -ne 0 ]; then
+	echo "--- skipped:"
+	grep -A1 -E '^ *--- SKIP' build/test.log
+	if [ "${CI:-}" = true ]; then
+		echo "CI=true allows no skip"
+		status=1
+	fi
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+exit $status

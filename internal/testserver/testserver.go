@@ -1,0 +1,208 @@
+// Package testserver starts the real servers that tests and the benchmark
+// need: each in a temporary directory, on a free port, ended with the test.
+// It is imported by tests and the benchmark alone.
+package testserver
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// T is what this package needs of testing.TB; the benchmark brings its own.
+type T interface {
+	Helper()
+	Cleanup(func())
+	TempDir() string
+	Logf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Skipf(format string, args ...any)
+}
+
+// Need ends the test unless all the programs are there: as skipped, or as
+// failed where CI=true, since `make test` installs them.
+func Need(t T, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := LookPath(p); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatalf("%s is not installed, and CI=true allows no skip", p)
+			}
+			t.Skipf("%s is not installed: make test installs it (as root)", p)
+		}
+	}
+}
+
+// LookPath finds a program in PATH or in the sbin directories, where Debian
+// keeps its servers, or among those that install.sh has unpacked.
+func LookPath(program string) (string, error) {
+	dirs := []string{"/usr/sbin", "/usr/local/sbin", "/sbin"}
+	if root, err := ModuleRoot(); err == nil {
+		for _, server := range []string{"exim", "opensmtpd"} {
+			dirs = append(dirs, filepath.Join(root, "build/servers", server, "usr/sbin"))
+		}
+	}
+	for _, dir := range dirs {
+		if p, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+			return p, nil
+		}
+	}
+	return exec.LookPath(program)
+}
+
+// FreePort returns a TCP port of 127.0.0.1 that nobody listens on.
+func FreePort(t T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("find a free port: %v", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// A Process is a program started by a test. It dies with the test, whatever
+// way the test ends.
+type Process struct {
+	Cmd  *exec.Cmd
+	done chan struct{}
+	err  error
+
+	mu     sync.Mutex
+	output bytes.Buffer
+}
+
+// Start runs cmd in a process group of its own, gathers what it prints, and
+// ends it (SIGTERM, then SIGKILL after five seconds) when the test is over.
+func Start(t T, cmd *exec.Cmd) *Process {
+	t.Helper()
+	p := &Process{Cmd: cmd, done: make(chan struct{})}
+	if cmd.Stdout == nil {
+		cmd.Stdout = p
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = p
+	}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	// A pipe that a grandchild keeps open must not hold Wait up.
+	cmd.WaitDelay = time.Second
+	started := make(chan error)
+	go func() {
+		// The parent-death signal is tied to the thread that forked.
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatalf("start %s: %v", cmd.Path, err)
+	}
+	t.Cleanup(func() { p.Stop() })
+	return p
+}
+
+// Write gathers output; it makes a Process the command's stdout and stderr.
+func (p *Process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.output.Write(b)
+}
+
+// Output returns what the process has printed so far.
+func (p *Process) Output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.output.String()
+}
+
+// Signal sends sig to the process alone.
+func (p *Process) Signal(sig os.Signal) error { return p.Cmd.Process.Signal(sig) }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Wait waits for the end and returns what exec.Cmd.Wait said.
+func (p *Process) Wait() error {
+	<-p.done
+	return p.err
+}
+
+// Kill ends the process at once, as a crash would.
+func (p *Process) Kill() {
+	syscall.Kill(-p.Cmd.Process.Pid, syscall.SIGKILL)
+	<-p.done
+}
+
+// Stop asks the process to end and waits; after five seconds it is killed.
+func (p *Process) Stop() error {
+	select {
+	case <-p.done:
+		return p.err
+	default:
+	}
+	p.Cmd.Process.Signal(syscall.SIGCONT)
+	p.Cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(5 * time.Second):
+	}
+	p.Kill()
+	return p.err
+}
+
+// Await tries until it gets nil, the process (may be nil) ends, or the time is
+// up, which fails the test with the last error and the process's output.
+func Await(t T, p *Process, timeout time.Duration, what string, try func() error) {
+	t.Helper()
+	deadline := time.Now().Add(timeout)
+	var done <-chan struct{}
+	if p != nil {
+		done = p.done
+	}
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		ended := errors.New("")
+		select {
+		case <-done:
+			ended = errors.New("; the process has ended")
+		case <-time.After(20 * time.Millisecond):
+			if time.Now().Before(deadline) {
+				continue
+			}
+		}
+		output := ""
+		if p != nil {
+			output = "\n" + p.Output()
+		}
+		t.Fatalf("%s: %v%v%s", what, err, ended, output)
+	}
+}
+
+// Dial reports whether somebody listens on a TCP address; for Await.
+func Dial(addr string) func() error {
+	return func() error {
+		c, err := net.DialTimeout("tcp", addr, time.Second)
+		if err != nil {
+			return fmt.Errorf("dial %s: %w", addr, err)
+		}
+		return c.Close()
+	}
+}
