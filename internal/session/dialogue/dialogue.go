@@ -1,0 +1,192 @@
+// Package dialogue runs SMTP sessions that are written down as text, against a
+// session alone or a server behind a socket.
+//
+// A file is read line by line:
+//
+//	# a comment; empty lines mean nothing either
+//	set max-size 1000             settings that differ from the usual ones, see Settings
+//	C: NOOP                       sent with CR LF behind it
+//	C raw: NO\r\x00               sent as it is; escapes as in a Go string
+//	C raw*500: x\r\n              the same 500 times
+//	--                            what is before is sent in a write of its own
+//	S: 250 2.0.0 OK               one line of reply, exactly, but for the parts below
+//	TLS                           shake hands
+//	C close                       the client closes its writing side
+//	S close                       the server has closed the connection
+//	from a@example.org            a message that is stored at the end, in the order of the replies
+//	to b@example.com              its rows, one or more
+//	| Subject: hello              its text, each line with CR LF behind it
+//	raw| \n.\n                    the same without CR LF, escapes as above
+//	raw*500| x                    the same 500 times
+//
+// All lines of the client up to the next line of the server go in one write.
+// In a line of the server {hash} stands for 32 hexadecimal digits, {n} for
+// digits, and {any} for anything.
+package dialogue
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// A Script is one file.
+type Script struct {
+	Name     string // of the file, without its suffix
+	Settings Settings
+	Messages []Message // expected at the end
+
+	steps []step
+}
+
+// A Message is one that was stored.
+type Message struct {
+	From string
+	To   []string
+	Text []byte
+}
+
+// A step is one thing that client or server does.
+type step struct {
+	line int // in the file
+	act  act
+	data []byte         // send
+	want *regexp.Regexp // expect
+	text string         // expect: the line as it is written
+}
+
+type act uint8
+
+const (
+	send act = iota
+	flush
+	expect
+	handshake
+	closeWriting
+	expectClose
+)
+
+// Load reads all scripts of a directory, by name.
+func Load(dir fs.FS) ([]*Script, error) {
+	names, err := fs.Glob(dir, "*.txt")
+	if err != nil {
+		return nil, err
+	}
+	var scripts []*Script
+	for _, name := range names {
+		text, err := fs.ReadFile(dir, name)
+		if err != nil {
+			return nil, err
+		}
+		s, err := Parse(strings.TrimSuffix(name, ".txt"), string(text))
+		if err != nil {
+			return nil, err
+		}
+		scripts = append(scripts, s)
+	}
+	if len(scripts) == 0 {
+		return nil, fmt.Errorf("no dialogues in the directory")
+	}
+	return scripts, nil
+}
+
+// Parse reads one script.
+func Parse(name, text string) (*Script, error) {
+	s := &Script{Name: name, Settings: usual()}
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimSuffix(line, "\n")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if err := s.parseLine(n, line); err != nil {
+			return nil, fmt.Errorf("%s.txt:%d: %w", name, n, err)
+		}
+	}
+	return s, nil
+}
+
+func (s *Script) parseLine(n int, line string) error {
+	word, rest, _ := strings.Cut(line, " ")
+	switch {
+	case line == "--":
+		s.add(step{line: n, act: flush})
+	case line == "TLS":
+		s.add(step{line: n, act: handshake})
+	case line == "C close":
+		s.add(step{line: n, act: closeWriting})
+	case line == "S close":
+		s.add(step{line: n, act: expectClose})
+	case word == "C:":
+		s.add(step{line: n, act: send, data: []byte(rest + "\r\n")})
+	case word == "S:":
+		want, err := pattern(rest)
+		s.add(step{line: n, act: expect, want: want, text: rest})
+		return err
+	case strings.HasPrefix(line, "C raw"):
+		data, err := raw(line, "C raw", ":")
+		s.add(step{line: n, act: send, data: data})
+		return err
+	case word == "set":
+		return s.Settings.set(rest)
+	case word == "from":
+		s.Messages = append(s.Messages, Message{From: rest})
+	case len(s.Messages) == 0:
+		return fmt.Errorf("unknown line %q", line)
+	default:
+		return s.Messages[len(s.Messages)-1].parseLine(line)
+	}
+	return nil
+}
+
+func (m *Message) parseLine(line string) error {
+	word, rest, _ := strings.Cut(line, " ")
+	switch {
+	case word == "to":
+		m.To = append(m.To, rest)
+	case word == "|":
+		m.Text = append(m.Text, rest+"\r\n"...)
+	case strings.HasPrefix(line, "raw"):
+		data, err := raw(line, "raw", "|")
+		m.Text = append(m.Text, data...)
+		return err
+	default:
+		return fmt.Errorf("unknown line %q", line)
+	}
+	return nil
+}
+
+func (s *Script) add(st step) { s.steps = append(s.steps, st) }
+
+// raw undoes the escapes of a line "PREFIX*COUNT SEPARATOR text".
+func raw(line, prefix, separator string) ([]byte, error) {
+	count, text, ok := strings.Cut(strings.TrimPrefix(line, prefix), separator+" ")
+	if !ok {
+		return nil, fmt.Errorf("%q lacks %q", line, separator+" ")
+	}
+	n := 1
+	if count != "" {
+		var err error
+		if n, err = strconv.Atoi(strings.TrimPrefix(count, "*")); err != nil {
+			return nil, fmt.Errorf("count: %w", err)
+		}
+	}
+	text, err := strconv.Unquote(`"` + strings.ReplaceAll(text, `"`, `\"`) + `"`)
+	if err != nil {
+		return nil, fmt.Errorf("escapes in %q: %w", line, err)
+	}
+	return bytes.Repeat([]byte(text), n), nil
+}
+
+// pattern compiles what a line of the server has to be.
+func pattern(line string) (*regexp.Regexp, error) {
+	p := regexp.QuoteMeta(line)
+	for name, meaning := range map[string]string{"hash": "[0-9a-f]{32}", "n": "[0-9]+", "any": ".*"} {
+		p = strings.ReplaceAll(p, `\{`+name+`\}`, meaning)
+	}
+	return regexp.Compile("^" + p + "$")
+}

@@ -1,0 +1,77 @@
+package session_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/session"
+)
+
+var replyLine = regexp.MustCompile(`^[2-5][0-9][0-9][ -][ -~]*\r\n$`)
+
+// FuzzSession sends anything, cut anywhere, and with memory denied now and
+// then.
+func FuzzSession(f *testing.F) {
+	long := strings.Repeat("x", 5000)
+	for i, text := range []string{
+		dataConversation, chunkConversation, bigConversation,
+		"EHLO x\r\nSTARTTLS\r\nMAIL FROM:<a@example.org>\r\n",
+		"NOOP " + long + "\r\nNOOP\r\n" + long + "\nNOOP\r\n",
+		"HELO x\r\nMAIL FROM:<a@example.org> SMTPUTF8 BODY=BINARYMIME SIZE=100\r\nRCPT TO:<ü@example.com>\r\nRCPT TO:<postmaster>\r\nDATA\r\nBDAT 5\r\nabcdeBDAT 0 LAST\r\n",
+		"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n" + strings.Repeat(".\r..\r\n..", 200) + "\r\n.\r\nQUIT\r\n",
+		"BDAT 9223372036854775807 LAST\r\n" + long,
+		"GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00", "NOOP\n\r\nNOOP\r\r\n\x00\r\n", strings.Repeat("\r\n", 25),
+		"HELO x\r\nMAIL FROM:<a@b>\r\nBDAT 3\r\nabcRCPT TO:<b@c>\r\nBDAT 3\r\nabcDATA\r\nVRFY\r\nEXPN\r\nHELP\r\nRSET\r\nXCLIENT a\r\n",
+	} {
+		f.Add([]byte(text), uint64(i), i%2 == 0, uint8(i))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, seed uint64, feedOnly bool, denied uint8) {
+		converse := func(prepare func(*client)) string {
+			settings := usual(t)
+			settings.MaxSize = 600
+			c := newClient(t, settings)
+			c.store = func(e *envelope.Envelope) error {
+				if e.Size() > 600 || len(e.To) == 0 {
+					t.Errorf("stored %d bytes for %d recipients", e.Size(), len(e.To))
+				}
+				for i, to := range e.To {
+					if _, domain, _ := strings.Cut(to.Address, "@"); !strings.HasPrefix(to.Address, `"`) && !settings.Hosts.Match(domain) {
+						t.Errorf("stored for %q", to.Address)
+					}
+					e.Blob(i)
+				}
+				return nil
+			}
+			prepare(c)
+			replies := c.sayRaw(string(text))
+			for line := range strings.Lines(replies) {
+				if !replyLine.MatchString(line) {
+					t.Errorf("reply %q", line)
+				}
+			}
+			if c.memory.most > 600+2*session.MaxLine {
+				t.Errorf("asked for %d bytes", c.memory.most)
+			}
+			c.end()
+			return replies + fmt.Sprintf("%q", c.stored)
+		}
+		whole := converse(func(*client) {})
+		split := func(c *client) {
+			r := rand.New(rand.NewPCG(seed, seed))
+			c.feedOnly, c.sizes = feedOnly, func() int { return 1 + r.IntN(1+r.IntN(100)) }
+		}
+		if got := converse(split); got != whole {
+			t.Errorf("cut: %s\nwhole: %s", got, whole)
+		}
+		converse(func(c *client) {
+			split(c)
+			r := rand.New(rand.NewPCG(seed, 1))
+			c.memory.deny = func(int, int) bool { return r.IntN(256) < int(denied) }
+			c.room = func() bool { return r.IntN(4) > 0 }
+		})
+	})
+}

@@ -1,0 +1,153 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/smtp"
+)
+
+// One line for each message and each refused recipient, found by hash, address
+// or session id. The client's own mistakes are info, what we owe it is error.
+// Escaping what a client controls is the handler's work; message text and
+// secrets never come here.
+
+func (s *Session) log(level slog.Level, event string, attrs ...slog.Attr) {
+	ctx := context.Background()
+	if !s.world.Log.Enabled(ctx, level) {
+		return
+	}
+	all := append(make([]slog.Attr, 0, 12), slog.String("session", s.id), slog.String("remote", s.peer.String()))
+	s.world.Log.LogAttrs(ctx, level, event, append(all, attrs...)...)
+}
+
+// logMessage logs what became of a message. The zero Reply is none.
+func (s *Session) logMessage(level slog.Level, event string, reply smtp.Reply, more ...slog.Attr) {
+	if !s.world.Log.Enabled(context.Background(), level) {
+		return
+	}
+	env, size := &envelope.Envelope{Helo: s.name, TLS: s.tls}, int64(0)
+	if s.tx != nil {
+		env, size = &s.tx.env, s.tx.size()
+	}
+	attrs := []slog.Attr{
+		slog.String("helo", env.Helo),
+		slog.String("from", env.From),
+		slog.String("to", join(env.To, func(r envelope.Recipient) string { return r.Address })),
+		slog.Int64("size", size),
+		slog.String("hash", join(env.To, func(r envelope.Recipient) string { return r.Hash })),
+		slog.String("tls", env.TLS),
+	}
+	if reply.Code != 0 {
+		attrs = append(attrs, slog.String("reply", reply.Error()))
+	}
+	s.log(level, event, append(attrs, more...)...)
+}
+
+func join(to []envelope.Recipient, part func(envelope.Recipient) string) string {
+	parts := make([]string, len(to))
+	for i, r := range to {
+		parts[i] = part(r)
+	}
+	return strings.Join(parts, ",")
+}
+
+// logOutcome logs a message that the saver has had.
+func (s *Session) logOutcome(reply smtp.Reply, err error) {
+	if err == nil {
+		s.logMessage(slog.LevelInfo, "message accepted", reply)
+		return
+	}
+	s.logMessage(slog.LevelError, "message not stored", reply, slog.Any("error", err))
+}
+
+// refuseMessage logs a message that was refused before the saver saw it.
+func (s *Session) refuseMessage(reply smtp.Reply) {
+	level := slog.LevelInfo
+	if reply == systemFull {
+		level = slog.LevelWarn
+	}
+	s.logMessage(level, "message refused", reply)
+}
+
+// refuseMail refuses a sender, and logs it.
+func (s *Session) refuseMail(from string, reply smtp.Reply) smtp.Reply {
+	s.log(slog.LevelInfo, "message refused",
+		slog.String("helo", s.name),
+		slog.String("from", from),
+		slog.String("reply", reply.Error()),
+		slog.String("tls", s.tls))
+	return reply
+}
+
+// refuseRcpt refuses a recipient, and logs it: of those that are too many only
+// the first, since nothing bounds their number.
+func (s *Session) refuseRcpt(to string, reply smtp.Reply) smtp.Reply {
+	tx := s.tx
+	if reply == tooManyRecipients {
+		if tx.overfull {
+			return reply
+		}
+		tx.overfull = true
+	} else if reply.Code >= 500 {
+		tx.refused++
+		s.refused++
+	}
+	s.log(slog.LevelInfo, "recipient refused",
+		slog.String("helo", s.name),
+		slog.String("from", tx.env.From),
+		slog.String("to", to),
+		slog.String("reply", reply.Error()),
+		slog.String("tls", s.tls))
+	return reply
+}
+
+// logEnd logs the end of a session that we close: of interest where it costs
+// the client a message.
+func (s *Session) logEnd(reply smtp.Reply) {
+	switch {
+	case s.tx != nil:
+		s.logMessage(slog.LevelInfo, "message refused", reply)
+	case reply == tooManyErrors:
+		s.log(slog.LevelInfo, "session closed", slog.String("reply", reply.Error()))
+	default:
+		s.log(slog.LevelDebug, "session closed", slog.String("reply", reply.Error()))
+	}
+}
+
+// logGone logs a connection that ended by itself.
+func (s *Session) logGone() {
+	switch {
+	case s.wish == WishSave, s.wish == WishClose:
+	case s.state != inCommand:
+		s.logMessage(slog.LevelInfo, "connection lost in a message", smtp.Reply{})
+	case !s.spoken:
+		s.log(slog.LevelDebug, "connection without a command")
+	default:
+		s.log(slog.LevelDebug, "connection lost")
+	}
+}
+
+// logCommand logs a line of the dialogue. What is no command of ours may be a
+// secret, or the text of a message that was refused.
+func (s *Session) logCommand(line []byte, known bool) {
+	text := "(unknown command)"
+	if known {
+		text = string(line)
+	}
+	s.log(slog.LevelInfo, "C: "+text)
+}
+
+func (s *Session) logRefusedLine() {
+	if s.settings.Verbose {
+		s.log(slog.LevelInfo, "C: (malformed line)")
+	}
+}
+
+func (s *Session) logReply(r smtp.Reply) {
+	for line := range strings.Lines(string(r.Append(nil))) {
+		s.log(slog.LevelInfo, "S: "+strings.TrimRight(line, "\r\n"))
+	}
+}

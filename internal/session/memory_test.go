@@ -1,0 +1,162 @@
+package session_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/session"
+)
+
+// TestMemoryDenied denies each Grow in turn, for a while and for good.
+func TestMemoryDenied(t *testing.T) {
+	body := strings.Repeat(strings.Repeat("x", 98)+"\r\n", 1000)
+	for _, tt := range []struct {
+		name  string
+		text  string
+		lines []string
+		grows int
+	}{
+		{"data", body, []string{"DATA\r\n", body + ".\r\n"}, 3}, // 8 KiB, 32, all
+		{"chunk", body, []string{fmt.Sprintf("BDAT %d LAST\r\n", len(body)) + body}, 1},
+		{"chunks", body, []string{fmt.Sprintf("BDAT 10\r\n%sBDAT %d LAST\r\n", body[:10], len(body)-10) + body[10:]}, 2},
+		{"empty chunk", "", []string{"BDAT 0 LAST\r\n"}, 1},
+	} {
+		for _, size := range []int{1 << 20, 1000, 1} {
+			for denied := 1; denied <= tt.grows; denied++ {
+				for _, forGood := range []bool{false, true} {
+					t.Run(fmt.Sprintf("%s/%d/%d/%v", tt.name, size, denied, forGood), func(t *testing.T) {
+						c := newClient(t, usual(t))
+						c.sizes = func() int { return size }
+						c.expect("250 250 250", "HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>")
+						waited := 0
+						c.memory.deny = func(call, _ int) bool { return call >= denied && waited < 3 }
+						c.room = func() bool { waited++; return !forGood }
+
+						var answer string
+						for _, line := range tt.lines {
+							answer += c.sayRaw(line)
+							if strings.HasPrefix(answer, "452") {
+								break // no text behind a DATA that is refused
+							}
+						}
+						if waited == 0 {
+							t.Fatal("no wish for room")
+						}
+						if forGood != strings.Contains(answer, "452 4.3.1 ") {
+							t.Errorf("answer is %q", answer)
+						}
+						if !forGood && (len(c.stored) != 1 || string(c.stored[0].Text) != tt.text) {
+							t.Errorf("message is lost: %q", answer)
+						}
+						if forGood && (len(c.stored) != 0 || len(c.memory.held) != 0) {
+							t.Errorf("%d messages, %d buffers", len(c.stored), len(c.memory.held))
+						}
+						c.memory.deny = nil
+						c.expect("250 250 250 354", "RSET", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA")
+						c.expect("250 221", "x", ".", "QUIT")
+						c.end()
+					})
+				}
+			}
+		}
+	}
+}
+
+// TestMemoryDeniedNearTheDot fills the buffer with the end of a text at every
+// position of its edge.
+func TestMemoryDeniedNearTheDot(t *testing.T) {
+	for n := 7800; n < 8200; n++ {
+		c := newClient(t, usual(t))
+		c.sizes = func() int { return 1 + n%3 }
+		c.expect("250 250 250 354", "HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA")
+		c.memory.deny = func(int, int) bool { return true }
+		codes := codesOf(c.say(strings.Repeat("x", n), ".", "NOOP"))
+		if stored := len(c.stored) == 1; stored && codes != "250 250" || !stored && codes != "452 250" {
+			t.Fatalf("%d bytes: %s, stored %v", n, codes, stored)
+		}
+		c.end()
+	}
+}
+
+// TestRoomBeforeData holds 354 back until there is room for what was declared.
+func TestRoomBeforeData(t *testing.T) {
+	c := newClient(t, usual(t))
+	c.memory.deny = func(int, int) bool { return true }
+	w := c.s
+	c.expect("250 250 250", "HELO x", "MAIL FROM:<a@example.org> SIZE=90000", "RCPT TO:<b@example.com>")
+	used, out := w.Feed([]byte("DATA\r\nNOOP\r\n"), nil)
+	if used != 6 || len(out) > 0 || w.Wish() != session.WishRoom || w.Idle() {
+		t.Fatalf("used %d, out %q, wish %d", used, out, w.Wish())
+	}
+	if c.memory.most < 90000 {
+		t.Errorf("asked for %d bytes", c.memory.most)
+	}
+	if used, out = w.Feed([]byte("NOOP\r\n"), nil); used != 0 || len(out) > 0 || w.Space() != nil {
+		t.Fatal("the session goes on without an answer")
+	}
+	if out = w.Room(true, nil); len(out) > 0 || w.Wish() != session.WishRoom {
+		t.Fatalf("still denied: out %q, wish %d", out, w.Wish())
+	}
+	c.memory.deny = nil
+	if out = w.Room(true, nil); codesOf(string(out)) != "354" || w.Wish() != session.WishInput {
+		t.Fatalf("granted: out %q, wish %d", out, w.Wish())
+	}
+	c.end()
+}
+
+// TestMemoryAsked bounds what a session asks for.
+func TestMemoryAsked(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		maxSize      int64
+		params       string
+		conversation string
+		least, most  int
+	}{
+		{"nothing declared", 100_000, "", "DATA\r\n", 1, 8 << 10},
+		{"small limit", 1000, "", "DATA\r\n", 1, 2000},
+		{"declared", 100_000, " SIZE=50000", "DATA\r\n", 50_000, 51_000},
+		{"declared nothing", 100_000, " SIZE=0", "DATA\r\n", 1, 8 << 10},
+		{"declared, chunks", 100_000, " SIZE=50000", "BDAT 1\r\n", 50_000, 51_000},
+		{"chunk", 100_000, "", "BDAT 50000\r\n", 50_000, 51_000},
+		{"chunk too big", 100_000, "", "BDAT 100001\r\n", 0, 0},
+		{"chunk much too big", 100_000, "", "BDAT 9223372036854775807\r\n", 0, 0},
+		{"second chunk much too big", 100_000, "", "BDAT 1\r\nxBDAT 9223372036854775807\r\n", 1, 51_000},
+		{"endless line", 100_000, "", "DATA\r\n" + strings.Repeat("x", 26_000_000), 100_000, 101_000},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			settings := usual(t)
+			settings.MaxSize = tt.maxSize
+			c := newClient(t, settings)
+			c.sizes = func() int { return 1 << 16 }
+			c.expect("250 250 250", "HELO x", "MAIL FROM:<a@example.org>"+tt.params, "RCPT TO:<b@example.com>")
+			c.sayRaw(tt.conversation)
+			if c.memory.most < tt.least || c.memory.most > tt.most {
+				t.Errorf("asked for %d bytes, want %d to %d", c.memory.most, tt.least, tt.most)
+			}
+			if strings.Contains(tt.name, "too big") && c.s.Space() != nil {
+				t.Error("the chunk is stored")
+			}
+			if tt.name == "endless line" && len(c.memory.held) != 0 {
+				t.Error("a message that is too big holds memory")
+			}
+			c.end()
+		})
+	}
+}
+
+// TestManyChunks has each byte in a chunk of its own: few copies are made.
+func TestManyChunks(t *testing.T) {
+	c := newClient(t, usual(t))
+	c.expect("250 250 250", "HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>")
+	for range 50_000 {
+		if codes := codesOf(c.sayRaw("BDAT 1\r\nx")); codes != "250" {
+			t.Fatal(codes)
+		}
+	}
+	if c.memory.grows > 10 {
+		t.Errorf("the buffer grew %d times", c.memory.grows)
+	}
+	c.end()
+}

@@ -1,0 +1,42 @@
+package session
+
+import "goguerrillad/internal/smtp"
+
+// data is RFC 5321 section 4.1.1.4: memory for the declared size is taken
+// first, so that 354 is a promise.
+func (s *Session) data(arg string) smtp.Reply {
+	tx := s.tx
+	switch {
+	case arg != "":
+		return noArgument
+	case tx == nil:
+		return needMail
+	case tx.chunked:
+		return dataInChunks
+	case tx.params.Body == smtp.BodyBinaryMIME: // RFC 3030 section 3
+		return binaryData
+	case tx.granted == 0:
+		return s.noRecipient()
+	}
+
+	s.prepare()
+	n := firstRoom
+	if tx.params.Size > 0 {
+		n = tx.room + int(tx.params.Size) + slack
+	}
+	if !s.grow(min(n, s.limit())) {
+		return smtp.Reply{}
+	}
+	s.state = inText
+	s.startWindow()
+	return goAhead
+}
+
+// noRecipient tells a client that named none from one whose recipients were
+// all refused (RFC 5321 section 3.3).
+func (s *Session) noRecipient() smtp.Reply {
+	if s.tx.refused > 0 {
+		return noValidRecipients
+	}
+	return needRcpt
+}

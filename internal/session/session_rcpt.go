@@ -1,0 +1,58 @@
+package session
+
+import (
+	"strings"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/smtp"
+)
+
+// rcpt is RFC 5321 section 4.1.1.3. A recipient that is repeated is granted
+// again and stays one row; it is the same when it has the same bytes.
+func (s *Session) rcpt(arg string) smtp.Reply {
+	switch {
+	case s.tx == nil:
+		return needMail
+	case s.tx.chunked:
+		return rcptInChunks
+	}
+	to, rest, refusal := smtp.ParseForwardPath(arg)
+	if refusal != nil {
+		return *refusal
+	}
+	if refusal := smtp.ParseRcptParams(rest); refusal != nil {
+		return *refusal
+	}
+	address := s.mailbox(to)
+	switch {
+	case !s.tx.params.UTF8 && !to.ASCII():
+		return s.refuseRcpt(address, needUTF8)
+	case s.tx.granted == maxRecipients:
+		return s.refuseRcpt(address, tooManyRecipients)
+	case to.Domain != "" && !s.settings.Hosts.Match(to.Domain):
+		return s.refuseRcpt(address, notOurs)
+	}
+	if s.settings.Fits != nil {
+		if refusal := s.settings.Fits(address); refusal != nil {
+			return s.refuseRcpt(address, *refusal)
+		}
+	}
+
+	s.tx.granted++
+	for _, known := range s.tx.env.To {
+		if known.Address == address {
+			return rcptOK
+		}
+	}
+	s.tx.env.To = append(s.tx.env.To, envelope.Recipient{Address: address})
+	return rcptOK
+}
+
+// mailbox returns the address as it is stored: as given, but for a postmaster
+// without a domain (RFC 5321 section 2.3.5), the one path that may lack it.
+func (s *Session) mailbox(to smtp.Path) string {
+	if to.Domain == "" && strings.EqualFold(to.Local, "postmaster") {
+		return "postmaster@" + s.settings.PrimaryHost
+	}
+	return to.String()
+}

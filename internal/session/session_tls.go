@@ -1,0 +1,33 @@
+package session
+
+import "goguerrillad/internal/smtp"
+
+// startTLS is RFC 3207. What came in clear behind it is never fed to the
+// session: Feed consumes nothing beyond it, and the driver throws it away.
+func (s *Session) startTLS(arg string) smtp.Reply {
+	switch {
+	case arg != "":
+		return noArgument
+	case s.secure:
+		return alreadySecure
+	case !s.world.Settings().StartTLS:
+		return noTLS
+	}
+	s.reset()
+	s.wish = WishStartTLS
+	return startTLS
+}
+
+// TLSStarted answers WishStartTLS: all that comes is inside TLS now, and all
+// that was said before is forgotten (RFC 3207 section 4.2), except how often
+// the client was wrong. The description is the protocol version and the cipher
+// suite.
+func (s *Session) TLSStarted(description string) {
+	if s.wish != WishStartTLS {
+		return
+	}
+	s.wish = WishInput
+	s.secure, s.tls = true, description
+	s.name, s.greeted, s.extended = "", false, false
+	s.turns++
+}
