@@ -1,0 +1,234 @@
+package smtpd
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+)
+
+// fakeSession is a session as the budget sees it.
+type fakeSession struct {
+	claim
+	buf     []byte
+	waiting bool
+	woken   bool
+}
+
+func newFake(b *budget, p *buffers) *fakeSession {
+	return &fakeSession{claim: claim{budget: b, buffers: p}}
+}
+
+// grow asks for n bytes, and waits when there are none.
+func (f *fakeSession) grow(n int) bool {
+	buf, ok := f.Grow(f.buf, n)
+	if ok {
+		f.buf = buf
+		return true
+	}
+	f.waiting, f.woken = true, false
+	f.await(func() { f.woken = true })
+	return false
+}
+
+func (f *fakeSession) end() {
+	if f.waiting {
+		f.leave()
+	}
+	f.waiting = false
+	f.Release(f.buf)
+	f.buf = nil
+}
+
+// TestBudgetOneFinishes fills the budget with halves of messages: still one
+// after the other finishes, in order, and nothing goes beyond the limit.
+func TestBudgetOneFinishes(t *testing.T) {
+	const message = 1 << 20
+	const limit = 4 * message
+	var b budget
+	var p buffers
+	b.configure(limit, message)
+	var all []*fakeSession
+	for range 20 {
+		f := newFake(&b, &p)
+		all = append(all, f)
+		f.grow(message / 2)
+	}
+	var order []int
+	for len(order) < len(all) {
+		progress := false
+		for i, f := range all {
+			if f.buf == nil && !f.waiting {
+				continue // finished
+			}
+			if f.waiting && !f.woken {
+				continue
+			}
+			f.waiting = false
+			if used, _ := b.inUse(); used > limit {
+				t.Fatalf("%d bytes in use, limit %d", used, limit)
+			}
+			if cap(f.buf) >= message {
+				order = append(order, i)
+				f.end()
+			} else {
+				f.grow(min(message, max(message/2, 2*cap(f.buf))))
+			}
+			progress = true
+		}
+		if !progress {
+			used, waiting := b.inUse()
+			t.Fatalf("deadlock: %d in use, %d wait, finished %v", used, waiting, order)
+		}
+	}
+	if used, waiting := b.inUse(); used != 0 || waiting != 0 || b.first != nil {
+		t.Errorf("afterwards %d bytes, %d waiting", used, waiting)
+	}
+}
+
+// TestBudgetSmallPass: while a large message waits, small ones go through.
+func TestBudgetSmallPass(t *testing.T) {
+	var b budget
+	var p buffers
+	b.configure(8<<20, 1<<20)
+	var large []*fakeSession
+	for {
+		f := newFake(&b, &p)
+		large = append(large, f)
+		if !f.grow(1 << 20) {
+			break
+		}
+	}
+	blocked := newFake(&b, &p) // behind the one that has the reserve
+	blocked.grow(1 << 20)
+	if blocked.woken {
+		t.Fatal("two have the reserve")
+	}
+	for range 10 {
+		small := newFake(&b, &p)
+		if !small.grow(8 << 10) {
+			t.Fatal("a small message waits")
+		}
+		small.end()
+	}
+	for _, f := range large {
+		f.end()
+	}
+	if !blocked.woken {
+		t.Error("memory came back, and who waits for it is not told")
+	}
+	blocked.end()
+	if used, _ := b.inUse(); used != 0 {
+		t.Errorf("%d bytes in use at the end", used)
+	}
+}
+
+// TestBudgetRandom does at random what sessions do. The account must stay
+// right, and everybody must be able to finish.
+func TestBudgetRandom(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		var b budget
+		var p buffers
+		const message = 300 << 10
+		b.configure(5*message, message)
+		var all [12]*fakeSession
+		for i := range all {
+			all[i] = newFake(&b, &p)
+		}
+		done := 0
+		for step := 0; done < 200; step++ {
+			if step > 100_000 {
+				t.Fatalf("seed %d: %d messages in 100,000 steps", seed, done)
+			}
+			f := all[r.IntN(len(all))]
+			switch {
+			case f.waiting && f.woken:
+				f.waiting = false
+				buf, ok := f.Grow(f.buf, cap(f.buf)+int(f.refused))
+				if !ok {
+					t.Fatalf("seed %d: woken for nothing", seed)
+				}
+				f.buf = buf
+			case f.waiting && r.IntN(50) > 0:
+			case f.waiting || r.IntN(20) == 0: // its time is up, or it goes away
+				f.end()
+			case cap(f.buf) >= message:
+				f.end()
+				done++
+			default:
+				f.grow(min(max(8<<10, 4*cap(f.buf)), message))
+			}
+			if r.IntN(1000) == 0 {
+				b.configure(int64(4+r.IntN(3))*message, message)
+			}
+			var held int64
+			for _, f := range all {
+				if f.total != int64(cap(f.buf))+f.granted {
+					t.Fatalf("seed %d: %d of %d and %d", seed, f.total, cap(f.buf), f.granted)
+				}
+				held += f.total
+			}
+			if used, _ := b.inUse(); used != held {
+				t.Fatalf("seed %d: %d in use, %d held", seed, used, held)
+			}
+		}
+		for _, f := range all {
+			f.end()
+		}
+		if used, waiting := b.inUse(); used != 0 || waiting != 0 {
+			t.Fatalf("seed %d: afterwards %d bytes, %d waiting", seed, used, waiting)
+		}
+	}
+}
+
+// TestBuffersKeepContent: whatever way a buffer grows, its bytes stay.
+func TestBuffersKeepContent(t *testing.T) {
+	var p buffers
+	for _, sizes := range [][]int{
+		{1, 8 << 10, 8<<10 + 1, 40 << 10, 128 << 10, 128<<10 + 1, 1 << 20, 15 << 20},
+		{100, 3 << 20, 3<<20 + 1},
+		{200 << 10, 201 << 10, 64 << 20},
+	} {
+		var buf []byte
+		var want []byte
+		for _, n := range sizes {
+			var err error
+			if buf, err = p.grow(buf, n); err != nil {
+				t.Fatal(err)
+			}
+			if cap(buf) != sizeFor(n) || cap(buf) < n {
+				t.Fatalf("capacity %d for %d, announced %d", cap(buf), n, sizeFor(n))
+			}
+			if !bytes.Equal(buf, want) {
+				t.Fatalf("grown to %d: content has changed", n)
+			}
+			for len(buf) < n {
+				buf = append(buf, byte(len(buf)*7))
+			}
+			want = append([]byte(nil), buf...)
+		}
+		p.put(buf)
+	}
+}
+
+// TestBuffersAreReused, and their free lists have a bound.
+func TestBuffersAreReused(t *testing.T) {
+	var p buffers
+	var all [][]byte
+	for range 100 {
+		b, _ := p.get(128 << 10)
+		all = append(all, b)
+	}
+	for _, b := range all {
+		p.put(b)
+	}
+	if n := len(p.free[2]) * (128 << 10); n != keepFree {
+		t.Errorf("%d bytes are kept, want %d", n, keepFree)
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		b, _ := p.get(5000)
+		p.put(b)
+	}); n > 0 {
+		t.Errorf("%v allocations for a buffer", n)
+	}
+}

@@ -1,0 +1,202 @@
+package smtpd_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/session"
+	"goguerrillad/internal/session/dialogue"
+	"goguerrillad/internal/smtpd"
+	"goguerrillad/internal/testserver"
+)
+
+// Some things can only be seen on a process of its own: its memory, its
+// descriptors, its processor time. So the test binary is a daemon when this
+// variable is set to its settings.
+const daemonVariable = "SMTPD_TEST_DAEMON"
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(daemonVariable); text != "" {
+		if err := beDaemon(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// daemonSettings are what a test asks of the daemon.
+type daemonSettings struct {
+	MaxClients int
+	MaxSize    int64
+	Memory     int64
+	Files      uint64 // limit on descriptors; 0 leaves it
+	Hold       bool   // messages are never answered
+	Address    string // "" is a free port of 127.0.0.1
+}
+
+// beDaemon serves with a saver that discards. It prints its address, then the
+// counters for each line on its standard input, and ends with that.
+func beDaemon(text string) error {
+	var d daemonSettings
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
+		return err
+	}
+	if d.Files > 0 {
+		limit := syscall.Rlimit{Cur: d.Files, Max: d.Files}
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			return err
+		}
+	}
+	script, err := dialogue.Parse("usual", "")
+	if err != nil {
+		return err
+	}
+	settings := script.Settings.Session()
+	settings.MaxSize = d.MaxSize
+	var hashes smtpd.Hashes
+	// One goroutine saves, as the Committer's do.
+	type handed struct{ done func(error) }
+	queue := make(chan handed, d.MaxClients)
+	go func() {
+		for h := range queue {
+			if !d.Hold {
+				h.done(nil)
+			}
+		}
+	}()
+	server, err := smtpd.New(smtpd.Options{
+		World: &session.World{
+			Settings: func() *session.Settings { return settings },
+			Now:      time.Now,
+			NewHash:  hashes.New,
+			Log:      slog.New(slog.NewTextHandler(io.Discard, nil)),
+		},
+		Save:     func(_ *envelope.Envelope, done func(error)) { queue <- handed{done} },
+		Settings: smtpd.Settings{MaxClients: d.MaxClients, Memory: d.Memory, TLS: serverTLS()},
+	})
+	if err != nil {
+		return err
+	}
+	if d.Address == "" {
+		d.Address = "127.0.0.1:0"
+	}
+	listener, err := net.Listen("tcp", d.Address)
+	if err != nil {
+		return err
+	}
+	file, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		return err
+	}
+	listener.Close()
+	if err := server.Start([]int{int(file.Fd())}); err != nil {
+		return err
+	}
+	defer file.Close()
+	fmt.Println(listener.Addr())
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		json.NewEncoder(os.Stdout).Encode(server.Stats())
+	}
+	return nil
+}
+
+// daemon is such a process.
+type daemon struct {
+	t       testing.TB
+	process *testserver.Process
+	addr    string
+	ask     io.Writer
+	answers *bufio.Reader
+}
+
+func startDaemon(t testing.TB, settings daemonSettings) *daemon {
+	t.Helper()
+	text, err := json.Marshal(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdin, ask, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, stdout, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), daemonVariable+"="+string(text))
+	cmd.Stdin, cmd.Stdout = stdin, stdout
+	d := &daemon{t: t, process: testserver.Start(t, cmd), ask: ask, answers: bufio.NewReader(out)}
+	stdin.Close()
+	stdout.Close()
+	t.Cleanup(func() { ask.Close(); out.Close() })
+	d.addr = d.line()
+	return d
+}
+
+func (d *daemon) line() string {
+	d.t.Helper()
+	line, err := d.answers.ReadString('\n')
+	if err != nil {
+		d.t.Fatalf("daemon: %v: %s", err, d.process.Output())
+	}
+	return strings.TrimSpace(line)
+}
+
+// stats asks the daemon for its counters.
+func (d *daemon) stats() (s smtpd.Stats) {
+	d.t.Helper()
+	fmt.Fprintln(d.ask, "stats")
+	if err := json.Unmarshal([]byte(d.line()), &s); err != nil {
+		d.t.Fatal(err)
+	}
+	return s
+}
+
+// status returns a figure of /proc/PID/status in KiB.
+func (d *daemon) status(key string) (kib int) {
+	d.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.process.Cmd.Process.Pid))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(text), "\n"+key+":")
+	if !ok {
+		d.t.Fatalf("no %s in status", key)
+	}
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		d.t.Fatal(err)
+	}
+	return kib
+}
+
+// cpu returns the processor time that the daemon has used.
+func (d *daemon) cpu() time.Duration {
+	d.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.process.Cmd.Process.Pid))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	var user, system int
+	fmt.Sscan(fields[11], &user)
+	fmt.Sscan(fields[12], &system)
+	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 everywhere
+}

@@ -1,0 +1,93 @@
+package smtpd_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/session/dialogue"
+)
+
+// TestDialogues holds every dialogue of the session's suite with a server, in
+// clear, inside TLS, over a unix socket, and with the client's bytes cut into
+// writes of one byte each.
+func TestDialogues(t *testing.T) {
+	scripts, err := dialogue.Load(os.DirFS("../session/testdata"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, script := range scripts {
+		t.Run(script.Name, func(t *testing.T) {
+			t.Parallel()
+			if script.Settings.Clear {
+				t.Run("tcp", func(t *testing.T) { hold(t, script, "tcp", false) })
+				t.Run("unix", func(t *testing.T) { hold(t, script, "unix", false) })
+			}
+			if script.Settings.TLS {
+				t.Run("tls", func(t *testing.T) { hold(t, script, "tcp", true) })
+			}
+		})
+	}
+}
+
+func hold(t *testing.T, script *dialogue.Script, network string, inside bool) {
+	f := start(t, func(s *setup) {
+		s.settings = *script.Settings.Session()
+		s.loops = 1
+		s.save = func(e *envelope.Envelope, done func(error)) {
+			go func() {
+				err := script.Settings.StoreError()
+				if err == nil {
+					s.fixture.note(e)
+				}
+				done(err)
+			}()
+		}
+	})
+	addr := f.addr
+	if network == "unix" {
+		addr = f.unix
+	}
+	conn, err := net.Dial(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	script.Run(t, conn, dialogue.Options{
+		Inside: inside,
+		StartTLS: func(rw io.ReadWriter) (io.ReadWriter, error) {
+			c := tls.Client(rw.(net.Conn), clientTLS())
+			return c, c.Handshake()
+		},
+		Stored: f.messages,
+	})
+}
+
+// TestOneWritePerGroup sends a pipelined group and wants all its replies in
+// the first segment that answers.
+func TestOneWritePerGroup(t *testing.T) {
+	f := start(t, nil)
+	c := f.greeted()
+	c.send("MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nRCPT TO:<c@example.com>\r\nRCPT TO:<d@example.org>\r\nDATA\r\n")
+	buf := make([]byte, 4096)
+	n, err := c.Conn.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(c.Conn)
+	lines := 0
+	for _, b := range buf[:n] {
+		if b == '\n' {
+			lines++
+		}
+	}
+	if lines != 5 || in.Buffered() > 0 {
+		t.Errorf("first read has %d replies, want 5: %q", lines, buf[:n])
+	}
+}

@@ -1,0 +1,159 @@
+package smtpd_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/smtpd"
+)
+
+// TestDrain: who is idle gets 421, transactions in flight finish, nobody is
+// accepted, and the listening socket stays open.
+func TestDrain(t *testing.T) {
+	for _, inside := range []bool{false, true} {
+		t.Run(fmt.Sprintf("tls=%v", inside), func(t *testing.T) {
+			h := newHeld()
+			f := start(t, func(s *setup) { s.save = h.save })
+			open := func() *client {
+				c := f.greeted()
+				if inside {
+					c.startTLS()
+					c.say("EHLO client.example", "250")
+				}
+				return c
+			}
+			idle, mail, data, saving := open(), open(), open(), open()
+			fresh := f.dial()
+			fresh.expect("220")
+			mail.say("MAIL FROM:<a@example.org>", "250")
+			data.begin()
+			data.send("half a te")
+			saving.begin()
+			saving.send("text\r\n.\r\n")
+			done := <-h.dones
+
+			drained := make(chan error, 1)
+			go func() { drained <- f.shutdown() }()
+			for _, c := range []*client{idle, fresh} {
+				c.expect("421 4.3.2")
+				c.expectEnd()
+			}
+			// The backlog still takes connections; nobody greets them.
+			late, err := net.Dial("tcp", f.addr)
+			if err != nil {
+				t.Fatalf("the listening socket is closed: %v", err)
+			}
+			defer late.Close()
+
+			done(nil)
+			saving.expect("250 2.0.0 OK: queued")
+			saving.expect("421 4.3.2")
+			saving.expectEnd()
+			data.send("xt\r\n.\r\n")
+			<-h.envelopes
+			(<-h.dones)(nil)
+			data.expect("250 2.0.0 OK: queued")
+			data.expect("421 4.3.2")
+			mail.say("RSET", "250")
+			mail.expect("421 4.3.2")
+			for _, c := range []*client{idle, fresh, saving, data, mail} {
+				c.Close()
+			}
+			if err := <-drained; err != nil {
+				t.Error(err)
+			}
+			if s := f.server.Stats(); s.Accepted != 5 || s.Sessions != 0 || s.Memory != 0 {
+				t.Errorf("counters %+v", s)
+			}
+		})
+	}
+}
+
+// TestDrainWithoutProgress: a client that stops in the middle is cut long
+// before the drain's time is up.
+func TestDrainWithoutProgress(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes five seconds")
+	}
+	f := start(t, nil)
+	c := f.greeted()
+	c.begin()
+	c.send("half a te")
+	full := f.greeted()
+	full.say("MAIL FROM:<a@example.org>", "250")
+	drained := make(chan error, 1)
+	go func() { drained <- f.shutdown() }()
+	c.expect("421 4.3.2")
+	full.expect("421 4.3.2")
+	c.Close()
+	full.Close()
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDrainCut: when the time is up everything ends, with 421.
+func TestDrainCut(t *testing.T) {
+	h := newHeld()
+	f := start(t, func(s *setup) { s.save = h.save })
+	data, saving, shaking := f.greeted(), f.greeted(), f.greeted()
+	data.begin()
+	saving.begin()
+	saving.send("text\r\n.\r\n")
+	<-h.envelopes
+	shaking.say("STARTTLS", "220")
+	shaking.send("\x16\x03\x01\x00\xff")
+	cause := errors.New("second signal")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(cause)
+	if err := f.server.Shutdown(ctx); !errors.Is(err, cause) {
+		t.Errorf("got %v", err)
+	}
+	data.expect("421 4.3.2")
+	saving.expect("421 4.3.2")
+	(<-h.dones)(nil) // nobody is there to hear it
+	if s := f.server.Stats(); s.Sessions != 0 {
+		t.Errorf("counters %+v", s)
+	}
+}
+
+// TestDrainGoneClient: an outcome is waited for though the client has gone, so
+// that the log has it.
+func TestDrainGoneClient(t *testing.T) {
+	h := newHeld()
+	f := start(t, func(s *setup) { s.save = h.save })
+	c := f.greeted()
+	c.begin()
+	c.send("text\r\n.\r\n")
+	done := <-h.dones
+	c.Conn.(*net.TCPConn).SetLinger(0)
+	c.Close()
+	f.await("gone", func(s smtpd.Stats) bool { return s.Sessions == 0 })
+	drained := make(chan error, 1)
+	go func() { drained <- f.shutdown() }()
+	select {
+	case err := <-drained:
+		t.Fatalf("ended with %v before the outcome", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	done(nil)
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+	if s := f.server.Stats(); s.Saved != 1 {
+		t.Errorf("counters %+v", s)
+	}
+}
+
+func TestShutdownBeforeStart(t *testing.T) {
+	f := start(t, nil)
+	for range 2 { // and twice
+		if err := f.shutdown(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,90 @@
+package smtpd
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"goguerrillad/internal/smtp"
+)
+
+// doors counts who is inside, over all loops.
+type doors struct {
+	sessions atomic.Int64
+	full     atomic.Bool // the log has been told
+
+	mu    sync.Mutex
+	perIP map[netip.Addr]int // only addresses with sessions; bounded by their number
+}
+
+// The replies of a server that takes no more.
+var (
+	fullReply   = smtp.Reply{Code: 421, Enhanced: "4.3.2", Text: "Too many connections, try again later"}
+	fullIPReply = smtp.Reply{Code: 421, Enhanced: "4.3.2", Text: "Too many connections from your address, try again later"}
+)
+
+// admit counts a connection in, or returns the refusal. Counted says that its
+// address was counted too: while that limit is off it costs nothing, hence
+// sessions from before a reload that turns it on are not in the count.
+func (s *Server) admit(addr netip.Addr) (refusal *smtp.Reply, counted bool) {
+	limits := s.settings.Load()
+	if n := s.doors.sessions.Add(1); n > int64(limits.MaxClients) {
+		s.doors.sessions.Add(-1)
+		s.counters.refusedFull.Add(1)
+		if !s.doors.full.Swap(true) {
+			s.log.Warn("too many clients, refusing new ones", "limit", limits.MaxClients)
+		}
+		return &fullReply, false
+	}
+	if limits.MaxClientsPerIP <= 0 || !addr.IsValid() {
+		return nil, false
+	}
+	if !s.doors.enter(countedAddr(addr), limits.MaxClientsPerIP) {
+		s.doors.sessions.Add(-1)
+		s.counters.refusedIP.Add(1)
+		return &fullIPReply, false
+	}
+	return nil, true
+}
+
+// dismiss counts a connection out.
+func (s *Server) dismiss(addr netip.Addr, counted bool) {
+	if n := s.doors.sessions.Add(-1); n < int64(s.settings.Load().MaxClients)*9/10 {
+		s.doors.full.Store(false)
+	}
+	if counted {
+		s.doors.leave(countedAddr(addr))
+	}
+}
+
+// countedAddr is what is counted as one client: an IPv4 address, or an IPv6
+// /64, since that is what one host gets.
+func countedAddr(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap()
+	if addr.Is4() {
+		return addr
+	}
+	p, err := addr.Prefix(64)
+	if err != nil {
+		return addr
+	}
+	return p.Addr()
+}
+
+func (d *doors) enter(addr netip.Addr, limit int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.perIP[addr] >= limit {
+		return false
+	}
+	d.perIP[addr]++
+	return true
+}
+
+func (d *doors) leave(addr netip.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.perIP[addr]--; d.perIP[addr] <= 0 {
+		delete(d.perIP, addr)
+	}
+}

@@ -1,0 +1,221 @@
+package smtpd_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/smtpd"
+)
+
+// TestBackPressure: messages of four times the budget, all at once. Each ends
+// in 250 or 452, none waits for ever, and all memory comes back.
+func TestBackPressure(t *testing.T) {
+	for _, inside := range []bool{false, true} {
+		for _, declared := range []bool{false, true} {
+			t.Run(fmt.Sprintf("tls=%v declared=%v", inside, declared), func(t *testing.T) {
+				const budget = 4 << 20
+				const size = budget / 4
+				f := start(t, func(s *setup) {
+					s.settings.MaxSize = size + 1000
+					s.limits.Memory = budget
+				})
+				text := strings.Repeat(strings.Repeat("x", 98)+"\r\n", size/100) + ".\r\n"
+				const clients = 12
+				replies := make(chan string, clients)
+				var ready sync.WaitGroup
+				ready.Add(clients)
+				for range clients {
+					go func() {
+						c := f.greeted()
+						if inside {
+							c.startTLS()
+							c.say("EHLO client.example", "250")
+						}
+						mail := "MAIL FROM:<a@example.org>"
+						if declared {
+							mail += fmt.Sprintf(" SIZE=%d", size)
+						}
+						c.say(mail, "250")
+						c.say("RCPT TO:<b@example.com>", "250")
+						// Half of each, before any sends the rest.
+						ready.Done()
+						ready.Wait()
+						c.send("DATA\r\n")
+						c.expect("354")
+						c.send(text[:len(text)/2])
+						c.send(text[len(text)/2:])
+						reply := c.expect("")[:3]
+						c.say("QUIT", "221")
+						replies <- reply
+					}()
+				}
+				got := map[string]int{}
+				for range clients {
+					select {
+					case r := <-replies:
+						got[r]++
+					case <-time.After(patience):
+						t.Fatalf("a client waits for ever: replies so far %v, %+v", got, f.server.Stats())
+					}
+				}
+				if got["250"]+got["452"] != clients || got["250"] == 0 {
+					t.Errorf("replies %v", got)
+				}
+				f.await("memory given back", func(s smtpd.Stats) bool { return s.Memory == 0 && s.Waiting == 0 })
+			})
+		}
+	}
+}
+
+// TestRoomInTime: who waits for memory longer than the timeout gets 452, and
+// its session goes on.
+func TestRoomInTime(t *testing.T) {
+	const size = 1 << 20
+	f := start(t, func(s *setup) {
+		s.settings.MaxSize = size
+		s.settings.Timeout = time.Second
+		s.limits.Memory = 3 * size / 2
+	})
+	hold := func() *client {
+		c := f.greeted()
+		c.say(fmt.Sprintf("MAIL FROM:<a@example.org> SIZE=%d", size-1000), "250")
+		c.say("RCPT TO:<b@example.com>", "250")
+		c.send("DATA\r\n")
+		return c
+	}
+	first := hold()
+	first.expect("354")
+	// Fast enough for the minimum rate, for ever.
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(100 * time.Millisecond):
+				io.WriteString(first.Conn, strings.Repeat("x", 100)+"\r\n")
+			}
+		}
+	}()
+	second := hold()
+	second.expect("452 4.3.1")
+	second.say("NOOP", "250")
+	third := hold()
+	f.await("waits", func(s smtpd.Stats) bool { return s.Waiting == 1 })
+	third.Conn.(*net.TCPConn).SetLinger(0)
+	third.Close()
+	f.await("left the queue", func(s smtpd.Stats) bool { return s.Waiting == 0 && s.Sessions == 2 })
+}
+
+// TestMemoryStays: what clients do does not show in the process's memory.
+func TestMemoryStays(t *testing.T) {
+	if testing.Short() || raceEnabled {
+		t.Skip("measures a process")
+	}
+	t.Run("line without end", func(t *testing.T) {
+		d := startDaemon(t, daemonSettings{MaxClients: 100, MaxSize: 1 << 20, Memory: 8 << 20})
+		d.client(t).say("NOOP", "250")
+		before := d.status("VmHWM")
+		line := bytes.Repeat([]byte("x"), 26<<20)
+		c := d.client(t)
+		c.Write(line)
+		c.say("", "500")
+		c.begin()
+		c.Write(line)
+		c.say("\r\n.", "552")
+		c.begin()
+		c.say("text\r\n.", "250")
+		if grown := d.status("VmHWM") - before; grown > 6<<10 {
+			t.Errorf("52 MiB of lines without end took %d KiB", grown)
+		}
+	})
+	t.Run("many large messages", func(t *testing.T) {
+		const clients, size, limit = 100, 15 << 20, 256 << 20
+		d := startDaemon(t, daemonSettings{MaxClients: 200, MaxSize: 20 << 20, Memory: limit})
+		chunk := bytes.Repeat([]byte("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n"), 16<<10)
+		var wg sync.WaitGroup
+		for range clients {
+			c := d.client(t)
+			c.SetDeadline(time.Now().Add(3 * time.Minute))
+			c.say("MAIL FROM:<a@example.org>", "250")
+			c.say("RCPT TO:<b@example.com>", "250")
+			wg.Go(func() {
+				c.send("DATA\r\n")
+				if r := c.expect("")[:3]; r != "354" {
+					if r != "452" {
+						t.Errorf("DATA got %s", r)
+					}
+					return
+				}
+				for range size / len(chunk) {
+					c.Write(chunk)
+				}
+				c.send(".\r\n")
+				if r := c.expect("")[:3]; r != "250" && r != "452" {
+					t.Errorf("message got %s", r)
+				}
+			})
+		}
+		wg.Wait()
+		peak := d.status("VmHWM")
+		t.Logf("peak %d MiB, saved %d", peak>>10, d.stats().Saved)
+		if peak > 400<<10 {
+			t.Errorf("%d clients with %d MiB each took %d MiB", clients, size>>20, peak>>10)
+		}
+	})
+}
+
+// TestIdleCost: an idle session costs under 2 KiB, one inside TLS under 15.
+func TestIdleCost(t *testing.T) {
+	if testing.Short() || raceEnabled {
+		t.Skip("measures a process")
+	}
+	for _, test := range []struct {
+		name   string
+		n      int
+		inside bool
+		most   int // bytes each
+	}{
+		{"clear", 5000, false, 2 << 10},
+		{"tls", 1000, true, 15 << 10},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := startDaemon(t, daemonSettings{MaxClients: 10000, MaxSize: 1 << 20, Memory: 64 << 20})
+			open := func() {
+				c := d.client(t)
+				if test.inside {
+					c.startTLS()
+					c.say("EHLO client.example", "250")
+				}
+				// What a client costs the test is not the point.
+				c.in = nil
+			}
+			for range 50 {
+				open() // what it costs once
+			}
+			before := d.status("VmRSS")
+			for range test.n {
+				open()
+			}
+			each := (d.status("VmRSS") - before) << 10 / test.n
+			t.Logf("%d bytes each", each)
+			if each > test.most {
+				t.Errorf("an idle session costs %d bytes, want at most %d", each, test.most)
+			}
+		})
+	}
+}
+
+// client connects to the daemon and says EHLO.
+func (d *daemon) client(t testing.TB) *client {
+	t.Helper()
+	f := &fixture{t: t, addr: d.addr}
+	return f.greeted()
+}

@@ -1,0 +1,85 @@
+package smtpd
+
+import "golang.org/x/sys/unix"
+
+// send writes out behind what is still unsent, encrypted where TLS is on, and
+// keeps what the client does not take. It returns out, empty, for the next
+// replies. A connection that is broken is dropped.
+func (c *conn) send(out []byte, flags int) []byte {
+	l := c.loop
+	wire := out
+	if c.secured != nil {
+		if len(out) > 0 {
+			// It cannot block: what it writes is appended to l.cipher.
+			if _, err := c.secured.Write(out); err != nil {
+				c.drop()
+				return c.reuse(out)
+			}
+		}
+		wire = l.cipher
+	}
+	c.transmit(wire, flags)
+	if cap(l.cipher) > outKept {
+		l.cipher = nil
+	}
+	l.cipher = l.cipher[:0]
+	return c.reuse(out)
+}
+
+// reuse gives a reply buffer back to the loop.
+func (c *conn) reuse(out []byte) []byte {
+	if cap(out) == 0 {
+		return c.loop.out[:0]
+	}
+	if cap(out) > outKept {
+		out = nil
+	}
+	c.loop.out = out[:0]
+	return c.loop.out
+}
+
+// transmit makes one system call, unless there is nothing to send.
+func (c *conn) transmit(p []byte, flags int) {
+	if c.fd < 0 || len(c.unsent)+len(p) == 0 {
+		return
+	}
+	kept := len(c.unsent) > 0
+	if kept {
+		c.unsent = append(c.unsent, p...)
+		p = c.unsent
+	}
+	n, err := writeSocket(c.fd, p, flags)
+	if err != nil {
+		c.unsent = nil
+		c.drop()
+		return
+	}
+	switch p = p[n:]; {
+	case len(p) == 0:
+		c.unsent = nil
+	case kept:
+		c.unsent = p
+	default:
+		c.unsent = append([]byte(nil), p...)
+	}
+}
+
+// writeSocket returns how much the socket took at once, which may be nothing.
+func writeSocket(fd int, p []byte, flags int) (n int, err error) {
+	for {
+		if flags == 0 {
+			n, err = unix.Write(fd, p)
+		} else {
+			n, err = unix.SendmsgN(fd, p, nil, nil, flags)
+		}
+		switch err {
+		case nil:
+			return n, nil
+		case unix.EAGAIN:
+			return 0, nil
+		case unix.EINTR:
+		default:
+			return 0, err
+		}
+	}
+}

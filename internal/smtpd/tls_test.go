@@ -1,0 +1,222 @@
+package smtpd_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/smtpd"
+)
+
+func TestTLSVersions(t *testing.T) {
+	descriptions := make(chan string, 1)
+	f := start(t, func(s *setup) {
+		s.save = func(e *envelope.Envelope, done func(error)) { descriptions <- e.TLS; go done(nil) }
+	})
+	for _, test := range []struct {
+		version uint16
+		want    string // prefix of the description; "" when refused
+	}{
+		{tls.VersionTLS13, "TLS1.3 TLS_"},
+		{tls.VersionTLS12, "TLS1.2 TLS_"},
+		{tls.VersionTLS11, ""},
+	} {
+		c := f.greeted()
+		c.say("STARTTLS", "220")
+		config := clientTLS()
+		config.MinVersion, config.MaxVersion = tls.VersionTLS10, test.version
+		inside := tls.Client(c.Conn, config)
+		err := inside.Handshake()
+		if (err == nil) != (test.want != "") {
+			t.Errorf("version %x: %v", test.version, err)
+		}
+		if err != nil {
+			continue
+		}
+		c = newClient(t, inside)
+		c.say("EHLO x", "250")
+		c.begin()
+		c.say("text\r\n.", "250")
+		if got := <-descriptions; !strings.HasPrefix(got, test.want) {
+			t.Errorf("description %q, want %q…", got, test.want)
+		}
+		c.say("QUIT", "221")
+		if _, err := io.ReadAll(c.in); err != nil { // io.EOF only behind a close_notify
+			t.Errorf("version %x: end is %v", test.version, err)
+		}
+	}
+}
+
+// TestInjection: what comes in clear behind STARTTLS is not run inside TLS.
+func TestInjection(t *testing.T) {
+	f := start(t, nil)
+	c := f.greeted()
+	c.send("STARTTLS\r\nMAIL FROM:<evil@example.org>\r\nRCPT TO:<b@example.com>\r\n")
+	c.expect("220")
+	if n := c.in.Buffered(); n > 0 {
+		t.Fatalf("%d bytes behind the 220", n)
+	}
+	inside := tls.Client(c.Conn, clientTLS())
+	if err := inside.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	c = newClient(t, inside)
+	c.say("EHLO x", "250")
+	c.say("DATA", "503") // no transaction was begun
+}
+
+// TestHandshakeFails: neither garbage nor silence nor a client that goes away
+// leaves anything behind.
+func TestHandshakeFails(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		do   func(*client)
+	}{
+		{"garbage", func(c *client) { c.send(strings.Repeat("garbage", 10000)) }},
+		{"plain command", func(c *client) { c.send("EHLO x\r\n") }},
+		{"huge record", func(c *client) { c.send("\x16\x03\x01\xff\xff" + strings.Repeat("x", 70000)) }},
+		{"sslv2", func(c *client) { c.send("\x80\x2e\x01\x00\x02" + strings.Repeat("x", 50)) }},
+		{"silence", func(*client) {}},
+		{"half a hello", func(c *client) { c.send("\x16\x03\x01\x02\x00\x01\x00") }},
+		{"drip", func(c *client) {
+			go func() {
+				for _, err := c.Write([]byte("\x16\x03\x01\x02\x00")); err == nil; _, err = c.Write([]byte("x")) {
+					time.Sleep(20 * time.Millisecond)
+				}
+			}()
+		}},
+		{"end", func(c *client) { c.Conn.(*net.TCPConn).CloseWrite() }},
+		{"end in a hello", func(c *client) { c.send("\x16\x03\x01\x02\x00\x01"); c.Conn.(*net.TCPConn).CloseWrite() }},
+		{"reset", func(c *client) { c.Conn.(*net.TCPConn).SetLinger(0); c.Close() }},
+		{"hello, then nothing", func(c *client) {
+			// The handshake's answer is never read on.
+			tls.Client(writeOnly{c.Conn}, clientTLS()).Handshake()
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			f := start(t, func(s *setup) { s.settings.Timeout = 700 * time.Millisecond; s.loops = 1 })
+			c := f.greeted()
+			c.say("STARTTLS", "220")
+			test.do(c)
+			other := f.greeted() // the loop goes on meanwhile
+			other.say("QUIT", "221")
+			f.await("ended", func(s smtpd.Stats) bool { return s.Sessions == 0 && s.TLSFailed == 1 && s.Memory == 0 })
+		})
+	}
+}
+
+// writeOnly is a connection that reads nothing.
+type writeOnly struct{ net.Conn }
+
+func (writeOnly) Read([]byte) (int, error) { return 0, errors.New("not read") }
+
+// TestTLSWithoutCloseNotify: a client that just goes away is no news.
+func TestTLSWithoutCloseNotify(t *testing.T) {
+	f := start(t, nil)
+	for _, gone := range []func(*net.TCPConn) error{(*net.TCPConn).Close, (*net.TCPConn).CloseWrite} {
+		c := f.greeted()
+		raw := c.Conn.(*net.TCPConn)
+		c.startTLS()
+		c.say("NOOP", "250")
+		gone(raw)
+		f.await("ended", func(s smtpd.Stats) bool { return s.Sessions == 0 })
+	}
+	for _, level := range []string{"WARN", "ERROR"} {
+		if strings.Contains(f.log.String(), "level="+level) {
+			t.Errorf("the log says: %s", f.log.String())
+		}
+	}
+}
+
+// TestTLSRecords: a record that comes in parts, many records at once, and a
+// large message, with other sessions served meanwhile.
+func TestTLSRecords(t *testing.T) {
+	f := start(t, func(s *setup) { s.settings.MaxSize = 8 << 20; s.loops = 1 })
+	c := f.greeted()
+	slow := &slicer{Conn: c.Conn, n: 7}
+	c.say("STARTTLS", "220")
+	inside := tls.Client(slow, clientTLS())
+	if err := inside.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	c = newClient(t, inside)
+	c.say("EHLO x", "250")
+	c.begin()
+	slow.n = 100_000
+	text := strings.Repeat(strings.Repeat("0123456789", 9)+"\r\n", 50_000)
+	c.send(text)
+	f.greeted().say("QUIT", "221")
+	c.say(".", "250")
+	if got := f.messages(); len(got) != 1 || string(got[0].Text) != text {
+		t.Errorf("the message did not come as it was sent")
+	}
+	c.send(strings.Repeat("NOOP\r\n", 5000))
+	for range 5000 {
+		c.expect("250")
+	}
+}
+
+// slicer cuts writes into pieces of n bytes.
+type slicer struct {
+	net.Conn
+	n int
+}
+
+func (s *slicer) Write(p []byte) (int, error) {
+	sent := 0
+	for sent < len(p) {
+		n, err := s.Conn.Write(p[sent:min(sent+s.n, len(p))])
+		if sent += n; err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// TestTLSClientThatDoesNotRead: what is encrypted for it has a bound too.
+func TestTLSClientThatDoesNotRead(t *testing.T) {
+	f := start(t, func(s *setup) { s.loops = 1 })
+	c := f.dialTo("unix", f.unix)
+	c.expect("220")
+	c.startTLS()
+	inside := c.Conn
+	ehlo := strings.Repeat("EHLO a\r\n", 1000)
+	sent := make(chan int, 1)
+	go func() {
+		n := 0
+		for range 300 {
+			k, err := io.WriteString(inside, ehlo)
+			if n += k; err != nil {
+				break
+			}
+		}
+		sent <- n
+	}()
+	select {
+	case <-sent:
+		t.Fatal("the server took 2.4 MB from a client that reads nothing")
+	case <-time.After(500 * time.Millisecond):
+	}
+	f.greeted().say("QUIT", "221")
+	for range 300 * 1000 {
+		c.expect("250")
+	}
+}
+
+// TestTLSReload: a new certificate is for new handshakes, the sessions go on.
+func TestTLSReload(t *testing.T) {
+	f := start(t, nil)
+	old := f.greeted()
+	old.startTLS()
+	f.server.Reload(smtpd.Settings{MaxClients: 10, Memory: 1 << 20}) // withdrawn
+	old.say("NOOP", "250")
+	c := f.greeted()
+	c.say("STARTTLS", "220") // the session's settings still offer it
+	c.expectEnd()
+}
