@@ -1,0 +1,310 @@
+package savemail_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+)
+
+func TestGroupCommit(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		options       savemail.Options
+		n, size, rows int
+		sizes         string
+	}{
+		{name: "rows", n: 100, size: 10, rows: 1, sizes: "[1 50 49]"},
+		{name: "rows of many recipients", n: 10, size: 10, rows: 20, sizes: "[1 2 2 2 2 1]"},
+		{name: "more recipients than rows", n: 3, size: 10, rows: 100, sizes: "[1 1 1]"},
+		{name: "bytes", n: 9, size: 300, rows: 1, sizes: "[1 3 3 2]", options: savemail.Options{MaxBytes: 1000}},
+		{name: "bytes times recipients", n: 5, size: 300, rows: 2, sizes: "[1 1 1 1 1]", options: savemail.Options{MaxBytes: 1000}},
+		{name: "empty messages", n: 60, size: 0, rows: 1, sizes: "[1 50 9]"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{save: slow}
+				c := savemail.New(s, quiet(test.options))
+				o := newOutcomes(t)
+				o.submit(c, mail("first", test.size, test.rows))
+				synctest.Wait() // it is being saved
+				for i := 1; i < test.n; i++ {
+					o.submit(c, mail(fmt.Sprint(i), test.size, test.rows))
+				}
+				drain(t, c)
+				if got := fmt.Sprint(s.sizes()); got != test.sizes {
+					t.Errorf("batches of %s, want %s", got, test.sizes)
+				}
+				o.want(test.n, nil)
+				counters := c.Counters()
+				if want := (savemail.Counters{Batches: uint64(len(s.batches)), Mails: uint64(test.n), Rows: uint64(test.n * test.rows)}); counters != want {
+					t.Errorf("counters %+v, want %+v", counters, want)
+				}
+				if !s.closed {
+					t.Error("the store is not closed")
+				}
+			})
+		})
+	}
+}
+
+func TestWritersAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{save: slow}
+		c := savemail.New(s, savemail.Options{Writers: 3, MaxRows: 1})
+		o := newOutcomes(t)
+		for i := range 20 {
+			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+		}
+		drain(t, c)
+		o.want(20, nil)
+		if s.most != 3 {
+			t.Errorf("%d Saves at a time, want 3", s.most)
+		}
+	})
+}
+
+func TestGuiltyStandsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		first := true
+		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
+			if first {
+				first = false
+				return slow(ctx, batch)
+			}
+			for _, e := range batch {
+				if strings.HasPrefix(e.From, "bad") {
+					return savemail.Outcome(len(batch), fmt.Errorf("%w: it is %s", savemail.ErrRejected, e.From))
+				}
+			}
+			return stored(ctx, batch)
+		}}
+		c := savemail.New(s, savemail.Options{Log: log.log()})
+		o := newOutcomes(t)
+		o.submit(c, mail("first", 1, 1))
+		synctest.Wait()
+		for i := range 40 {
+			name := fmt.Sprint("good", i)
+			if i == 7 || i == 29 || i == 30 {
+				name = fmt.Sprint("bad", i)
+			}
+			o.submit(c, mail(name, 1, 1))
+		}
+		drain(t, c)
+		o.want(38, nil)
+		o.want(3, savemail.ErrRejected)
+		for _, part := range []string{"bad7-0", "bad29-0", "bad30-0"} {
+			if log.count(part) != 1 {
+				t.Errorf("%d log lines name %s", log.count(part), part)
+			}
+		}
+		if up, _, _ := c.State(); !up {
+			t.Error("a store that rejects a mail counts as down")
+		}
+	})
+}
+
+func TestStoreSinglesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
+			errs := stored(ctx, batch)
+			for i, e := range batch {
+				if e.From == "bad" {
+					errs[i] = savemail.ErrRejected
+				}
+			}
+			return errs
+		}}
+		c := savemail.New(s, quiet(savemail.Options{}))
+		o := newOutcomes(t)
+		for _, name := range []string{"a", "bad", "b"} {
+			o.submit(c, mail(name, 1, 1))
+		}
+		drain(t, c)
+		o.want(2, nil)
+		o.want(1, savemail.ErrRejected)
+	})
+}
+
+func TestUnavailableIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		down := true
+		s := &script{}
+		s.save = func(ctx context.Context, batch []*envelope.Envelope) []error {
+			if down {
+				return savemail.Outcome(len(batch), errors.New("no route to the database"))
+			}
+			return stored(ctx, batch)
+		}
+		c := savemail.New(s, savemail.Options{Log: log.log()})
+		o := newOutcomes(t)
+		for i := range 5 {
+			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+			synctest.Wait()
+		}
+		if up, _, err := c.State(); up || err == nil {
+			t.Errorf("up %v, last error %v", up, err)
+		}
+		time.Sleep(time.Minute)
+		down = false
+		o.submit(c, mail("later", 1, 1))
+		synctest.Wait()
+		if up, since, _ := c.State(); !up || !since.Equal(time.Now()) {
+			t.Errorf("up %v since %v", up, since)
+		}
+		drain(t, c)
+		o.want(1, nil)
+		if log.count("store unavailable") != 1 || log.count("no route to the database") != 1 || log.count("store is back") != 1 || log.count("after=1m0s") != 1 {
+			t.Errorf("log:\n%s", log.buf.String())
+		}
+	})
+}
+
+func TestUnknownIsNeverSavedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		s := &script{save: func(_ context.Context, batch []*envelope.Envelope) []error {
+			return savemail.Outcome(len(batch), fmt.Errorf("%w: connection lost", savemail.ErrUnknown))
+		}}
+		c := savemail.New(s, savemail.Options{Log: log.log()})
+		o := newOutcomes(t)
+		o.submit(c, mail("a", 1, 2))
+		drain(t, c)
+		o.want(1, savemail.ErrUnknown)
+		if len(s.batches) != 1 || log.count("a-0 a-1") != 1 {
+			t.Errorf("%d Saves, log:\n%s", len(s.batches), log.buf.String())
+		}
+	})
+}
+
+func TestShortAnswerIsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{save: func(context.Context, []*envelope.Envelope) []error { return nil }}
+		c := savemail.New(s, quiet(savemail.Options{}))
+		o := newOutcomes(t)
+		o.submit(c, mail("a", 1, 1))
+		drain(t, c)
+		o.want(1, savemail.ErrUnknown)
+	})
+}
+
+// Everybody has an answer in time, though the store answers nobody.
+func TestHungStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 10 * time.Second
+		c := savemail.New(&script{save: hung}, quiet(savemail.Options{Timeout: timeout, MaxRows: 2, Writers: 2}))
+		o := newOutcomes(t)
+		submitted := map[*envelope.Envelope]time.Time{}
+		for i := range 60 {
+			e := mail(fmt.Sprint(i), 1, 1)
+			submitted[e] = time.Now()
+			o.submit(c, e)
+			time.Sleep(time.Second / 2)
+		}
+		drain(t, c)
+		if len(o.errs) != 60 {
+			t.Errorf("%d outcomes", len(o.errs))
+		}
+		for e, at := range submitted {
+			if took := o.at[e].Sub(at); took > timeout {
+				t.Errorf("%s: outcome after %v", e.From, took)
+			}
+		}
+	})
+}
+
+// Not even a store that does not obey its context costs the others their
+// answers.
+func TestDeafStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		wake := make(chan struct{})
+		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
+			<-wake
+			return stored(ctx, batch)
+		}}
+		c := savemail.New(s, savemail.Options{Timeout: 10 * time.Second, Log: log.log()})
+		o := newOutcomes(t)
+		o.submit(c, mail("first", 1, 1))
+		time.Sleep(time.Second)
+		for i := range 3 {
+			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+		}
+		time.Sleep(2 * time.Second)
+		o.submit(c, mail("last", 1, 1))
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		o.want(3, savemail.ErrUnavailable)
+		close(wake)
+		drain(t, c)
+		o.want(2, nil)
+		if log.count("store unavailable") != 1 || log.count("store is back") != 1 {
+			t.Errorf("log:\n%s", log.buf.String())
+		}
+	})
+}
+
+func TestSwap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before, after := &script{save: slow}, &script{save: stored}
+		c := savemail.New(before, savemail.Options{Writers: 2, MaxRows: 1})
+		o := newOutcomes(t)
+		for i := range 10 {
+			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+		}
+		synctest.Wait()
+		c.Swap(after, quiet(savemail.Options{}))
+		synctest.Wait()
+		if before.closed || len(before.batches) != 2 {
+			t.Errorf("the old store: closed %v, %d batches", before.closed, len(before.batches))
+		}
+		o.want(8, nil)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if !before.closed {
+			t.Error("the old store is not closed")
+		}
+		drain(t, c)
+		o.want(10, nil)
+		if !after.closed || len(before.batches) != 2 {
+			t.Errorf("new store closed %v, old store had %d batches", after.closed, len(before.batches))
+		}
+		late := &script{save: stored}
+		c.Swap(late, quiet(savemail.Options{}))
+		if !late.closed {
+			t.Error("a store that comes after the drain is not closed")
+		}
+		o.submit(c, mail("late", 1, 1))
+		synctest.Wait()
+		o.want(1, savemail.ErrUnavailable)
+	})
+}
+
+func TestDrainCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{save: hung}
+		c := savemail.New(s, quiet(savemail.Options{MaxRows: 1}))
+		o := newOutcomes(t)
+		for i := range 5 {
+			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if err := c.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Drain: %v", err)
+		}
+		synctest.Wait()
+		if len(o.errs) != 5 || !s.closed || len(s.batches) != 1 {
+			t.Errorf("%d outcomes, closed %v, %d batches", len(o.errs), s.closed, len(s.batches))
+		}
+		drain(t, c)
+	})
+}

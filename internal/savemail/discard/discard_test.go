@@ -1,0 +1,14 @@
+package discard_test
+
+import (
+	"testing"
+
+	"goguerrillad/internal/savemail/discard"
+	"goguerrillad/internal/savemail/storetest"
+)
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(*testing.T) storetest.Harness {
+		return storetest.Harness{Store: discard.Store{}}
+	})
+}

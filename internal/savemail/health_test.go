@@ -1,0 +1,115 @@
+package savemail_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+)
+
+// checked is a store that can be asked.
+type checked struct {
+	script
+	err    error
+	checks int
+}
+
+func (s *checked) Check(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checks++
+	return s.err
+}
+
+func (s *checked) set(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// The store's absence and return are noticed without mail.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		s := &checked{err: errors.New("connection refused")}
+		s.save = func(ctx context.Context, batch []*envelope.Envelope) []error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return savemail.Outcome(len(batch), s.err)
+		}
+		c := savemail.New(s, savemail.Options{Log: log.log()})
+		synctest.Wait()
+		if up, _, _ := c.State(); up || log.count("store unavailable") != 1 {
+			t.Fatalf("at the start: up %v, log:\n%s", up, log.buf.String())
+		}
+		time.Sleep(5500 * time.Millisecond)
+		s.set(nil)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if up, _, _ := c.State(); !up || log.count("store is back") != 1 {
+			t.Fatalf("up %v, log:\n%s", up, log.buf.String())
+		}
+		checks := s.checks
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if s.checks != checks {
+			t.Errorf("%d checks of a store that is up", s.checks-checks)
+		}
+
+		s.set(errors.New("connection reset"))
+		o := newOutcomes(t)
+		o.submit(c, mail("a", 1, 1))
+		time.Sleep(3500 * time.Millisecond)
+		s.set(nil)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if up, _, _ := c.State(); !up || log.count("store unavailable") != 2 || log.count("store is back") != 2 {
+			t.Errorf("up %v, log:\n%s", up, log.buf.String())
+		}
+		drain(t, c)
+	})
+}
+
+// What a Check does not see is said once, not with each mail.
+func TestWatchSeesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		full := true
+		s := &checked{}
+		s.save = func(_ context.Context, batch []*envelope.Envelope) []error {
+			if full {
+				return savemail.Outcome(len(batch), errors.New("disk full"))
+			}
+			return savemail.Outcome(len(batch), nil)
+		}
+		c := savemail.New(s, savemail.Options{Log: log.log()})
+		o := newOutcomes(t)
+		for i := range 20 {
+			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+			time.Sleep(10 * time.Second)
+		}
+		if up, _, _ := c.State(); up || log.count("store unavailable") != 1 || log.count("store is back") != 0 {
+			t.Errorf("up %v, log:\n%s", up, log.buf.String())
+		}
+		full = false
+		o.submit(c, mail("later", 1, 1))
+		synctest.Wait()
+		if up, _, _ := c.State(); !up || log.count("store is back") != 1 {
+			t.Errorf("up %v, log:\n%s", up, log.buf.String())
+		}
+		time.Sleep(2 * time.Second)
+		full = true
+		o.submit(c, mail("last", 1, 1))
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if up, _, _ := c.State(); !up || log.count("store unavailable") != 2 {
+			t.Errorf("up %v after two quiet minutes, log:\n%s", up, log.buf.String())
+		}
+		drain(t, c)
+	})
+}

@@ -1,0 +1,159 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"time"
+
+	"goguerrillad/internal/savemail"
+)
+
+// A conn is one connection, used by one Save at a time.
+type conn struct {
+	*sql.Conn
+	host    string
+	packet  int64             // bytes: the server's max_allowed_packet
+	inserts map[int]*sql.Stmt // by number of rows, 1 to maxRows
+	args    []any             // of one statement, reused
+	arena   []byte            // copies of mails for one statement, reused
+}
+
+// drop closes the connection; what it has prepared ends with it.
+func (c *conn) drop() {
+	// The pool has no use for it, and an error has no one to go to.
+	_ = c.Conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = c.Conn.Close()
+}
+
+// alive reports whether the server has not closed the connection while it was
+// idle. To find that out before anything is sent spares an unknown outcome.
+func (c *conn) alive(ctx context.Context) bool {
+	return c.Conn.Raw(func(dc any) error {
+		if r, ok := dc.(driver.SessionResetter); ok {
+			return r.ResetSession(ctx)
+		}
+		return nil
+	}) == nil
+}
+
+// acquire returns a connection that is alive, a new one if need be. After no
+// host could be reached, it fails at once for up to maxPause, so that a crowd
+// of mails does not become a crowd of dials.
+func (s *Store) acquire(ctx context.Context) (*conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := len(s.idle); n > 0; n = len(s.idle) {
+		c := s.idle[n-1]
+		s.idle = s.idle[:n-1]
+		if c.alive(ctx) {
+			return c, nil
+		}
+		c.drop()
+	}
+	if time.Since(s.tried) < s.pause {
+		return nil, s.why
+	}
+	s.mu.Unlock()
+	c, err := s.connect(ctx)
+	s.mu.Lock()
+	switch {
+	case err == nil:
+		s.pause = 0
+		return c, nil
+	case ctx.Err() == nil:
+		s.tried, s.why = time.Now(), err
+		s.pause = min(max(2*s.pause, 50*time.Millisecond), maxPause)
+	}
+	return nil, err
+}
+
+// release keeps a connection for the next Save.
+func (s *Store) release(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		c.drop()
+		return
+	}
+	s.idle = append(s.idle, c)
+}
+
+// connect connects to the first host that takes mail. Whatever fails here,
+// nothing of a batch has been sent.
+func (s *Store) connect(ctx context.Context) (*conn, error) {
+	var errs []error
+	for _, h := range s.hosts {
+		c, err := s.connectTo(ctx, h)
+		if err == nil {
+			return c, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", h.name, err))
+	}
+	return nil, fmt.Errorf("%w: %w", savemail.ErrUnavailable, errors.Join(errs...))
+}
+
+func (s *Store) connectTo(ctx context.Context, h host) (*conn, error) {
+	dc, err := h.db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	c := &conn{Conn: dc, host: h.name, inserts: map[int]*sql.Stmt{}}
+	if err := c.setUp(ctx, s); err != nil {
+		c.drop()
+		return nil, err
+	}
+	return c, nil
+}
+
+// setUp makes the session what the store relies on, whatever the server's
+// defaults are, and looks at the table.
+func (c *conn) setUp(ctx context.Context, s *Store) error {
+	var autocommit bool
+	var charset string
+	if err := c.QueryRowContext(ctx, "SELECT @@max_allowed_packet, @@autocommit, @@character_set_client").
+		Scan(&c.packet, &autocommit, &charset); err != nil {
+		return fmt.Errorf("read the session's settings: %w", err)
+	}
+	if !autocommit {
+		// Else an INSERT that succeeded would be rolled back at the end.
+		if _, err := c.ExecContext(ctx, "SET autocommit=1"); err != nil {
+			return fmt.Errorf("turn autocommit on: %w", err)
+		}
+	}
+	if charset != "utf8mb4" {
+		// The server overrules the handshake (skip-character-set-client-handshake).
+		if _, err := c.ExecContext(ctx, "SET NAMES utf8mb4"); err != nil {
+			return fmt.Errorf("set the character set: %w", err)
+		}
+	}
+	if err := c.readColumns(ctx, s); err != nil {
+		return err
+	}
+	if err := c.probe(ctx, s); err != nil {
+		return err
+	}
+	c.inspect(ctx, s)
+	return nil
+}
+
+// probe inserts no row: it fails where an INSERT would, for want of rights, on
+// a read-only server, or for a column that has neither a value nor a default.
+func (c *conn) probe(ctx context.Context, s *Store) error {
+	if _, err := c.ExecContext(ctx, s.table.probe()); err != nil {
+		return fmt.Errorf("try an INSERT of no row: %w", err)
+	}
+	return nil
+}
+
+// readColumns publishes what the table is like now.
+func (c *conn) readColumns(ctx context.Context, s *Store) error {
+	columns, err := s.table.columns(ctx, c)
+	if err != nil {
+		return err
+	}
+	s.columns.Store(columns)
+	return nil
+}

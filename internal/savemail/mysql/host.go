@@ -1,0 +1,104 @@
+package mysql
+
+import (
+	"crypto/tls"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// The values of Options.TLS. A unix socket is used without TLS in any case: no
+// network is in between.
+const (
+	TLSOff        = "N"
+	TLSPreferred  = "preferred"   // if the server has it, unverified
+	TLSVerify     = "Y"           // always, certificate verified by the system's roots
+	TLSSkipVerify = "skip-verify" // always, unverified
+)
+
+// Bounds of what a connection waits for.
+const (
+	dialTimeout = 3 * time.Second
+	maxAnswer   = 10 * time.Second // for one answer of the server, or a third of Options.Timeout
+)
+
+// A host is one server that may be asked.
+type host struct {
+	name string
+	db   *sql.DB // hands out connections and keeps none
+}
+
+func newHosts(o Options) ([]host, error) {
+	if len(o.Hosts) == 0 {
+		return nil, errors.New("no MySQL host is given")
+	}
+	var hosts []host
+	for _, name := range o.Hosts {
+		config, err := driverConfig(o, name)
+		if err != nil {
+			return nil, err
+		}
+		connector, err := mysql.NewConnector(config)
+		if err != nil {
+			return nil, fmt.Errorf("MySQL host %s: %w", name, err)
+		}
+		db := sql.OpenDB(connector)
+		// What a writer gives back is closed: a connection that another
+		// writer finds would have none of its prepared statements.
+		db.SetMaxIdleConns(-1)
+		hosts = append(hosts, host{name, db})
+	}
+	return hosts, nil
+}
+
+func driverConfig(o Options, name string) (*mysql.Config, error) {
+	c := mysql.NewConfig()
+	c.User, c.Passwd, c.DBName = o.User, o.Pass, o.DB
+	c.Net, c.Addr = "tcp", name
+	if strings.HasPrefix(name, "/") {
+		c.Net = "unix"
+	}
+	answer := min(maxAnswer, o.Timeout/3)
+	c.Timeout = min(dialTimeout, answer)
+	c.ReadTimeout, c.WriteTimeout = answer, answer // the first bounds the handshake as well
+	c.CheckConnLiveness = true
+	c.RejectReadOnly = false  // it would make the driver send an INSERT again
+	c.MultiStatements = false // one packet, one outcome
+	c.MaxAllowedPacket = 0    // as the server says
+	c.Logger = driverLog{o.Log, name}
+	if c.Net == "unix" {
+		return c, nil
+	}
+	switch o.TLS {
+	case "", TLSOff:
+	case TLSPreferred:
+		c.TLS = &tls.Config{InsecureSkipVerify: true}
+		c.AllowFallbackToPlaintext = true
+	case TLSVerify:
+		c.TLS = &tls.Config{} // the driver sets the name
+	case TLSSkipVerify:
+		c.TLS = &tls.Config{InsecureSkipVerify: true}
+	default:
+		return nil, fmt.Errorf("MySQL over TLS: %q is not N, preferred, Y or skip-verify", o.TLS)
+	}
+	if host, _, err := net.SplitHostPort(name); err == nil && c.TLS != nil {
+		c.TLS.ServerName = host
+	}
+	return c, nil
+}
+
+// driverLog takes what the driver says beside the errors that it returns.
+type driverLog struct {
+	log  *slog.Logger
+	host string
+}
+
+func (l driverLog) Print(v ...any) {
+	l.log.Debug("MySQL driver: "+strings.TrimSpace(fmt.Sprint(v...)), "host", l.host)
+}

@@ -1,0 +1,145 @@
+package mysql
+
+import (
+	"context"
+	"fmt"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+)
+
+// Bounds of one statement.
+const (
+	maxRows      = 50      // more are slower
+	maxBytes     = 1 << 19 // of values together, unless one row alone has more
+	rowOverhead  = 2048    // of a row in the packet beside mail, sender, subject and attachments, at most
+	packetMargin = 1024    // of a packet that are left free
+)
+
+// A mailRow is one row of a batch.
+type mailRow struct {
+	*savemail.Row
+	envelope *envelope.Envelope
+	i        int   // of the recipient
+	size     int64 // bytes in the packet, at most
+}
+
+// rows makes the rows of a batch, and an error for each envelope that cannot
+// be stored.
+func (s *Store) rows(c *conn, columns *savemail.Columns, batch []*envelope.Envelope) (rows []mailRow, errs []error) {
+	errs = make([]error, len(batch))
+	for i, e := range batch {
+		row, err := columns.Row(e, s.options.Compress)
+		mail := int64(e.Size() + e.HeadRoom())
+		if s.options.Compress {
+			mail += mail>>10 + 64 // should it not be compressible
+		} else if err == nil {
+			err = c.takes(columns, mail)
+		}
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		size := mail + rowOverhead + int64(len(row.From)+len(row.Subject)+len(row.AttachInfo))
+		for j := range e.To {
+			rows = append(rows, mailRow{&row, e, j, size})
+		}
+	}
+	return rows, errs
+}
+
+// takes checks a mail's size in the column: the server would say no, or in
+// another sql_mode cut it.
+func (c *conn) takes(columns *savemail.Columns, size int64) error {
+	if size+packetMargin > c.packet {
+		return fmt.Errorf("%w: %d bytes are too many for max_allowed_packet of %s, which is %d",
+			savemail.ErrRejected, size, c.host, c.packet)
+	}
+	return columns.CheckMail(size)
+}
+
+// statements cuts rows into what one statement each may hold.
+func (c *conn) statements(rows []mailRow) [][]mailRow {
+	limit := min(maxBytes, c.packet-packetMargin)
+	var cut [][]mailRow
+	for len(rows) > 0 {
+		n, size := 1, rows[0].size
+		for n < min(len(rows), maxRows) && size+rows[n].size <= limit {
+			size += rows[n].size
+			n++
+		}
+		cut = append(cut, rows[:n])
+		rows = rows[n:]
+	}
+	return cut
+}
+
+// commit sends the statements: one alone in autocommit, several as a
+// transaction. It returns the first error and where it came up; the
+// transaction is then still open.
+func (c *conn) commit(ctx context.Context, s *Store, statements [][]mailRow) (phase, error) {
+	if err := ctx.Err(); err != nil {
+		return before, err
+	}
+	if len(statements) == 1 {
+		return c.insert(ctx, s, statements[0])
+	}
+	if _, err := c.ExecContext(ctx, "BEGIN"); err != nil {
+		return before, err
+	}
+	for _, rows := range statements {
+		if _, err := c.insert(ctx, s, rows); err != nil {
+			return before, err // the COMMIT decides, and is not sent
+		}
+	}
+	_, err := c.ExecContext(ctx, "COMMIT")
+	return inCommit, err
+}
+
+func (c *conn) insert(ctx context.Context, s *Store, rows []mailRow) (phase, error) {
+	statement := c.inserts[len(rows)]
+	if statement == nil {
+		var err error
+		if statement, err = c.PrepareContext(ctx, s.table.insert(len(rows))); err != nil {
+			return before, err
+		}
+		c.inserts[len(rows)] = statement
+	}
+	if err := c.bind(s, rows); err != nil {
+		return before, err
+	}
+	_, err := statement.ExecContext(ctx, c.args...)
+	clear(c.args)
+	if cap(c.arena) > 2*maxBytes {
+		c.arena = nil // one large compressed mail
+	}
+	return inInsert, err
+}
+
+// bind sets c.args to the rows' values. A mail is used where it lies; only an
+// envelope with several rows in the statement has all but its last copied, and
+// what is compressed is written to the arena anyway.
+func (c *conn) bind(s *Store, rows []mailRow) error {
+	c.args, c.arena = c.args[:0], c.arena[:0]
+	for n, r := range rows {
+		start := len(c.arena)
+		var mail []byte
+		switch {
+		case s.options.Compress:
+			c.arena = s.compressor.Append(c.arena, r.envelope.Blob(r.i))
+			mail = c.arena[start:]
+			if err := c.takes(s.columns.Load(), int64(len(mail))); err != nil {
+				return err
+			}
+		case n+1 < len(rows) && rows[n+1].envelope == r.envelope:
+			c.arena = r.envelope.AppendBlob(c.arena, r.i)
+			mail = c.arena[start:]
+		default:
+			mail = r.envelope.Blob(r.i)
+		}
+		to := &r.envelope.To[r.i]
+		c.args = append(c.args, r.From, to.Address, r.Subject, r.Body, r.Charset, mail, to.Hash,
+			r.ContentType, to.Address, r.HasAttach, r.IP, r.AttachInfo)
+	}
+	return nil
+}

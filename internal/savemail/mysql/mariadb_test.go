@@ -1,0 +1,206 @@
+package mysql_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/testserver"
+)
+
+const text = "Subject: hello\r\n\r\nbody\r\n"
+
+// A bench is the server that all tests share, and the table of one of them.
+type bench struct {
+	server *testserver.MariaDBServer
+	db     *sql.DB
+	table  string
+	log    *journal
+}
+
+// A journal is a log to look into.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+func TestMariaDB(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a MariaDB")
+	}
+	cert, key := certificate(t)
+	t.Setenv("SSL_CERT_FILE", cert) // the system's roots, for TLSVerify
+	server := testserver.MariaDB(t, "--ssl-cert="+cert, "--ssl-key="+key)
+	db := server.Connect(t)
+	tables := 0
+	with := func(run func(*testing.T, *bench)) func(*testing.T) {
+		return func(t *testing.T) {
+			tables++
+			b := &bench{server: server, db: db, table: fmt.Sprintf("new_mail_%d", tables), log: &journal{}}
+			run(t, b)
+		}
+	}
+	suite := func(prepare func(*testing.T, *bench), adapt func(*bench, *mysql.Options)) func(*testing.T) {
+		return func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) storetest.Harness {
+				var h storetest.Harness
+				with(func(t *testing.T, b *bench) {
+					b.create(t)
+					prepare(t, b)
+					h = b.harness(t, func(o *mysql.Options) { adapt(b, o) })
+				})(t)
+				return h
+			})
+		}
+	}
+	nothing := func(*testing.T, *bench) {}
+	plain := func(*bench, *mysql.Options) {}
+
+	t.Run("strict", suite(nothing, plain))
+	t.Run("lax", suite(func(t *testing.T, b *bench) {
+		b.global(t, "sql_mode", "", "DEFAULT")
+	}, plain))
+	t.Run("ANSI_QUOTES", suite(func(t *testing.T, b *bench) {
+		b.global(t, "sql_mode", "ANSI,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES,NO_ZERO_DATE", "DEFAULT")
+	}, plain))
+	t.Run("compressed over TCP", suite(nothing, func(b *bench, o *mysql.Options) {
+		o.Compress, o.Hosts = true, []string{b.server.Addr}
+	}))
+	t.Run("widened", suite(func(t *testing.T, b *bench) {
+		b.server.Exec(t, "ALTER TABLE mail."+b.table+" CONVERT TO CHARACTER SET utf8mb4, MODIFY ip_addr varchar(45) NOT NULL,"+
+			" MODIFY `from` varchar(255) NOT NULL, MODIFY subject text CHARACTER SET utf8mb4 NOT NULL")
+	}, plain))
+	t.Run("database in the table's name, small packets", suite(func(t *testing.T, b *bench) {
+		b.global(t, "autocommit", "0", "1")
+		b.global(t, "max_allowed_packet", "17825792", "16777216")
+	}, func(b *bench, o *mysql.Options) { o.Table, o.DB = "mail."+b.table, "" }))
+
+	t.Run("widths", with(testWidths))
+	t.Run("guilty", with(testGuilty))
+	t.Run("column changes", with(testColumnChanges))
+	t.Run("missing table", with(testMissingTable))
+	t.Run("wrong password", with(testWrongPassword))
+	t.Run("operator's columns", with(testOperatorsColumns))
+	t.Run("numbers used up", with(testNumbersUsedUp))
+	t.Run("TLS", with(testTLS))
+	t.Run("packet too small", with(testPacket))
+	t.Run("read only", with(testReadOnly))
+	t.Run("warnings", with(testWarnings))
+	t.Run("deadlock", with(testLockWait))
+	t.Run("killed connection", with(testKilledConnection))
+	t.Run("paused", with(testPaused))
+	t.Run("killed under load", with(testKilledUnderLoad))
+}
+
+// create makes the table, letter by letter as the schema has it.
+func (b *bench) create(t *testing.T) {
+	t.Helper()
+	if _, err := b.db.Exec(strings.Replace(mysql.Schema, "new_mail", b.table, 1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// global sets a variable for new connections, until the test is over.
+func (b *bench) global(t *testing.T, name, value, after string) {
+	t.Helper()
+	set := func(v string) {
+		if name == "sql_mode" && v != "DEFAULT" {
+			v = "'" + v + "'"
+		}
+		b.server.Exec(t, "SET GLOBAL "+name+"="+v)
+	}
+	set(value)
+	t.Cleanup(func() { set(after) })
+}
+
+func (b *bench) options() mysql.Options {
+	return mysql.Options{
+		Hosts: []string{b.server.Socket}, User: b.server.User, Pass: b.server.Pass, DB: b.server.DB,
+		Table: b.table, Timeout: 9 * time.Second,
+		Log: slog.New(slog.NewTextHandler(b.log, nil)),
+	}
+}
+
+func (b *bench) open(t *testing.T, adapt func(*mysql.Options)) *mysql.Store {
+	t.Helper()
+	o := b.options()
+	if adapt != nil {
+		adapt(&o)
+	}
+	s, err := mysql.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (b *bench) harness(t *testing.T, adapt func(*mysql.Options)) storetest.Harness {
+	o := b.options()
+	adapt(&o)
+	return storetest.Harness{
+		Store:  b.open(t, adapt),
+		Rows:   b.rows,
+		Reopen: func(t *testing.T) savemail.Store { return b.open(t, adapt) },
+		Reader: func(t *testing.T) savemail.Reader {
+			r, err := mysql.NewReader(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		},
+		Compressed: o.Compress,
+	}
+}
+
+func (b *bench) rows(t *testing.T) (list []storetest.Row) {
+	t.Helper()
+	result, err := b.db.Query("SELECT " + storetest.Columns("`") + " FROM " + b.table + " ORDER BY mail_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer result.Close()
+	for result.Next() {
+		var r storetest.Row
+		if err := result.Scan(r.Targets()...); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, r)
+	}
+	if err := result.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// save saves one mail to each address and returns the outcomes.
+func save(t *testing.T, s savemail.Store, addresses ...string) []error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var batch []*envelope.Envelope
+	for _, a := range addresses {
+		batch = append(batch, storetest.Envelope(text, a))
+	}
+	return s.Save(ctx, batch)
+}

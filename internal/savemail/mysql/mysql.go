@@ -1,0 +1,136 @@
+// Package mysql stores mail in a table of MySQL or MariaDB, used as it is: the
+// schema is in new_mail.sql, and values are fitted to the columns that are
+// really there. A batch is one autocommitted INSERT, or one transaction where
+// a single statement would be too large.
+package mysql
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/smtp"
+)
+
+// Schema is the statement that makes the table, under its default name. The
+// store never makes it.
+//
+//go:embed new_mail.sql
+var Schema string
+
+// Options say where mail goes.
+type Options struct {
+	Hosts          []string // host:port, host (port 3306) or /path/to.sock, tried in order; at least one
+	User, Pass, DB string
+	TLS            string // TLSOff, TLSPreferred, TLSVerify or TLSSkipVerify; "" is TLSOff
+	Table          string // table, or database.table
+	Compress       bool   // zlib in the column mail
+	MaxMessage     int64  // bytes of the largest message, to warn of a server that cannot take it; 0 = unknown
+	// Timeout bounds one Save, as the Committer's does: a third of it, but at
+	// most ten seconds, is waited for each answer of the server. 0 = a minute.
+	Timeout time.Duration
+	Log     *slog.Logger
+}
+
+// maxPause is the longest time for which a server that could not be reached is
+// not tried again.
+const maxPause = time.Second
+
+// Store is one table. It holds a connection for each Save that runs at a time,
+// so at most one more than the Committer has writers; they are kept while they
+// last.
+type Store struct {
+	options    Options
+	hosts      []host
+	table      table
+	compressor savemail.Compressor
+	columns    atomic.Pointer[savemail.Columns] // nil until the first connection
+
+	mu     sync.Mutex
+	idle   []*conn
+	closed bool
+	warned map[string]bool // a few fixed warnings
+
+	tried time.Time     // when no host could be reached
+	pause time.Duration // from then on, in which failure is what it was
+	why   error
+}
+
+// New returns the store, which connects when the first Check or Save needs it.
+// An error means that the options cannot be used.
+func New(o Options) (*Store, error) {
+	o.Log = cmp.Or(o.Log, slog.Default())
+	o.Timeout = cmp.Or(o.Timeout, time.Minute)
+	hosts, err := newHosts(o)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{options: o, hosts: hosts, table: newTable(o.Table), warned: map[string]bool{}}, nil
+}
+
+// Fits says whether a recipient can be stored whole: nil, or the refusal. As
+// long as the table has not been seen, every recipient fits.
+func (s *Store) Fits(address string) *smtp.Reply { return s.columns.Load().Fits(address) }
+
+// Check connects if there is no connection, and tries everything that an
+// INSERT needs but the row.
+func (s *Store) Check(ctx context.Context) error {
+	c, err := s.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.probe(ctx, s); err != nil {
+		c.drop()
+		return fmt.Errorf("%w: %s: %w", savemail.ErrUnavailable, c.host, err)
+	}
+	s.release(c)
+	return nil
+}
+
+// Save stores the batch in one transaction, except for envelopes that cannot
+// be stored, which are told so.
+func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
+	errs, err := s.save(ctx, batch)
+	for i := range batch {
+		if i >= len(errs) {
+			errs = append(errs, err)
+		} else if errs[i] == nil {
+			errs[i] = err
+		}
+	}
+	return errs
+}
+
+// Close closes the connections.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, c := range s.idle {
+		c.drop()
+	}
+	s.idle = nil
+	for _, h := range s.hosts {
+		if err := h.db.Close(); err != nil {
+			return fmt.Errorf("close the connections to %s: %w", h.name, err)
+		}
+	}
+	return nil
+}
+
+// warn logs what the operator should know, once.
+func (s *Store) warn(text string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.warned[text] {
+		s.warned[text] = true
+		s.options.Log.Warn(text, args...)
+	}
+}

@@ -1,0 +1,97 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"goguerrillad/internal/savemail"
+)
+
+// Reader looks at the table.
+type Reader struct {
+	hosts []host
+	table table
+}
+
+// NewReader returns a reader; it connects when it is asked something.
+func NewReader(o Options) (*Reader, error) {
+	s, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{s.hosts, s.table}, nil
+}
+
+// connect returns a connection to the first host that has one.
+func (r *Reader) connect(ctx context.Context) (*sql.Conn, error) {
+	var errs []error
+	for _, h := range r.hosts {
+		c, err := h.db.Conn(ctx)
+		if err == nil {
+			return c, nil
+		}
+		errs = append(errs, fmt.Errorf("connect to %s: %w", h.name, err))
+	}
+	return nil, errors.Join(errs...)
+}
+
+// List returns the n newest mails, newest first.
+func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
+	c, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	rows, err := c.QueryContext(ctx, "SELECT `hash`,`from`,`to`,`subject`,IFNULL(UNIX_TIMESTAMP(`date`),0),LENGTH(`mail`) FROM "+
+		r.table.String()+" ORDER BY `mail_id` DESC LIMIT ?", n)
+	if err != nil {
+		return nil, fmt.Errorf("read the table: %w", err)
+	}
+	defer rows.Close()
+	var list []savemail.Listed
+	for rows.Next() {
+		var m savemail.Listed
+		var date float64 // with a fraction where the column has one
+		if err := rows.Scan(&m.Hash, &m.From, &m.To, &m.Subject, &date, &m.Size); err != nil {
+			return nil, fmt.Errorf("read a row: %w", err)
+		}
+		m.Date = time.Unix(int64(date), 0).UTC()
+		list = append(list, m)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read the table: %w", err)
+	}
+	return list, nil
+}
+
+// Show returns the mail with this hash.
+func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
+	c, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	var body string
+	var mail []byte
+	err = c.QueryRowContext(ctx, "SELECT `body`,`mail` FROM "+r.table.String()+" WHERE `hash`=? ORDER BY `mail_id` DESC LIMIT 1", hash).
+		Scan(&body, &mail)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, savemail.ErrNotFound
+	case err != nil:
+		return nil, fmt.Errorf("read the table: %w", err)
+	}
+	return savemail.Expand(body, mail)
+}
+
+// Close closes the connections.
+func (r *Reader) Close() error {
+	var errs []error
+	for _, h := range r.hosts {
+		errs = append(errs, h.db.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,88 @@
+package mysql
+
+import (
+	"context"
+	"fmt"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+)
+
+// attempts is how often a batch is sent at most; only what is known not to be
+// committed is sent again.
+const attempts = 2
+
+// save gives each envelope that cannot be stored its error, and the others
+// together the second result.
+func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (each []error, all error) {
+	for attempt := 1; ; attempt++ {
+		c, err := s.acquire(ctx)
+		if err != nil {
+			return nil, err
+		}
+		columns := s.columns.Load()
+		rows, each := s.rows(c, columns, batch)
+		if len(rows) == 0 {
+			s.release(c)
+			return each, nil
+		}
+		at, err := c.commit(ctx, s, c.statements(rows))
+		again, err := s.conclude(ctx, c, columns, batch, at, err)
+		if !again || attempt == attempts || ctx.Err() != nil {
+			return each, err
+		}
+	}
+}
+
+// conclude gives the connection back, or drops it, and makes the batch's
+// outcome from the first error and where it came up. It reports whether to try
+// again.
+func (s *Store) conclude(ctx context.Context, c *conn, columns *savemail.Columns,
+	batch []*envelope.Envelope, at phase, err error) (again bool, outcome error) {
+	v := judge(err, at)
+	if v == mismatched {
+		v, again, err = s.look(ctx, c, columns, err)
+	}
+	kind := savemail.ErrUnavailable
+	switch v {
+	case committed:
+		s.release(c)
+		return false, nil
+	case unknown:
+		return false, s.settle(ctx, c, batch, err)
+	case rejected:
+		kind = savemail.ErrRejected
+	case conflict, notSent:
+		again = true
+	}
+	if v == unavailable || v == notSent || !c.rollback(ctx) {
+		c.drop()
+	} else {
+		s.release(c)
+	}
+	return again, fmt.Errorf("%w: %s: %w", kind, c.host, err)
+}
+
+// look reads the columns anew after the table took the values amiss, and
+// reports whether they have changed; if not, they are not to blame.
+func (s *Store) look(ctx context.Context, c *conn, before *savemail.Columns, cause error) (v verdict, changed bool, err error) {
+	if err := c.readColumns(ctx, s); err != nil {
+		return unavailable, false, err
+	}
+	return refused(cause), !s.columns.Load().Equal(before), cause
+}
+
+// rollback ends what a failed statement has left open, and reports whether the
+// connection is good for more.
+func (c *conn) rollback(ctx context.Context) bool {
+	_, err := c.ExecContext(ctx, "ROLLBACK")
+	return err == nil
+}
+
+// settle is asked what became of a batch when the statement that decides got
+// no answer that says it. The connection is dropped, which stops nothing of
+// what the server has read. The batch must not be sent again.
+func (s *Store) settle(_ context.Context, c *conn, _ []*envelope.Envelope, err error) error {
+	c.drop()
+	return fmt.Errorf("%w: %s: %w", savemail.ErrUnknown, c.host, err)
+}

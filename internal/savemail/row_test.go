@@ -1,0 +1,252 @@
+package savemail_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/mailinfo"
+	"goguerrillad/internal/savemail"
+)
+
+// columns are those that a row needs, with one of them as given.
+func columns(t testing.TB, c savemail.Column) *savemail.Columns {
+	t.Helper()
+	var all []savemail.Column
+	for _, name := range savemail.Written() {
+		if name == c.Name {
+			all = append(all, c)
+		} else {
+			all = append(all, savemail.Column{Name: name})
+		}
+	}
+	columns, err := savemail.NewColumns(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return columns
+}
+
+func subject(t testing.TB, c savemail.Column, value string) string {
+	t.Helper()
+	e := &envelope.Envelope{Info: mailinfo.Info{Subject: value}}
+	row, err := columns(t, c).Row(e, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return row.Subject
+}
+
+func TestFitting(t *testing.T) {
+	const mixed = "a\u00fc\u20ac\u4e2d\U0001F600z"
+	for _, test := range []struct {
+		charset      string
+		chars, bytes int64
+		value, want  string
+	}{
+		// Character sets: what the set lacks is replaced, one for one.
+		{"", 0, 0, mixed, mixed},
+		{"utf8mb4", 0, 0, mixed, mixed},
+		{"utf8mb3", 0, 0, mixed, "a\u00fc\u20ac\u4e2d?z"},
+		{"utf8", 0, 0, mixed, "a\u00fc\u20ac\u4e2d?z"},
+		{"ucs2", 0, 0, mixed, "a\u00fc\u20ac\u4e2d?z"},
+		{"utf16", 0, 0, mixed, mixed},
+		{"utf32", 0, 0, mixed, mixed},
+		{"ascii", 0, 0, mixed, "a????z"},
+		{"latin1", 0, 0, mixed, "a\u00fc\u20ac??z"},
+		{"latin1", 0, 0, "\u0081\u0080\u2019\u0178", "\u0081?\u2019\u0178"},
+		{"latin2", 0, 0, "\u0159\u00fc\u00f1\u0085", "\u0159\u00fc??"},
+		{"cp1251", 0, 0, "\u0434\u20ac\u00fc", "\u0434\u20ac?"},
+		{"koi8r", 0, 0, "\u0434\u20ac", "\u0434?"},
+		{"gbk", 0, 0, mixed, "a????z"},
+		// Widths in characters, not bytes.
+		{"utf8mb4", 3, 12, mixed, "a\u00fc\u20ac"},
+		{"latin1", 3, 3, mixed, "a\u00fc\u20ac"},
+		{"utf8mb3", 5, 15, mixed, "a\u00fc\u20ac\u4e2d?"},
+		{"utf8mb4", 5, 20, "abcdef", "abcde"},
+		{"utf8mb4", 6, 24, "abcdef", "abcdef"},
+		// Text types have a limit in bytes; no character is split.
+		{"utf8mb4", 65535, 3, "aaaa", "aaa"},
+		{"utf8mb4", 65535, 5, mixed, "a\u00fc"},
+		{"utf8mb4", 65535, 6, mixed, "a\u00fc\u20ac"},
+		{"utf8mb4", 0, 12, mixed, "a\u00fc\u20ac\u4e2d"},
+		{"utf8mb4", 0, 13, mixed, "a\u00fc\u20ac\u4e2d\U0001F600"},
+		{"utf16", 65535, 7, "abcd", "abc"},
+		{"utf16", 65535, 5, "\U0001F600\u00fc", "\U0001F600"},
+		{"utf32", 0, 8, "\u00fcbc", "\u00fcb"},
+		{"", 4, 4, "a\u00fcbc", "a\u00fcb"}, // varbinary
+		// What is no text becomes some.
+		{"utf8mb4", 0, 0, "a\xff\xc3", "a\uFFFD\uFFFD"},
+		{"latin1", 0, 0, "a\xff", "a?"},
+		{"latin1", 0, 0, "", ""},
+	} {
+		c := savemail.Column{Name: "subject", Chars: test.chars, Bytes: test.bytes, Charset: test.charset}
+		if got := subject(t, c, test.value); got != test.want {
+			t.Errorf("%s of %d characters, %d bytes: %q becomes %q, want %q",
+				test.charset, test.chars, test.bytes, test.value, got, test.want)
+		}
+	}
+}
+
+func TestFits(t *testing.T) {
+	for _, test := range []struct {
+		column  savemail.Column
+		address string
+		want    string // enhanced code
+	}{
+		{savemail.Column{Name: "to"}, strings.Repeat("x", 1000), ""},
+		{savemail.Column{Name: "to", Chars: 5, Bytes: 5, Charset: "latin1"}, "a@b.c", ""},
+		{savemail.Column{Name: "to", Chars: 5, Bytes: 5, Charset: "latin1"}, "aa@b.c", "5.1.3"},
+		{savemail.Column{Name: "recipient", Chars: 5, Bytes: 5, Charset: "latin1"}, "aa@b.c", "5.1.3"},
+		{savemail.Column{Name: "to", Chars: 5, Bytes: 15, Charset: "utf8mb3"}, "\u4e2d@b.c", ""},
+		{savemail.Column{Name: "to", Chars: 5, Bytes: 15, Charset: "utf8mb3"}, "\U0001F600@b.c", "5.6.7"},
+		{savemail.Column{Name: "recipient", Chars: 50, Charset: "latin1"}, "\u4e2d@b.c", "5.6.7"},
+		{savemail.Column{Name: "to", Chars: 65535, Bytes: 5, Charset: "utf8mb4"}, "\u00fc@b.c", "5.1.3"},
+	} {
+		c := columns(t, test.column)
+		got := ""
+		if r := c.Fits(test.address); r != nil {
+			got = r.Enhanced
+			if r.Code != 553 {
+				t.Errorf("code %d", r.Code)
+			}
+		}
+		if got != test.want {
+			t.Errorf("%+v, %q: %q, want %q", test.column, test.address, got, test.want)
+		}
+		_, err := c.Row(&envelope.Envelope{To: []envelope.Recipient{{Address: test.address}}}, false)
+		if (test.want != "") != errors.Is(err, savemail.ErrRejected) {
+			t.Errorf("%+v, %q: Row gives %v", test.column, test.address, err)
+		}
+	}
+	var unknown *savemail.Columns
+	if r := unknown.Fits(strings.Repeat("\u4e2d", 1000)); r != nil {
+		t.Errorf("columns that are not known: %v", r)
+	}
+}
+
+func TestAddressOfTheClient(t *testing.T) {
+	for _, test := range []struct {
+		remote, want string
+		width        int64
+	}{
+		{"192.0.2.1:25", "192.0.2.1", 15},
+		{"[::ffff:192.0.2.1]:25", "192.0.2.1", 15},
+		{"[fe80::1%eth0]:25", "fe80::1", 15},
+		{"[2001:db8:1:2:3:4:5:6]:25", "2001:db8:1:2:3:4:5:6", 45},
+		{"[2001:db8:1:2:3:4:5:6]:25", "2001:db8:1:2:3:", 15},
+		{"", "", 15},
+	} {
+		e := &envelope.Envelope{}
+		if test.remote != "" {
+			e.Remote = netip.MustParseAddrPort(test.remote)
+		}
+		row, err := columns(t, savemail.Column{Name: "ip_addr", Chars: test.width, Charset: "utf8mb3"}).Row(e, false)
+		if err != nil || row.IP != test.want {
+			t.Errorf("%s in %d characters: %q, want %q (%v)", test.remote, test.width, row.IP, test.want, err)
+		}
+	}
+}
+
+// A list that is too long loses whole entries, and never its form.
+func TestAttachInfo(t *testing.T) {
+	list := []mailinfo.Attachment{
+		{Name: "\u00fc\u4e2d\U0001F600.txt", Type: "text/plain", Size: 1},
+		{Name: `a"\b`, Type: "a/b", Size: 2},
+		{Name: "", Type: "c/d", Size: 3},
+	}
+	for _, charset := range []string{"", "utf8mb4", "utf8mb3", "latin1", "ascii", "utf16"} {
+		seen := map[int]bool{}
+		for bytes := range int64(500) {
+			c := columns(t, savemail.Column{Name: "attach_info", Chars: 65535, Bytes: bytes + 2, Charset: charset})
+			row, err := c.Row(&envelope.Envelope{Info: mailinfo.Info{Attachments: list}}, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []mailinfo.Attachment
+			if err := json.Unmarshal([]byte(row.AttachInfo), &got); err != nil {
+				t.Fatalf("%s, %d bytes: %q: %v", charset, bytes, row.AttachInfo, err)
+			}
+			for i := range got {
+				if got[i] != list[i] {
+					t.Errorf("%s: %+v, want %+v", charset, got[i], list[i])
+				}
+			}
+			if row.HasAttach != 1 {
+				t.Errorf("has_attach %d", row.HasAttach)
+			}
+			seen[len(got)] = true
+		}
+		if len(seen) != 4 {
+			t.Errorf("%s: lists of these lengths: %v", charset, seen)
+		}
+	}
+}
+
+func TestMissingColumns(t *testing.T) {
+	_, err := savemail.NewColumns([]savemail.Column{{Name: "HASH"}, {Name: "from"}})
+	if err == nil || !strings.Contains(err.Error(), "date, to, subject") || strings.Contains(err.Error(), "hash") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Whatever a value is, what is stored is valid, within the column, and begins
+// as the value does, but for what the column's set lacks.
+func FuzzFitting(f *testing.F) {
+	for _, charset := range []string{"", "utf8mb4", "utf8mb3", "latin1", "ascii", "utf16", "utf32", "cp1251", "nonsense"} {
+		f.Add("a\u00fc\u4e2d\U0001F600\xff\x00", charset, uint16(4), uint16(9))
+		f.Add(strings.Repeat("x", 300), charset, uint16(255), uint16(765))
+	}
+	f.Fuzz(func(t *testing.T, value, charset string, chars, bytes uint16) {
+		c := savemail.Column{Name: "subject", Chars: int64(chars), Bytes: int64(bytes), Charset: charset}
+		got := subject(t, c, value)
+		n := utf8.RuneCountInString(got)
+		if !utf8.ValidString(got) || chars > 0 && n > int(chars) {
+			t.Fatalf("%q becomes %q", value, got)
+		}
+		if again := subject(t, c, got); again != got {
+			t.Errorf("%q becomes %q, and that %q", value, got, again)
+		}
+		want := []rune(value)
+		for i, r := range []rune(got) {
+			if r != want[i] && r != '?' {
+				t.Errorf("%q becomes %q", value, got)
+			}
+		}
+		if chars == 0 && bytes == 0 && n != len(want) {
+			t.Errorf("%q becomes %q", value, got)
+		}
+	})
+}
+
+func TestCompression(t *testing.T) {
+	var c savemail.Compressor
+	for _, message := range []string{"", "x", strings.Repeat("Subject: x\r\n\r\n\x00\xff", 100_000)} {
+		for range 2 {
+			packed := c.Append([]byte("before"), []byte(message))
+			if string(packed[:6]) != "before" || packed[6] != 0x78 {
+				t.Fatalf("not appended, or not zlib: %.20x", packed)
+			}
+			got, err := savemail.Expand(savemail.BodyZlib, packed[6:])
+			if err != nil || string(got) != message {
+				t.Errorf("%d bytes come back as %d (%v)", len(message), len(got), err)
+			}
+		}
+	}
+	if got, err := savemail.Expand("", []byte("x\x9c")); err != nil || string(got) != "x\x9c" {
+		t.Errorf("plain: %q, %v", got, err)
+	}
+	gzip := "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x04\x00\x43\xbe\xb7\xe8\x01\x00\x00\x00"
+	if got, err := savemail.Expand(savemail.BodyZlib, []byte(gzip)); err != nil || string(got) != "a" {
+		t.Errorf("gzip: %q, %v", got, err)
+	}
+	for body, mail := range map[string]string{savemail.BodyZlib: "no zlib", savemail.BodyRedis: ""} {
+		if got, err := savemail.Expand(body, []byte(mail)); err == nil {
+			t.Errorf("%s: %q is expanded to %q", body, mail, got)
+		}
+	}
+}

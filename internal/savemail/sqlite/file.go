@@ -1,0 +1,169 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"modernc.org/sqlite"
+
+	"goguerrillad/internal/savemail"
+)
+
+// dateLayout is how SQLite's own date functions write a time.
+const dateLayout = "2006-01-02 15:04:05"
+
+// A file is an open database with its table.
+type file struct {
+	info    fs.FileInfo // of what was opened
+	db      *sql.DB
+	conn    *sql.Conn // the only one
+	insert  *sql.Stmt
+	columns *savemail.Columns
+}
+
+// settings of the connection, in this order: the page size of a new file can
+// only be set before it becomes a WAL database. Large pages and a rare
+// checkpoint save a third of the work for large mails, at the price of a WAL
+// of some 64 MiB.
+var settings = []string{
+	"page_size=16384",
+	"journal_mode=WAL",
+	"synchronous=FULL",
+	"wal_autocheckpoint=4000",
+}
+
+func openFile(ctx context.Context, o Options) (*file, error) {
+	if err := create(o.File); err != nil {
+		return nil, err
+	}
+	// As C builds of SQLite do: the length of the file is synced as well.
+	if _, err := sqlite.Fdatasync(true); err != nil && !errors.Is(err, sqlite.ErrFdatasyncUnavailable) {
+		return nil, err
+	}
+	db, err := connect(o.File, fmt.Sprintf("mode=rw&_pragma=busy_timeout(%d)", busyTimeout.Milliseconds()))
+	if err != nil {
+		return nil, err
+	}
+	f := &file{db: db}
+	if err := f.prepare(ctx, o); err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	return f, nil
+}
+
+// create makes an empty file if there is none, for the owner to write and the
+// group to read, and its directory if that alone is missing.
+func create(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		// Never open what is there: closing it would end the locks that
+		// another connection of this process has on it (POSIX).
+		return err
+	}
+	dir := filepath.Dir(path)
+	switch err := os.Mkdir(dir, 0o750); {
+	case err == nil:
+		if err := syncDir(filepath.Dir(dir)); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrExist):
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o640)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), syncDir(dir))
+}
+
+// syncDir makes a new name in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// connect returns a pool of one connection, which is made later.
+func connect(path, query string) (*sql.DB, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	name := url.URL{Scheme: "file", Path: abs, RawQuery: query}
+	connector, err := sqlite.NewConnector(name.String())
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+// prepare connects, makes the table if it is missing, and prepares the INSERT.
+func (f *file) prepare(ctx context.Context, o Options) (err error) {
+	if f.conn, err = f.db.Conn(ctx); err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	for _, pragma := range settings {
+		if _, err := f.conn.ExecContext(ctx, "PRAGMA "+pragma); err != nil {
+			return fmt.Errorf("set %s: %w", pragma, err)
+		}
+	}
+	var mode string
+	if err := f.conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
+		return fmt.Errorf("read the journal mode: %w", err)
+	} else if mode != "wal" {
+		return fmt.Errorf("the journal mode is %s and cannot become wal", mode)
+	}
+	if f.columns, err = f.table(ctx, o.Table); err != nil {
+		return err
+	}
+	written := savemail.Written()
+	statement := fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", quote(o.Table), quoteAll(written), placeholders(written))
+	if f.insert, err = f.conn.PrepareContext(ctx, statement); err != nil {
+		return fmt.Errorf("prepare the INSERT: %w", err)
+	}
+	if f.info, err = os.Stat(o.File); err != nil {
+		return err
+	}
+	return nil
+}
+
+// placeholders has a parameter for each column; spam_score is a constant.
+func placeholders(columns []string) string {
+	values := make([]string, len(columns))
+	for i, c := range columns {
+		values[i] = "?"
+		if c == "spam_score" {
+			values[i] = "0"
+		}
+	}
+	return strings.Join(values, ",")
+}
+
+// detach makes a file that is no longer at its path complete in itself, since
+// SQLite would not on closing it: it may live on elsewhere as a backup, and the
+// WAL that stayed behind must not be taken for that of another file.
+func (f *file) detach(ctx context.Context) {
+	// Where this fails, there is nothing else to be done for it.
+	_, _ = f.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+}
+
+func (f *file) close() error {
+	var errs []error
+	if f.insert != nil {
+		errs = append(errs, f.insert.Close())
+	}
+	if f.conn != nil {
+		errs = append(errs, f.conn.Close())
+	}
+	return errors.Join(append(errs, f.db.Close())...)
+}

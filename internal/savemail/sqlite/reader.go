@@ -1,0 +1,80 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"goguerrillad/internal/savemail"
+)
+
+// Reader looks at a file that a daemon may be writing at the time.
+type Reader struct {
+	db    *sql.DB
+	table string
+}
+
+// NewReader opens the file read-only and creates nothing, not even a WAL.
+func NewReader(o Options) (*Reader, error) {
+	if _, err := os.Stat(o.File); err != nil {
+		return nil, fmt.Errorf("open the SQLite file: %w", err)
+	}
+	query := fmt.Sprintf("mode=ro&_pragma=busy_timeout(%d)", busyTimeout.Milliseconds())
+	if _, err := os.Stat(o.File + "-wal"); errors.Is(err, fs.ErrNotExist) {
+		// Nobody has the file open. Then SQLite would create a WAL even to
+		// read; it does not when it is told that nothing changes.
+		query = "mode=ro&immutable=1"
+	}
+	db, err := connect(o.File, query)
+	if err != nil {
+		return nil, fmt.Errorf("open the SQLite file: %w", err)
+	}
+	return &Reader{db: db, table: o.Table}, nil
+}
+
+// List returns the n newest mails, newest first.
+func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
+	rows, err := r.db.QueryContext(ctx, `SELECT "hash","from","to","subject",CAST("date" AS TEXT),octet_length("mail") FROM `+
+		quote(r.table)+` ORDER BY "mail_id" DESC LIMIT ?`, n)
+	if err != nil {
+		return nil, fmt.Errorf("read the table: %w", err)
+	}
+	defer rows.Close()
+	var list []savemail.Listed
+	for rows.Next() {
+		var m savemail.Listed
+		var date string
+		if err := rows.Scan(&m.Hash, &m.From, &m.To, &m.Subject, &date, &m.Size); err != nil {
+			return nil, fmt.Errorf("read a row: %w", err)
+		}
+		// A date that somebody else wrote differently is shown as none.
+		m.Date, _ = time.Parse(dateLayout, date)
+		list = append(list, m)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read the table: %w", err)
+	}
+	return list, nil
+}
+
+// Show returns the mail with this hash.
+func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
+	var body string
+	var mail []byte
+	err := r.db.QueryRowContext(ctx, `SELECT "body","mail" FROM `+quote(r.table)+` WHERE "hash"=? ORDER BY "mail_id" DESC LIMIT 1`, hash).
+		Scan(&body, &mail)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, savemail.ErrNotFound
+	case err != nil:
+		return nil, fmt.Errorf("read the table: %w", err)
+	}
+	return savemail.Expand(body, mail)
+}
+
+// Close closes the file.
+func (r *Reader) Close() error { return r.db.Close() }

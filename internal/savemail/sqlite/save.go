@@ -1,0 +1,124 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+)
+
+// save is one transaction on s.file. A context only bounds the wait for its
+// beginning and ends it between two rows: the driver would spend a goroutine a
+// row on more.
+func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) error {
+	if _, err := s.file.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return s.fail("begin", err)
+	}
+	for _, e := range batch {
+		if err := s.insert(ctx, e); err != nil {
+			return s.fail("insert", err)
+		}
+	}
+	if _, err := s.file.conn.ExecContext(context.Background(), "COMMIT"); err != nil {
+		return s.failCommit(err)
+	}
+	return nil
+}
+
+// insert writes the rows of an envelope.
+func (s *Store) insert(ctx context.Context, e *envelope.Envelope) error {
+	row, err := s.file.columns.Row(e, s.options.Compress)
+	if err != nil {
+		return err
+	}
+	date := e.Date.UTC().Format(dateLayout)
+	for i, to := range e.To {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		mail := e.Blob(i)
+		if s.options.Compress {
+			s.scratch = s.compressor.Append(s.scratch[:0], mail)
+			mail = s.scratch
+		}
+		if _, err := s.file.insert.ExecContext(context.Background(),
+			date, row.From, to.Address, row.Subject, row.Body, row.Charset, mail, to.Hash,
+			row.ContentType, to.Address, row.HasAttach, row.IP, row.AttachInfo); err != nil {
+			return err
+		}
+	}
+	if cap(s.scratch) > maxScratch {
+		s.scratch = nil
+	}
+	return nil
+}
+
+// maxScratch is what of a large mail's buffer is kept for the next, in bytes.
+const maxScratch = 1 << 20
+
+// fail ends a transaction that was not handed to COMMIT: nothing of it is
+// stored. The connection is kept when the trouble is not its own.
+func (s *Store) fail(doing string, err error) error {
+	rolledBack := s.rollback()
+	switch code := primary(err); {
+	case errors.Is(err, savemail.ErrRejected):
+	case isDataError(err):
+		err = fmt.Errorf("%w: %s: %w", savemail.ErrRejected, doing, err)
+	default:
+		err = fmt.Errorf("%w: %s: %s: %w", savemail.ErrUnavailable, s.options.File, doing, err)
+		if code != lib.SQLITE_BUSY && code != lib.SQLITE_LOCKED {
+			rolledBack = false
+		}
+	}
+	if !rolledBack {
+		s.drop()
+	}
+	return err
+}
+
+// failCommit judges a COMMIT that failed. When the transaction is over by a
+// rollback, nothing is stored. An I/O error is not settled by that: the end of
+// the transaction may be in the WAL, and be found there after a crash.
+func (s *Store) failCommit(err error) error {
+	kind := savemail.ErrUnavailable
+	if rolledBack := s.rollback(); !rolledBack || primary(err) == lib.SQLITE_IOERR {
+		kind = savemail.ErrUnknown
+	}
+	s.drop()
+	return fmt.Errorf("%w: %s: commit: %w", kind, s.options.File, err)
+}
+
+// rollback reports whether no transaction is open any more; SQLite ends one by
+// itself after some errors.
+func (s *Store) rollback() bool {
+	_, err := s.file.conn.ExecContext(context.Background(), "ROLLBACK")
+	// "cannot rollback - no transaction is active"
+	return err == nil || primary(err) == lib.SQLITE_ERROR
+}
+
+// isDataError reports whether it is the values that SQLite refuses. A column
+// that wants a value which nobody has for it is not the mail's fault.
+func isDataError(err error) bool {
+	switch primary(err) {
+	case lib.SQLITE_TOOBIG, lib.SQLITE_MISMATCH:
+		return true
+	case lib.SQLITE_CONSTRAINT:
+		return extended(err) != lib.SQLITE_CONSTRAINT_NOTNULL
+	}
+	return false
+}
+
+// extended is SQLite's extended result code, 0 when the error is not its own.
+func extended(err error) int {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code()
+	}
+	return 0
+}
+
+func primary(err error) int { return extended(err) & 0xFF }

@@ -1,0 +1,79 @@
+package sqlite_test
+
+import (
+	"database/sql"
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	_ "modernc.org/sqlite"
+
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/sqlite"
+	"goguerrillad/internal/savemail/storetest"
+)
+
+func options(t *testing.T) sqlite.Options {
+	return sqlite.Options{
+		File:  filepath.Join(t.TempDir(), "mail.db"),
+		Table: "new_mail",
+		Log:   slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+}
+
+// connect opens the file beside the store.
+func connect(t *testing.T, file string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func rows(t *testing.T, file string) (list []storetest.Row) {
+	t.Helper()
+	db := connect(t, file)
+	defer db.Close()
+	result, err := db.Query("SELECT " + storetest.Columns(`"`) + ` FROM "new_mail" ORDER BY "mail_id"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer result.Close()
+	for result.Next() {
+		var r storetest.Row
+		if err := result.Scan(r.Targets()...); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, r)
+	}
+	if err := result.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestStore(t *testing.T) {
+	for name, compress := range map[string]bool{"plain": false, "compressed": true} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) storetest.Harness {
+				o := options(t)
+				o.Compress = compress
+				return storetest.Harness{
+					Store:  sqlite.New(o),
+					Rows:   func(t *testing.T) []storetest.Row { return rows(t, o.File) },
+					Reopen: func(*testing.T) savemail.Store { return sqlite.New(o) },
+					Reader: func(t *testing.T) savemail.Reader {
+						r, err := sqlite.NewReader(o)
+						if err != nil {
+							t.Fatal(err)
+						}
+						return r
+					},
+					Compressed: compress,
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,97 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"goguerrillad/internal/savemail"
+)
+
+// columnTypes is the table: the columns of the MySQL schema in SQLite's types,
+// which have no widths.
+const columnTypes = `
+	"mail_id"      INTEGER PRIMARY KEY AUTOINCREMENT,
+	"date"         TEXT NOT NULL,
+	"from"         TEXT NOT NULL,
+	"to"           TEXT NOT NULL,
+	"subject"      TEXT NOT NULL,
+	"body"         TEXT NOT NULL,
+	"charset"      TEXT NOT NULL,
+	"mail"         BLOB NOT NULL,
+	"spam_score"   REAL NOT NULL,
+	"hash"         TEXT NOT NULL,
+	"content_type" TEXT NOT NULL,
+	"recipient"    TEXT NOT NULL,
+	"has_attach"   INTEGER NOT NULL,
+	"ip_addr"      TEXT NOT NULL,
+	"delivered"    INTEGER NOT NULL DEFAULT 0,
+	"attach_info"  TEXT NOT NULL,
+	"dkim_valid"   INTEGER DEFAULT NULL`
+
+// table returns the columns of the table, which is made if it is missing.
+func (f *file) table(ctx context.Context, name string) (*savemail.Columns, error) {
+	columns, err := f.readColumns(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(columns) == 0 {
+		if err := f.createTable(ctx, name); err != nil {
+			return nil, err
+		}
+		if columns, err = f.readColumns(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	c, err := savemail.NewColumns(columns)
+	if err != nil {
+		return nil, fmt.Errorf("table %s: %w", name, err)
+	}
+	return c, nil
+}
+
+func (f *file) readColumns(ctx context.Context, table string) ([]savemail.Column, error) {
+	rows, err := f.conn.QueryContext(ctx, "SELECT name FROM pragma_table_info(?)", table)
+	if err != nil {
+		return nil, fmt.Errorf("read the columns: %w", err)
+	}
+	defer rows.Close()
+	var columns []savemail.Column
+	for rows.Next() {
+		var c savemail.Column
+		if err := rows.Scan(&c.Name); err != nil {
+			return nil, fmt.Errorf("read the columns: %w", err)
+		}
+		columns = append(columns, c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read the columns: %w", err)
+	}
+	return columns, nil
+}
+
+// createTable makes table and indexes at once. The dot in an index's name,
+// which no table's name has, keeps it from meeting a table or another index.
+func (f *file) createTable(ctx context.Context, table string) error {
+	var b strings.Builder
+	b.WriteString("BEGIN IMMEDIATE;\n")
+	fmt.Fprintf(&b, "CREATE TABLE IF NOT EXISTS %s (%s\n);\n", quote(table), columnTypes)
+	for _, key := range []string{"to", "hash", "date"} {
+		fmt.Fprintf(&b, "CREATE INDEX IF NOT EXISTS %s ON %s (%s);\n", quote(table+"."+key), quote(table), quote(key))
+	}
+	b.WriteString("COMMIT;")
+	if _, err := f.conn.ExecContext(ctx, b.String()); err != nil {
+		return fmt.Errorf("create the table %s: %w", table, err)
+	}
+	return nil
+}
+
+func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+func quoteAll(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = quote(n)
+	}
+	return strings.Join(quoted, ",")
+}

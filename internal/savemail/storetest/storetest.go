@@ -1,0 +1,183 @@
+// Package storetest is the suite that every store passes: Run holds a Store,
+// and the Reader that goes with it, to the contract of package savemail.
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/mailinfo"
+	"goguerrillad/internal/savemail"
+)
+
+// A Harness is one empty place to store mail in.
+type Harness struct {
+	Store savemail.Store
+	// Rows returns all rows in the order of mail_id. It is nil for a store
+	// that keeps nothing, of which only the outcomes are tested.
+	Rows func(t *testing.T) []Row
+	// Reader opens the place for reading, beside the store.
+	Reader func(t *testing.T) savemail.Reader
+	// Reopen returns a new store for the same place; the old one is closed.
+	Reopen func(t *testing.T) savemail.Store
+	// Compressed says that the column mail is expected to hold zlib.
+	Compressed bool
+}
+
+// A Row is what a table holds of one row, as text where it is not the mail.
+type Row struct {
+	Date, From, To, Subject, Body, Charset, Hash, ContentType, Recipient, IP, AttachInfo string
+
+	Mail      []byte
+	HasAttach int
+	SpamScore float64
+	Delivered bool
+	DKIMValid bool // it is not NULL
+}
+
+// Columns are the columns of a Row in the order in which Scan wants them;
+// mark quotes a name.
+func Columns(mark string) string {
+	names := []string{"date", "from", "to", "subject", "body", "charset", "hash", "content_type", "recipient",
+		"ip_addr", "attach_info", "mail", "has_attach", "spam_score"}
+	return mark + strings.Join(names, mark+","+mark) + mark +
+		fmt.Sprintf(", %[1]sdelivered%[1]s<>0, %[1]sdkim_valid%[1]s IS NOT NULL", mark)
+}
+
+// Targets are what to scan Columns into.
+func (r *Row) Targets() []any {
+	return []any{&r.Date, &r.From, &r.To, &r.Subject, &r.Body, &r.Charset, &r.Hash, &r.ContentType, &r.Recipient,
+		&r.IP, &r.AttachInfo, &r.Mail, &r.HasAttach, &r.SpamScore, &r.Delivered, &r.DKIMValid}
+}
+
+// Envelope makes an envelope as a session would: from a@example.org, with a
+// hash for each recipient that starts with its number.
+func Envelope(message string, to ...string) *envelope.Envelope {
+	e := &envelope.Envelope{
+		Session:  "s1",
+		Remote:   netip.MustParseAddrPort("192.0.2.7:4321"),
+		Helo:     "client.example.org",
+		Protocol: "ESMTP",
+		Host:     "mx.example.com",
+		From:     "a@example.org",
+		Date:     time.Now(),
+	}
+	for i, address := range to {
+		e.To = append(e.To, envelope.Recipient{Address: address, Hash: Hash(i)})
+	}
+	room := e.HeadRoom()
+	buf := append(make([]byte, room, room+len(message)), message...)
+	e.SetMessage(buf, room)
+	e.Info = mailinfo.Parse(e.Message())
+	return e
+}
+
+// Run runs the suite; open is called for each test of it.
+func Run(t *testing.T, open func(t *testing.T) Harness) {
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, Harness)
+	}{
+		{"one", one},
+		{"many recipients", manyRecipients},
+		{"null sender and no address", nullSender},
+		{"bytes", exactBytes},
+		{"batch", batch},
+		{"mixed batch", mixedBatch},
+		{"big", big},
+		{"no info", noInfo},
+		{"attachments", attachments},
+		{"unicode", unicodeValues},
+		{"long values", longValues},
+		{"context ended", contextEnded},
+		{"concurrent", concurrent},
+		{"reopen", reopen},
+		{"reader", reader},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := open(t)
+			t.Cleanup(func() {
+				if h.Store == nil {
+					return
+				}
+				if err := h.Store.Close(); err != nil {
+					t.Errorf("Close: %v", err)
+				}
+			})
+			test.run(t, h)
+		})
+	}
+}
+
+// timeout bounds one Save or look-up of the suite.
+const timeout = 30 * time.Second
+
+// save saves a batch and wants all of it stored.
+func save(t *testing.T, s savemail.Store, batch ...*envelope.Envelope) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	errs := s.Save(ctx, batch)
+	if len(errs) != len(batch) {
+		t.Fatalf("Save of %d envelopes gave %d outcomes", len(batch), len(errs))
+	}
+	for i, err := range errs {
+		if err != nil {
+			t.Fatalf("envelope %d: %v", i, err)
+		}
+	}
+}
+
+// rows returns what is stored, and false for a store that keeps nothing.
+func (h *Harness) rows(t *testing.T, want int) ([]Row, bool) {
+	t.Helper()
+	if h.Rows == nil {
+		return nil, false
+	}
+	rows := h.Rows(t)
+	if len(rows) != want {
+		t.Fatalf("%d rows, want %d", len(rows), want)
+	}
+	return rows, true
+}
+
+// check compares a row with recipient i of an envelope.
+func (h *Harness) check(t *testing.T, row Row, e *envelope.Envelope, i int) {
+	t.Helper()
+	to := e.To[i]
+	body := savemail.BodyPlain
+	if h.Compressed {
+		body = savemail.BodyZlib
+	}
+	for _, v := range []struct{ column, got, want string }{
+		{"from", row.From, e.From},
+		{"to", row.To, to.Address},
+		{"recipient", row.Recipient, to.Address},
+		{"hash", row.Hash, to.Hash},
+		{"body", row.Body, body},
+		{"charset", row.Charset, e.Info.Charset},
+		{"content_type", row.ContentType, e.Info.ContentType},
+	} {
+		if v.got != v.want {
+			t.Errorf("%s is %q, want %q", v.column, v.got, v.want)
+		}
+	}
+	if row.SpamScore != 0 || row.Delivered || row.DKIMValid {
+		t.Errorf("spam_score %v, delivered %v, dkim_valid set %v: want the defaults", row.SpamScore, row.Delivered, row.DKIMValid)
+	}
+	if row.Date == "" {
+		t.Error("no date")
+	}
+	mail, err := savemail.Expand(row.Body, row.Mail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := e.AppendBlob(nil, i); string(mail) != string(want) {
+		t.Errorf("mail of %d bytes is not the %d bytes that came: %.200q", len(mail), len(want), mail)
+	}
+}

@@ -1,0 +1,188 @@
+package savemail
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/mailinfo"
+)
+
+// write is one writer: it takes what is queued and saves it, until the store
+// is replaced, or the queue is empty at the drain.
+func (c *Committer) write(g *generation) {
+	var batch []pending // at most MaxRows entries, reused
+	for {
+		batch = c.take(g, batch[:0])
+		if len(batch) == 0 {
+			return
+		}
+		c.commit(g, batch)
+		clear(batch)
+	}
+}
+
+// take waits for something to save. It appends nothing when the writer is to
+// leave.
+func (c *Committer) take(g *generation, batch []pending) []pending {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.queue.len() == 0 && c.current == g && !c.draining {
+		c.work.Wait()
+	}
+	if c.current != g {
+		return batch
+	}
+	return c.queue.take(batch, g.MaxRows, g.MaxBytes)
+}
+
+// commit gives every envelope of a batch its outcome.
+func (c *Committer) commit(g *generation, batch []pending) {
+	if c.ctx.Err() != nil {
+		c.fail(batch, errStopping)
+		return
+	}
+	for _, p := range batch {
+		p.envelope.Info = mailinfo.Parse(p.envelope.Message())
+	}
+	// The queue is in order of time: the first has waited longest.
+	ctx, cancel := context.WithDeadline(c.ctx, batch[0].at.Add(g.Timeout))
+	defer cancel()
+	c.save(ctx, g, batch)
+}
+
+// sweep fails what has waited for half of its time, since a Save must be able
+// to count on the other half. That happens when a store hangs: every client
+// gets an answer in time, not only those whose turn came.
+func (c *Committer) sweep() {
+	c.mu.Lock()
+	g := c.current
+	late := c.queue.takeBefore(time.Now().Add(-g.Timeout / 2))
+	if c.sweeping = c.queue.len() > 0; c.sweeping {
+		c.sweeper.Reset(time.Until(c.queue.first().at.Add(g.Timeout / 2)))
+	}
+	c.mu.Unlock()
+	if len(late) > 0 {
+		err := fmt.Errorf("%w: no writer was free for %v", ErrUnavailable, g.Timeout/2)
+		c.down(g, err)
+		c.fail(late, err)
+	}
+}
+
+// save has the store save a batch and reports the outcomes. A batch that is
+// rejected is halved until the guilty envelope stands alone. After a failure
+// of another kind, which it returns, nothing more is tried.
+func (c *Committer) save(ctx context.Context, g *generation, batch []pending) error {
+	errs := g.call(ctx, batch)
+	if len(batch) > 1 && allRejected(errs) {
+		half := len(batch) / 2
+		if err := c.save(ctx, g, batch[:half]); err != nil {
+			c.fail(batch[half:], fmt.Errorf("%w: not tried after: %v", ErrUnavailable, err))
+			return err
+		}
+		return c.save(ctx, g, batch[half:])
+	}
+	return c.report(g, batch, errs)
+}
+
+// call is Save, with an error for each envelope also from a store that does
+// not keep to its contract: what was not said may have been committed.
+func (g *generation) call(ctx context.Context, batch []pending) []error {
+	envelopes := make([]*envelope.Envelope, len(batch))
+	for i, p := range batch {
+		envelopes[i] = p.envelope
+	}
+	errs := g.store.Save(ctx, envelopes)
+	for len(errs) < len(batch) {
+		errs = append(errs, fmt.Errorf("%w: the store gave no outcome", ErrUnknown))
+	}
+	return errs[:len(batch)]
+}
+
+func allRejected(errs []error) bool {
+	for _, err := range errs {
+		if kind(err) != ErrRejected {
+			return false
+		}
+	}
+	return true
+}
+
+// report logs and counts the outcomes of one Save, then hands them out. It
+// returns an error that is the store's fault rather than a mail's, nil if
+// there is none.
+func (c *Committer) report(g *generation, batch []pending, errs []error) error {
+	var unavailable, unknown error
+	var doubtful []string
+	var n Counters
+	for i, err := range errs {
+		switch kind(err) {
+		case nil:
+			n.Batches = 1
+			n.Mails++
+			n.Rows += uint64(batch[i].rows())
+		case ErrRejected:
+			n.Rejected++
+			g.logRejected(batch[i].envelope, err)
+		case ErrUnknown:
+			n.Unknown++
+			unknown = err
+			doubtful = appendHashes(doubtful, batch[i].envelope)
+		default:
+			n.Unavailable++
+			unavailable = err
+		}
+	}
+	c.count(n)
+	switch {
+	case unavailable != nil:
+		c.down(g, unavailable)
+	case unknown != nil:
+		c.doubt(g, unknown)
+	default:
+		c.up(g)
+	}
+	if unknown != nil {
+		g.Log.Warn("it is unknown whether these mails were stored: their senders are told to try again later",
+			"error", unknown, "hashes", doubtful)
+	}
+	for i, p := range batch {
+		p.done(errs[i])
+	}
+	return cmp.Or(unavailable, unknown)
+}
+
+// fail gives all of a batch the same outcome, which is ErrUnavailable.
+func (c *Committer) fail(batch []pending, err error) {
+	c.count(Counters{Unavailable: uint64(len(batch))})
+	for _, p := range batch {
+		p.done(err)
+	}
+}
+
+func (c *Committer) count(n Counters) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counters.Batches += n.Batches
+	c.counters.Mails += n.Mails
+	c.counters.Rows += n.Rows
+	c.counters.Unavailable += n.Unavailable
+	c.counters.Rejected += n.Rejected
+	c.counters.Unknown += n.Unknown
+}
+
+// logRejected tells the operator of a mail that only a change of the store
+// will let in.
+func (g *generation) logRejected(e *envelope.Envelope, err error) {
+	g.Log.Error("the store rejects a mail: its sender is told to try again later, which helps once the reason is removed",
+		"session", e.Session, "hashes", appendHashes(nil, e), "from", e.From, "size", e.Size(), "error", err)
+}
+
+func appendHashes(hashes []string, e *envelope.Envelope) []string {
+	for _, to := range e.To {
+		hashes = append(hashes, to.Hash)
+	}
+	return hashes
+}
