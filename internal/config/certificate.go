@@ -1,0 +1,73 @@
+package config
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/pem"
+	"strings"
+	"time"
+)
+
+// certificate loads the pair and makes sure that its halves belong together.
+func (d *draft) certificate() error {
+	const wantKey, wantChain = "want a PEM private key", "want a PEM certificate chain"
+	switch {
+	case d.KeyFile == "" && d.CertFile == "":
+		return nil
+	case d.KeyFile == "":
+		return d.blameKey("GSMTP_PUB_KEY", bad("is given without GSMTP_PRV_KEY", "want both, or neither"))
+	case d.CertFile == "":
+		return bad("is given without GSMTP_PUB_KEY", "want both, or neither")
+	}
+	key, err := d.env.ReadFile(d.KeyFile)
+	if err != nil {
+		return bad("cannot be read: "+bare(err), wantKey)
+	}
+	chain, err := d.env.ReadFile(d.CertFile)
+	switch {
+	case err != nil:
+		return d.blameKey("GSMTP_PUB_KEY", bad("cannot be read: "+bare(err), wantChain))
+	case !hasPEM(chain, "CERTIFICATE"):
+		return d.blameKey("GSMTP_PUB_KEY", bad("is not a certificate", wantChain+", GSMTP_PRV_KEY is the key"))
+	case !hasPEM(key, "PRIVATE KEY"):
+		return bad("is not a private key", wantKey+", GSMTP_PUB_KEY is the certificate")
+	case bytes.Contains(key, []byte("ENCRYPTED")):
+		return bad("is encrypted", "want a private key without a passphrase")
+	}
+	pair, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		// The words of crypto/tls are the only sign of which half is wrong.
+		text := strings.TrimPrefix(err.Error(), "tls: ")
+		switch {
+		case strings.Contains(text, "does not match"):
+			return bad("does not belong to the certificate in GSMTP_PUB_KEY", "want the key that the certificate was made for")
+		case strings.Contains(text, "private key"):
+			return bad("is not usable, "+text, wantKey)
+		}
+		return d.blameKey("GSMTP_PUB_KEY", bad("is not usable, "+text, wantChain))
+	}
+	d.Certificate = &pair
+	now := d.env.Now()
+	switch leaf := pair.Leaf; {
+	case now.After(leaf.NotAfter):
+		d.warn("the certificate in GSMTP_PUB_KEY expired on " + leaf.NotAfter.UTC().Format(time.DateOnly))
+	case now.Before(leaf.NotBefore):
+		d.warn("the certificate in GSMTP_PUB_KEY is not valid before " + leaf.NotBefore.UTC().Format(time.DateOnly))
+	}
+	return nil
+}
+
+// hasPEM tells whether text has a PEM block whose type ends in kind, as
+// "EC PRIVATE KEY" ends in "PRIVATE KEY".
+func hasPEM(text []byte, kind string) bool {
+	for {
+		block, rest := pem.Decode(text)
+		if block == nil {
+			return false
+		}
+		if strings.HasSuffix(block.Type, kind) {
+			return true
+		}
+		text = rest
+	}
+}

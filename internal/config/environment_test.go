@@ -1,0 +1,54 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestMemoryMax(t *testing.T) {
+	root := t.TempDir()
+	put := func(dir, text string) {
+		dir = filepath.Join(root, dir)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "memory.max"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("a", "1000\n")
+	put("a/b", "max\n")
+	put("a/b/c", "2000\n")
+	put("d", "max\n")
+	for path, want := range map[string]int64{"/a/b/c": 1000, "/a/b": 1000, "/d": 0, "/": 0, "/none/x": 0, "/../..": 0} {
+		got, ok := memoryMax(root, path)
+		if got != want || ok != (want > 0) {
+			t.Errorf("%s: got %d, %v, want %d", path, got, ok, want)
+		}
+	}
+}
+
+func TestNameInHosts(t *testing.T) {
+	const hosts = "# machines\n127.0.0.1 localhost\n127.0.1.1\tbox.example.net box # box.example.org\n10.0.0.1 web www.example.com\n"
+	for short, want := range map[string]string{"box": "box.example.net", "BOX": "box.example.net", "web": "www.example.com", "localhost": "", "none": "", "machines": ""} {
+		if got := nameInHosts(hosts, short); got != want {
+			t.Errorf("%s: got %q, want %q", short, got, want)
+		}
+	}
+}
+
+func TestMachine(t *testing.T) {
+	env := Machine()
+	if env.Memory() <= 0 {
+		t.Error("the machine has no memory")
+	}
+	for _, user := range []string{"root", "0"} {
+		if uid, gid, err := env.User(user); err != nil || uid != 0 || gid != 0 {
+			t.Errorf("%s: got %d, %d, %v", user, uid, gid, err)
+		}
+	}
+	if gid, err := env.Group("root"); err != nil || gid != 0 {
+		t.Errorf("group root: got %d, %v", gid, err)
+	}
+}

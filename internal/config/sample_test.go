@@ -1,0 +1,58 @@
+package config_test
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/config"
+)
+
+// The sample names every key of this version with its default, the 20 of 2012
+// first.
+func TestSample(t *testing.T) {
+	text, err := os.ReadFile("../../goguerrilla.conf.sample")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "{"
+	for _, k := range config.Keys() {
+		if k.Since2012 || !k.Later {
+			want += "\n    \"" + k.Name + "\": \"" + k.Default + "\","
+		}
+	}
+	want = strings.TrimSuffix(want, ",") + "\n}\n"
+	if string(text) != want {
+		t.Errorf("the sample is\n%swant\n%s", text, want)
+	}
+	if !json.Valid(text) {
+		t.Error("the sample is not JSON")
+	}
+	c := mustParse(t, newWorld(), string(text))
+	if d := mustParse(t, newWorld(), "{}"); !sameExported(*c, *d) {
+		t.Errorf("the sample does not mean the defaults:\n%+v\n%+v", *c, *d)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	seen := make(map[string]bool)
+	for i, k := range config.Keys() {
+		if seen[k.Name] {
+			t.Errorf("%s is there twice", k.Name)
+		}
+		seen[k.Name] = true
+		if k.Since2012 != (i < 20) {
+			t.Errorf("%s is in the wrong place", k.Name)
+		}
+		if k.Doc == "" || strings.ContainsAny(k.Doc, "\n\"") {
+			t.Errorf("%s: doc %q", k.Name, k.Doc)
+		}
+		if (k.Default == "") != (k.Derived != "") {
+			t.Errorf("%s: want either a default or words for it, have %q and %q", k.Name, k.Default, k.Derived)
+		}
+		if secret := strings.HasSuffix(k.Name, "_PASS") || strings.HasSuffix(k.Name, "_SECRET"); secret && !k.Secret {
+			t.Errorf("%s is not secret", k.Name)
+		}
+	}
+}

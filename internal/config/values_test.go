@@ -1,0 +1,156 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/config"
+)
+
+func TestRefusedValues(t *testing.T) {
+	const hosts = "want domains with commas between them, *.example.com for all subdomains, . for every domain"
+	const address = "want host:port, [v6]:port or :port"
+	long := strings.Repeat("a", 64)
+	runBad(t, []badCase{
+		// Numbers.
+		{`{"GSMTP_TIMEOUT": "abc"}`, `1:19: GSMTP_TIMEOUT: "abc" is not a whole number: want whole seconds from 1 to 86400, digits only`},
+		{`{"GSMTP_TIMEOUT": "100s"}`, `1:19: GSMTP_TIMEOUT: "100s" is not a whole number: want whole seconds from 1 to 86400, digits only`},
+		{`{"GSMTP_TIMEOUT": " 100"}`, `1:19: GSMTP_TIMEOUT: " 100" is not a whole number: want whole seconds from 1 to 86400, digits only`},
+		{`{"GSMTP_TIMEOUT": "-1"}`, `1:19: GSMTP_TIMEOUT: "-1" is not a whole number: want whole seconds from 1 to 86400, digits only`},
+		{`{"GSMTP_TIMEOUT": "0"}`, `1:19: GSMTP_TIMEOUT: "0" is too small: want whole seconds from 1 to 86400`},
+		{`{"GSMTP_TIMEOUT": "86401"}`, `1:19: GSMTP_TIMEOUT: "86401" is too large: want whole seconds from 1 to 86400`},
+		{`{"GSMTP_TIMEOUT": "99999999999999999999"}`, `1:19: GSMTP_TIMEOUT: "99999999999999999999" is too large: want whole seconds from 1 to 86400`},
+		{`{"GSMTP_TIMEOUT": "٣"}`, `1:19: GSMTP_TIMEOUT: "٣" is not a whole number: want whole seconds from 1 to 86400, digits only`},
+		{`{"GSMTP_MAX_SIZE": "10M"}`, `1:20: GSMTP_MAX_SIZE: "10M" is not a whole number: want whole bytes from 1 to 1073741824, digits only`},
+		{`{"GSMTP_MAX_SIZE": "1073741825"}`, `1:20: GSMTP_MAX_SIZE: "1073741825" is too large: want whole bytes from 1 to 1073741824`},
+		{`{"GM_MAX_CLIENTS": "0"}`, `1:20: GM_MAX_CLIENTS: "0" is too small: want whole sessions from 1 to 1000000`},
+		{`{"GM_MAX_CLIENTS_PER_IP": "x"}`, `1:27: GM_MAX_CLIENTS_PER_IP: "x" is not a whole number: want whole sessions from 0 to 1000000, digits only`},
+		{"{\"GSMTP_MAX_SIZE\": \"1000\",\n\"GSMTP_MEMORY\": \"3999\"}", `2:17: GSMTP_MEMORY: "3999" is too small: want at least 4000 bytes, 4 times GSMTP_MAX_SIZE`},
+		// Words.
+		{`{"GSMTP_VERBOSE": "yes"}`, `1:19: GSMTP_VERBOSE: "yes" is neither Y nor N: want Y or N`},
+		{`{"GM_MAIL_COMPRESS": "1"}`, `1:22: GM_MAIL_COMPRESS: "1" is neither Y nor N: want Y or N`},
+		{`{"MYSQL_TLS": "true"}`, `1:15: MYSQL_TLS: "true" is not known: want N, preferred, Y or skip-verify`},
+		{`{"GM_SAVE_MAIL": "postgres"}`, `1:18: GM_SAVE_MAIL: "postgres" is not known: want mysql, sqlite or discard`},
+		// Hosts.
+		{`{"GM_ALLOWED_HOSTS": "a.com,,b.com"}`, `1:22: GM_ALLOWED_HOSTS: "a.com,,b.com" has nothing as element 2: ` + hosts},
+		{`{"GM_ALLOWED_HOSTS": "a.com, "}`, `1:22: GM_ALLOWED_HOSTS: "a.com, " has nothing as element 2: ` + hosts},
+		{`{"GM_ALLOWED_HOSTS": "a.com b.com"}`, `1:22: GM_ALLOWED_HOSTS: "a.com b.com" is not a domain, it has a character that no domain has: ` + hosts},
+		{`{"GM_ALLOWED_HOSTS": "a.com, me@b.com"}`, `1:22: GM_ALLOWED_HOSTS: "me@b.com" is a mail address: want the part behind the @`},
+		{`{"GM_ALLOWED_HOSTS": "*"}`, `1:22: GM_ALLOWED_HOSTS: "*" is not a domain: want . for every domain`},
+		{`{"GM_ALLOWED_HOSTS": "*."}`, `1:22: GM_ALLOWED_HOSTS: "*." is not a domain, it is empty: ` + hosts},
+		{`{"GM_ALLOWED_HOSTS": "*a.com"}`, `1:22: GM_ALLOWED_HOSTS: "*a.com" is not a domain, it has a character that no domain has: ` + hosts},
+		{`{"GM_ALLOWED_HOSTS": "a.*"}`, `1:22: GM_ALLOWED_HOSTS: "a.*" is not a domain, it has a character that no domain has: ` + hosts},
+		{`{"GM_ALLOWED_HOSTS": "a..com"}`, `1:22: GM_ALLOWED_HOSTS: "a..com" is not a domain, it has an empty label: ` + hosts},
+		{`{"GM_ALLOWED_HOSTS": "-a.com"}`, `1:22: GM_ALLOWED_HOSTS: "-a.com" is not a domain, it has a label with a hyphen at an end: ` + hosts},
+		{`{"GM_ALLOWED_HOSTS": "xn--a.com"}`, `1:22: GM_ALLOWED_HOSTS: "xn--a.com" is not a domain, no name of IDNA: ` + hosts},
+		{`{"GM_ALLOWED_HOSTS": "` + long + `.com"}`, `1:22: GM_ALLOWED_HOSTS: "` + long + `.com" is not a domain, it has a label of more than 63 bytes: ` + hosts},
+		{`{"GM_ALLOWED_HOSTS": "[1.2.3]"}`, `1:22: GM_ALLOWED_HOSTS: "[1.2.3]" is not an address literal: want [192.0.2.1] or [IPv6:2001:db8::1]`},
+		{`{"GM_ALLOWED_HOSTS": "a\u202e.com"}`, `1:22: GM_ALLOWED_HOSTS: "a\u202e.com" is not a domain, no name of IDNA: ` + hosts},
+		{`{"GM_ALLOWED_HOSTS": "a.com\u0000"}`, `1:22: GM_ALLOWED_HOSTS: "a.com\x00" is not a domain, it has a character that no domain has: ` + hosts},
+		{`{"GSMTP_HOST_NAME": "mail.example.com:25"}`, `1:21: GSMTP_HOST_NAME: "mail.example.com:25" is not a domain, it has a character that no domain has: want one domain, such as mail.example.com`},
+		{`{"GM_PRIMARY_MAIL_HOST": "a.com,b.com"}`, `1:26: GM_PRIMARY_MAIL_HOST: "a.com,b.com" is not a domain, it has a character that no domain has: want one domain, such as mail.example.com`},
+		// Addresses.
+		{`{"GSTMP_LISTEN_INTERFACE": "25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "25" has no port: ` + address},
+		{`{"GSTMP_LISTEN_INTERFACE": "[::1]"}`, `1:28: GSTMP_LISTEN_INTERFACE: "[::1]" has no port: ` + address},
+		{`{"GSTMP_LISTEN_INTERFACE": "::1:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "::1:25" is IPv6 without brackets: ` + address},
+		{`{"GSTMP_LISTEN_INTERFACE": "1.2.3.4:65536"}`, `1:28: GSTMP_LISTEN_INTERFACE: "1.2.3.4:65536" has no port from 0 to 65535: ` + address},
+		{`{"GSTMP_LISTEN_INTERFACE": "1.2.3.4:smtp"}`, `1:28: GSTMP_LISTEN_INTERFACE: "1.2.3.4:smtp" has no port from 0 to 65535: ` + address},
+		{`{"GSTMP_LISTEN_INTERFACE": "1.2.3.4:+25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "1.2.3.4:+25" has no port from 0 to 65535: ` + address},
+		{`{"GSTMP_LISTEN_INTERFACE": "1.2.3.456:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "1.2.3.456:25" is not an IPv4 address: ` + address},
+		{`{"GSTMP_LISTEN_INTERFACE": "[1.2.3.4]:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "[1.2.3.4]:25" has its brackets wrong: ` + address},
+		{`{"GSTMP_LISTEN_INTERFACE": "[x]:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "[x]:25" has no IPv6 address in its brackets: ` + address},
+		{`{"GSTMP_LISTEN_INTERFACE": "a b:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "a b:25" has no host name before the port: ` + address},
+		{`{"GSTMP_LISTEN_INTERFACE": ":25,:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: ":25" is there twice: take one of the two out`},
+		{`{"GSTMP_LISTEN_INTERFACE": ":25,"}`, `1:28: GSTMP_LISTEN_INTERFACE: ":25," has nothing as element 2: ` + address},
+		// The database.
+		{`{"MYSQL_HOST": "localhost"}`, `1:16: MYSQL_HOST: "localhost" has no port: want host:port or /path/to.sock`},
+		{`{"MYSQL_HOST": ":3306"}`, `1:16: MYSQL_HOST: ":3306" names no host: want host:port or /path/to.sock`},
+		{`{"MYSQL_HOST": "db:0"}`, `1:16: MYSQL_HOST: "db:0" has no port from 1 to 65535: want host:port or /path/to.sock`},
+		{`{"MYSQL_HOST": "me:secret@db:3306"}`, `1:16: MYSQL_HOST: has an @ in it: want host:port or /path/to.sock, user and password have keys of their own`},
+		{`{"MYSQL_HOST": "/` + strings.Repeat("a", 107) + `"}`, `1:16: MYSQL_HOST: "/` + strings.Repeat("a", 99) + `..." is too long for a socket: want at most 107 bytes`},
+		{`{"MYSQL_HOST": "db:3306"}`, ` MYSQL_DB: is missing: GM_SAVE_MAIL=mysql wants the name of a database`},
+		{`{"GM_SAVE_MAIL": "mysql", "MYSQL_HOST": ""}`, `1:41: MYSQL_HOST: is missing: GM_SAVE_MAIL=mysql wants host:port or /path/to.sock`},
+		{`{"MYSQL_DB": "` + long + `a"}`, `1:14: MYSQL_DB: "` + long + `a" is too long: want at most 64 characters`},
+		{`{"MYSQL_USER": "a\nb"}`, `1:16: MYSQL_USER: "a\nb" has a control character: want printable characters only`},
+		{`{"MYSQL_PASS": "secret\u0000"}`, `1:16: MYSQL_PASS: has a NUL: want text`},
+		{"{\"GM_MAIL_TABLE\": \"a`b\"}", "1:19: GM_MAIL_TABLE: \"a`b\" has a character that is not allowed: want letters, digits, _ and $, and one . after a database name"},
+		{`{"GM_MAIL_TABLE": "größe"}`, `1:19: GM_MAIL_TABLE: "größe" has a character that is not allowed: want letters, digits, _ and $, and one . after a database name`},
+		{`{"GM_MAIL_TABLE": "a.b.c"}`, `1:19: GM_MAIL_TABLE: "a.b.c" has more than one dot: want letters, digits, _ and $, and one . after a database name`},
+		{`{"GM_MAIL_TABLE": ".b"}`, `1:19: GM_MAIL_TABLE: ".b" has an empty name: want letters, digits, _ and $, and one . after a database name`},
+		{`{"GM_MAIL_TABLE": "` + long + `a"}`, `1:19: GM_MAIL_TABLE: "` + long + `a" is too long: want at most 64 characters a name`},
+		{`{"GM_MAIL_TABLE": "mail.new_mail"}`, `1:19: GM_MAIL_TABLE: "mail.new_mail" names a database: want a table alone, SQLITE_FILE is the database`},
+		{`{"GM_MAIL_TABLE": "sqlite_x"}`, `1:19: GM_MAIL_TABLE: "sqlite_x" begins with sqlite_: SQLite keeps such names to itself, want another`},
+		{`{"SQLITE_FILE": ":memory:"}`, `1:17: SQLITE_FILE: ":memory:" is not a file: want a path`},
+		{`{"SQLITE_FILE": "/var/lib/"}`, `1:17: SQLITE_FILE: "/var/lib/" is a directory: want the path of a file`},
+		{`{"GSMTP_LOG_FILE": "a\u001b[2J"}`, `1:20: GSMTP_LOG_FILE: "a\x1b[2J" has a control character: want printable characters only`},
+		{`{"GSMTP_LOG_FILE": "/log "}`, `1:20: GSMTP_LOG_FILE: "/log " has blanks at an end: want a path without them`},
+		// Users and groups.
+		{`{"SGID": "root", "GUID": "mail"}`, `1:10: SGID: "root" is root: want a group without rights`},
+		{`{"SGID": "0", "GUID": "mail"}`, `1:10: SGID: "0" is root: want a group without rights`},
+		{`{"SGID": "mail", "GUID": "00"}`, `1:26: GUID: "00" is root: want a user without rights`},
+		{`{"SGID": "mail"}`, `1:10: SGID: "mail" is given without GUID: want both, or neither`},
+		{`{"GUID": "nobody"}`, `1:10: GUID: "nobody" is no user of this machine: want the name or number of a user`},
+		{`{"SGID": "nobody", "GUID": "mail"}`, `1:10: SGID: "nobody" is no group of this machine: want the name or number of a group`},
+		{`{"GUID": "wheel"}`, `1:10: GUID: "wheel" is root: want a group without rights`},
+		{`{"GUID": "12345"}`, `1:10: GUID: "12345" has no entry that names its group: give SGID as well`},
+		{`{"GUID": "4294967295"}`, `1:10: GUID: "4294967295" is too large: want a number from 1 to 4294967294`},
+		{`{"GUID": "mail,other"}`, `1:10: GUID: "mail,other" is not a name: want the name or number of one account`},
+		// The certificate.
+		{`{"GSMTP_PRV_KEY": "/key"}`, `1:19: GSMTP_PRV_KEY: "/key" is given without GSMTP_PUB_KEY: want both, or neither`},
+		{`{"GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PUB_KEY: "/cert" is given without GSMTP_PRV_KEY: want both, or neither`},
+		{`{"GSMTP_PRV_KEY": "/none", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/none" cannot be read: file does not exist: want a PEM private key`},
+		{`{"GSMTP_PRV_KEY": "/key", "GSMTP_PUB_KEY": "/forbidden"}`, `1:44: GSMTP_PUB_KEY: "/forbidden" cannot be read: permission denied: want a PEM certificate chain`},
+		{`{"GSMTP_PRV_KEY": "/otherkey", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/otherkey" does not belong to the certificate in GSMTP_PUB_KEY: want the key that the certificate was made for`},
+		{`{"GSMTP_PRV_KEY": "/cert", "GSMTP_PUB_KEY": "/key"}`, `1:45: GSMTP_PUB_KEY: "/key" is not a certificate: want a PEM certificate chain, GSMTP_PRV_KEY is the key`},
+		{`{"GSMTP_PRV_KEY": "/cert", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/cert" is not a private key: want a PEM private key, GSMTP_PUB_KEY is the certificate`},
+		{`{"GSMTP_PRV_KEY": "/empty", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/empty" is not a private key: want a PEM private key, GSMTP_PUB_KEY is the certificate`},
+		{`{"GSMTP_PRV_KEY": "/locked", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/locked" is encrypted: want a private key without a passphrase`},
+		{`{"GSMTP_PRV_KEY": "/key", "GSMTP_PUB_KEY": "/garbled"}`, `1:44: GSMTP_PUB_KEY: "/garbled" is not usable, x509: malformed certificate: want a PEM certificate chain`},
+		// What a later version brings.
+		{`{"NGINX_AUTH_ENABLED": "Y"}`, `1:24: NGINX_AUTH_ENABLED: "Y" asks for what this version does not have yet: want N, or leave the key out`},
+		{`{"NGINX_AUTH": "8025"}`, `1:16: NGINX_AUTH: "8025" has no port: ` + address},
+		{`{"NGINX_AUTH_BACKENDS": "127.0.0.1:25"}`, `1:25: NGINX_AUTH_BACKENDS: "127.0.0.1:25" asks for what this version does not have yet: want "", or leave the key out`},
+		{`{"GSMTP_TRUSTED_PROXIES": "10.0.0.0/8,unix"}`, `1:27: GSMTP_TRUSTED_PROXIES: "10.0.0.0/8,unix" asks for what this version does not have yet: want "", or leave the key out`},
+		{`{"GSMTP_TRUSTED_PROXIES": "10.0.0.0/33"}`, `1:27: GSMTP_TRUSTED_PROXIES: "10.0.0.0/33" is not a network: want networks as 192.0.2.0/24 or 2001:db8::/32, or unix`},
+		{`{"GSMTP_PROXY_PROTOCOL": "y"}`, `1:26: GSMTP_PROXY_PROTOCOL: "y" asks for what this version does not have yet: want N, or leave the key out`},
+		{`{"GM_SAVE_MAIL": "webhook"}`, `1:18: GM_SAVE_MAIL: "webhook" asks for what this version does not have yet: want mysql, sqlite or discard`},
+		{`{"WEBHOOK_URL": "https://me:secret@example.com/"}`, `1:17: WEBHOOK_URL: asks for what this version does not have yet: want "", or leave the key out`},
+		{`{"REDIS_HOST": "127.0.0.1:6379"}`, `1:16: REDIS_HOST: "127.0.0.1:6379" asks for what this version does not have yet: want "", or leave the key out`},
+		{`{"REDIS_PASS": "secret"}`, `1:16: REDIS_PASS: asks for what this version does not have yet: want "", or leave the key out`},
+		{`{"REDIS_EXPIRE_SECONDS": "7200"}`, `1:26: REDIS_EXPIRE_SECONDS: "7200" asks for what this version does not have yet: want 3600, or leave the key out`},
+		{`{"REDIS_MODE": "both"}`, `1:16: REDIS_MODE: "both" is not known: want cache or store`},
+		{`{"GM_METRICS": "127.0.0.1:9100"}`, `1:16: GM_METRICS: "127.0.0.1:9100" asks for what this version does not have yet: want "", or leave the key out`},
+		{`{"GM_RECIPIENT_QUERY": "select 1"}`, `1:24: GM_RECIPIENT_QUERY: "select 1" asks for what this version does not have yet: want "", or leave the key out`},
+		// Of two mistakes the first is told.
+		{"{\"GSMTP_TIMEOUT\": \"x\",\n\"GSMTP_MAX_SIZE\": 1}", `1:19: GSMTP_TIMEOUT: "x" is not a whole number: want whole seconds from 1 to 86400, digits only`},
+	})
+}
+
+func TestParseListen(t *testing.T) {
+	good := map[string]int{
+		"0.0.0.0:25":                       1,
+		":25":                              1,
+		"[::]:25":                          1,
+		"[fe80::1%eth0]:2525":              1,
+		"localhost:25":                     1,
+		"mail.example.com:0":               1,
+		"127.0.0.1:25, [::1]:25":           2,
+		"127.0.0.1:0,127.0.0.1:0":          2,
+		" 127.0.0.1:25 , 127.0.0.1:2525  ": 2,
+	}
+	for in, n := range good {
+		list, err := config.ParseListen(in)
+		if err != nil || len(list) != n {
+			t.Errorf("%q: got %q, %v, want %d addresses", in, list, err, n)
+		}
+		for _, a := range list {
+			if strings.TrimSpace(a) != a {
+				t.Errorf("%q: blanks stay in %q", in, a)
+			}
+		}
+	}
+	// The flag -if shows this error as it is.
+	if _, err := config.ParseListen("25"); err == nil || err.Error() != `"25" has no port: want host:port, [v6]:port or :port` {
+		t.Errorf("got %v", err)
+	}
+}
