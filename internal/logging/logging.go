@@ -1,0 +1,131 @@
+// Package logging is where the daemon's log goes: standard error, or a file
+// that is opened anew on request. Nobody who logs ever waits: lines go to a
+// bounded buffer that one goroutine writes.
+package logging
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Log is a slog.Logger with an end of its own.
+type Log struct {
+	*slog.Logger
+	level slog.LevelVar
+	out   *writer
+}
+
+// Open begins a log in the file at path, or on standard error when path is "".
+// The file belongs to owner afterwards, so that it can be opened anew after
+// root is given up.
+func Open(path string, owner Owner) (*Log, error) {
+	f, err := open(path, owner)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{out: newWriter(f)}
+	options := &slog.HandlerOptions{Level: &l.level}
+	if path == "" && underJournal() {
+		options.ReplaceAttr = withoutTime // the journal has its own
+	}
+	l.Logger = slog.New(slog.NewTextHandler(l.out, options))
+	return l, nil
+}
+
+// Owner is who a log file is to belong to.
+type Owner struct {
+	Change   bool // false leaves it to whoever runs the program
+	UID, GID int
+}
+
+// SetVerbose includes debug lines, or leaves them out.
+func (l *Log) SetVerbose(verbose bool) {
+	l.level.Set(slog.LevelInfo)
+	if verbose {
+		l.level.Set(slog.LevelDebug)
+	}
+}
+
+// Reopen goes on in the file at path, which may be the same name for a new
+// file. When it fails the log goes on where it was.
+func (l *Log) Reopen(path string) error {
+	f, err := open(path, Owner{})
+	if err != nil {
+		return err
+	}
+	l.out.replace(f)
+	return nil
+}
+
+// Check tells whether Reopen(path) would succeed, as far as that can be known.
+func Check(path string) error {
+	f, err := open(path, Owner{})
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// Close writes what is left and ends the log.
+func (l *Log) Close() error { return l.out.close() }
+
+// open returns the file at path, ready to append to. A symbolic link is
+// followed only to the program's own terminal or pipe (/dev/stdout and
+// /dev/stderr, which files of 2012 name): elsewhere whoever made it could have
+// root append to any file. A FIFO would block, and is refused as well.
+func open(path string, owner Owner) (io.WriteCloser, error) {
+	switch path {
+	case "", "/dev/stderr":
+		return keep{os.Stderr}, nil
+	case "/dev/stdout":
+		return keep{os.Stdout}, nil
+	}
+	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	f, err := os.OpenFile(path, flags, 0o640)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("open log file %s: it is a symbolic link: name the file itself", path)
+	} else if errors.Is(err, unix.ENXIO) {
+		return nil, fmt.Errorf("open log file %s: want a regular file", path)
+	} else if err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("want a regular file")
+	}
+	if err == nil && owner.Change {
+		err = f.Chown(owner.UID, owner.GID)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open log file %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// keep is a file that is not ours to close.
+type keep struct{ io.Writer }
+
+func (keep) Close() error { return nil }
+
+// underJournal reports whether standard error is the journal's stream
+// (systemd.exec(5), $JOURNAL_STREAM).
+func underJournal() bool {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(os.Stderr.Fd()), &st); err != nil {
+		return false
+	}
+	return os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+}
+
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}

@@ -1,0 +1,177 @@
+// Drop is the victim of the package's tests: it does to itself what its
+// argument says while its threads are busy, and prints what came of it. It is
+// a program of its own because it has to be built without cgo.
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"goguerrillad/internal/privdrop"
+
+	"golang.org/x/sys/unix"
+)
+
+const uid, gid = 65533, 65532
+
+func main() {
+	crowd(20)
+	fmt.Println("result:", attempt(os.Args[1]))
+	report()
+}
+
+func attempt(what string) error {
+	switch what {
+	case "drop":
+		return privdrop.Drop(uid, gid)
+	case "drop with kept capabilities":
+		// What a careless parent could have left behind, in all threads.
+		must(all(unix.PR_SET_SECUREBITS, 1<<2|1<<4)) // SECBIT_NO_SETUID_FIXUP, SECBIT_KEEP_CAPS
+		return privdrop.Drop(uid, gid)
+	case "drop to root":
+		return privdrop.Drop(0, gid)
+	case "drop to root's group":
+		return privdrop.Drop(uid, 0)
+	case "refuse root":
+		return privdrop.RefuseRoot()
+	case "refuse root after drop":
+		must(privdrop.Drop(uid, gid))
+		return privdrop.RefuseRoot()
+	case "refuse saved root":
+		must(syscall.Setresuid(uid, uid, 0))
+		return privdrop.RefuseRoot()
+	case "forfeit":
+		must(all(unix.PR_SET_SECUREBITS, 1<<2))
+		must(syscall.Setgroups([]int{gid + 1}))
+		must(syscall.Setresgid(gid, gid, gid))
+		must(syscall.Setresuid(uid, uid, uid))
+		return privdrop.Forfeit()
+	case "prove nothing":
+		return privdrop.Prove(uid, gid)
+	case "prove one thread alone":
+		// The mistake that all this is about: the raw call changes only the
+		// thread that makes it.
+		must(all6(unix.PR_SET_NO_NEW_PRIVS, 1))
+		runtime.LockOSThread()
+		must(syscall.Setgroups(nil))
+		must(syscall.Setresgid(gid, gid, gid))
+		if _, _, errno := syscall.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); errno != 0 {
+			return errno
+		}
+		return privdrop.Prove(uid, gid)
+	case "prove with groups":
+		must(all6(unix.PR_SET_NO_NEW_PRIVS, 1))
+		must(syscall.Setgroups([]int{0, 4}))
+		must(syscall.Setresgid(gid, gid, gid))
+		must(syscall.Setresuid(uid, uid, uid))
+		return privdrop.Prove(uid, gid)
+	case "prove with saved root":
+		must(all6(unix.PR_SET_NO_NEW_PRIVS, 1))
+		must(syscall.Setgroups(nil))
+		must(syscall.Setresgid(gid, gid, gid))
+		must(syscall.Setresuid(uid, uid, 0))
+		return privdrop.Prove(uid, gid)
+	case "prove with capabilities":
+		must(all6(unix.PR_SET_NO_NEW_PRIVS, 1))
+		must(all(unix.PR_SET_SECUREBITS, 1<<2))
+		must(syscall.Setgroups(nil))
+		must(syscall.Setresgid(gid, gid, gid))
+		must(syscall.Setresuid(uid, uid, uid))
+		return privdrop.Prove(uid, gid)
+	case "prove with exec":
+		must(syscall.Setgroups(nil))
+		must(syscall.Setresgid(gid, gid, gid))
+		must(syscall.Setresuid(uid, uid, uid))
+		return privdrop.Prove(uid, gid)
+	}
+	return fmt.Errorf("unknown attempt")
+}
+
+// crowd starts threads of all kinds: one that spins, some asleep in the
+// kernel, and some that come and go.
+func crowd(n int) {
+	for i := range n {
+		started := make(chan bool)
+		go func() {
+			runtime.LockOSThread()
+			started <- true
+			switch {
+			case i == 0:
+				for { // left by signals alone
+				}
+			case i%4 == 1:
+				for {
+					done := make(chan bool)
+					go func() {
+						runtime.LockOSThread() // ends its thread with itself
+						close(done)
+					}()
+					<-done
+					time.Sleep(time.Millisecond)
+				}
+			default:
+				var pipe [2]int
+				must(syscall.Pipe(pipe[:]))
+				syscall.Read(pipe[0], make([]byte, 1))
+			}
+		}()
+		<-started
+	}
+}
+
+// report prints, in one line each, the different states that threads are in.
+func report() {
+	tasks, err := os.ReadDir("/proc/self/task")
+	must(err)
+	fmt.Println("many threads:", len(tasks) > 15)
+	var states []string
+	for _, t := range tasks {
+		text, err := os.ReadFile("/proc/self/task/" + t.Name() + "/status")
+		if err != nil {
+			continue
+		}
+		state := ""
+		for line := range strings.Lines(string(text)) {
+			name, value, _ := strings.Cut(line, ":")
+			switch name {
+			case "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs":
+				state += " " + name + "=" + strings.Join(strings.Fields(value), ",")
+			}
+		}
+		if !slices.Contains(states, state) {
+			states = append(states, state)
+			fmt.Println("threads:" + state)
+		}
+	}
+	_, err = os.ReadFile("/etc/shadow")
+	fmt.Println("reads shadow:", err == nil)
+	out, err := exec.Command("/usr/bin/id", "-u").Output()
+	fmt.Println("child:", strings.TrimSpace(string(out)), err)
+}
+
+func all(op, arg uintptr) error {
+	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, op, arg, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func all6(op, arg uintptr) error {
+	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, op, arg, 0, 0, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func must(err error) {
+	if err != nil {
+		fmt.Println("setup:", err)
+		os.Exit(1)
+	}
+}

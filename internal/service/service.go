@@ -1,0 +1,126 @@
+// Package service is the daemon's life as its manager sees it: ready, reload,
+// stop, and the signals that ask for them. It knows neither SMTP nor SQL; what
+// is to be done comes in as functions.
+package service
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+)
+
+// A Service is what runs between ready and stopped.
+type Service struct {
+	// Reload reads, checks and swaps the configuration; an error means that
+	// nothing has changed.
+	Reload func() error
+	// Report logs the counters.
+	Report func()
+	// Stop ends the service in an orderly way: nothing acknowledged may be
+	// lost, even when ctx ends it early.
+	Stop func(ctx context.Context) error
+	// Failed delivers the error of a part that ended by itself, if one does.
+	Failed <-chan error
+	Log    *slog.Logger
+}
+
+// drainTime is the most that transactions in flight get at a stop. systemd's
+// TimeoutStopSec must be longer.
+const drainTime = 20 * time.Second
+
+// Run tells the manager that the service is ready, obeys signals until one of
+// them, or a failure, ends it, and returns nil after a clean stop.
+//
+// SIGHUP reloads, SIGUSR1 reports, SIGTERM and SIGINT stop; a second one of
+// these cuts the stop short.
+func (s *Service) Run() error {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	// A log or a client that has gone must not end the daemon.
+	signal.Ignore(syscall.SIGPIPE)
+
+	s.notify(daemon.SdNotifyReady)
+	for {
+		select {
+		case err := <-s.Failed:
+			s.notify(daemon.SdNotifyStopping)
+			return err
+		case sig := <-signals:
+			switch sig {
+			case syscall.SIGHUP:
+				s.reload()
+			case syscall.SIGUSR1:
+				s.Report()
+			default:
+				s.Log.Info("stopping", "signal", sig.String())
+				return s.stop(signals)
+			}
+		}
+	}
+}
+
+func (s *Service) reload() {
+	s.notify(reloading())
+	if err := s.Reload(); err != nil {
+		s.Log.Error("reload refused, the old configuration goes on", "error", err)
+	} else {
+		s.Log.Info("reloaded")
+	}
+	s.notify(daemon.SdNotifyReady)
+}
+
+func (s *Service) stop(signals <-chan os.Signal) error {
+	s.notify(daemon.SdNotifyStopping)
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case sig := <-signals:
+				if sig == syscall.SIGTERM || sig == syscall.SIGINT {
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	if err := s.Stop(ctx); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	return nil
+}
+
+// reloading is the notification that a reload begins; the time lets the
+// manager tell its end from the end of an earlier one (sd_notify(3)).
+func reloading() string {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return daemon.SdNotifyReloading
+	}
+	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000)
+}
+
+// notify tells the manager, if there is one; what it does not hear is no
+// reason to stop serving.
+func (s *Service) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		s.Log.Warn("cannot notify the service manager", "error", err)
+	}
+}
+
+// Refused tells the manager why the configuration is refused, so that its
+// status shows it after the exit.
+func Refused(reason error) {
+	// There is nobody else to tell: the error itself goes to stderr.
+	_, _ = daemon.SdNotify(false, "STATUS=configuration refused: "+reason.Error())
+}
