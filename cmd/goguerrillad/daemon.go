@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"goguerrillad/internal/config"
+	"goguerrillad/internal/listen"
+	"goguerrillad/internal/logging"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/session"
+	"goguerrillad/internal/smtpd"
+)
+
+// daemon is what runs, and what a reload changes.
+type daemon struct {
+	flags     flags
+	cfg       *config.Config
+	log       *logging.Log
+	sockets   []listen.Socket
+	settings  atomic.Pointer[session.Settings]
+	committer *savemail.Committer
+	server    *smtpd.Server
+}
+
+// reload reads the configuration anew, checks all that can fail, and then
+// swaps. An error means that nothing has changed.
+func (d *daemon) reload() error {
+	cfg, err := d.flags.load()
+	if err != nil {
+		return err
+	}
+	if err := logging.Check(cfg.LogFile); err != nil {
+		return fmt.Errorf("%s: GSMTP_LOG_FILE: %w", cfg.File, err)
+	}
+	store, err := openStore(cfg, d.log.Logger)
+	if err != nil {
+		return fmt.Errorf("%s: %w", cfg.File, err)
+	}
+	kept := cfg.NeedsRestart(d.cfg)
+	if d.moves(cfg) {
+		switch err := d.move(cfg); {
+		case errors.Is(err, unix.EACCES):
+			kept = append(kept, "GSTMP_LISTEN_INTERFACE") // a privileged port
+			cfg.Listen = d.cfg.Listen
+		case err != nil:
+			return errors.Join(fmt.Errorf("%s: GSTMP_LISTEN_INTERFACE: %w", cfg.File, err), store.Close())
+		}
+	}
+
+	if err := d.log.Reopen(cfg.LogFile); err != nil {
+		// It could be opened a moment ago; the old one goes on.
+		d.log.Error("the log stays where it was", "error", err)
+	}
+	d.log.SetVerbose(cfg.Verbose)
+	d.cfg = cfg
+	d.settings.Store(sessionSettings(cfg, store))
+	d.server.Reload(serverSettings(cfg))
+	d.committer.Swap(store.Store, store.options)
+	d.warn()
+	if len(kept) > 0 {
+		d.log.Warn("takes effect at the next start only", "keys", strings.Join(kept, ","))
+	}
+	return nil
+}
+
+// moves reports whether a configuration has other addresses to listen on.
+// Sockets of systemd's stay what they are.
+func (d *daemon) moves(next *config.Config) bool {
+	passed := slices.ContainsFunc(d.sockets, func(s listen.Socket) bool { return s.Passed })
+	return !passed && !slices.Equal(d.cfg.Listen, next.Listen)
+}
+
+// move listens on the addresses of a configuration in place of the old ones.
+func (d *daemon) move(next *config.Config) error {
+	sockets, err := listen.Bind(next.Listen)
+	if err != nil {
+		return err
+	}
+	if err := d.server.Relisten(descriptors(sockets)); err != nil {
+		return err
+	}
+	old := d.sockets
+	d.sockets = sockets
+	for _, s := range old {
+		if err := s.Close(); err != nil {
+			d.log.Error("stop listening", "error", err)
+		}
+	}
+	return nil
+}
+
+// stop ends in the order of a mail's way: no new clients, transactions in
+// flight finish, what was submitted gets its outcome, the store closes. What
+// is cut short by ctx was not acknowledged.
+func (d *daemon) stop(ctx context.Context) error {
+	for _, err := range []error{d.server.Shutdown(ctx), d.committer.Drain(ctx)} {
+		if err != nil {
+			d.log.Warn("the stop was cut short, senders will try again", "error", err)
+		}
+	}
+	d.report()
+	return nil
+}
+
+// report logs the counters.
+func (d *daemon) report() {
+	s, c := d.server.Stats(), d.committer.Counters()
+	up, since, lastErr := d.committer.State()
+	d.log.Info("counters",
+		"sessions", s.Sessions, "memory", s.Memory, "waiting", s.Waiting, "queued", c.Queued,
+		"connections", s.Accepted, "full", s.RefusedFull, "full_address", s.RefusedIP, "accept_errors", s.AcceptErrors,
+		"messages", c.Mails, "rows", c.Rows, "batches", c.Batches,
+		"unavailable", c.Unavailable, "rejected", c.Rejected, "unknown", c.Unknown,
+		"tls", s.TLSStarted, "tls_failed", s.TLSFailed, "expired", s.Expired,
+		"store_up", up, "since", since, "last_error", lastErr)
+}
+
+// warn logs what is allowed but probably not meant.
+func (d *daemon) warn() {
+	for _, w := range d.cfg.Warnings {
+		d.log.Warn(w)
+	}
+}
+
+func sessionSettings(cfg *config.Config, store place) *session.Settings {
+	return &session.Settings{
+		HostName:    cfg.HostName,
+		PrimaryHost: cfg.PrimaryHost,
+		Hosts:       cfg.Hosts,
+		MaxSize:     cfg.MaxSize,
+		Timeout:     cfg.Timeout,
+		StartTLS:    cfg.Certificate != nil,
+		Verbose:     cfg.Verbose,
+		Fits:        store.fits,
+	}
+}
+
+func serverSettings(cfg *config.Config) smtpd.Settings {
+	s := smtpd.Settings{MaxClients: cfg.MaxClients, MaxClientsPerIP: cfg.MaxClientsPerIP, Memory: cfg.Memory}
+	if cfg.Certificate != nil {
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{*cfg.Certificate}, MinVersion: tls.VersionTLS12}
+	}
+	return s
+}
+
+func descriptors(sockets []listen.Socket) []int {
+	fds := make([]int, len(sockets))
+	for i, s := range sockets {
+		fds[i] = s.FD
+	}
+	return fds
+}
+
+func addresses(sockets []listen.Socket) string {
+	names := make([]string, len(sockets))
+	for i, s := range sockets {
+		names[i] = s.Addr.String()
+	}
+	return strings.Join(names, ",")
+}

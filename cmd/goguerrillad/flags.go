@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"goguerrillad/internal/config"
+)
+
+// flags is the command line.
+type flags struct {
+	config  string   // path of the configuration file
+	listen  []string // overrides GSTMP_LISTEN_INTERFACE; none does not
+	verbose string   // "Y" or "N" overrides GSMTP_VERBOSE; "" does not
+	test    bool
+	version bool
+	list    int    // number of mails to list; 0 = no list
+	show    string // hash of the mail to show; "" = none
+}
+
+const usage = `usage: goguerrillad [-config FILE] [-if ADDR] [-v y|n] [-t] [-version] [-list N] [-show HASH]
+`
+
+// parseFlags reads the command line. An error is one line; only the help that
+// was asked for is printed here.
+func parseFlags(args []string, help io.Writer) (flags, error) {
+	var f flags
+	set := flag.NewFlagSet("goguerrillad", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	set.StringVar(&f.config, "config", "goguerrilla.conf", "read the configuration from `FILE`")
+	set.Func("if", "listen on `ADDR` instead of GSTMP_LISTEN_INTERFACE", func(s string) (err error) {
+		if s != "" { // the 2012 program's default
+			f.listen, err = config.ParseListen(s)
+		}
+		return err
+	})
+	set.Func("v", "log the dialogue: `y|n`, else GSMTP_VERBOSE decides", func(s string) error {
+		switch f.verbose = strings.ToUpper(s); f.verbose {
+		case "Y", "N":
+			return nil
+		}
+		return errors.New("want y or n")
+	})
+	set.BoolVar(&f.test, "t", false, "check the configuration and exit")
+	set.BoolVar(&f.version, "version", false, "print version, commit and Go version, and exit")
+	set.Func("list", "print the `N` newest mails and exit", func(s string) error {
+		if n, err := fmt.Sscanf(s+"\n", "%d\n", &f.list); n != 1 || err != nil || f.list < 1 {
+			return errors.New("want a number from 1 up")
+		}
+		return nil
+	})
+	set.Func("show", "print the mail with `HASH` and exit", func(s string) error {
+		if len(s) != 32 || strings.Trim(s, "0123456789abcdefABCDEF") != "" {
+			return errors.New("want 32 hexadecimal digits")
+		}
+		f.show = strings.ToLower(s)
+		return nil
+	})
+
+	err := set.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(help, usage)
+		set.SetOutput(help)
+		set.PrintDefaults()
+	}
+	if err != nil {
+		return f, err
+	}
+	if set.NArg() > 0 {
+		return f, fmt.Errorf("unexpected argument %q", set.Arg(0))
+	}
+	if f.test && (f.list > 0 || f.show != "") || f.list > 0 && f.show != "" {
+		return f, errors.New("-t, -list and -show exclude one another")
+	}
+	return f, nil
+}
+
+// load reads the configuration file and lays the flags over it.
+func (f flags) load() (*config.Config, error) {
+	cfg, err := config.Load(f.config)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.listen) > 0 {
+		cfg.Listen = f.listen
+	}
+	if f.verbose != "" {
+		cfg.Verbose = f.verbose == "Y"
+	}
+	return cfg, nil
+}

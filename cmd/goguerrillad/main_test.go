@@ -1,0 +1,160 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"goguerrillad/internal/testserver"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"goguerrillad": main})
+}
+
+// TestScripts runs testdata/script. Beside testscript's own commands they have
+// those of the map, and the variables ADDR (a free address), SGID and GUID
+// (what root must become, else empty).
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup:               func(env *testscript.Env) error { return setup(t, env) },
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":   exits,
+			"refused": refused,
+			"expand":  expand,
+			"await":   await,
+			"deliver": deliver,
+			"cert":    cert,
+		},
+	})
+}
+
+func setup(t *testing.T, env *testscript.Env) error {
+	env.Setenv("ADDR", fmt.Sprintf("127.0.0.1:%d", testserver.FreePort(t)))
+	env.Setenv("SGID", "")
+	env.Setenv("GUID", "")
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	env.Setenv("SGID", "nogroup")
+	env.Setenv("GUID", "nobody")
+	// The directory is the daemon's, also when it is nobody.
+	if err := os.Chmod(filepath.Dir(env.WorkDir), 0o755); err != nil {
+		return err
+	}
+	return os.Chown(env.WorkDir, 65534, 65534)
+}
+
+// exits CODE PROGRAM ARGS... is exec for one exit status.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// refused FILE PATTERN checks that the file is refused, by -t as well as when
+// serving, with status 78 and one line on stderr that names the file first and
+// then matches the pattern.
+func refused(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: refused FILE PATTERN")
+	}
+	for _, flags := range [][]string{{"-t"}, {}} {
+		exits(ts, false, append([]string{"78", "goguerrillad", "-config", args[0]}, flags...))
+		stderr := ts.ReadFile("stderr")
+		pattern := "^goguerrillad: " + regexp.QuoteMeta(args[0]) + args[1] + "\n$"
+		if !regexp.MustCompile(pattern).MatchString(stderr) {
+			ts.Fatalf("stderr does not match %s:\n%s", pattern, stderr)
+		}
+		if strings.Contains(stderr, "$ecure1t") {
+			ts.Fatalf("a secret is shown: %s", stderr)
+		}
+		if stdout := ts.ReadFile("stdout"); stdout != "" {
+			ts.Fatalf("stdout: %s", stdout)
+		}
+	}
+}
+
+// expand FILE... replaces $NAME in files by the script's variables.
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	for _, file := range args {
+		text := os.Expand(ts.ReadFile(file), ts.Getenv)
+		ts.Check(os.WriteFile(ts.MkAbs(file), []byte(text), 0o644))
+	}
+}
+
+// await ADDR waits until the daemon greets.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		c, err := testserver.Connect(args[0], 5*time.Second)
+		if err == nil {
+			c.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("no greeting: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// deliver ADDR FROM TO FILE sends a file as a mail and sets HASH.
+func deliver(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: deliver ADDR FROM TO FILE")
+	}
+	c, err := testserver.Connect(args[0], 10*time.Second)
+	ts.Check(err)
+	defer c.Close()
+	ts.Check(c.Hello())
+	text := strings.ReplaceAll(ts.ReadFile(args[3]), "\n", "\r\n")
+	r, err := c.Send(args[1], "", []string{args[2]}, []byte(text))
+	ts.Check(err)
+	if r.Code != 250 || len(r.Hash()) != 32 {
+		ts.Fatalf("refused: %v", r)
+	}
+	ts.Setenv("HASH", r.Hash())
+}
+
+// cert NAME makes NAME.crt and NAME.key.
+func cert(ts *testscript.TestScript, neg bool, args []string) {
+	testserver.NewCertificate(scriptT{ts}, ts.Getenv("WORK"), args[0])
+}
+
+// scriptT is a script as testserver wants its test.
+type scriptT struct{ *testscript.TestScript }
+
+func (t scriptT) Helper()                       {}
+func (t scriptT) Cleanup(f func())              { t.Defer(f) }
+func (t scriptT) TempDir() string               { return t.Getenv("WORK") }
+func (t scriptT) Skipf(format string, a ...any) { t.Fatalf("must not skip: "+format, a...) }

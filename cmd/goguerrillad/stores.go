@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"goguerrillad/internal/config"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/discard"
+	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/savemail/sqlite"
+	"goguerrillad/internal/smtp"
+)
+
+// place is a store with what is decided by its kind.
+type place struct {
+	savemail.Store
+	options savemail.Options
+	fits    func(address string) *smtp.Reply // nil when every recipient does
+}
+
+// mysqlBatch is where batches stop to pay for MySQL, in bytes.
+const mysqlBatch = 300 << 10
+
+// openStore makes the store that the configuration names. A store of one's own
+// gets its case here. None is connected to yet: a database may be away.
+func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
+	p := place{options: savemail.Options{Timeout: saveTime(cfg), Log: log}}
+	switch cfg.SaveMail {
+	case config.SaveMySQL:
+		store, err := mysql.New(mysqlOptions(cfg, log))
+		if err != nil {
+			return place{}, fmt.Errorf("MYSQL_HOST: %w", err)
+		}
+		p.Store, p.fits = store, store.Fits
+		p.options.Writers, p.options.MaxBytes = 2, mysqlBatch
+	case config.SaveSQLite:
+		p.Store = sqlite.New(sqliteOptions(cfg, log))
+	case config.SaveDiscard:
+		p.Store = discard.Store{}
+	default:
+		return place{}, fmt.Errorf("GM_SAVE_MAIL: no store %q", cfg.SaveMail)
+	}
+	return p, nil
+}
+
+// openReader opens the configured store for looking at it.
+func openReader(cfg *config.Config) (savemail.Reader, error) {
+	switch cfg.SaveMail {
+	case config.SaveMySQL:
+		return mysql.NewReader(mysqlOptions(cfg, slog.New(slog.DiscardHandler)))
+	case config.SaveSQLite:
+		return sqlite.NewReader(sqliteOptions(cfg, slog.New(slog.DiscardHandler)))
+	}
+	return nil, fmt.Errorf("GM_SAVE_MAIL is %s: there is nothing to read", cfg.SaveMail)
+}
+
+func mysqlOptions(cfg *config.Config, log *slog.Logger) mysql.Options {
+	return mysql.Options{
+		Hosts:      cfg.MySQL.Hosts,
+		User:       cfg.MySQL.User,
+		Pass:       cfg.MySQL.Pass,
+		DB:         cfg.MySQL.DB,
+		TLS:        cfg.MySQL.TLS,
+		Table:      cfg.Table,
+		Compress:   cfg.Compress,
+		MaxMessage: cfg.MaxSize,
+		Timeout:    saveTime(cfg),
+		Log:        log,
+	}
+}
+
+func sqliteOptions(cfg *config.Config, log *slog.Logger) sqlite.Options {
+	return sqlite.Options{File: cfg.SQLiteFile, Table: cfg.Table, Compress: cfg.Compress, Log: log}
+}
+
+// saveTime is within GSMTP_TIMEOUT, since a client that is kept waiting longer
+// may have gone.
+func saveTime(cfg *config.Config) time.Duration {
+	return min(cfg.Timeout, 100*time.Second) * 9 / 10
+}
