@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"time"
+
+	"goguerrillad/internal/testserver"
+)
+
+// The contestants that all others are compared with.
+const (
+	reference   = "smtp-sink"
+	goReference = "go-smtp"
+)
+
+// A contestant receives mail.
+type contestant struct {
+	name    string
+	durable string // what is safe when it answers 250
+	start   func(context.Context, *harness) *server
+}
+
+// contestants returns all of them, in the table's order.
+func contestants() []contestant {
+	return []contestant{
+		{reference, "nothing (discard)", startSMTPSink},
+		{goReference, "nothing (discard)", startGoSMTP},
+		{"goguerrillad-discard", "nothing (discard)", startDiscard},
+		{"goguerrillad-sqlite", "SQLite transaction", startSQLite},
+		{"goguerrillad-mysql", "InnoDB transaction", startMySQL},
+	}
+}
+
+func contestantNames() []string {
+	var names []string
+	for _, c := range contestants() {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// A server is a contestant that runs.
+type server struct {
+	contestant
+	addr     string
+	pids     []int                              // all its processes
+	rows     func(context.Context) (int, error) // in its store; nil if it has none
+	output   func() string                      // what it said, for an error
+	version  string
+	settings []setting
+}
+
+// A setting is a line of the report.
+type setting struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// needPostfix returns an error unless the client is there.
+func needPostfix() error {
+	for _, program := range []string{"smtp-source", "smtp-sink"} {
+		if _, err := testserver.LookPath(program); err != nil {
+			return fmt.Errorf("%s is missing, the package postfix has it: "+
+				"sh internal/testserver/install.sh, which make test runs too, installs it as root", program)
+		}
+	}
+	return nil
+}
+
+// startAll starts the contestants named. It returns those that run, and why
+// the others cannot on this machine.
+func startAll(ctx context.Context, h *harness, names []string) (running []*server, skipped []setting, err error) {
+	for _, c := range contestants() {
+		if !slices.Contains(names, c.name) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		h.Logf("start %s", c.name)
+		var s *server
+		err := h.try(func() { s = c.start(ctx, h) })
+		if errors.Is(err, errSkipped) {
+			h.Logf("%s: %v", c.name, err)
+			skipped = append(skipped, setting{c.name, err.Error()})
+			continue
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", c.name, err)
+		}
+		s.contestant = c
+		running = append(running, s)
+	}
+	return running, skipped, nil
+}
+
+// startProcess starts a server that needs no configuration and waits for its
+// port.
+func startProcess(h *harness, addr string, cmd *exec.Cmd) *server {
+	p := testserver.Start(h, cmd)
+	testserver.Await(h, p, 10*time.Second, "nobody listens", testserver.Dial(addr))
+	return &server{addr: addr, pids: []int{cmd.Process.Pid}, output: p.Output}
+}
+
+func freeAddr(h *harness) string { return fmt.Sprintf("127.0.0.1:%d", testserver.FreePort(h)) }
+
+func startSMTPSink(ctx context.Context, h *harness) *server {
+	program, err := testserver.LookPath("smtp-sink")
+	if err != nil {
+		h.Fatalf("%v", err)
+	}
+	addr := freeAddr(h)
+	cmd := exec.Command(program, addr, "1000") // the backlog
+	if os.Geteuid() == 0 {
+		// It refuses to be root. Its own -u would shake off the signal that
+		// ends it when this program is killed.
+		const nobody = 65534
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	s := startProcess(h, addr, cmd)
+	s.version = "Postfix " + output(ctx, "postconf", "-dh", "mail_version")
+	return s
+}
+
+func startGoSMTP(_ context.Context, h *harness) *server {
+	program, err := os.Executable()
+	if err != nil {
+		h.Fatalf("find one's own program: %v", err)
+	}
+	addr := freeAddr(h)
+	s := startProcess(h, addr, exec.Command(program, sinkArgument, addr))
+	s.version = moduleVersion("github.com/emersion/go-smtp")
+	return s
+}

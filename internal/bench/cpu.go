@@ -1,0 +1,158 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// tick is the unit of CPU times in /proc, USER_HZ: 1/100 s on every machine
+// that Go runs on (proc(5)).
+const tick = 10 * time.Millisecond
+
+// machineCPU returns the CPU time that all processes of the machine have used
+// since it was booted.
+func machineCPU() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, fmt.Errorf("read the machine's CPU time: %w", err)
+	}
+	return parseMachineCPU(string(text))
+}
+
+// parseMachineCPU adds up user, nice, system and steal (what the host took
+// away) of /proc/stat; guest is a part of user. Softirq is mostly the loopback
+// traffic of the benchmark itself. A kernel that measures interrupts charges
+// them to no process, so that they must be left out here as well; one that
+// only samples at each tick charges them to the process it finds. The latter
+// never sees an interrupt inside an interrupt, so its irq stays 0.
+func parseMachineCPU(text string) (time.Duration, error) {
+	line, _, _ := strings.Cut(text, "\n")
+	f := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal …
+	if len(f) < 9 || f[0] != "cpu" {
+		return 0, fmt.Errorf("/proc/stat: %q is not the line that was expected", line)
+	}
+	used := []string{f[1], f[2], f[3], f[8]}
+	if f[6] == "0" {
+		used = append(used, f[7])
+	}
+	return ticks(used...)
+}
+
+// processCPU returns the CPU time, user and system, of processes and of their
+// children that have ended.
+func processCPU(pids []int) (time.Duration, error) {
+	var sum time.Duration
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return 0, fmt.Errorf("read a server's CPU time: %w", err)
+		}
+		cpu, err := parseProcessCPU(string(text))
+		if err != nil {
+			return 0, err
+		}
+		sum += cpu
+	}
+	return sum, nil
+}
+
+// parseProcessCPU reads fields 14 to 17 of /proc/PID/stat. Field 2, the name,
+// stands in parentheses and may hold blanks and parentheses itself.
+func parseProcessCPU(text string) (time.Duration, error) {
+	f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	if len(f) < 15 {
+		return 0, fmt.Errorf("/proc/PID/stat: %q is too short", text)
+	}
+	return ticks(f[11:15]...)
+}
+
+func ticks(fields ...string) (time.Duration, error) {
+	var sum uint64
+	for _, f := range fields {
+		n, err := strconv.ParseUint(f, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("CPU time in /proc: %w", err)
+		}
+		sum += n
+	}
+	return time.Duration(sum) * tick, nil
+}
+
+// ownCPU returns the CPU time of this process.
+func ownCPU() (time.Duration, error) {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0, fmt.Errorf("read one's own CPU time: %w", err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
+}
+
+// A reading is taken before and after a turn.
+type reading struct{ machine, server, own time.Duration }
+
+func read(pids []int) (r reading, err error) {
+	if r.machine, err = machineCPU(); err != nil {
+		return r, err
+	}
+	if r.server, err = processCPU(pids); err != nil {
+		return r, err
+	}
+	r.own, err = ownCPU()
+	return r, err
+}
+
+// foreign returns what share of the machine other processes had between two
+// readings, 0 to 1: of the time that cpus processors had in wall, what was
+// used and is neither the server's, the client's nor ours.
+func foreign(before, after reading, client, wall time.Duration, cpus int) float64 {
+	used := after.machine - before.machine
+	ours := after.server - before.server + after.own - before.own + client
+	return min(max(0, (used-ours).Seconds()/(wall.Seconds()*float64(cpus))), 1)
+}
+
+// settle waits, a second at most, until the processes have used no CPU for a
+// twentieth of a second, and returns their CPU time: what a server does after
+// its last 250 belongs to the price of the mail.
+func settle(pids []int) (time.Duration, error) {
+	last, err := processCPU(pids)
+	for range 20 {
+		if err != nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+		was := last
+		if last, err = processCPU(pids); err == nil && last == was {
+			break
+		}
+	}
+	return last, err
+}
+
+// peakRSS returns the sum of the largest resident sets that processes have
+// had, in bytes.
+func peakRSS(pids []int) (int64, error) {
+	var sum int64
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return 0, fmt.Errorf("read a server's memory: %w", err)
+		}
+		sum += kilobytes(string(text), "VmHWM") << 10
+	}
+	return sum, nil
+}
+
+// kilobytes returns the value of a line "name:  N kB", 0 if there is none.
+func kilobytes(text, name string) int64 {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			n, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+			return n
+		}
+	}
+	return 0
+}

@@ -1,0 +1,160 @@
+// Command bench measures how fast goguerrillad receives mail beside other
+// receivers, on the machine where it runs and with Postfix's smtp-source as
+// the client of all. `make bench` runs it; nothing ships it.
+//
+// Absolute figures differ from minute to minute by a third. So the contestants
+// take turns in random order, and what counts is the ratio of the medians to
+// smtp-sink's of the same rounds: smtp-sink reads a mail and forgets it.
+//
+// Another contestant is a line in contestants.go, another load a line in
+// workload.go.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options come from the environment, as make passes them, or from flags.
+type options struct {
+	rounds      int           // turns of each contestant in each case
+	messages    int           // of one turn; case D has a fifth
+	budget      time.Duration // no round begins that would not end within it
+	seed        uint64        // of the order of turns
+	json        string        // file to write, or ""
+	cases       []string      // names, empty for all
+	contestants []string      // names, empty for all
+}
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == sinkArgument {
+		fmt.Fprintln(os.Stderr, serveSink(os.Args[2]))
+		os.Exit(1)
+	}
+	o, err := parseOptions(os.Args[1:], os.Getenv)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
+	// A second signal ends the program at once, and the servers with it.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	if err := run(ctx, o, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parseOptions(args []string, getenv func(string) string) (options, error) {
+	o := options{rounds: 5, messages: 5000, seed: rand.Uint64()}
+	switch mode := getenv("BENCH"); mode {
+	case "":
+	case "short":
+		o.rounds, o.messages, o.budget = 3, 2500, 130*time.Second
+	default:
+		return o, fmt.Errorf("BENCH=%q: only short is known", mode)
+	}
+	if rounds := getenv("ROUNDS"); rounds != "" {
+		n, err := strconv.Atoi(rounds)
+		if err != nil {
+			return o, fmt.Errorf("ROUNDS=%q: not a number", rounds)
+		}
+		o.rounds = n
+	}
+	var cases, contestants string
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.IntVar(&o.rounds, "rounds", o.rounds, "turns of each contestant in each case, 1 to 100; ROUNDS")
+	flags.IntVar(&o.messages, "messages", o.messages, "messages of one turn, 100 to 1000000 (case D: a fifth)")
+	flags.StringVar(&o.json, "json", getenv("BENCH_JSON"), "write everything measured to this `file`; BENCH_JSON")
+	flags.Uint64Var(&o.seed, "seed", o.seed, "seed of the order of turns")
+	flags.StringVar(&cases, "cases", "", "comma `list` of cases (all)")
+	flags.StringVar(&contestants, "contestants", "", "comma `list` of contestants (all)")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q: no arguments are taken, only flags", flags.Arg(0))
+	}
+	if o.rounds < 1 || o.rounds > 100 {
+		return o, fmt.Errorf("%d rounds: want 1 to 100", o.rounds)
+	}
+	if o.messages < 100 || o.messages > 1_000_000 {
+		return o, fmt.Errorf("%d messages: want 100 to 1000000", o.messages)
+	}
+	if o.budget == 0 {
+		o.budget = time.Duration(o.rounds) * 5 * time.Minute
+	}
+	var err error
+	if o.cases, err = choose("case", cases, workloadNames()); err != nil {
+		return o, err
+	}
+	o.contestants, err = choose("contestant", contestants, contestantNames())
+	return o, err
+}
+
+// choose returns the names in a comma list, or all.
+func choose(what, list string, all []string) ([]string, error) {
+	if list == "" {
+		return all, nil
+	}
+	chosen := strings.Split(list, ",")
+	for _, name := range chosen {
+		if !slices.Contains(all, name) {
+			return nil, fmt.Errorf("%s %q: want %s", what, name, strings.Join(all, ", "))
+		}
+	}
+	return chosen, nil
+}
+
+// run starts the contestants, measures, and prints the report on out; log is
+// for progress. Every process is ended and every file removed when it returns.
+func run(ctx context.Context, o options, out, log io.Writer) (err error) {
+	began := time.Now()
+	if err := needPostfix(); err != nil {
+		return err
+	}
+	h, err := newHarness(log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.close()) }()
+	servers, skipped, err := startAll(ctx, h, o.contestants)
+	if err != nil {
+		return err
+	}
+	report, err := measure(ctx, h, o, servers, began)
+	if err != nil {
+		return err
+	}
+	report.Skipped = skipped
+	report.describe(ctx, h.dir, servers)
+	if err := report.print(out); err != nil {
+		return err
+	}
+	if o.json == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(report, "", "  ")
+	if err == nil {
+		err = os.WriteFile(o.json, append(text, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("write the JSON report: %w", err)
+	}
+	return nil
+}

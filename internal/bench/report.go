@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// A report is all that was measured, as BENCH_JSON has it.
+type report struct {
+	Began    time.Time  `json:"began"`
+	Seconds  float64    `json:"seconds"` // of the whole run
+	Seed     uint64     `json:"seed"`
+	Rounds   int        `json:"rounds"`
+	Repeated int        `json:"repeated"` // turns thrown away since other processes had over 10 %
+	Machine  []setting  `json:"machine"`
+	Versions []setting  `json:"versions"`
+	Settings []setting  `json:"settings"`
+	Skipped  []setting  `json:"skipped"`
+	Cases    []workload `json:"cases"`
+	Results  []result   `json:"results"`
+}
+
+// A result is one contestant in one case. The ratios are 0 where the other
+// contestant did not take part.
+type result struct {
+	Case       string   `json:"case"`
+	Contestant string   `json:"contestant"`
+	Durable    string   `json:"durable"` // what is safe when it answers 250
+	Rate       float64  `json:"rate"`    // messages per second, median of the rounds
+	Slowest    float64  `json:"slowest"`
+	Fastest    float64  `json:"fastest"`
+	Reference  float64  `json:"reference"`  // smtp-sink's median of the same rounds
+	Ratio      float64  `json:"ratio"`      // to smtp-sink's
+	GoRatio    float64  `json:"go_ratio"`   // to go-smtp's
+	ServerCPU  float64  `json:"server_cpu"` // seconds per 1,000 messages, median
+	CPURatio   float64  `json:"cpu_ratio"`  // to smtp-sink's
+	ClientCPU  float64  `json:"client_cpu"` // seconds per 1,000 messages, median
+	Foreign    float64  `json:"foreign"`    // share of the machine that other processes had, median
+	Spoilt     int      `json:"spoilt"`     // samples that were kept although that was over 10 %
+	PeakRSS    int64    `json:"peak_rss"`   // bytes, so far, over all cases, with shared pages in each process
+	Samples    []sample `json:"samples"`
+}
+
+// newReport computes the results, ordered by case, then contestant.
+func newReport(o options, began time.Time, rounds int, b *bench, loads []workload) *report {
+	r := &report{
+		Began: began, Seconds: time.Since(began).Seconds(), Seed: o.seed,
+		Rounds: rounds, Repeated: b.repeated, Cases: loads,
+	}
+	for _, w := range loads {
+		base := summary(b.samples[key{w.Name, reference}])
+		goBase := summary(b.samples[key{w.Name, goReference}])
+		for _, s := range b.servers {
+			got := summary(b.samples[key{w.Name, s.name}])
+			got.Case, got.Contestant, got.Durable = w.Name, s.name, s.durable
+			got.Reference = base.Rate
+			got.Ratio = ratio(got.Rate, base.Rate)
+			got.GoRatio = ratio(got.Rate, goBase.Rate)
+			got.CPURatio = ratio(got.ServerCPU, base.ServerCPU)
+			got.PeakRSS, _ = peakRSS(s.pids)
+			r.Results = append(r.Results, got)
+		}
+	}
+	return r
+}
+
+// summary computes what the samples alone tell.
+func summary(samples []sample) result {
+	column := func(f func(sample) float64) []float64 {
+		var values []float64
+		for _, s := range samples {
+			values = append(values, f(s))
+		}
+		return values
+	}
+	rates := column(func(s sample) float64 { return s.Rate })
+	r := result{
+		Samples:   samples,
+		Rate:      median(rates),
+		ServerCPU: median(column(func(s sample) float64 { return s.ServerCPU })),
+		ClientCPU: median(column(func(s sample) float64 { return s.ClientCPU })),
+		Foreign:   median(column(func(s sample) float64 { return s.Foreign })),
+	}
+	if len(rates) > 0 {
+		r.Slowest, r.Fastest = slices.Min(rates), slices.Max(rates)
+	}
+	for _, s := range samples {
+		if s.spoilt() {
+			r.Spoilt++
+		}
+	}
+	return r
+}
+
+// median returns the middle value, the mean of both of an even number, 0 of
+// none.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	v := slices.Sorted(slices.Values(values))
+	n := len(v)
+	return (v[(n-1)/2] + v[n/2]) / 2
+}
+
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}
+
+// describe adds what the figures depend on.
+func (r *report) describe(ctx context.Context, dir string, servers []*server) {
+	r.Machine = machine(dir)
+	r.Versions = []setting{{"Go", goVersion()}, {"source", sourceVersion(ctx)}}
+	for _, s := range servers {
+		r.Versions = append(r.Versions, setting{s.name, s.version})
+		r.Settings = append(r.Settings, s.settings...)
+	}
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMedian(t *testing.T) {
+	for _, test := range []struct {
+		values []float64
+		want   float64
+	}{
+		{nil, 0},
+		{[]float64{7}, 7},
+		{[]float64{9, 1}, 5},
+		{[]float64{9, 1, 2}, 2},
+		{[]float64{9, 1, 2, 4}, 3},
+	} {
+		if got := median(test.values); got != test.want {
+			t.Errorf("median of %v: got %v, want %v", test.values, got, test.want)
+		}
+	}
+}
+
+// samplesOf gives one sample for each rate, with CPU times in proportion.
+func samplesOf(rates ...float64) []sample {
+	var samples []sample
+	for _, r := range rates {
+		samples = append(samples, sample{Rate: r, ServerCPU: 100 / r, ClientCPU: 0.1, Foreign: 0.02})
+	}
+	return samples
+}
+
+// testReport is made of a sink, a store at half its rate that was disturbed
+// once, and a store without a sink in its case.
+func testReport() *report {
+	disturbed := samplesOf(400, 500, 900)
+	disturbed[2].Foreign = 0.31
+	sink := &server{contestant: contestant{name: reference, durable: "nothing"}, pids: []int{os.Getpid()}}
+	store := &server{contestant: contestant{name: "store", durable: "all"}, pids: []int{os.Getpid()}}
+	b := &bench{
+		servers: []*server{sink, store},
+		samples: map[key][]sample{
+			{"A", reference}: samplesOf(1100, 900, 1000),
+			{"A", "store"}:   disturbed,
+			{"B", "store"}:   samplesOf(200, 100),
+		},
+		repeated: 4,
+	}
+	loads := []workload{workloads(5000)[0], workloads(5000)[1]}
+	return newReport(options{seed: 7}, time.Now(), 3, b, loads)
+}
+
+func TestReport(t *testing.T) {
+	r := testReport()
+	if len(r.Results) != 4 {
+		t.Fatalf("%d results, want 4", len(r.Results))
+	}
+	store := r.Results[1]
+	if store.Case != "A" || store.Contestant != "store" || store.Rate != 500 || store.Slowest != 400 || store.Fastest != 900 ||
+		store.Reference != 1000 || store.Ratio != 0.5 || store.CPURatio != 2 || store.GoRatio != 0 || store.Spoilt != 1 {
+		t.Errorf("case A: %+v", store)
+	}
+	if alone := r.Results[3]; alone.Rate != 150 || alone.Ratio != 0 {
+		t.Errorf("case B, without a sink: %+v", alone)
+	}
+	if got := r.spoilt(); got != 1 {
+		t.Errorf("%d spoilt samples, want 1", got)
+	}
+}
+
+func TestTable(t *testing.T) {
+	results := testReport().Results[:2]
+	for i := range results {
+		results[i].PeakRSS = 30 << 20
+	}
+	const want = `
+| contestant | durable at 250 | case | msgs/s median (min-max) | smtp-sink | x sink | x go-smtp | server CPU | x sink's | client CPU | other CPU | peak RSS | runs   |
+|------------|----------------|------|-------------------------|-----------|--------|-----------|------------|----------|------------|-----------|----------|--------|
+| smtp-sink  | nothing        | A    | 1000 (900-1100)         | 1000      | 1.00   | -         | 0.100      | 1.00     | 0.100      | 2 %       | 30 MiB   | 3      |
+| store      | all            | A    | 500 (400-900)           | 1000      | 0.50   | -         | 0.200      | 2.00     | 0.100      | 2 %       | 30 MiB   | 3 (1!) |
+`
+	if got := "\n" + table(results); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+func TestPrint(t *testing.T) {
+	r := testReport()
+	r.Settings = []setting{{"SQLite", "journal_mode=wal"}}
+	r.Skipped = []setting{{"goguerrillad-mysql", "not installed"}}
+	var b strings.Builder
+	if err := r.print(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"case A: 5 KB, a connection each; 5000 messages a run, 100 sessions\n",
+		"Medians of 3 rounds in random order (seed 7)",
+		"machine: 4; kept all the same: 1 (marked !)",
+		"\nSettings\n  SQLite: journal_mode=wal\n",
+		"\nNot run\n  goguerrillad-mysql: not installed\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &b)
+		}
+	}
+	if strings.Contains(b.String(), "Machine") {
+		t.Errorf("a title without lines in\n%s", &b)
+	}
+}
+
+func TestFileSystem(t *testing.T) {
+	const mounts = "/dev/sda / ext4 rw,relatime 0 0\n" +
+		"proc /proc proc rw 0 0\n" +
+		"/dev/sdb /src xfs rw 0 0\n" +
+		"tmpfs /src/build tmpfs rw,size=1g 0 0\n"
+	for _, test := range []struct{ dir, want string }{
+		{"/home/x", "ext4 (rw,relatime)"},
+		{"/src", "xfs (rw)"},
+		{"/srcs/y", "ext4 (rw,relatime)"},
+		{"/src/build/bench", "tmpfs (rw,size=1g)"},
+	} {
+		if got := fileSystem(mounts, test.dir); got != test.want {
+			t.Errorf("%s: got %q, want %q", test.dir, got, test.want)
+		}
+	}
+}
+
+func TestMachine(t *testing.T) {
+	for _, s := range machine(t.TempDir()) {
+		if s.Value == "" {
+			t.Errorf("%s is empty", s.Name)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"goguerrillad/internal/testserver"
+)
+
+func startDiscard(ctx context.Context, h *harness) *server {
+	s, _ := startDaemon(ctx, h, map[string]string{"GM_SAVE_MAIL": "discard"})
+	return s
+}
+
+func startSQLite(ctx context.Context, h *harness) *server {
+	s, d := startDaemon(ctx, h, map[string]string{"GM_SAVE_MAIL": "sqlite"})
+	source := url.URL{Scheme: "file", Path: d.Keys["SQLITE_FILE"], RawQuery: "mode=ro&_pragma=busy_timeout(10000)"}
+	db, err := sql.Open("sqlite", source.String())
+	if err != nil {
+		h.Fatalf("open the store: %v", err)
+	}
+	h.Cleanup(func() { db.Close() })
+	s.rows = countRows(db)
+	s.version += ", SQLite " + ask(ctx, db, "SELECT sqlite_version()")
+	s.settings = []setting{{"SQLite", fmt.Sprintf(
+		"journal_mode=%s page_size=%s; goguerrillad's default for syncing, no key changes it",
+		ask(ctx, db, "PRAGMA journal_mode"), ask(ctx, db, "PRAGMA page_size"))}}
+	return s
+}
+
+// startMySQL starts a MariaDB with its own defaults, those for durability
+// above all, and a goguerrillad that stores there by the unix socket.
+func startMySQL(ctx context.Context, h *harness) *server {
+	m := testserver.MariaDB(h, "--innodb-buffer-pool-size=128M") // the default, tests have less
+	// The daemon is another user and has to get to the socket.
+	if err := os.Chmod(filepath.Dir(m.Socket), 0o755); err != nil {
+		h.Fatalf("open the socket's directory: %v", err)
+	}
+	db := m.Connect(h)
+	if _, err := db.ExecContext(ctx, schema(h)); err != nil {
+		h.Fatalf("create the table: %v", err)
+	}
+	s, _ := startDaemon(ctx, h, map[string]string{
+		"GM_SAVE_MAIL": "mysql",
+		"MYSQL_HOST":   m.Socket,
+		"MYSQL_USER":   m.User,
+		"MYSQL_PASS":   m.Pass,
+		"MYSQL_DB":     m.DB,
+	})
+	file := ask(ctx, db, "SELECT @@pid_file")
+	pid, err := strconv.Atoi(strings.TrimSpace(contents(file)))
+	if err != nil {
+		h.Fatalf("MariaDB's process id in %s: %v", file, err)
+	}
+	s.pids = append(s.pids, pid)
+	s.rows = countRows(db)
+	s.version += ", MariaDB " + ask(ctx, db, "SELECT VERSION()")
+	s.settings = []setting{{"MariaDB", variables(ctx, db,
+		"innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_flush_method", "innodb_buffer_pool_size",
+		"innodb_log_file_size", "log_bin", "sync_binlog") + ", by unix socket"}}
+	daemon := s.output
+	s.output = func() string { return daemon() + m.Output() }
+	return s
+}
+
+// schema is the statement that makes the table, as operators get it.
+func schema(h *harness) string {
+	root, err := testserver.ModuleRoot()
+	if err != nil {
+		h.Fatalf("%v", err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "internal", "savemail", "mysql", "new_mail.sql"))
+	if err != nil {
+		h.Fatalf("read the table's definition: %v", err)
+	}
+	return string(text)
+}
+
+// variables returns the values of global variables of the database.
+func variables(ctx context.Context, db *sql.DB, names ...string) string {
+	for i, name := range names {
+		names[i] = name + "=" + ask(ctx, db, "SELECT @@GLOBAL."+name)
+	}
+	return strings.Join(names, " ")
+}
+
+// countRows counts the mails in a store; each has one recipient, hence one row.
+func countRows(db *sql.DB) func(context.Context) (int, error) {
+	return func(ctx context.Context) (n int, err error) {
+		if err = db.QueryRowContext(ctx, "SELECT COUNT(*) FROM new_mail").Scan(&n); err != nil {
+			err = fmt.Errorf("count rows: %w", err)
+		}
+		return n, err
+	}
+}
+
+// ask returns the answer of a query for one value, for the report.
+func ask(ctx context.Context, db *sql.DB, query string) string {
+	var answer string
+	if err := db.QueryRowContext(ctx, query).Scan(&answer); err != nil {
+		return "unknown: " + err.Error()
+	}
+	return answer
+}

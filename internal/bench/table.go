@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// print writes the report for people: a Markdown table that is aligned, and
+// what the figures depend on.
+func (r *report) print(w io.Writer) error {
+	var b strings.Builder
+	for _, c := range r.Cases {
+		fmt.Fprintf(&b, "case %s: %s; %d messages a run, %d sessions\n", c.Name, c.Title, c.Messages, c.Sessions)
+	}
+	b.WriteString("\n")
+	b.WriteString(table(r.Results))
+	b.WriteString("\n")
+	fmt.Fprintf(&b, "Medians of %d rounds in random order (seed %d), %s in all. Ratios are those of medians of the same rounds:\n",
+		r.Rounds, r.Seed, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
+	b.WriteString("x sink to smtp-sink's, x go-smtp to a go-smtp server's that stores nothing. CPU is in seconds per 1,000 messages,\n" +
+		"a database's included. Client and servers share the machine. Peak RSS counts over all cases.\n")
+	fmt.Fprintf(&b, "Runs repeated because other processes had over %.0f %% of the machine: %d; kept all the same: %d (marked !).\n",
+		100*foreignLimit, r.Repeated, r.spoilt())
+	for _, group := range []struct {
+		title string
+		lines []setting
+	}{{"Machine", r.Machine}, {"Versions", r.Versions}, {"Settings", r.Settings}, {"Not run", r.Skipped}} {
+		if len(group.lines) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "\n%s\n", group.title)
+		for _, s := range group.lines {
+			fmt.Fprintf(&b, "  %s: %s\n", s.Name, s.Value)
+		}
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("print the report: %w", err)
+	}
+	return nil
+}
+
+// spoilt returns how many samples were kept although they were disturbed.
+func (r *report) spoilt() int {
+	n := 0
+	for _, result := range r.Results {
+		n += result.Spoilt
+	}
+	return n
+}
+
+// table returns the results as a Markdown table.
+func table(results []result) string {
+	rows := [][]string{{"contestant", "durable at 250", "case", "msgs/s median (min-max)", "smtp-sink", "x sink", "x go-smtp",
+		"server CPU", "x sink's", "client CPU", "other CPU", "peak RSS", "runs"}}
+	for _, r := range results {
+		runs := fmt.Sprint(len(r.Samples))
+		if r.Spoilt > 0 {
+			runs += fmt.Sprintf(" (%d!)", r.Spoilt)
+		}
+		rows = append(rows, []string{
+			r.Contestant, r.Durable, r.Case,
+			fmt.Sprintf("%.0f (%.0f-%.0f)", r.Rate, r.Slowest, r.Fastest),
+			unless(r.Reference, "%.0f"), unless(r.Ratio, "%.2f"), unless(r.GoRatio, "%.2f"),
+			fmt.Sprintf("%.3f", r.ServerCPU), unless(r.CPURatio, "%.2f"), fmt.Sprintf("%.3f", r.ClientCPU),
+			fmt.Sprintf("%.0f %%", 100*r.Foreign), fmt.Sprintf("%d MiB", r.PeakRSS>>20), runs,
+		})
+	}
+	return align(rows)
+}
+
+// unless formats a value that is 0 when there is nothing to compare with.
+func unless(v float64, format string) string {
+	if v == 0 {
+		return "-"
+	}
+	return fmt.Sprintf(format, v)
+}
+
+// align pads the cells, whose first row is the head, to columns.
+func align(rows [][]string) string {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for n, row := range rows {
+		for i, cell := range row {
+			fmt.Fprintf(&b, "| %-*s ", widths[i], cell)
+		}
+		b.WriteString("|\n")
+		if n == 0 {
+			for _, width := range widths {
+				b.WriteString("|" + strings.Repeat("-", width+2))
+			}
+			b.WriteString("|\n")
+		}
+	}
+	return b.String()
+}
