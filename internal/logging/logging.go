@@ -95,10 +95,11 @@ func open(path string, owner Owner) (io.WriteCloser, error) {
 		return nil, fmt.Errorf("open log file: %w", err)
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
+	device := err == nil && info.Mode()&os.ModeCharDevice != 0 // /dev/null
+	if err == nil && !info.Mode().IsRegular() && !device {
 		err = errors.New("want a regular file")
 	}
-	if err == nil && owner.Change {
+	if err == nil && owner.Change && !device {
 		err = f.Chown(owner.UID, owner.GID)
 	}
 	if err != nil {

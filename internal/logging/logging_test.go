@@ -1,0 +1,158 @@
+package logging_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"goguerrillad/internal/logging"
+)
+
+func open(t *testing.T, path string) *logging.Log {
+	t.Helper()
+	l, err := logging.Open(path, logging.Owner{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func lines(t *testing.T, path string) []string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+}
+
+func TestFile(t *testing.T) {
+	dir := t.TempDir()
+	path, moved := filepath.Join(dir, "log"), filepath.Join(dir, "log.1")
+	l := open(t, path)
+	l.Debug("not verbose")
+	l.Info("first")
+	l.SetVerbose(true)
+	l.Debug("second")
+	if err := logging.Check(path); err != nil {
+		t.Error(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := lines(t, path); len(got) != 2 || !strings.Contains(got[0], "msg=first") || !strings.Contains(got[1], "msg=second") {
+		t.Errorf("%q", got)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+
+	// Appended to, and opened anew behind logrotate; a place that cannot be
+	// opened changes nothing.
+	l = open(t, path)
+	if err := os.Rename(path, moved); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Reopen(filepath.Join(dir, "none", "log")); err == nil {
+		t.Error("reopened in a directory that is not there")
+	}
+	if err := l.Reopen(path); err != nil {
+		t.Fatal(err)
+	}
+	l.Info("third")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(lines(t, moved)); got != 2 {
+		t.Errorf("%d lines in the old file", got)
+	}
+	if got := lines(t, path); len(got) != 1 || !strings.Contains(got[0], "msg=third") {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestEscapes logs what a client may say: it stays one line of printable text.
+func TestEscapes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	l := open(t, path)
+	for _, s := range []string{
+		"a\r\nlevel=ERROR", "\x1b[2J", "\x00", "\u202eevil", "\u0085", "\u2028", "\xff\xfe", `quote" back\slash`, "a=b c",
+	} {
+		l.Info("C: "+s, "from", s)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := lines(t, path)
+	if len(got) != 9 {
+		t.Errorf("%d lines: %q", len(got), got)
+	}
+	for _, line := range got {
+		for _, r := range line {
+			if r < ' ' || r > '~' {
+				t.Errorf("%q has %q", line, r)
+			}
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	dir := t.TempDir()
+	link, fifo := filepath.Join(dir, "link"), filepath.Join(dir, "fifo")
+	if err := os.Symlink(filepath.Join(dir, "target"), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{link, fifo, dir, filepath.Join(dir, "none", "log")} {
+		if l, err := logging.Open(path, logging.Owner{}); err == nil {
+			l.Close()
+			t.Errorf("%s was opened", path)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "target")); err == nil {
+		t.Error("the link's target was made")
+	}
+}
+
+// TestStuck has nobody read the log: who logs does not wait, and what was
+// dropped is counted once there is room again.
+func TestStuck(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := os.Stderr
+	os.Stderr = w
+	l := open(t, "")
+	os.Stderr = old
+	long := strings.Repeat("x", 10_000)
+	for range 300 { // 3 MB, where the pipe and the buffer take little more than 1
+		l.Info(long)
+	}
+	read := make(chan string)
+	go func() {
+		var all strings.Builder
+		buf := make([]byte, 1<<16)
+		for {
+			n, err := r.Read(buf)
+			all.Write(buf[:n])
+			if err != nil {
+				read <- all.String()
+				return
+			}
+		}
+	}()
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	w.Close()
+	all := <-read
+	if !strings.Contains(all, "log lines dropped") || len(all) > 2<<20 {
+		t.Errorf("%d bytes, dropped lines are counted: %v", len(all), strings.Contains(all, "log lines dropped"))
+	}
+}
