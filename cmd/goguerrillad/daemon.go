@@ -100,7 +100,18 @@ func (d *daemon) move(next *config.Config) error {
 // stop ends in the order of a mail's way: no new clients, transactions in
 // flight finish, what was submitted gets its outcome, the store closes. What
 // is cut short by ctx was not acknowledged.
+//
+// Our own sockets are closed at once, so that new clients turn to another
+// exchanger; in those of systemd's they wait for the next process.
 func (d *daemon) stop(ctx context.Context) error {
+	if err := d.server.Relisten(nil); err != nil {
+		d.log.Error("stop listening", "error", err)
+	}
+	for _, s := range d.sockets {
+		if err := s.Close(); err != nil {
+			d.log.Error("stop listening", "error", err)
+		}
+	}
 	for _, err := range []error{d.server.Shutdown(ctx), d.committer.Drain(ctx)} {
 		if err != nil {
 			d.log.Warn("the stop was cut short, senders will try again", "error", err)

@@ -191,7 +191,7 @@ func TestBindErrors(t *testing.T) {
 func TestHelper(t *testing.T) {
 	addr := os.Getenv("LISTEN_TEST_ADDR")
 	if addr == "" {
-		t.Skip("is a part of other tests")
+		return // nothing by itself
 	}
 	if os.Getenv("LISTEN_TEST_ACTIVATED") != "" {
 		os.Setenv("LISTEN_PID", fmt.Sprint(os.Getpid()))
