@@ -78,9 +78,10 @@ func (d *daemon) moves(next *config.Config) bool {
 	return !passed && !slices.Equal(d.cfg.Listen, next.Listen)
 }
 
-// move listens on the addresses of a configuration in place of the old ones.
+// move listens on the addresses of a configuration in place of the old ones;
+// what stands in both lists is not touched.
 func (d *daemon) move(next *config.Config) error {
-	sockets, err := listen.Bind(next.Listen)
+	sockets, err := listen.Rebind(d.sockets, next.Listen)
 	if err != nil {
 		return err
 	}
@@ -90,6 +91,9 @@ func (d *daemon) move(next *config.Config) error {
 	old := d.sockets
 	d.sockets = sockets
 	for _, s := range old {
+		if slices.Contains(sockets, s) {
+			continue
+		}
 		if err := s.Close(); err != nil {
 			d.log.Error("stop listening", "error", err)
 		}

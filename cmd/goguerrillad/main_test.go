@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"refused": refused,
 			"expand":  expand,
 			"await":   await,
+			"build":   build,
 			"deliver": deliver,
 			"cert":    cert,
 		},
@@ -112,20 +113,22 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// build builds the program into the script's directory: with cgo, which the
+// race detector brings, root's daemon refuses to serve.
+func build(ts *testscript.TestScript, neg bool, args []string) {
+	_, err := testserver.BuildDaemon(ts.Getenv("WORK"))
+	ts.Check(err)
+}
+
 // await ADDR waits until the daemon greets.
 func await(ts *testscript.TestScript, neg bool, args []string) {
-	deadline := time.Now().Add(20 * time.Second)
-	for {
+	testserver.Await(scriptT{ts}, nil, 20*time.Second, "no greeting at "+args[0], func() error {
 		c, err := testserver.Connect(args[0], 5*time.Second)
-		if err == nil {
-			c.Close()
-			return
+		if err != nil {
+			return err
 		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("no greeting: %v", err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return c.Close()
+	})
 }
 
 // deliver ADDR FROM TO FILE sends a file as a mail and sets HASH.

@@ -14,6 +14,7 @@ import (
 // An outage is a daemon with a MariaDB that is made to fail.
 type outage struct {
 	*testserver.Daemon
+	whole *testing.T // what a step starts serves the next ones too
 	db    *testserver.MariaDBServer
 	table *table
 	sent  int
@@ -26,7 +27,7 @@ func TestOutage(t *testing.T) {
 	m := testserver.MariaDB(t)
 	m.Exec(t, schema(t, m.DB+".new_mail"))
 	d.Configure(t, mysqlKeys(m))
-	o := &outage{Daemon: d, db: m, table: &table{m.Connect(t), "new_mail"}}
+	o := &outage{Daemon: d, whole: t, db: m, table: &table{m.Connect(t), "new_mail"}}
 	for _, step := range []struct {
 		name string
 		run  func(*outage, *testing.T)
@@ -98,20 +99,20 @@ func (o *outage) logged(t *testing.T, before int, text string, n int) {
 }
 
 const (
-	down = "store unavailable"
-	back = "store is back"
+	down = `msg="store unavailable: `
+	back = `msg="store is back"`
 )
 
 func (o *outage) absent(t *testing.T) {
 	if err := o.db.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	o.Daemon.Start(t)
+	o.Daemon.Start(o.whole)
 	for range 3 {
 		o.refused(t)
 	}
 	o.logged(t, 0, down, 1)
-	o.db.Start(t)
+	o.db.Start(o.whole)
 	o.takes(t, "first", nil)
 	o.AwaitLog(t, back, 1)
 	o.logged(t, 0, down, 1)
@@ -169,7 +170,7 @@ func (o *outage) restartDatabase(t *testing.T, statements ...string) {
 	if err := o.db.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	o.db.Start(t)
+	o.db.Start(o.whole)
 	testserver.Await(t, nil, 10*time.Second, "MariaDB is back", o.table.db.Ping)
 	o.db.Exec(t, statements...)
 	if !o.Reload(t, nil) { // the daemon connects anew at the latest now
@@ -243,7 +244,7 @@ func (o *outage) killed(t *testing.T) {
 	for range 3 {
 		l.awaitAcks(t, 100)
 		o.db.Kill()
-		o.db.Start(t)
+		o.db.Start(o.whole)
 	}
 	l.awaitAcks(t, 100)
 	stop()

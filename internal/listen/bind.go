@@ -35,38 +35,70 @@ type target struct {
 // address on the same port. Of a name with several addresses all are bound
 // that this machine has. An error says what to do about it; then no socket is
 // left open.
-func Bind(addrs []string) ([]Socket, error) {
-	var targets []target
-	for _, a := range addrs {
-		t, err := resolve(a)
-		if err != nil {
-			return nil, fmt.Errorf("listen on %s: %w", a, err)
-		}
-		targets = append(targets, t...)
+func Bind(addrs []string) ([]Socket, error) { return Rebind(nil, addrs) }
+
+// Rebind is Bind for one who listens already: a socket of old that is among
+// the addresses stays as it is, and is returned with the new ones. An error
+// changes nothing. The sockets of old that are not returned are the caller's
+// to close.
+func Rebind(old []Socket, addrs []string) ([]Socket, error) {
+	targets, err := resolveAll(addrs)
+	if err != nil {
+		return nil, err
 	}
-	for i := range targets {
-		targets[i].only6 = slices.ContainsFunc(targets, func(o target) bool {
-			return o.Addr().Is4() && o.Port() == targets[i].Port() && o.Port() != 0
-		})
-	}
-	var sockets []Socket
+	var sockets, fresh []Socket
 	var skipped error
 	for _, t := range targets {
-		s, err := bind(t)
-		if t.optional && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)) {
-			skipped = fmt.Errorf("listen on %s: %w%s", t.given, err, remedy(err, t))
+		if s, ok := find(old, t); ok && !slices.Contains(sockets, s) {
+			sockets = append(sockets, s)
 			continue
 		}
+		s, err := bind(t)
 		if err != nil {
-			closeAll(sockets)
-			return nil, fmt.Errorf("listen on %s: %w%s", t.given, err, remedy(err, t))
+			err = fmt.Errorf("listen on %s: %w%s", t.given, err, remedy(err, t, old))
+			if t.optional && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)) {
+				skipped = err
+				continue
+			}
+			closeAll(fresh)
+			return nil, err
 		}
+		fresh = append(fresh, s)
 		sockets = append(sockets, s)
 	}
 	if len(sockets) == 0 {
 		return nil, errors.Join(skipped, errors.New("there is no address to listen on"))
 	}
 	return sockets, nil
+}
+
+// find returns the socket that was bound for the same as t.
+func find(old []Socket, t target) (Socket, bool) {
+	i := slices.IndexFunc(old, func(s Socket) bool {
+		return s.asked.AddrPort == t.AddrPort && s.asked.only6 == t.only6
+	})
+	if i < 0 {
+		return Socket{}, false
+	}
+	return old[i], true
+}
+
+// resolveAll turns a list of host:port into addresses.
+func resolveAll(addrs []string) ([]target, error) {
+	var targets []target
+	for _, a := range addrs {
+		resolved, err := resolve(a)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", a, err)
+		}
+		targets = append(targets, resolved...)
+	}
+	for i := range targets {
+		targets[i].only6 = targets[i].Addr() == netip.IPv6Unspecified() && slices.ContainsFunc(targets, func(o target) bool {
+			return o.Addr().Is4() && o.Port() == targets[i].Port() && o.Port() != 0
+		})
+	}
+	return targets, nil
 }
 
 // resolve turns one host:port into addresses.
@@ -103,6 +135,7 @@ func resolve(given string) ([]target, error) {
 
 // bind makes one socket.
 func bind(t target) (Socket, error) {
+	asked := t
 	fd, sa, err := open(t)
 	if t.wildcard && errors.Is(err, unix.EAFNOSUPPORT) {
 		t.AddrPort = netip.AddrPortFrom(netip.IPv4Unspecified(), t.Port())
@@ -111,7 +144,7 @@ func bind(t target) (Socket, error) {
 	if err != nil {
 		return Socket{}, err
 	}
-	s := Socket{FD: fd}
+	s := Socket{FD: fd, asked: asked}
 	err = func() error {
 		// Otherwise a restart would have to wait for connections in TIME_WAIT.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
@@ -169,7 +202,7 @@ func open(t target) (int, unix.Sockaddr, error) {
 }
 
 // remedy says what an operator can do about an error, or nothing.
-func remedy(err error, t target) string {
+func remedy(err error, t target, old []Socket) string {
 	denied := errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
 	switch {
 	// Only a service of type notify has it, ours is one.
@@ -177,6 +210,8 @@ func remedy(err error, t target) string {
 		return ": no socket came from systemd: systemctl start goguerrillad.socket"
 	case denied && t.Port() < 1024:
 		return ": ports under 1024 need root, CAP_NET_BIND_SERVICE, or a socket from systemd"
+	case errors.Is(err, unix.EADDRINUSE) && slices.ContainsFunc(old, func(s Socket) bool { return s.asked.Port() == t.Port() }):
+		return ": this daemon has the port on another address, which only a restart gives up"
 	case errors.Is(err, unix.EADDRINUSE):
 		return fmt.Sprintf(": another program has the port, ss -ltnp sport = :%d shows which", t.Port())
 	case errors.Is(err, unix.EADDRNOTAVAIL):

@@ -17,6 +17,8 @@ type Socket struct {
 	FD     int
 	Addr   net.Addr // *net.TCPAddr or *net.UnixAddr
 	Passed bool     // came from systemd, which keeps a copy: closing ours loses no client
+
+	asked target // what it was bound for; zero when passed
 }
 
 // Close closes the descriptor.

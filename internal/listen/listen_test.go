@@ -100,6 +100,33 @@ func TestBindIPv4(t *testing.T) {
 	}
 }
 
+// TestRebind changes the addresses under a daemon that runs: what stays is not
+// bound again, which could not work, and an error leaves all as it was.
+func TestRebind(t *testing.T) {
+	first := bind(t, "127.0.0.1:0")[0]
+	p := port(first)
+	// The port is known only now: this is what the file would say.
+	given := fmt.Sprintf("127.0.0.1:%d", p)
+	first.Close()
+	old := bind(t, given, "127.0.0.2:0")
+	sockets, err := listen.Rebind(old, []string{"127.0.0.3:0", given})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sockets[0].Close()
+	if len(sockets) != 2 || sockets[1] != old[0] {
+		t.Errorf("%v, want a new one and %v", sockets, old[0])
+	}
+	for _, s := range sockets {
+		reach(t, s, "tcp4", s.Addr.String())
+	}
+	wildcard := fmt.Sprintf("0.0.0.0:%d", p)
+	if got, err := listen.Rebind(old, []string{"127.0.0.4:0", wildcard}); err == nil || !strings.Contains(err.Error(), "this daemon") {
+		t.Errorf("%v, %v: want an error that says who has the port", got, err)
+	}
+	reach(t, old[0], "tcp4", given)
+}
+
 func TestBindDualStack(t *testing.T) {
 	if !haveIPv6(t) {
 		t.Skip("needs IPv6")
@@ -221,7 +248,7 @@ func helper(t *testing.T, files []*os.File, attr *syscall.SysProcAttr, env ...st
 	cmd := exec.Command(os.Args[0], "-test.run=^TestHelper$")
 	cmd.ExtraFiles = files
 	cmd.SysProcAttr = attr
-	cmd.Env = append(cmd.Environ(), append([]string{"LISTEN_TEST_ADDR=127.0.0.1:0", "NOTIFY_SOCKET="}, env...)...)
+	cmd.Env = append(cmd.Environ(), append([]string{"LISTEN_TEST_ADDR=127.0.0.1:0", "NOTIFY_SOCKET=", "GORACE=atexit_sleep_ms=0"}, env...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

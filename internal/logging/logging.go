@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,8 +17,9 @@ import (
 // A Log is a slog.Logger with an end of its own.
 type Log struct {
 	*slog.Logger
-	level slog.LevelVar
-	out   *writer
+	level  slog.LevelVar
+	stderr atomic.Bool // goes to standard error now
+	out    *writer
 }
 
 // Open begins a log in the file at path, or on standard error when path is "".
@@ -29,9 +31,10 @@ func Open(path string, owner Owner) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{out: newWriter(f)}
+	l.stderr.Store(isStderr(path))
 	options := &slog.HandlerOptions{Level: &l.level}
-	if path == "" && underJournal() {
-		options.ReplaceAttr = withoutTime // the journal has its own
+	if underJournal() {
+		options.ReplaceAttr = l.withoutTime
 	}
 	l.Logger = slog.New(slog.NewTextHandler(l.out, options))
 	return l, nil
@@ -59,6 +62,7 @@ func (l *Log) Reopen(path string) error {
 		return err
 	}
 	l.out.replace(f)
+	l.stderr.Store(isStderr(path))
 	return nil
 }
 
@@ -74,39 +78,66 @@ func Check(path string) error {
 // Close writes what is left and ends the log.
 func (l *Log) Close() error { return l.out.close() }
 
+// isStderr reports whether a path stands for standard error.
+func isStderr(path string) bool { return path == "" || path == "/dev/stderr" }
+
+// mode is a log file's, whatever the umask: a group may read it, all others
+// must not learn who writes to whom.
+const mode = 0o640
+
 // open returns the file at path, ready to append to. A symbolic link is
 // followed only to the program's own terminal or pipe (/dev/stdout and
 // /dev/stderr, which files of 2012 name): elsewhere whoever made it could have
-// root append to any file. A FIFO would block, and is refused as well.
+// root append to any file, as with a second name for it. A FIFO would block,
+// and is refused as well.
 func open(path string, owner Owner) (io.WriteCloser, error) {
-	switch path {
-	case "", "/dev/stderr":
+	switch {
+	case isStderr(path):
 		return keep{os.Stderr}, nil
-	case "/dev/stdout":
+	case path == "/dev/stdout":
 		return keep{os.Stdout}, nil
 	}
-	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE | unix.O_NOFOLLOW | unix.O_NONBLOCK
-	f, err := os.OpenFile(path, flags, 0o640)
+	const flags = os.O_WRONLY | os.O_APPEND | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	f, err := os.OpenFile(path, flags|os.O_CREATE|os.O_EXCL, mode)
+	if err == nil {
+		err = f.Chmod(mode)
+	} else if errors.Is(err, unix.EEXIST) {
+		f, err = os.OpenFile(path, flags, 0)
+	}
 	if errors.Is(err, unix.ELOOP) {
 		return nil, fmt.Errorf("open log file %s: it is a symbolic link: name the file itself", path)
 	} else if errors.Is(err, unix.ENXIO) {
 		return nil, fmt.Errorf("open log file %s: want a regular file", path)
-	} else if err != nil {
+	} else if f == nil {
 		return nil, fmt.Errorf("open log file: %w", err)
 	}
-	info, err := f.Stat()
-	device := err == nil && info.Mode()&os.ModeCharDevice != 0 // /dev/null
-	if err == nil && !info.Mode().IsRegular() && !device {
-		err = errors.New("want a regular file")
-	}
-	if err == nil && owner.Change && !device {
-		err = f.Chown(owner.UID, owner.GID)
+	if err == nil {
+		err = adopt(f, owner)
 	}
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open log file %s: %w", path, err)
 	}
 	return f, nil
+}
+
+// adopt checks what was opened and gives it to its owner.
+func adopt(f *os.File, owner Owner) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	switch kind := st.Mode & unix.S_IFMT; {
+	case kind == unix.S_IFCHR: // /dev/null
+		return nil
+	case kind != unix.S_IFREG:
+		return errors.New("want a regular file")
+	case !owner.Change:
+		return nil
+	case st.Nlink > 1:
+		return errors.New("it has a second name, a hard link: want a file of its own")
+	}
+	return f.Chown(owner.UID, owner.GID)
 }
 
 // keep is a file that is not ours to close.
@@ -124,8 +155,10 @@ func underJournal() bool {
 	return os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-func withoutTime(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && a.Key == slog.TimeKey {
+// withoutTime leaves the time out of what goes to the journal, which has its
+// own.
+func (l *Log) withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey && l.stderr.Load() {
 		return slog.Attr{}
 	}
 	return a

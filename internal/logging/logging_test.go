@@ -1,6 +1,7 @@
 package logging_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -154,5 +155,109 @@ func TestStuck(t *testing.T) {
 	all := <-read
 	if !strings.Contains(all, "log lines dropped") || len(all) > 2<<20 {
 		t.Errorf("%d bytes, dropped lines are counted: %v", len(all), strings.Contains(all, "log lines dropped"))
+	}
+}
+
+// TestFull has a disk that is full: what it does not take is counted.
+func TestFull(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	l := open(t, "/dev/full")
+	l.Info("lost")
+	l.Info("lost")
+	if err := l.Reopen(path); err != nil {
+		t.Fatal(err)
+	}
+	l.Info("kept")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Whether the two were lost or had not been written yet, none is missing.
+	text := strings.Join(lines(t, path), "\n")
+	told := strings.Contains(text, "log lines dropped\" lines=2") || strings.Contains(text, "log lines dropped\" lines=1") && strings.Contains(text, "msg=lost")
+	if !told && strings.Count(text, "msg=lost") != 2 || !strings.Contains(text, "msg=kept") {
+		t.Error(text)
+	}
+}
+
+func TestMode(t *testing.T) {
+	old := unix.Umask(0o077) // as systemd units set it
+	defer unix.Umask(old)
+	path := filepath.Join(t.TempDir(), "log")
+	open(t, path).Close()
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("%v, %v", info, err)
+	}
+	// What an operator chose stays.
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path).Close()
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
+
+func TestOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := t.TempDir()
+	path, second := filepath.Join(dir, "log"), filepath.Join(dir, "second")
+	owner := logging.Owner{Change: true, UID: 65533, GID: 65532}
+	l, err := logging.Open(path, owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil || st.Uid != 65533 || st.Gid != 65532 {
+		t.Errorf("%d:%d, %v", st.Uid, st.Gid, err)
+	}
+	if err := os.Link(path, second); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := logging.Open(second, owner); err == nil {
+		l.Close()
+		t.Error("a file with a second name was given away")
+	}
+}
+
+// TestJournal has standard error be the journal's stream, as systemd says it:
+// lines there have no time, but in a file they do.
+func TestJournal(t *testing.T) {
+	dir := t.TempDir()
+	stream, err := os.Create(filepath.Join(dir, "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(stream.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("JOURNAL_STREAM", fmt.Sprintf("%d:%d", st.Dev, st.Ino))
+	old := os.Stderr
+	os.Stderr = stream
+	defer func() { os.Stderr = old }()
+
+	l := open(t, "")
+	l.Info("one")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := lines(t, stream.Name()); len(got) != 1 || got[0] != "level=INFO msg=one" {
+		t.Errorf("%q", got)
+	}
+	l = open(t, "")
+	path := filepath.Join(dir, "log")
+	if err := l.Reopen(path); err != nil {
+		t.Fatal(err)
+	}
+	l.Info("two")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := lines(t, path); len(got) != 1 || !strings.HasPrefix(got[0], "time=") {
+		t.Errorf("%q", got)
 	}
 }

@@ -1,6 +1,7 @@
 package logging
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"sync"
@@ -22,9 +23,12 @@ type writer struct {
 	next    io.WriteCloser // to go on with
 	closing bool
 
-	out  io.WriteCloser // of the goroutine alone
+	// Of the goroutine alone, until done.
+	out  io.WriteCloser
+	lost int   // lines that out did not take, not yet told of
+	cut  bool  // out ends in the middle of a line
+	err  error // the last one of out
 	done chan struct{}
-	err  error // the last one of out, of the goroutine until done
 }
 
 func newWriter(out io.WriteCloser) *writer {
@@ -91,19 +95,50 @@ func (w *writer) run() {
 
 		if next != nil {
 			w.out.Close()
-			w.out = next
-		}
-		if dropped > 0 {
-			lines = fmt.Appendf(lines, "time=%s level=WARN msg=\"log lines dropped\" lines=%d\n",
-				time.Now().Format(time.RFC3339Nano), dropped)
+			w.out, w.cut = next, false
 		}
 		if len(lines) > 0 {
-			_, w.err = w.out.Write(lines)
+			w.write(lines)
 		}
 		spare = lines
+		// They came when the buffer was full of the lines above.
+		w.lost += dropped
+		if w.lost > 0 && w.err == nil {
+			w.write(nil)
+		}
 		if closing {
 			w.out.Close()
 			return
 		}
+	}
+}
+
+// write writes lines, behind the number of those that were lost before them.
+func (w *writer) write(lines []byte) {
+	var head []byte
+	if w.cut {
+		head = append(head, '\n')
+	}
+	if w.lost > 0 {
+		head = fmt.Appendf(head, "time=%s level=WARN msg=\"log lines dropped\" lines=%d",
+			time.Now().Format(time.RFC3339Nano), w.lost)
+		if w.err != nil {
+			head = fmt.Appendf(head, " error=%q", w.err)
+		}
+		head = append(head, '\n')
+	}
+	if len(head) > 0 {
+		if n, err := w.out.Write(head); err != nil {
+			w.cut = n > 0 && head[n-1] != '\n' || n == 0 && w.cut
+			w.lost += bytes.Count(lines, []byte{'\n'})
+			w.err = err
+			return
+		}
+	}
+	w.lost, w.cut = 0, false
+	var n int
+	if n, w.err = w.out.Write(lines); w.err != nil {
+		w.lost = bytes.Count(lines[n:], []byte{'\n'})
+		w.cut = n > 0 && lines[n-1] != '\n'
 	}
 }
