@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -58,15 +57,17 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 		return fail(err)
 	}
 	s := service.Service{Reload: d.reload, Report: d.report, Stop: d.stop, Log: log.Logger}
-	if err = s.Run(); err != nil {
+	status := exitOK
+	if err := s.Run(); err != nil {
 		log.Error("failed", "error", err)
+		status = exitFailed
 	} else {
 		log.Info("stopped")
 	}
-	if errors.Join(err, log.Close()) != nil {
-		return exitFailed
+	if err := log.Close(); err != nil { // no mail is lost by that
+		fmt.Fprintln(stderr, "goguerrillad: close the log:", err)
 	}
-	return exitOK
+	return status
 }
 
 // start opens the store and begins to accept.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"goguerrillad/internal/envelope"
@@ -45,12 +46,25 @@ func (c *Committer) commit(g *generation, batch []pending) {
 		return
 	}
 	for _, p := range batch {
-		p.envelope.Info = mailinfo.Parse(p.envelope.Message())
+		p.envelope.Info = g.describe(p.envelope)
 	}
 	// The queue is in order of time: the first has waited longest.
 	ctx, cancel := context.WithDeadline(c.ctx, batch[0].at.Add(g.Timeout))
 	defer cancel()
 	c.save(ctx, g, batch)
+}
+
+// describe reads a message. Should that panic, the mail is stored as one that
+// says nothing of itself: one client's bytes must not cost the others theirs.
+func (g *generation) describe(e *envelope.Envelope) (info mailinfo.Info) {
+	defer func() {
+		if r := recover(); r != nil {
+			g.Log.Error("internal error, the mail is stored without subject and attachments",
+				"session", e.Session, "hashes", appendHashes(nil, e), "error", fmt.Sprint(r), "stack", string(debug.Stack()))
+			info = mailinfo.Parse(nil)
+		}
+	}()
+	return mailinfo.Parse(e.Message())
 }
 
 // sweep fails what has waited for half of its time, since a Save must be able

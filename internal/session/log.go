@@ -60,7 +60,8 @@ func (s *Session) logOutcome(reply smtp.Reply, err error) {
 		s.logMessage(slog.LevelInfo, "message accepted", reply)
 		return
 	}
-	s.logMessage(slog.LevelError, "message not stored", reply, slog.Any("error", err))
+	// What ails the store is an error of its own, logged once.
+	s.logMessage(slog.LevelWarn, "message not stored", reply, slog.Any("error", err))
 }
 
 // refuseMessage logs a message that was refused before the saver saw it.

@@ -154,7 +154,7 @@ func TestLog(t *testing.T) {
 			[]string{"level=INFO", `msg="message accepted"`, "session=s1", "remote=192.0.2.7:4711", "helo=x", "from=a@example.org",
 				"to=b@example.com,c@example.com", "size=13", "hash=00000000000000000000000000000001,00000000000000000000000000000002", `reply="250 2.0.0 OK: queued as 0`, `tls=""`}},
 		{"not stored", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", "secret text", "."}, errors.New("disk full"),
-			[]string{"level=ERROR", `msg="message not stored"`, `error="disk full"`, `reply="451 4.3.0 `, "hash=0000"}},
+			[]string{"level=WARN", `msg="message not stored"`, `error="disk full"`, `reply="451 4.3.0 `, "hash=0000"}},
 		{"too big", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "BDAT 100001", strings.Repeat("x", 100_001)}, nil,
 			[]string{"level=INFO", `msg="message refused"`, "from=a@example.org", "to=b@example.com", `reply="552 5.3.4 `}},
 		{"too big declared", []string{"HELO x", "MAIL FROM:<a@example.org> SIZE=100001"}, nil,
