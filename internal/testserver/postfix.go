@@ -41,6 +41,12 @@ func Postfix(t T, routes []Route) *Sender {
 		t.Fatalf("postfix: %v", err)
 	}
 	p := Start(t, exec.Command(program, "-c", config, "start-fg"))
+	// master is not in our process group, and outlives the script we started.
+	t.Cleanup(func() {
+		if out, err := exec.Command(program, "-c", config, "stop").CombinedOutput(); err != nil {
+			t.Logf("stop Postfix: %v\n%s", err, out)
+		}
+	})
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	log := func() string {
 		text, _ := os.ReadFile(filepath.Join(dir, "mail.log"))
