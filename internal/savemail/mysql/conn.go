@@ -8,13 +8,16 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+
 	"goguerrillad/internal/savemail"
 )
 
 // A conn is one connection, used by one Save at a time.
 type conn struct {
 	*sql.Conn
-	host    string
+	host    host
+	mark    mark              // how to find the session without the connection
 	packet  int64             // bytes: the server's max_allowed_packet
 	inserts map[int]*sql.Stmt // by number of rows, 1 to maxRows
 	args    []any             // of one statement, reused
@@ -100,7 +103,7 @@ func (s *Store) connectTo(ctx context.Context, h host) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	c := &conn{Conn: dc, host: h.name, inserts: map[int]*sql.Stmt{}}
+	c := &conn{Conn: dc, host: h, inserts: map[int]*sql.Stmt{}}
 	if err := c.setUp(ctx, s); err != nil {
 		c.drop()
 		return nil, err
@@ -129,6 +132,9 @@ func (c *conn) setUp(ctx context.Context, s *Store) error {
 			return fmt.Errorf("set the character set: %w", err)
 		}
 	}
+	if err := c.leaveMark(ctx, s); err != nil {
+		return err
+	}
 	if err := c.readColumns(ctx, s); err != nil {
 		return err
 	}
@@ -137,6 +143,23 @@ func (c *conn) setUp(ctx context.Context, s *Store) error {
 	}
 	c.inspect(ctx, s)
 	return nil
+}
+
+// leaveMark makes the session one that can be found again.
+func (c *conn) leaveMark(ctx context.Context, s *Store) error {
+	name := newLockName()
+	got, err := c.lock(ctx, name, 0)
+	if _, refused := errors.AsType[*mysql.MySQLError](err); refused || err == nil && !got {
+		s.warn("when a connection is lost in a commit, mails may be stored and yet answered 451: the server gives no user lock (GET_LOCK)",
+			"host", c.host.name, "error", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	at, err := c.identify(ctx)
+	c.mark = mark{name, at}
+	return err
 }
 
 // probe inserts no row: it fails where an INSERT would, for want of rights, on

@@ -34,6 +34,11 @@ type host struct {
 	db   *sql.DB // hands out connections and keeps none
 }
 
+func (h host) String() string { return h.name }
+
+// answerTime bounds the wait for one answer of a server.
+func (o Options) answerTime() time.Duration { return min(maxAnswer, o.Timeout/3) }
+
 func newHosts(o Options) ([]host, error) {
 	if len(o.Hosts) == 0 {
 		return nil, errors.New("no MySQL host is given")
@@ -64,7 +69,7 @@ func driverConfig(o Options, name string) (*mysql.Config, error) {
 	if strings.HasPrefix(name, "/") {
 		c.Net = "unix"
 	}
-	answer := min(maxAnswer, o.Timeout/3)
+	answer := o.answerTime()
 	c.Timeout = min(dialTimeout, answer)
 	c.ReadTimeout, c.WriteTimeout = answer, answer // the first bounds the handshake as well
 	c.CheckConnLiveness = true

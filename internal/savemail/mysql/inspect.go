@@ -16,25 +16,25 @@ const headRoom = 4096
 func (c *conn) inspect(ctx context.Context, s *Store) {
 	if need := s.options.MaxMessage + headRoom; s.options.MaxMessage > 0 && need > c.packet {
 		s.warn("messages near GSMTP_MAX_SIZE cannot be stored: raise max_allowed_packet of the MySQL server",
-			"host", c.host, "max_allowed_packet", c.packet, "needed", need)
+			"host", c.host.name, "max_allowed_packet", c.packet, "needed", need)
 	}
 	var flush, logBin, sync int
 	if c.QueryRowContext(ctx, "SELECT @@innodb_flush_log_at_trx_commit").Scan(&flush) == nil && flush != 1 {
 		s.warn("a 250 does not promise that the mail survives a crash of the database's machine: innodb_flush_log_at_trx_commit is not 1",
-			"host", c.host, "innodb_flush_log_at_trx_commit", flush)
+			"host", c.host.name, "innodb_flush_log_at_trx_commit", flush)
 	}
 	if c.QueryRowContext(ctx, "SELECT @@log_bin, @@sync_binlog").Scan(&logBin, &sync) == nil && logBin != 0 && sync != 1 {
 		s.warn("a 250 does not promise that the binary log, and so a replica, has the mail after a crash of the database's machine: sync_binlog is not 1",
-			"host", c.host, "sync_binlog", sync)
+			"host", c.host.name, "sync_binlog", sync)
 	}
 	var engine, mailType string
 	if c.QueryRowContext(ctx, "SELECT IFNULL(ENGINE,'') FROM information_schema.TABLES WHERE TABLE_SCHEMA=IF(?='',DATABASE(),?) AND TABLE_NAME=?",
 		s.table.schema, s.table.schema, s.table.name).Scan(&engine) == nil && engine != "" && !strings.EqualFold(engine, "InnoDB") {
 		s.warn(fmt.Sprintf("a 250 does not promise that the mail survives a crash, nor that all recipients of a mail are stored or none: the table %s is not InnoDB", s.table),
-			"host", c.host, "engine", engine)
+			"host", c.host.name, "engine", engine)
 	}
 	if c.QueryRowContext(ctx, "SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA=IF(?='',DATABASE(),?) AND TABLE_NAME=? AND COLUMN_NAME='mail'",
 		s.table.schema, s.table.schema, s.table.name).Scan(&mailType) == nil && strings.Contains(mailType, "text") {
-		s.warn("the column mail should be a longblob: a text column does not take every byte", "host", c.host, "type", mailType)
+		s.warn("the column mail should be a longblob: a text column does not take every byte", "host", c.host.name, "type", mailType)
 	}
 }

@@ -10,7 +10,6 @@ import (
 
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/savemail/storetest"
 	"goguerrillad/internal/testserver"
 )
 
@@ -101,74 +100,13 @@ func testPaused(t *testing.T, b *bench) {
 // is there, and nothing is there twice.
 func testKilledUnderLoad(t *testing.T, b *bench) {
 	b.create(t)
-	s := b.open(t, nil)
-	c := savemail.New(s, savemail.Options{Writers: 2, Timeout: 9 * time.Second, Log: b.options().Log})
-	var mu sync.Mutex
-	acknowledged, failed := map[string]bool{}, 0
-	var wg sync.WaitGroup
-	stop := make(chan struct{})
-	for client := range 8 {
-		wg.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				e := storetest.Envelope(text, fmt.Sprintf("u%d.%d@example.com", client, n))
-				outcome := make(chan error, 1)
-				c.Submit(e, func(err error) { outcome <- err })
-				err := <-outcome
-				mu.Lock()
-				if err == nil {
-					acknowledged[e.To[0].Hash] = true
-				} else {
-					failed++
-				}
-				mu.Unlock()
-				if err != nil {
-					time.Sleep(20 * time.Millisecond) // as a client that is told to come later
-				}
-			}
-		})
-	}
-	progress := func(more int) {
-		mu.Lock()
-		want := len(acknowledged) + more
-		mu.Unlock()
-		testserver.Await(t, nil, 60*time.Second, "no progress", func() error {
-			mu.Lock()
-			defer mu.Unlock()
-			if len(acknowledged) < want {
-				return fmt.Errorf("%d acknowledged, want %d", len(acknowledged), want)
-			}
-			return nil
-		})
-	}
+	l := startLoad(b.open(t, nil), b)
 	for range 3 {
-		progress(200)
+		l.progress(t, 200)
 		b.server.Kill()
-		b.server.Start(t)
+		b.server.Start(b.whole)
 	}
-	progress(200)
-	close(stop)
-	wg.Wait()
-	if err := c.Drain(t.Context()); err != nil {
-		t.Error(err)
-	}
-	seen := map[string]int{}
-	for _, row := range b.rows(t) {
-		seen[row.Hash]++
-	}
-	for hash := range acknowledged {
-		if seen[hash] != 1 {
-			t.Errorf("%s was acknowledged and is there %d times", hash, seen[hash])
-		}
-	}
-	for hash, n := range seen {
-		if n != 1 {
-			t.Errorf("%s is there %d times", hash, n)
-		}
-	}
-	t.Logf("%d acknowledged, %d failed, %d rows\n%s", len(acknowledged), failed, len(seen), b.log)
+	l.progress(t, 200)
+	l.stop(t)
+	l.check(t, b)
 }

@@ -21,6 +21,7 @@ const text = "Subject: hello\r\n\r\nbody\r\n"
 
 // A bench is the server that all tests share, and the table of one of them.
 type bench struct {
+	whole  *testing.T // of all tests: what is started for it serves the next ones too
 	server *testserver.MariaDBServer
 	db     *sql.DB
 	table  string
@@ -53,11 +54,11 @@ func TestMariaDB(t *testing.T) {
 	t.Setenv("SSL_CERT_FILE", cert) // the system's roots, for TLSVerify
 	server := testserver.MariaDB(t, "--ssl-cert="+cert, "--ssl-key="+key)
 	db := server.Connect(t)
-	tables := 0
+	tables, whole := 0, t
 	with := func(run func(*testing.T, *bench)) func(*testing.T) {
 		return func(t *testing.T) {
 			tables++
-			b := &bench{server: server, db: db, table: fmt.Sprintf("new_mail_%d", tables), log: &journal{}}
+			b := &bench{whole: whole, server: server, db: db, table: fmt.Sprintf("new_mail_%d", tables), log: &journal{}}
 			run(t, b)
 		}
 	}
@@ -111,6 +112,10 @@ func TestMariaDB(t *testing.T) {
 	t.Run("killed connection", with(testKilledConnection))
 	t.Run("paused", with(testPaused))
 	t.Run("killed under load", with(testKilledUnderLoad))
+	t.Run("lost, waited for", with(testLostWaits))
+	t.Run("lost, killed", with(testLostKilled))
+	t.Run("lost, unknown", with(testLostUnknown))
+	t.Run("cuts", with(testCuts))
 }
 
 // create makes the table, letter by letter as the schema has it.

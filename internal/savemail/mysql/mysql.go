@@ -53,7 +53,12 @@ type Store struct {
 	compressor savemail.Compressor
 	columns    atomic.Pointer[savemail.Columns] // nil until the first connection
 
+	life      context.Context // until Close: of what is settled later
+	end       context.CancelFunc
+	resolving sync.WaitGroup
+
 	mu     sync.Mutex
+	later  int // batches that are settled later
 	idle   []*conn
 	closed bool
 	warned map[string]bool // a few fixed warnings
@@ -72,7 +77,9 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{options: o, hosts: hosts, table: newTable(o.Table), warned: map[string]bool{}}, nil
+	s := &Store{options: o, hosts: hosts, table: newTable(o.Table), warned: map[string]bool{}}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s, nil
 }
 
 // Fits says whether a recipient can be stored whole: nil, or the refusal. As
@@ -108,11 +115,15 @@ func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	return errs
 }
 
-// Close closes the connections.
+// Close closes the connections. What is not settled yet is logged as unknown.
 func (s *Store) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.closed = true
+	s.mu.Unlock()
+	s.end()
+	s.resolving.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, c := range s.idle {
 		c.drop()
 	}

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
@@ -10,13 +11,15 @@ import (
 
 // attempts is how often a batch is sent at most; only what is known not to be
 // committed is sent again.
-const attempts = 2
+const attempts = 4
 
 // save gives each envelope that cannot be stored its error, and the others
 // together the second result.
 func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (each []error, all error) {
+	sending, cancel := keepThird(ctx)
+	defer cancel()
 	for attempt := 1; ; attempt++ {
-		c, err := s.acquire(ctx)
+		c, err := s.acquire(sending)
 		if err != nil {
 			return nil, err
 		}
@@ -26,19 +29,29 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (each []er
 			s.release(c)
 			return each, nil
 		}
-		at, err := c.commit(ctx, s, c.statements(rows))
-		again, err := s.conclude(ctx, c, columns, batch, at, err)
-		if !again || attempt == attempts || ctx.Err() != nil {
+		statements := c.statements(rows)
+		at, err := c.commit(sending, s, statements)
+		again, err := s.conclude(ctx, c, columns, statements, at, err)
+		if !again || attempt == attempts || sending.Err() != nil {
 			return each, err
 		}
 	}
+}
+
+// keepThird keeps a third of the time for settling what has no answer.
+func keepThird(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, deadline.Add(-time.Until(deadline)/3))
 }
 
 // conclude gives the connection back, or drops it, and makes the batch's
 // outcome from the first error and where it came up. It reports whether to try
 // again.
 func (s *Store) conclude(ctx context.Context, c *conn, columns *savemail.Columns,
-	batch []*envelope.Envelope, at phase, err error) (again bool, outcome error) {
+	statements [][]mailRow, at phase, err error) (again bool, outcome error) {
 	v := judge(err, at)
 	if v == mismatched {
 		v, again, err = s.look(ctx, c, columns, err)
@@ -49,7 +62,7 @@ func (s *Store) conclude(ctx context.Context, c *conn, columns *savemail.Columns
 		s.release(c)
 		return false, nil
 	case unknown:
-		return false, s.settle(ctx, c, batch, err)
+		return s.settle(ctx, c, statements, err)
 	case rejected:
 		kind = savemail.ErrRejected
 	case conflict, notSent:
@@ -77,12 +90,4 @@ func (s *Store) look(ctx context.Context, c *conn, before *savemail.Columns, cau
 func (c *conn) rollback(ctx context.Context) bool {
 	_, err := c.ExecContext(ctx, "ROLLBACK")
 	return err == nil
-}
-
-// settle is asked what became of a batch when the statement that decides got
-// no answer that says it. The connection is dropped, which stops nothing of
-// what the server has read. The batch must not be sent again.
-func (s *Store) settle(_ context.Context, c *conn, _ []*envelope.Envelope, err error) error {
-	c.drop()
-	return fmt.Errorf("%w: %s: %w", savemail.ErrUnknown, c.host, err)
 }

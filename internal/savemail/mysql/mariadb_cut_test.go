@@ -1,0 +1,68 @@
+package mysql_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/testserver"
+)
+
+// cuts is how many connections testCuts ends; CUTS is for the long form.
+func cuts(t *testing.T) int {
+	text := os.Getenv("CUTS")
+	if text == "" {
+		return 150
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("CUTS=%s: %v", text, err)
+	}
+	return n
+}
+
+// testCuts ends connections before, in and behind every kind of statement, and
+// in its answer, while mail streams in. The server can be asked all the time:
+// nothing is lost, doubled, stored in part, or refused though it is stored.
+func testCuts(t *testing.T, b *bench) {
+	b.create(t)
+	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	l := startLoad(b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} }), b)
+	faults := testserver.Faults()
+	seen := map[string]int{}
+	proxy.Arm(func(statement string) *testserver.Fault {
+		verb, _, _ := strings.Cut(statement, " ")
+		of := 8
+		if verb != "INSERT" && verb != "BEGIN" && verb != "COMMIT" {
+			of = 40 // setting up, and settling
+		}
+		if rand.IntN(of) > 0 {
+			return nil
+		}
+		f := faults[rand.IntN(len(faults))]
+		if f.Part == 2 {
+			f.Delay = time.Duration(rand.IntN(5)) * time.Millisecond
+		}
+		seen[fmt.Sprintf("%s %s", f.Name, verb)]++
+		return &f
+	})
+	want := cuts(t)
+	testserver.Await(t, nil, 8*time.Minute, "not enough cuts", func() error {
+		if n := proxy.Cuts(); n < want {
+			return fmt.Errorf("%d, want %d", n, want)
+		}
+		return nil
+	})
+	proxy.Arm(nil)
+	l.progress(t, 20)
+	l.stop(t)
+	if n := l.check(t, b); n > 0 {
+		t.Errorf("%d mails are stored though their senders were told to try again\n%s", n, b.log)
+	}
+	t.Logf("%d cuts: %v", proxy.Cuts(), seen)
+}

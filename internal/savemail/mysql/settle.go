@@ -1,0 +1,267 @@
+package mysql
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"goguerrillad/internal/savemail"
+)
+
+// The connection ended between a statement that decides and its answer: was
+// the batch committed?
+//
+// To ask for the row proves nothing, since the server may still be at work on
+// what it has read, whether the connection is closed or not. So each write
+// connection holds a user lock of a random name. The server frees it only when
+// the session is over, its transaction rolled back or durably committed. Who
+// then gets the lock, on the same server, sees with one look-up what became of
+// the batch, for good: a batch is all or nothing, so one hash stands for it.
+//
+//  1. connect to the same server: a lock that is free on another says nothing
+//  2. IS_USED_LOCK: NULL means that the session is over, go to 5
+//  3. GET_LOCK with a little patience: what is in flight is mostly committed
+//  4. KILL the holder and GET_LOCK again, until it is got
+//  5. look for the hash: there, it is committed; not there, it never will be
+//
+// While the lock is held nothing is looked up: even a row that is seen is not
+// durable before. What cannot be settled before the deadline is unknown: the
+// batch must not be sent again, or it might be stored twice.
+
+// Waits for the lock, each of which must end before readTimeout does.
+const (
+	patience     = time.Second     // for a session to end by itself
+	killPatience = 2 * time.Second // for one that was killed
+)
+
+// Pauses between attempts to reach the server.
+const (
+	minRetry = 50 * time.Millisecond
+	maxRetry = time.Second
+)
+
+// mark is how a session is found when its connection is gone.
+type mark struct {
+	lock   string // the user lock that it holds
+	server server
+}
+
+// server is what tells one server from another behind the same address.
+type server struct{ hostname, port, uid string }
+
+// newLockName returns a name that nobody can guess or hold by chance.
+func newLockName() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return "gg:" + hex.EncodeToString(b[:])
+}
+
+// A finding is what became of a batch.
+type finding uint8
+
+const (
+	unsettled finding = iota
+	stored            // durably
+	absent            // and never will be there
+)
+
+// settle finds out what became of statements whose end nobody has told. It
+// returns nil for stored; again, with the reason, for what may be sent once
+// more; else ErrUnknown, and goes on asking by itself.
+func (s *Store) settle(ctx context.Context, c *conn, statements [][]mailRow, cause error) (again bool, err error) {
+	c.drop() // stops nothing that the server has read
+	hashes := hashesOf(statements)
+	if c.mark.lock == "" {
+		return false, fmt.Errorf("%w: %s: %w", savemail.ErrUnknown, c.host, cause)
+	}
+	// No longer than the third, since other mail waits for the writer.
+	settling, cancel := context.WithTimeout(ctx, s.options.Timeout/3)
+	defer cancel()
+	found, err := s.resolve(settling, c.host, c.mark, hashes[0])
+	switch found {
+	case stored:
+		return false, nil
+	case absent:
+		return true, fmt.Errorf("%w: %s: %w", savemail.ErrUnavailable, c.host, cause)
+	}
+	s.resolveLater(c.host, c.mark, hashes)
+	return false, fmt.Errorf("%w: %s: %w; %w", savemail.ErrUnknown, c.host, cause, err)
+}
+
+// resolve asks until it is settled what became of the batch that has a row
+// with the hash, or until ctx is done; the error says why it is not settled.
+func (s *Store) resolve(ctx context.Context, h host, m mark, hash string) (finding, error) {
+	for retry := minRetry; ; retry = min(2*retry, maxRetry) {
+		found, err := s.ask(ctx, h, m, hash)
+		if found != unsettled {
+			return found, nil
+		}
+		select {
+		case <-ctx.Done():
+			return unsettled, err
+		case <-time.After(retry):
+		}
+	}
+}
+
+// ask goes through the steps once, on one connection of its own.
+func (s *Store) ask(ctx context.Context, h host, m mark, hash string) (finding, error) {
+	dc, err := h.db.Conn(ctx)
+	if err != nil {
+		return unsettled, fmt.Errorf("connect: %w", err)
+	}
+	c := &conn{Conn: dc, host: h}
+	defer c.drop() // frees the lock
+	at, err := c.identify(ctx)
+	if err != nil {
+		return unsettled, err
+	}
+	if at != m.server {
+		return unsettled, fmt.Errorf("another server answers: %v, not %v", at, m.server)
+	}
+	if err := c.outlive(ctx, m.lock, s.options.answerTime()); err != nil {
+		return unsettled, err
+	}
+	var rows int
+	if err := c.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+s.table.String()+" WHERE `hash`=?", hash).Scan(&rows); err != nil {
+		return unsettled, fmt.Errorf("look for the mail: %w", err)
+	}
+	if rows > 0 {
+		return stored, nil
+	}
+	return absent, nil
+}
+
+// outlive returns nil when the session that held the lock is over.
+func (c *conn) outlive(ctx context.Context, lock string, answer time.Duration) error {
+	holder, err := c.holder(ctx, lock)
+	if err != nil || holder == 0 {
+		return err
+	}
+	got, err := c.lock(ctx, lock, min(patience, answer/2))
+	for err == nil && !got {
+		// Asked for anew each time: connection ids are used again.
+		if holder, err = c.holder(ctx, lock); err != nil || holder == 0 {
+			return err
+		}
+		if err = c.kill(ctx, holder); err != nil {
+			return err
+		}
+		got, err = c.lock(ctx, lock, min(killPatience, answer/2))
+	}
+	return err
+}
+
+// holder returns the id of the session that holds the lock, 0 if none does.
+func (c *conn) holder(ctx context.Context, lock string) (int64, error) {
+	var id sql.NullInt64
+	if err := c.QueryRowContext(ctx, "SELECT IS_USED_LOCK(?)", lock).Scan(&id); err != nil {
+		return 0, fmt.Errorf("ask for the lost session: %w", err)
+	}
+	return id.Int64, nil
+}
+
+// lock waits for a user lock.
+func (c *conn) lock(ctx context.Context, name string, wait time.Duration) (bool, error) {
+	var got sql.NullInt64 // NULL: an error on the server
+	if err := c.QueryRowContext(ctx, "SELECT GET_LOCK(?,?)", name, wait.Seconds()).Scan(&got); err != nil {
+		return false, fmt.Errorf("wait for the end of the session: %w", err)
+	}
+	return got.Int64 == 1, nil
+}
+
+// kill ends a session of our own user, for which it needs no privilege.
+func (c *conn) kill(ctx context.Context, id int64) error {
+	_, err := c.ExecContext(ctx, fmt.Sprintf("KILL %d", id))
+	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
+		switch e.Number {
+		case 1094, // it has just ended
+			1047: // Galera, cut off from its cluster: waiting is all that is left
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("end the lost session: %w", err)
+	}
+	return nil
+}
+
+// identify asks a server who it is. MariaDB has server_uid, MySQL server_uuid.
+func (c *conn) identify(ctx context.Context) (server, error) {
+	rows, err := c.QueryContext(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('hostname','port','server_uid','server_uuid')")
+	if err != nil {
+		return server{}, fmt.Errorf("ask the server who it is: %w", err)
+	}
+	defer rows.Close()
+	var id server
+	for rows.Next() {
+		var name, value string
+		if err := rows.Scan(&name, &value); err != nil {
+			return server{}, fmt.Errorf("ask the server who it is: %w", err)
+		}
+		switch name {
+		case "hostname":
+			id.hostname = value
+		case "port":
+			id.port = value
+		default:
+			id.uid = value
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return server{}, fmt.Errorf("ask the server who it is: %w", err)
+	}
+	return id, nil
+}
+
+// Bounds of what goes on after the client had its 451.
+const (
+	laterTime = time.Hour // for one batch
+	laterMost = 100       // batches at a time
+)
+
+// resolveLater goes on asking behind the client's back, so that an operator
+// finds in the log what became of each mail that was answered 451.
+func (s *Store) resolveLater(h host, m mark, hashes []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.later == laterMost {
+		s.options.Log.Warn("it stays unknown whether these mails were stored", "host", h.name, "hashes", hashes)
+		return
+	}
+	s.later++
+	s.resolving.Go(func() {
+		ctx, cancel := context.WithTimeout(s.life, laterTime)
+		defer cancel()
+		found, err := s.resolve(ctx, h, m, hashes[0])
+		switch found {
+		case stored:
+			s.options.Log.Warn("these mails were stored, though their senders were told to try again: they may come twice",
+				"host", h.name, "hashes", hashes)
+		case absent:
+			s.options.Log.Info("these mails were not stored: their senders try again", "host", h.name, "hashes", hashes)
+		default:
+			s.options.Log.Warn("it stays unknown whether these mails were stored", "host", h.name, "hashes", hashes, "error", err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.later--
+	})
+}
+
+// hashesOf returns the hashes of rows.
+func hashesOf(statements [][]mailRow) []string {
+	var hashes []string
+	for _, rows := range statements {
+		for _, r := range rows {
+			hashes = append(hashes, r.envelope.To[r.i].Hash)
+		}
+	}
+	return hashes
+}
