@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-
-	"goguerrillad/internal/savemail"
 )
 
 // A conn is one connection, used by one Save at a time.
@@ -51,7 +49,7 @@ func (s *Store) acquire(ctx context.Context) (*conn, error) {
 	for n := len(s.idle); n > 0; n = len(s.idle) {
 		c := s.idle[n-1]
 		s.idle = s.idle[:n-1]
-		if c.alive(ctx) {
+		if c.host.rank == s.rank && c.alive(ctx) {
 			return c, nil
 		}
 		c.drop()
@@ -82,20 +80,6 @@ func (s *Store) release(c *conn) {
 		return
 	}
 	s.idle = append(s.idle, c)
-}
-
-// connect connects to the first host that takes mail. Whatever fails here,
-// nothing of a batch has been sent.
-func (s *Store) connect(ctx context.Context) (*conn, error) {
-	var errs []error
-	for _, h := range s.hosts {
-		c, err := s.connectTo(ctx, h)
-		if err == nil {
-			return c, nil
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", h.name, err))
-	}
-	return nil, fmt.Errorf("%w: %w", savemail.ErrUnavailable, errors.Join(errs...))
 }
 
 func (s *Store) connectTo(ctx context.Context, h host) (*conn, error) {

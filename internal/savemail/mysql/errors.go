@@ -19,8 +19,9 @@ type verdict uint8
 const (
 	committed   verdict = iota
 	unavailable         // the server cannot take mail now
+	elsewhere           // the same, but another one may
 	notSent             // the connection was dead before a whole statement had left
-	conflict            // with another transaction: try again
+	conflict            // with another transaction, or ended from outside: try again
 	mismatched          // the table may not be what it was: look, and try again if so
 	rejected            // the values
 	unknown             // nobody has said
@@ -105,15 +106,17 @@ func judgeAnswer(e *mysql.MySQLError, at phase) (v verdict, sure bool) {
 		1114,       // table full
 		1142, 1143, // no right on the table, on a column
 		1203, 1226, // limits of the user
-		1227,             // no privilege
-		1290, 1792, 1836, // read only; as COMMIT's answer it was rolled back
+		1227, // no privilege
 		1364: // a column of the operator's without default
 		return unavailable, true
 
-	case 1047, // a Galera node without its cluster
-		1317, // KILL QUERY
+	case 1290, 1792, 1836: // read only; as COMMIT's answer it was rolled back
+		return elsewhere, true
+	case 1047: // a Galera node without its cluster
+		return elsewhere, at != inCommit
+	case 1317, // KILL QUERY
 		1969: // max_statement_time
-		return unavailable, at != inCommit
+		return conflict, at != inCommit
 	}
 	return unknown, false
 }

@@ -30,6 +30,7 @@ const (
 
 // A host is one server that may be asked.
 type host struct {
+	rank int // in the list, 0 is the first
 	name string
 	db   *sql.DB // hands out connections and keeps none
 }
@@ -44,7 +45,7 @@ func newHosts(o Options) ([]host, error) {
 		return nil, errors.New("no MySQL host is given")
 	}
 	var hosts []host
-	for _, name := range o.Hosts {
+	for rank, name := range o.Hosts {
 		config, err := driverConfig(o, name)
 		if err != nil {
 			return nil, err
@@ -57,7 +58,7 @@ func newHosts(o Options) ([]host, error) {
 		// What a writer gives back is closed: a connection that another
 		// writer finds would have none of its prepared statements.
 		db.SetMaxIdleConns(-1)
-		hosts = append(hosts, host{name, db})
+		hosts = append(hosts, host{rank, name, db})
 	}
 	return hosts, nil
 }

@@ -116,13 +116,15 @@ func (l *load) stop(t *testing.T) {
 	}
 }
 
-// check compares what was heard with what is in the table, and returns how
-// many of those that were refused are stored.
-func (l *load) check(t *testing.T, b *bench) (storedThough int) {
+// check compares what was heard with what is in the tables together, and
+// returns how many of those that were refused are stored.
+func (l *load) check(t *testing.T, tables ...*bench) (storedThough int) {
 	t.Helper()
 	rows := map[string]int{}
-	for _, row := range b.rows(t) {
-		rows[row.Hash]++
+	for _, b := range tables {
+		for _, row := range b.rows(t) {
+			rows[row.Hash]++
+		}
 	}
 	count := func(e *envelope.Envelope) (n int) {
 		for _, to := range e.To {

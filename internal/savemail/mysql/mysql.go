@@ -53,15 +53,17 @@ type Store struct {
 	compressor savemail.Compressor
 	columns    atomic.Pointer[savemail.Columns] // nil until the first connection
 
-	life      context.Context // until Close: of what is settled later
-	end       context.CancelFunc
-	resolving sync.WaitGroup
+	life       context.Context // until Close: of what is settled later
+	end        context.CancelFunc
+	background sync.WaitGroup // comeBack, and at most laterMost batches that are settled later
 
-	mu     sync.Mutex
-	later  int // batches that are settled later
-	idle   []*conn
-	closed bool
-	warned map[string]bool // a few fixed warnings
+	mu        sync.Mutex
+	rank      int  // of the host that mail goes to
+	returning bool // comeBack runs
+	later     int  // batches that are settled later
+	idle      []*conn
+	closed    bool
+	warned    map[string]bool // a few fixed warnings
 
 	tried time.Time     // when no host could be reached
 	pause time.Duration // from then on, in which failure is what it was
@@ -121,7 +123,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	s.end()
-	s.resolving.Wait()
+	s.background.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.idle {

@@ -67,8 +67,10 @@ func (s *Store) conclude(ctx context.Context, c *conn, columns *savemail.Columns
 		kind = savemail.ErrRejected
 	case conflict, notSent:
 		again = true
+	case elsewhere:
+		again = len(s.hosts) > 1
 	}
-	if v == unavailable || v == notSent || !c.rollback(ctx) {
+	if v == unavailable || v == elsewhere || v == notSent || !c.rollback(ctx) {
 		c.drop()
 	} else {
 		s.release(c)

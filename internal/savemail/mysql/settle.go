@@ -40,6 +40,10 @@ const (
 	killPatience = 2 * time.Second // for one that was killed
 )
 
+// settleBeforeMove is what is spent on settling while another host may be well,
+// at most. A server that restarts is back within it.
+const settleBeforeMove = 5 * time.Second
+
 // Pauses between attempts to reach the server.
 const (
 	minRetry = 50 * time.Millisecond
@@ -80,8 +84,12 @@ func (s *Store) settle(ctx context.Context, c *conn, statements [][]mailRow, cau
 	if c.mark.lock == "" {
 		return false, fmt.Errorf("%w: %s: %w", savemail.ErrUnknown, c.host, cause)
 	}
-	// No longer than the third, since other mail waits for the writer.
-	settling, cancel := context.WithTimeout(ctx, s.options.Timeout/3)
+	// Other mail waits for the writer, and may have another host to go to.
+	limit := s.options.Timeout / 3
+	if len(s.hosts) > 1 {
+		limit = min(limit, settleBeforeMove)
+	}
+	settling, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	found, err := s.resolve(settling, c.host, c.mark, hashes[0])
 	switch found {
@@ -126,6 +134,9 @@ func (s *Store) ask(ctx context.Context, h host, m mark, hash string) (finding, 
 		return unsettled, fmt.Errorf("another server answers: %v, not %v", at, m.server)
 	}
 	if err := c.outlive(ctx, m.lock, s.options.answerTime()); err != nil {
+		return unsettled, err
+	}
+	if err := c.syncWait(ctx); err != nil {
 		return unsettled, err
 	}
 	var rows int
@@ -192,6 +203,22 @@ func (c *conn) kill(ctx context.Context, id int64) error {
 	return nil
 }
 
+// syncWait has a Galera node show what the cluster has committed; any other
+// server is left alone.
+func (c *conn) syncWait(ctx context.Context) error {
+	var name, on string
+	err := c.QueryRowContext(ctx, "SHOW VARIABLES LIKE 'wsrep_on'").Scan(&name, &on)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && on != "ON" {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("ask for Galera: %w", err)
+	}
+	if _, err := c.ExecContext(ctx, "SET SESSION wsrep_sync_wait=1"); err != nil {
+		return fmt.Errorf("wait for the cluster: %w", err)
+	}
+	return nil
+}
+
 // identify asks a server who it is. MariaDB has server_uid, MySQL server_uuid.
 func (c *conn) identify(ctx context.Context) (server, error) {
 	rows, err := c.QueryContext(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('hostname','port','server_uid','server_uuid')")
@@ -236,7 +263,7 @@ func (s *Store) resolveLater(h host, m mark, hashes []string) {
 		return
 	}
 	s.later++
-	s.resolving.Go(func() {
+	s.background.Go(func() {
 		ctx, cancel := context.WithTimeout(s.life, laterTime)
 		defer cancel()
 		found, err := s.resolve(ctx, h, m, hashes[0])
