@@ -87,13 +87,13 @@ func (p *MySQLProxy) Arm(decide func(statement string) *Fault) {
 	p.armed = decide
 }
 
-// Once arms the proxy for the next statement with a prefix, and returns a
-// channel that is closed when it has come.
-func (p *MySQLProxy) Once(prefix string, f Fault) <-chan struct{} {
+// Once arms the proxy for the next statement that holds a text in its first
+// textKept bytes, and returns a channel that is closed when it has come.
+func (p *MySQLProxy) Once(text string, f Fault) <-chan struct{} {
 	done := make(chan struct{})
 	fired := false
 	p.Arm(func(statement string) *Fault {
-		if fired || !strings.HasPrefix(statement, prefix) {
+		if fired || !strings.Contains(statement, text) {
 			return nil
 		}
 		fired = true
@@ -177,6 +177,9 @@ func (l *mysqlLink) pass(from, to net.Conn, look func(packet []byte) (part []byt
 	}
 }
 
+// textKept is how much of a statement is looked at, in bytes.
+const textKept = 400
+
 // Commands of the protocol.
 const (
 	comQuery   = 0x03
@@ -193,9 +196,9 @@ func (l *mysqlLink) statement(packet []byte) ([]byte, error) {
 	text := ""
 	switch body := packet[5:]; packet[4] {
 	case comQuery:
-		text = string(body[:min(len(body), 200)])
+		text = string(body[:min(len(body), textKept)])
 	case comPrepare:
-		l.preparing = string(body[:min(len(body), 200)])
+		l.preparing = string(body[:min(len(body), textKept)])
 	case comExecute:
 		text = l.prepared[binary.LittleEndian.Uint32(body)]
 	}

@@ -66,3 +66,47 @@ func testCuts(t *testing.T, b *bench) {
 	}
 	t.Logf("%d cuts: %v", proxy.Cuts(), seen)
 }
+
+// testLeaks loses a thousand connections, one in each mail: every mail is
+// stored, and nothing is left of the connections on either side.
+func testLeaks(t *testing.T, b *bench) {
+	const outages = 1000
+	b.create(t)
+	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
+	defer s.Close()
+	one(t, s, nil)
+	descriptors, sessions := openFiles(t), b.sessions(t)
+	faults := testserver.Faults()
+	for n := range outages {
+		proxy.Once("VALUES", faults[n%len(faults)])
+		one(t, s, nil)
+	}
+	if rows := b.rows(t); len(rows) != outages+1 {
+		t.Errorf("%d rows", len(rows))
+	}
+	testserver.Await(t, nil, 10*time.Second, "something is left", func() error {
+		if d, n := openFiles(t), b.sessions(t); d > descriptors+2 || n > sessions {
+			return fmt.Errorf("%d descriptors and %d sessions, %d and %d before", d, n, descriptors, sessions)
+		}
+		return nil
+	})
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}
+
+// sessions returns how many the server has of our user.
+func (b *bench) sessions(t *testing.T) (n int) {
+	t.Helper()
+	if err := b.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

@@ -43,7 +43,7 @@ func lose(t *testing.T, b *bench) *lost {
 		t.Fatal(err)
 	}
 	l := &lost{bench: b, blocker: tx, outcome: make(chan error, 1)}
-	cut := proxy.Once("INSERT INTO", testserver.Fault{Part: 2})
+	cut := proxy.Once("VALUES", testserver.Fault{Part: 2})
 	go func() { l.outcome <- save(t, s, "b@example.com")[0] }()
 	<-cut
 	testserver.Await(t, nil, 5*time.Second, "no INSERT waits", func() (err error) {
@@ -105,7 +105,7 @@ func testLostUnknown(t *testing.T, b *bench) {
 	s := b.open(t, func(o *mysql.Options) { o.Hosts, o.Timeout = []string{proxy.Addr}, 3*time.Second })
 	defer s.Close()
 	one(t, s, nil)
-	cut := proxy.Once("INSERT INTO", testserver.Fault{Part: 2, Hang: true})
+	cut := proxy.Once("VALUES", testserver.Fault{Part: 2, Hang: true})
 	outcome := make(chan error, 1)
 	go func() { outcome <- save(t, s, "b@example.com")[0] }()
 	<-cut

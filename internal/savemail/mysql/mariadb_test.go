@@ -116,6 +116,7 @@ func TestMariaDB(t *testing.T) {
 	t.Run("lost, killed", with(testLostKilled))
 	t.Run("lost, unknown", with(testLostUnknown))
 	t.Run("cuts", with(testCuts))
+	t.Run("leaks", with(testLeaks))
 }
 
 // create makes the table, letter by letter as the schema has it.
