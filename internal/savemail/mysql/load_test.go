@@ -107,6 +107,23 @@ func (l *load) progress(t *testing.T, more int) {
 	})
 }
 
+// refusal waits until one more mail is refused.
+func (l *load) refusal(t *testing.T) {
+	t.Helper()
+	refused := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.refused)
+	}
+	before := refused()
+	testserver.Await(t, nil, time.Minute, "no refusal", func() error {
+		if refused() == before {
+			return errors.New("all mail is taken")
+		}
+		return nil
+	})
+}
+
 func (l *load) stop(t *testing.T) {
 	t.Helper()
 	close(l.quit)

@@ -95,18 +95,3 @@ func testPaused(t *testing.T, b *bench) {
 	unpause()
 	awaitSave(t, s)
 }
-
-// The server dies and comes back while mail streams in: what was acknowledged
-// is there, and nothing is there twice.
-func testKilledUnderLoad(t *testing.T, b *bench) {
-	b.create(t)
-	l := startLoad(b.open(t, nil), b)
-	for range 3 {
-		l.progress(t, 200)
-		b.server.Kill()
-		b.server.Start(b.whole)
-	}
-	l.progress(t, 200)
-	l.stop(t)
-	l.check(t, b)
-}

@@ -111,7 +111,9 @@ func TestMariaDB(t *testing.T) {
 	t.Run("deadlock", with(testLockWait))
 	t.Run("killed connection", with(testKilledConnection))
 	t.Run("paused", with(testPaused))
-	t.Run("killed under load", with(testKilledUnderLoad))
+	for _, f := range faults() {
+		t.Run(f.name, with(testFaults(f)))
+	}
 	t.Run("lost, waited for", with(testLostWaits))
 	t.Run("lost, killed", with(testLostKilled))
 	t.Run("lost, unknown", with(testLostUnknown))
