@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,21 @@ const loadClients = 8
 
 // loadTimeout is what a mail may take.
 const loadTimeout = 9 * time.Second
+
+// fromEnv returns a number that a variable of the environment can raise, for
+// the long form of a test.
+func fromEnv(t *testing.T, name string, usual int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s=%s: %v", name, text, err)
+	}
+	return n
+}
 
 // A load is clients that send without a break, and remember what they heard.
 type load struct {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,19 +11,6 @@ import (
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/testserver"
 )
-
-// cuts is how many connections testCuts ends; CUTS is for the long form.
-func cuts(t *testing.T) int {
-	text := os.Getenv("CUTS")
-	if text == "" {
-		return 150
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatalf("CUTS=%s: %v", text, err)
-	}
-	return n
-}
 
 // testCuts ends connections before, in and behind every kind of statement, and
 // in its answer, while mail streams in. The server can be asked all the time:
@@ -51,7 +37,7 @@ func testCuts(t *testing.T, b *bench) {
 		seen[fmt.Sprintf("%s %s", f.Name, verb)]++
 		return &f
 	})
-	want := cuts(t)
+	want := fromEnv(t, "CUTS", 150)
 	testserver.Await(t, nil, 8*time.Minute, "not enough cuts", func() error {
 		if n := proxy.Cuts(); n < want {
 			return fmt.Errorf("%d, want %d", n, want)

@@ -2,8 +2,6 @@ package mysql_test
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -113,19 +111,6 @@ func (b *bench) ids(t *testing.T) (ids []int) {
 	return ids
 }
 
-// times is how often each fault strikes; FAULTS is for the long form.
-func times(t *testing.T) int {
-	text := os.Getenv("FAULTS")
-	if text == "" {
-		return 1
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatalf("FAULTS=%s: %v", text, err)
-	}
-	return n
-}
-
 // testFaults has a fault strike again and again while mail streams in, and
 // prints what came of it.
 func testFaults(f fault) func(*testing.T, *bench) {
@@ -133,7 +118,7 @@ func testFaults(f fault) func(*testing.T, *bench) {
 		b.create(t)
 		l := startLoad(b.open(t, nil), b)
 		l.progress(t, 50)
-		for range times(t) {
+		for range fromEnv(t, "FAULTS", 1) {
 			f.ail(t, b, l)
 			f.mend(t, b)
 			l.progress(t, 50)
