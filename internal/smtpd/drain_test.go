@@ -17,7 +17,7 @@ func TestDrain(t *testing.T) {
 	for _, inside := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tls=%v", inside), func(t *testing.T) {
 			h := newHeld()
-			f := start(t, func(s *setup) { s.save = h.save })
+			f := start(t, func(s *setup) { s.save, s.loops = h.save, 4 })
 			open := func() *client {
 				c := f.greeted()
 				if inside {

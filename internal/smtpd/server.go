@@ -200,6 +200,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if !started {
 		return nil
 	}
+	// No loop listens any more when the first client is told to go.
+	if err := s.Relisten(nil); err != nil {
+		return err
+	}
 	s.tell((*loop).drain)
 	select {
 	case <-s.ended:
