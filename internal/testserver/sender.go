@@ -120,7 +120,7 @@ func swaks(r Route, host, port string, m Mail, file string) *exec.Cmd {
 
 func msmtp(r Route, host, port string, m Mail, file string) *exec.Cmd {
 	args := []string{"--file=/dev/null", "--host=" + host, "--port=" + port, "--domain=msmtp.test", "--auth=off",
-		"--from=" + m.From, "--timeout=30"}
+		"--from=" + m.From, "--timeout=300"}
 	if r.CA != "" {
 		args = append(args, "--tls=on", "--tls-starttls=on", "--tls-trust-file="+r.CA)
 	}
@@ -158,7 +158,7 @@ const nodemailerScript = `
 const [host, port, from, to, file, ca] = process.argv.slice(1);
 const fs = require('fs');
 require('nodemailer').createTransport({
-  host, port, name: 'nodemailer.test', secure: false, ignoreTLS: !ca, requireTLS: !!ca,
+  host, port, name: 'nodemailer.test', secure: false, ignoreTLS: !ca, requireTLS: !!ca, greetingTimeout: 300000,
   tls: ca ? {ca: fs.readFileSync(ca)} : {},
 }).sendMail({envelope: {from, to}, raw: fs.readFileSync(file)}, err => {
   if (err) { console.error(err); process.exit(1); }
@@ -178,7 +178,7 @@ func nodemailer(t T, routes []Route) *Sender {
 const smtplibScript = `
 import smtplib, ssl, sys
 host, port, sender, to, file, ca, utf8 = sys.argv[1:]
-with smtplib.SMTP(host, int(port), local_hostname='smtplib.test', timeout=30) as s:
+with smtplib.SMTP(host, int(port), local_hostname='smtplib.test', timeout=300) as s:
     if ca:
         s.starttls(context=ssl.create_default_context(cafile=ca))
     options = ['BODY=8BITMIME'] + (['SMTPUTF8'] if utf8 else [])
