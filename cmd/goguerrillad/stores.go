@@ -9,6 +9,7 @@ import (
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/discard"
 	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/savemail/redis"
 	"goguerrillad/internal/savemail/sqlite"
 	"goguerrillad/internal/smtp"
 )
@@ -42,18 +43,43 @@ func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 	default:
 		return place{}, fmt.Errorf("GM_SAVE_MAIL: no store %q", cfg.SaveMail)
 	}
+	if useRedis(cfg) {
+		p.Store = redis.New(p.Store, redisOptions(cfg, log))
+	}
 	return p, nil
 }
 
 // openReader opens the configured store for looking at it.
-func openReader(cfg *config.Config) (savemail.Reader, error) {
+func openReader(cfg *config.Config) (r savemail.Reader, err error) {
+	log := slog.New(slog.DiscardHandler)
 	switch cfg.SaveMail {
 	case config.SaveMySQL:
-		return mysql.NewReader(mysqlOptions(cfg, slog.New(slog.DiscardHandler)))
+		r, err = mysql.NewReader(mysqlOptions(cfg, log))
 	case config.SaveSQLite:
-		return sqlite.NewReader(sqliteOptions(cfg, slog.New(slog.DiscardHandler)))
+		r, err = sqlite.NewReader(sqliteOptions(cfg, log))
+	default:
+		err = fmt.Errorf("GM_SAVE_MAIL is %s: there is nothing to read", cfg.SaveMail)
 	}
-	return nil, fmt.Errorf("GM_SAVE_MAIL is %s: there is nothing to read", cfg.SaveMail)
+	if err == nil && useRedis(cfg) {
+		r = redis.NewReader(r, redisOptions(cfg, log))
+	}
+	return r, err
+}
+
+func useRedis(cfg *config.Config) bool {
+	return cfg.Redis.Host != "" && cfg.SaveMail != config.SaveDiscard
+}
+
+func redisOptions(cfg *config.Config, log *slog.Logger) redis.Options {
+	return redis.Options{
+		Host:     cfg.Redis.Host,
+		Pass:     cfg.Redis.Pass,
+		DB:       cfg.Redis.DB,
+		InPlace:  cfg.Redis.Mode == config.RedisStore,
+		Expire:   cfg.Redis.Expire,
+		Compress: cfg.Compress,
+		Log:      log,
+	}
 }
 
 func mysqlOptions(cfg *config.Config, log *slog.Logger) mysql.Options {

@@ -45,6 +45,7 @@ type Config struct {
 	Compress   bool   // zlib in the column mail
 	MySQL      MySQL
 	SQLiteFile string // path
+	Redis      Redis
 
 	// Warnings are sentences for the log about what is allowed but probably
 	// not meant.
@@ -73,6 +74,21 @@ const (
 	TLSPreferred  = "preferred"   // when the server offers it, unverified
 	TLSVerify     = "Y"           // always, certificate verified
 	TLSSkipVerify = "skip-verify" // always, unverified
+)
+
+// Redis is where messages go beside the store, and for how long.
+type Redis struct {
+	Host   string // host:port or an absolute path; "" when there is none
+	Pass   string
+	DB     int
+	Mode   string        // RedisCache or RedisStore
+	Expire time.Duration // whole seconds, at least one
+}
+
+// The values of REDIS_MODE.
+const (
+	RedisCache = "cache" // a copy
+	RedisStore = "store" // in place of the column mail
 )
 
 // ID is a user or a group.

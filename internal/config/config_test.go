@@ -26,6 +26,7 @@ func TestDefaults(t *testing.T) {
 			MaxSize: 131072, Timeout: 100 * time.Second, MaxClients: 500, Memory: 256 << 20,
 			SaveMail: config.SaveSQLite, Table: "new_mail", SQLiteFile: "mail.db",
 			MySQL: config.MySQL{TLS: config.TLSOff},
+			Redis: config.Redis{Mode: config.RedisCache, Expire: time.Hour},
 		}
 		if !sameExported(*c, want) {
 			t.Errorf("%s\n got %+v\nwant %+v", text, *c, want)
@@ -84,6 +85,7 @@ func Test2012(t *testing.T) {
 		Group: config.ID{Name: "508", Num: 508}, User: config.ID{Name: "504", Num: 504},
 		SaveMail: config.SaveMySQL, Table: "new_mail", SQLiteFile: "mail.db",
 		MySQL: config.MySQL{Hosts: []string{"127.0.0.1:3306"}, User: "gmail_mail", Pass: "$ecure1t", DB: "gmail_mail", TLS: config.TLSOff},
+		Redis: config.Redis{Mode: config.RedisCache, Expire: time.Hour},
 	}
 	if !sameExported(*c, want) {
 		t.Errorf(" got %+v\nwant %+v", *c, want)
@@ -141,8 +143,16 @@ func TestValues(t *testing.T) {
 		{`{"GUID": "mail"}`, func(c *config.Config) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "mail", Num: 504}, {Name: "508", Num: 508}}},
 		{`{"GUID": "504"}`, func(c *config.Config) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "504", Num: 504}, {Name: "508", Num: 508}}},
 		{`{"GUID": "77", "SGID": "4294967294"}`, func(c *config.Config) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "77", Num: 77}, {Name: "4294967294", Num: 4294967294}}},
+		// Redis.
+		{`{"REDIS_HOST": "/run/redis.sock", "REDIS_PASS": " ü", "REDIS_DB": "7", "REDIS_MODE": "STORE", "REDIS_EXPIRE_SECONDS": "60"}`,
+			func(c *config.Config) any { return c.Redis },
+			config.Redis{Host: "/run/redis.sock", Pass: " ü", DB: 7, Mode: config.RedisStore, Expire: time.Minute}},
+		{`{"REDIS_MODE": "store"}`, func(c *config.Config) any { return c.Warnings },
+			[]string{"REDIS_MODE=store or REDIS_PASS is given without REDIS_HOST: no mail goes to Redis"}},
+		{`{"REDIS_HOST": "[::1]:6379", "GM_SAVE_MAIL": "discard"}`, func(c *config.Config) any { return c.Warnings },
+			[]string{"GM_SAVE_MAIL is discard: nothing goes to the Redis of REDIS_HOST either"}},
 		// Keys of later versions at what means off.
-		{`{"NGINX_AUTH_ENABLED": "n", "NGINX_AUTH": "[::1]:9000", "REDIS_MODE": "Cache", "REDIS_EXPIRE_SECONDS": "3600"}`,
+		{`{"NGINX_AUTH_ENABLED": "n", "NGINX_AUTH": "[::1]:9000", "REDIS_STREAM_MAXLEN": "100000"}`,
 			func(c *config.Config) any { return len(c.Warnings) }, 0},
 	}
 	for _, c := range cases {
@@ -172,23 +182,29 @@ func TestMachineDecides(t *testing.T) {
 }
 
 func TestCredential(t *testing.T) {
-	w := newWorld()
-	w.vars["CREDENTIALS_DIRECTORY"] = "/creds"
-	if got := mustParse(t, w, `{}`).MySQL.Pass; got != "" {
-		t.Errorf("without a credential the password is %q", got)
-	}
-	w.files["/creds/mysql_pass"] = " from systemd \n"
-	if got := mustParse(t, w, `{"MYSQL_PASS": ""}`).MySQL.Pass; got != " from systemd " {
-		t.Errorf("password is %q", got)
-	}
-	if got := mustParse(t, w, `{"MYSQL_PASS": "key"}`).MySQL.Pass; got != "key" {
-		t.Errorf("password is %q, want the key's", got)
-	}
-	w.files["/creds/mysql_pass"] = strings.Repeat("x", 5000)
-	_, err := config.Parse("f", []byte(`{}`), w.env())
-	const want = "f: MYSQL_PASS: the systemd credential mysql_pass is too long: want at most 4096 bytes"
-	if err == nil || err.Error() != want {
-		t.Errorf(" got %v\nwant %s", err, want)
+	for key, read := range map[string]func(*config.Config) string{
+		"MYSQL_PASS": func(c *config.Config) string { return c.MySQL.Pass },
+		"REDIS_PASS": func(c *config.Config) string { return c.Redis.Pass },
+	} {
+		w := newWorld()
+		name := strings.ToLower(key)
+		w.vars["CREDENTIALS_DIRECTORY"] = "/creds"
+		if got := read(mustParse(t, w, `{}`)); got != "" {
+			t.Errorf("%s: without a credential the password is %q", key, got)
+		}
+		w.files["/creds/"+name] = " from systemd \n"
+		if got := read(mustParse(t, w, `{"`+key+`": ""}`)); got != " from systemd " {
+			t.Errorf("%s: password is %q", key, got)
+		}
+		if got := read(mustParse(t, w, `{"`+key+`": "key"}`)); got != "key" {
+			t.Errorf("%s: password is %q, want the key's", key, got)
+		}
+		w.files["/creds/"+name] = strings.Repeat("x", 5000)
+		_, err := config.Parse("f", []byte(`{}`), w.env())
+		want := "f: " + key + ": the systemd credential " + name + " is too long: want at most 4096 bytes"
+		if err == nil || err.Error() != want {
+			t.Errorf(" got %v\nwant %s", err, want)
+		}
 	}
 }
 

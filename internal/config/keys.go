@@ -151,6 +151,29 @@ func keysSince() []Key {
 		{Name: "SQLITE_FILE", Derived: "$STATE_DIRECTORY/mail.db, else mail.db in the working directory",
 			Doc:  "file of the SQLite store, created with its table",
 			take: func(d *draft, v string) error { return set(&d.SQLiteFile, v, sqliteFile) }},
+		{Name: "REDIS_HOST", Derived: "none",
+			Doc:  "host:port or /path/to.sock of Redis",
+			take: func(d *draft, v string) error { return set(&d.Redis.Host, v, oneServer) }},
+		{Name: "REDIS_PASS", Derived: "the systemd credential redis_pass, else none", Secret: true,
+			Doc:  "password of Redis",
+			take: func(d *draft, v string) error { return set(&d.Redis.Pass, v, password) }},
+		{Name: "REDIS_DB", Default: "0",
+			Doc: "number of the database in Redis",
+			take: func(d *draft, v string) error {
+				n, err := number("numbers", 0, math.MaxInt32)(v)
+				d.Redis.DB = int(n)
+				return err
+			}},
+		{Name: "REDIS_MODE", Default: RedisCache,
+			Doc:  "cache: Redis gets a copy; store: the message lies there alone, and goes when Redis fails or its time is up",
+			take: func(d *draft, v string) error { return set(&d.Redis.Mode, v, oneOf(RedisCache, RedisStore)) }},
+		{Name: "REDIS_EXPIRE_SECONDS", Default: "3600",
+			Doc: "seconds that a message stays in Redis",
+			take: func(d *draft, v string) error {
+				n, err := number("seconds", 1, math.MaxInt32)(v)
+				d.Redis.Expire = time.Duration(n) * time.Second
+				return err
+			}},
 	}
 }
 
@@ -164,16 +187,6 @@ func laterKeys() []Key {
 			take: func(_ *draft, v string) error { return check(v, proxies) }},
 		{Name: "GSMTP_PROXY_PROTOCOL", Default: "N", Doc: "Y requires a PROXY header from trusted proxies",
 			take: func(_ *draft, v string) error { return check(v, yesNo) }},
-		{Name: "REDIS_HOST", Derived: "none", Doc: "host:port or /path/to.sock of Redis",
-			take: func(_ *draft, v string) error { return check(v, databaseHosts) }},
-		{Name: "REDIS_PASS", Derived: "the systemd credential redis_pass, else none", Secret: true, Doc: "password of Redis",
-			take: func(_ *draft, v string) error { return check(v, password) }},
-		{Name: "REDIS_DB", Default: "0", Doc: "number of the database in Redis",
-			take: func(_ *draft, v string) error { return check(v, number("a database", 0, math.MaxInt32)) }},
-		{Name: "REDIS_MODE", Default: "cache", Doc: "cache: a copy goes to Redis; store: the message lies only there",
-			take: func(_ *draft, v string) error { return check(v, oneOf("cache", "store")) }},
-		{Name: "REDIS_EXPIRE_SECONDS", Default: "3600", Doc: "seconds that a message stays in Redis",
-			take: func(_ *draft, v string) error { return check(v, number("seconds", 1, math.MaxInt32)) }},
 		{Name: "REDIS_STREAM", Derived: "none", Doc: "Redis stream that gets an entry for each row",
 			take: func(_ *draft, v string) error { return check(v, plain) }},
 		{Name: "REDIS_STREAM_MAXLEN", Default: "100000", Doc: "entries that the stream keeps",

@@ -30,7 +30,8 @@ func (d *draft) resolve() error {
 		{"SGID", (*draft).group},
 		{"GUID", (*draft).user},
 		{"GSMTP_PRV_KEY", (*draft).certificate},
-		{"MYSQL_PASS", (*draft).credential},
+		{"MYSQL_PASS", func(d *draft) error { return d.credential("mysql_pass", &d.MySQL.Pass) }},
+		{"REDIS_PASS", func(d *draft) error { return d.credential("redis_pass", &d.Redis.Pass) }},
 		{"GM_SAVE_MAIL", (*draft).store},
 	} {
 		err := step.do(d)
@@ -162,24 +163,23 @@ func notRoot(id int, err error, what string) error {
 // credentialBound bounds a credential, in bytes.
 const credentialBound = 4096
 
-// credential takes the password from systemd where the file has none.
-func (d *draft) credential() error {
+// credential takes a password from systemd where the file has none.
+func (d *draft) credential(name string, pass *string) error {
 	dir := d.env.Getenv("CREDENTIALS_DIRECTORY")
-	if dir == "" || d.MySQL.Pass != "" {
+	if dir == "" || *pass != "" {
 		return nil
 	}
-	text, err := d.env.ReadFile(filepath.Join(dir, "mysql_pass"))
+	text, err := d.env.ReadFile(filepath.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return bad("the systemd credential mysql_pass cannot be read: "+bare(err), "")
+		return bad("the systemd credential "+name+" cannot be read: "+bare(err), "")
 	}
 	if len(text) > credentialBound {
-		return bad("the systemd credential mysql_pass is too long", fmt.Sprintf("want at most %d bytes", credentialBound))
+		return bad("the systemd credential "+name+" is too long", fmt.Sprintf("want at most %d bytes", credentialBound))
 	}
-	pass := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
-	d.MySQL.Pass, err = password(pass)
+	*pass, err = password(strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"))
 	return err
 }
 
@@ -197,6 +197,9 @@ func (d *draft) store() error {
 		state, _, _ := strings.Cut(d.env.Getenv("STATE_DIRECTORY"), ":")
 		d.SQLiteFile = filepath.Join(state, "mail.db")
 	}
+	if d.Redis.Host == "" && (d.Redis.Mode == RedisStore || d.given["REDIS_PASS"] != "") {
+		d.warn("REDIS_MODE=store or REDIS_PASS is given without REDIS_HOST: no mail goes to Redis")
+	}
 	_, _, qualified := strings.Cut(d.Table, ".")
 	switch d.SaveMail {
 	case SaveMySQL:
@@ -212,6 +215,10 @@ func (d *draft) store() error {
 		}
 		if len(d.Table) > 7 && strings.EqualFold(d.Table[:7], "sqlite_") {
 			return d.blameKey("GM_MAIL_TABLE", bad("begins with sqlite_", "SQLite keeps such names to itself, want another"))
+		}
+	case SaveDiscard:
+		if d.Redis.Host != "" {
+			d.warn("GM_SAVE_MAIL is discard: nothing goes to the Redis of REDIS_HOST either")
 		}
 	}
 	return nil

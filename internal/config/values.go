@@ -199,6 +199,18 @@ func databaseHosts(v string) ([]string, error) {
 	return list, nil
 }
 
+// oneServer is the place of one server.
+func oneServer(v string) (string, error) {
+	list, err := databaseHosts(v)
+	if err != nil {
+		return "", err
+	}
+	if len(list) > 1 {
+		return "", bad("names more than one", "want one host:port or /path/to.sock")
+	}
+	return list[0], nil
+}
+
 // address checks host:port. The host may be empty, an address, or a name.
 func address(v, want string, leastPort int) error {
 	fail := func(problem string) error { return &fault{value: v, problem: problem, want: want} }

@@ -84,6 +84,14 @@ func TestRefusedValues(t *testing.T) {
 		{`{"SQLITE_FILE": "/var/lib/"}`, `1:17: SQLITE_FILE: "/var/lib/" is a directory: want the path of a file`},
 		{`{"GSMTP_LOG_FILE": "a\u001b[2J"}`, `1:20: GSMTP_LOG_FILE: "a\x1b[2J" has a control character: want printable characters only`},
 		{`{"GSMTP_LOG_FILE": "/log "}`, `1:20: GSMTP_LOG_FILE: "/log " has blanks at an end: want a path without them`},
+		// Redis.
+		{`{"REDIS_HOST": "localhost"}`, `1:16: REDIS_HOST: "localhost" has no port: want host:port or /path/to.sock`},
+		{`{"REDIS_HOST": "a:6379,b:6379"}`, `1:16: REDIS_HOST: "a:6379,b:6379" names more than one: want one host:port or /path/to.sock`},
+		{`{"REDIS_HOST": ":secret@a:6379"}`, `1:16: REDIS_HOST: has an @ in it: want host:port or /path/to.sock, user and password have keys of their own`},
+		{`{"REDIS_PASS": "secret\u0000"}`, `1:16: REDIS_PASS: has a NUL: want text`},
+		{`{"REDIS_DB": "one"}`, `1:14: REDIS_DB: "one" is not a whole number: want whole numbers from 0 to 2147483647, digits only`},
+		{`{"REDIS_MODE": "both"}`, `1:16: REDIS_MODE: "both" is not known: want cache or store`},
+		{`{"REDIS_EXPIRE_SECONDS": "0"}`, `1:26: REDIS_EXPIRE_SECONDS: "0" is too small: want whole seconds from 1 to 2147483647`},
 		// Users and groups.
 		{`{"SGID": "root", "GUID": "mail"}`, `1:10: SGID: "root" is root: want a group without rights`},
 		{`{"SGID": "0", "GUID": "mail"}`, `1:10: SGID: "0" is root: want a group without rights`},
@@ -115,10 +123,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GSMTP_PROXY_PROTOCOL": "y"}`, `1:26: GSMTP_PROXY_PROTOCOL: "y" asks for what this version does not have yet: want N, or leave the key out`},
 		{`{"GM_SAVE_MAIL": "webhook"}`, `1:18: GM_SAVE_MAIL: "webhook" asks for what this version does not have yet: want mysql, sqlite or discard`},
 		{`{"WEBHOOK_URL": "https://me:secret@example.com/"}`, `1:17: WEBHOOK_URL: asks for what this version does not have yet: want "", or leave the key out`},
-		{`{"REDIS_HOST": "127.0.0.1:6379"}`, `1:16: REDIS_HOST: "127.0.0.1:6379" asks for what this version does not have yet: want "", or leave the key out`},
-		{`{"REDIS_PASS": "secret"}`, `1:16: REDIS_PASS: asks for what this version does not have yet: want "", or leave the key out`},
-		{`{"REDIS_EXPIRE_SECONDS": "7200"}`, `1:26: REDIS_EXPIRE_SECONDS: "7200" asks for what this version does not have yet: want 3600, or leave the key out`},
-		{`{"REDIS_MODE": "both"}`, `1:16: REDIS_MODE: "both" is not known: want cache or store`},
+		{`{"REDIS_STREAM": "mail"}`, `1:18: REDIS_STREAM: "mail" asks for what this version does not have yet: want "", or leave the key out`},
 		{`{"GM_METRICS": "127.0.0.1:9100"}`, `1:16: GM_METRICS: "127.0.0.1:9100" asks for what this version does not have yet: want "", or leave the key out`},
 		{`{"GM_RECIPIENT_QUERY": "select 1"}`, `1:24: GM_RECIPIENT_QUERY: "select 1" asks for what this version does not have yet: want "", or leave the key out`},
 		// Of two mistakes the first is told.

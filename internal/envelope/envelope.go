@@ -35,6 +35,7 @@ type Envelope struct {
 type Recipient struct {
 	Address string // the mailbox, whole, as the client gave it
 	Hash    string // 32 lower-case hexadecimal digits, unique and unguessable
+	InRedis bool   // the saver has put the message there under the hash, and its row need not hold it
 }
 
 // SetMessage hands the message over: buf[room:] is the text, dot-unstuffed and

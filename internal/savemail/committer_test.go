@@ -11,6 +11,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/testserver"
 )
 
 func TestGroupCommit(t *testing.T) {
@@ -72,7 +73,7 @@ func TestWritersAreBounded(t *testing.T) {
 
 func TestGuiltyStandsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log journal
+		var log testserver.Journal
 		first := true
 		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
 			if first {
@@ -86,7 +87,7 @@ func TestGuiltyStandsAlone(t *testing.T) {
 			}
 			return stored(ctx, batch)
 		}}
-		c := savemail.New(s, savemail.Options{Log: log.log()})
+		c := savemail.New(s, savemail.Options{Log: log.Logger()})
 		o := newOutcomes(t)
 		o.submit(c, mail("first", 1, 1))
 		synctest.Wait()
@@ -101,8 +102,8 @@ func TestGuiltyStandsAlone(t *testing.T) {
 		o.want(38, nil)
 		o.want(3, savemail.ErrRejected)
 		for _, part := range []string{"bad7-0", "bad29-0", "bad30-0"} {
-			if log.count(part) != 1 {
-				t.Errorf("%d log lines name %s", log.count(part), part)
+			if log.Count(part) != 1 {
+				t.Errorf("%d log lines name %s", log.Count(part), part)
 			}
 		}
 		if up, _, _ := c.State(); !up {
@@ -135,7 +136,7 @@ func TestStoreSinglesOut(t *testing.T) {
 
 func TestUnavailableIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log journal
+		var log testserver.Journal
 		down := true
 		s := &script{}
 		s.save = func(ctx context.Context, batch []*envelope.Envelope) []error {
@@ -144,7 +145,7 @@ func TestUnavailableIsSaidOnce(t *testing.T) {
 			}
 			return stored(ctx, batch)
 		}
-		c := savemail.New(s, savemail.Options{Log: log.log()})
+		c := savemail.New(s, savemail.Options{Log: log.Logger()})
 		o := newOutcomes(t)
 		for i := range 5 {
 			o.submit(c, mail(fmt.Sprint(i), 1, 1))
@@ -162,25 +163,25 @@ func TestUnavailableIsSaidOnce(t *testing.T) {
 		}
 		drain(t, c)
 		o.want(1, nil)
-		if log.count("store unavailable") != 1 || log.count("no route to the database") != 1 || log.count("store is back") != 1 || log.count("after=1m0s") != 1 {
-			t.Errorf("log:\n%s", log.buf.String())
+		if log.Count("store unavailable") != 1 || log.Count("no route to the database") != 1 || log.Count("store is back") != 1 || log.Count("after=1m0s") != 1 {
+			t.Errorf("log:\n%s", log.String())
 		}
 	})
 }
 
 func TestUnknownIsNeverSavedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log journal
+		var log testserver.Journal
 		s := &script{save: func(_ context.Context, batch []*envelope.Envelope) []error {
 			return savemail.Outcome(len(batch), fmt.Errorf("%w: connection lost", savemail.ErrUnknown))
 		}}
-		c := savemail.New(s, savemail.Options{Log: log.log()})
+		c := savemail.New(s, savemail.Options{Log: log.Logger()})
 		o := newOutcomes(t)
 		o.submit(c, mail("a", 1, 2))
 		drain(t, c)
 		o.want(1, savemail.ErrUnknown)
-		if len(s.batches) != 1 || log.count("a-0 a-1") != 1 {
-			t.Errorf("%d Saves, log:\n%s", len(s.batches), log.buf.String())
+		if len(s.batches) != 1 || log.Count("a-0 a-1") != 1 {
+			t.Errorf("%d Saves, log:\n%s", len(s.batches), log.String())
 		}
 	})
 }
@@ -225,13 +226,13 @@ func TestHungStore(t *testing.T) {
 // answers.
 func TestDeafStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log journal
+		var log testserver.Journal
 		wake := make(chan struct{})
 		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
 			<-wake
 			return stored(ctx, batch)
 		}}
-		c := savemail.New(s, savemail.Options{Timeout: 10 * time.Second, Log: log.log()})
+		c := savemail.New(s, savemail.Options{Timeout: 10 * time.Second, Log: log.Logger()})
 		o := newOutcomes(t)
 		o.submit(c, mail("first", 1, 1))
 		time.Sleep(time.Second)
@@ -246,8 +247,8 @@ func TestDeafStore(t *testing.T) {
 		close(wake)
 		drain(t, c)
 		o.want(2, nil)
-		if log.count("store unavailable") != 1 || log.count("store is back") != 1 {
-			t.Errorf("log:\n%s", log.buf.String())
+		if log.Count("store unavailable") != 1 || log.Count("store is back") != 1 {
+			t.Errorf("log:\n%s", log.String())
 		}
 	})
 }

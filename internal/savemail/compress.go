@@ -30,6 +30,9 @@ func (c *Compressor) Append(dst, blob []byte) []byte {
 	return out.Bytes()
 }
 
+// ErrInRedis means that the column mail is empty because Redis has the message.
+var ErrInRedis = errors.New("the message lies in Redis, not in the table: REDIS_HOST must say where")
+
 // Expand returns the mail of a row, given its columns body and mail. What says
 // BodyZlib may be gzip (RFC 1952) as well: other writers of such tables took
 // the name at its word.
@@ -37,7 +40,7 @@ func Expand(body string, mail []byte) ([]byte, error) {
 	switch {
 	case body == BodyZlib:
 	case body == BodyRedis && len(mail) == 0:
-		return nil, errors.New("the message of this row is in Redis, not in the table")
+		return nil, ErrInRedis
 	default:
 		return mail, nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/testserver"
 )
 
 // checked is a store that can be asked.
@@ -35,24 +36,24 @@ func (s *checked) set(err error) {
 // The store's absence and return are noticed without mail.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log journal
+		var log testserver.Journal
 		s := &checked{err: errors.New("connection refused")}
 		s.save = func(ctx context.Context, batch []*envelope.Envelope) []error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			return savemail.Outcome(len(batch), s.err)
 		}
-		c := savemail.New(s, savemail.Options{Log: log.log()})
+		c := savemail.New(s, savemail.Options{Log: log.Logger()})
 		synctest.Wait()
-		if up, _, _ := c.State(); up || log.count("store unavailable") != 1 {
-			t.Fatalf("at the start: up %v, log:\n%s", up, log.buf.String())
+		if up, _, _ := c.State(); up || log.Count("store unavailable") != 1 {
+			t.Fatalf("at the start: up %v, log:\n%s", up, log.String())
 		}
 		time.Sleep(5500 * time.Millisecond)
 		s.set(nil)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if up, _, _ := c.State(); !up || log.count("store is back") != 1 {
-			t.Fatalf("up %v, log:\n%s", up, log.buf.String())
+		if up, _, _ := c.State(); !up || log.Count("store is back") != 1 {
+			t.Fatalf("up %v, log:\n%s", up, log.String())
 		}
 		checks := s.checks
 		time.Sleep(time.Hour)
@@ -68,8 +69,8 @@ func TestWatch(t *testing.T) {
 		s.set(nil)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if up, _, _ := c.State(); !up || log.count("store unavailable") != 2 || log.count("store is back") != 2 {
-			t.Errorf("up %v, log:\n%s", up, log.buf.String())
+		if up, _, _ := c.State(); !up || log.Count("store unavailable") != 2 || log.Count("store is back") != 2 {
+			t.Errorf("up %v, log:\n%s", up, log.String())
 		}
 		drain(t, c)
 	})
@@ -78,7 +79,7 @@ func TestWatch(t *testing.T) {
 // What a Check does not see is said once, not with each mail.
 func TestWatchSeesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log journal
+		var log testserver.Journal
 		full := true
 		s := &checked{}
 		s.save = func(_ context.Context, batch []*envelope.Envelope) []error {
@@ -87,28 +88,28 @@ func TestWatchSeesNothing(t *testing.T) {
 			}
 			return savemail.Outcome(len(batch), nil)
 		}
-		c := savemail.New(s, savemail.Options{Log: log.log()})
+		c := savemail.New(s, savemail.Options{Log: log.Logger()})
 		o := newOutcomes(t)
 		for i := range 20 {
 			o.submit(c, mail(fmt.Sprint(i), 1, 1))
 			time.Sleep(10 * time.Second)
 		}
-		if up, _, _ := c.State(); up || log.count("store unavailable") != 1 || log.count("store is back") != 0 {
-			t.Errorf("up %v, log:\n%s", up, log.buf.String())
+		if up, _, _ := c.State(); up || log.Count("store unavailable") != 1 || log.Count("store is back") != 0 {
+			t.Errorf("up %v, log:\n%s", up, log.String())
 		}
 		full = false
 		o.submit(c, mail("later", 1, 1))
 		synctest.Wait()
-		if up, _, _ := c.State(); !up || log.count("store is back") != 1 {
-			t.Errorf("up %v, log:\n%s", up, log.buf.String())
+		if up, _, _ := c.State(); !up || log.Count("store is back") != 1 {
+			t.Errorf("up %v, log:\n%s", up, log.String())
 		}
 		time.Sleep(2 * time.Second)
 		full = true
 		o.submit(c, mail("last", 1, 1))
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		if up, _, _ := c.State(); !up || log.count("store unavailable") != 2 {
-			t.Errorf("up %v after two quiet minutes, log:\n%s", up, log.buf.String())
+		if up, _, _ := c.State(); !up || log.Count("store unavailable") != 2 {
+			t.Errorf("up %v after two quiet minutes, log:\n%s", up, log.String())
 		}
 		drain(t, c)
 	})

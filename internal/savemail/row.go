@@ -14,7 +14,8 @@ import (
 )
 
 // A Row has the values that the rows of one envelope share, fitted to the
-// columns. What differs is the recipient's: to and recipient, hash, and mail.
+// columns. What differs is the recipient's: to and recipient, hash, and mail,
+// or BodyRedis with an empty mail where the recipient is InRedis.
 // Date is the store's own clock; delivered and dkim_valid have their defaults,
 // and spam_score is 0.
 type Row struct {

@@ -1,12 +1,10 @@
 package savemail_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -125,26 +123,6 @@ func (o *outcomes) want(n int, kind error) {
 		o.t.Errorf("%d envelopes have the outcome %v, want %d; all: %v", got, kind, n, o.errs)
 	}
 }
-
-// A journal is a log to look into.
-type journal struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.Write(b)
-}
-
-func (j *journal) count(part string) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Count(j.buf.String(), part)
-}
-
-func (j *journal) log() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
 
 func drain(t *testing.T, c *savemail.Committer) {
 	t.Helper()

@@ -24,6 +24,7 @@ import (
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/session/dialogue"
 	"goguerrillad/internal/smtpd"
+	"goguerrillad/internal/testserver"
 )
 
 // patience is how long a test waits for what must happen. Nothing is measured
@@ -37,7 +38,7 @@ type fixture struct {
 	addr     string // TCP
 	unix     string // path
 	settings atomic.Pointer[session.Settings]
-	log      logBuffer
+	log      testserver.Journal
 
 	mu     sync.Mutex
 	stored []dialogue.Message
@@ -290,21 +291,3 @@ var serverTLS = sync.OnceValue(func() *tls.Config {
 	}
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}
 })
-
-// logBuffer gathers a log.
-type logBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
@@ -33,19 +34,27 @@ func (s *Store) rows(c *conn, columns *savemail.Columns, batch []*envelope.Envel
 		mail := int64(e.Size() + e.HeadRoom())
 		if s.options.Compress {
 			mail += mail>>10 + 64 // should it not be compressible
-		} else if err == nil {
+		} else if err == nil && !allInRedis(e) {
 			err = c.takes(columns, mail)
 		}
 		if err != nil {
 			errs[i] = err
 			continue
 		}
-		size := mail + rowOverhead + int64(len(row.From)+len(row.Subject)+len(row.AttachInfo))
-		for j := range e.To {
+		rest := rowOverhead + int64(len(row.From)+len(row.Subject)+len(row.AttachInfo))
+		for j, to := range e.To {
+			size := rest
+			if !to.InRedis {
+				size += mail
+			}
 			rows = append(rows, mailRow{&row, e, j, size})
 		}
 	}
 	return rows, errs
+}
+
+func allInRedis(e *envelope.Envelope) bool {
+	return !slices.ContainsFunc(e.To, func(to envelope.Recipient) bool { return !to.InRedis })
 }
 
 // takes checks a mail's size in the column: the server would say no, or in
@@ -123,8 +132,11 @@ func (c *conn) bind(s *Store, rows []mailRow) error {
 	c.args, c.arena = c.args[:0], c.arena[:0]
 	for n, r := range rows {
 		start := len(c.arena)
+		to, body := &r.envelope.To[r.i], r.Body
 		var mail []byte
 		switch {
+		case to.InRedis:
+			body, mail = savemail.BodyRedis, []byte{} // nil would be NULL
 		case s.options.Compress:
 			c.arena = s.compressor.Append(c.arena, r.envelope.Blob(r.i))
 			mail = c.arena[start:]
@@ -137,8 +149,7 @@ func (c *conn) bind(s *Store, rows []mailRow) error {
 		default:
 			mail = r.envelope.Blob(r.i)
 		}
-		to := &r.envelope.To[r.i]
-		c.args = append(c.args, r.From, to.Address, r.Subject, r.Body, r.Charset, mail, to.Hash,
+		c.args = append(c.args, r.From, to.Address, r.Subject, body, r.Charset, mail, to.Hash,
 			r.ContentType, to.Address, r.HasAttach, r.IP, r.AttachInfo)
 	}
 	return nil

@@ -25,7 +25,7 @@ func TestFailover(t *testing.T) {
 		t.Skip("starts two MariaDBs")
 	}
 	first, second := testserver.MariaDB(t), testserver.MariaDB(t)
-	log := &journal{}
+	log := &testserver.Journal{}
 	open := func(s *testserver.MariaDBServer) *bench {
 		b := &bench{whole: t, server: s, db: s.Connect(t), table: "new_mail", log: log}
 		b.create(t)

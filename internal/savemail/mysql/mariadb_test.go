@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,25 +24,7 @@ type bench struct {
 	server *testserver.MariaDBServer
 	db     *sql.DB
 	table  string
-	log    *journal
-}
-
-// A journal is a log to look into.
-type journal struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(b)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
+	log    *testserver.Journal
 }
 
 func TestMariaDB(t *testing.T) {
@@ -58,7 +39,7 @@ func TestMariaDB(t *testing.T) {
 	with := func(run func(*testing.T, *bench)) func(*testing.T) {
 		return func(t *testing.T) {
 			tables++
-			b := &bench{whole: whole, server: server, db: db, table: fmt.Sprintf("new_mail_%d", tables), log: &journal{}}
+			b := &bench{whole: whole, server: server, db: db, table: fmt.Sprintf("new_mail_%d", tables), log: &testserver.Journal{}}
 			run(t, b)
 		}
 	}
@@ -181,24 +162,9 @@ func (b *bench) harness(t *testing.T, adapt func(*mysql.Options)) storetest.Harn
 	}
 }
 
-func (b *bench) rows(t *testing.T) (list []storetest.Row) {
+func (b *bench) rows(t *testing.T) []storetest.Row {
 	t.Helper()
-	result, err := b.db.Query("SELECT " + storetest.Columns("`") + " FROM " + b.table + " ORDER BY mail_id")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer result.Close()
-	for result.Next() {
-		var r storetest.Row
-		if err := result.Scan(r.Targets()...); err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, r)
-	}
-	if err := result.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return list
+	return storetest.Select(t, b.db, b.table, "`")
 }
 
 // save saves one mail to each address and returns the outcomes.

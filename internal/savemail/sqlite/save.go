@@ -41,13 +41,16 @@ func (s *Store) insert(ctx context.Context, e *envelope.Envelope) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		mail := e.Blob(i)
-		if s.options.Compress {
-			s.scratch = s.compressor.Append(s.scratch[:0], mail)
-			mail = s.scratch
+		body, mail := savemail.BodyRedis, []byte{} // nil would be NULL
+		if !to.InRedis {
+			body, mail = row.Body, e.Blob(i)
+			if s.options.Compress {
+				s.scratch = s.compressor.Append(s.scratch[:0], mail)
+				mail = s.scratch
+			}
 		}
 		if _, err := s.file.insert.ExecContext(context.Background(),
-			date, row.From, to.Address, row.Subject, row.Body, row.Charset, mail, to.Hash,
+			date, row.From, to.Address, row.Subject, body, row.Charset, mail, to.Hash,
 			row.ContentType, to.Address, row.HasAttach, row.IP, row.AttachInfo); err != nil {
 			return err
 		}

@@ -32,26 +32,11 @@ func connect(t *testing.T, file string) *sql.DB {
 	return db
 }
 
-func rows(t *testing.T, file string) (list []storetest.Row) {
+func rows(t *testing.T, file string) []storetest.Row {
 	t.Helper()
 	db := connect(t, file)
 	defer db.Close()
-	result, err := db.Query("SELECT " + storetest.Columns(`"`) + ` FROM "new_mail" ORDER BY "mail_id"`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer result.Close()
-	for result.Next() {
-		var r storetest.Row
-		if err := result.Scan(r.Targets()...); err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, r)
-	}
-	if err := result.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return list
+	return storetest.Select(t, db, "new_mail", `"`)
 }
 
 func TestStore(t *testing.T) {

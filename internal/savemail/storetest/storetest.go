@@ -4,6 +4,7 @@ package storetest
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -25,8 +26,11 @@ type Harness struct {
 	Reader func(t *testing.T) savemail.Reader
 	// Reopen returns a new store for the same place; the old one is closed.
 	Reopen func(t *testing.T) savemail.Store
-	// Compressed says that the column mail is expected to hold zlib.
+	// Compressed says that messages are expected to be stored as zlib.
 	Compressed bool
+	// InRedis returns the message of a row that is expected to have it there.
+	// It is nil for a store that keeps messages in the table.
+	InRedis func(t *testing.T, hash string) []byte
 }
 
 // A Row is what a table holds of one row, as text where it is not the mail.
@@ -40,19 +44,30 @@ type Row struct {
 	DKIMValid bool // it is not NULL
 }
 
-// Columns are the columns of a Row in the order in which Scan wants them;
-// mark quotes a name.
-func Columns(mark string) string {
+// Select returns all rows of a table in the order of mail_id; mark quotes a
+// name.
+func Select(t *testing.T, db *sql.DB, table, mark string) (list []Row) {
+	t.Helper()
 	names := []string{"date", "from", "to", "subject", "body", "charset", "hash", "content_type", "recipient",
 		"ip_addr", "attach_info", "mail", "has_attach", "spam_score"}
-	return mark + strings.Join(names, mark+","+mark) + mark +
-		fmt.Sprintf(", %[1]sdelivered%[1]s<>0, %[1]sdkim_valid%[1]s IS NOT NULL", mark)
-}
-
-// Targets are what to scan Columns into.
-func (r *Row) Targets() []any {
-	return []any{&r.Date, &r.From, &r.To, &r.Subject, &r.Body, &r.Charset, &r.Hash, &r.ContentType, &r.Recipient,
-		&r.IP, &r.AttachInfo, &r.Mail, &r.HasAttach, &r.SpamScore, &r.Delivered, &r.DKIMValid}
+	result, err := db.Query("SELECT " + mark + strings.Join(names, mark+","+mark) + mark +
+		fmt.Sprintf(", %[1]sdelivered%[1]s<>0, %[1]sdkim_valid%[1]s IS NOT NULL FROM %[1]s%[2]s%[1]s ORDER BY %[1]smail_id%[1]s", mark, table))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer result.Close()
+	for result.Next() {
+		var r Row
+		if err := result.Scan(&r.Date, &r.From, &r.To, &r.Subject, &r.Body, &r.Charset, &r.Hash, &r.ContentType, &r.Recipient,
+			&r.IP, &r.AttachInfo, &r.Mail, &r.HasAttach, &r.SpamScore, &r.Delivered, &r.DKIMValid); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, r)
+	}
+	if err := result.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return list
 }
 
 // Envelope makes an envelope as a session would: from a@example.org, with a
@@ -150,9 +165,16 @@ func (h *Harness) rows(t *testing.T, want int) ([]Row, bool) {
 func (h *Harness) check(t *testing.T, row Row, e *envelope.Envelope, i int) {
 	t.Helper()
 	to := e.To[i]
-	body := savemail.BodyPlain
+	body, stored := savemail.BodyPlain, row.Mail
 	if h.Compressed {
 		body = savemail.BodyZlib
+	}
+	how := body
+	if h.InRedis != nil {
+		if len(row.Mail) > 0 {
+			t.Errorf("mail is %.100q, want it empty", row.Mail)
+		}
+		body, stored = savemail.BodyRedis, h.InRedis(t, row.Hash)
 	}
 	for _, v := range []struct{ column, got, want string }{
 		{"from", row.From, e.From},
@@ -173,7 +195,7 @@ func (h *Harness) check(t *testing.T, row Row, e *envelope.Envelope, i int) {
 	if row.Date == "" {
 		t.Error("no date")
 	}
-	mail, err := savemail.Expand(row.Body, row.Mail)
+	mail, err := savemail.Expand(how, stored)
 	if err != nil {
 		t.Fatal(err)
 	}
