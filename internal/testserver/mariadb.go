@@ -18,13 +18,14 @@ import (
 // a TCP port and on a unix socket, both of which stay the same when it is
 // started again.
 type MariaDBServer struct {
-	Addr   string // 127.0.0.1:port
+	Addr   string // address:port, on loopback
 	Socket string // path of the unix socket
 
 	User, Pass string
 	DB         string // there, and empty
 
 	process *Process
+	user    string // whom it becomes when root starts it; "" is root
 	dir     string
 	options []string
 	root    *sql.DB
@@ -38,15 +39,24 @@ const serverStart = 60 * time.Second
 func MariaDB(t T, options ...string) *MariaDBServer {
 	t.Helper()
 	Need(t, "mariadbd", "mariadb-install-db")
+	m := newMariaDB(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort(t))), options)
+	m.install(t)
+	m.Start(t)
+	m.connectRoot(t)
+	m.addUser(t)
+	return m
+}
+
+func newMariaDB(t T, addr string, options []string) *MariaDBServer {
+	t.Helper()
 	// A unix socket's path must be short: not below t.TempDir.
 	dir, err := os.MkdirTemp("", "mariadb")
 	if err != nil {
 		t.Fatalf("make a directory for MariaDB: %v", err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	port := FreePort(t)
-	m := &MariaDBServer{
-		Addr:    net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
+	return &MariaDBServer{
+		Addr:    addr,
 		Socket:  filepath.Join(dir, "sock"),
 		User:    "goguerrilla",
 		Pass:    "pass \"word\" @:/?#\u00fc",
@@ -54,22 +64,26 @@ func MariaDB(t T, options ...string) *MariaDBServer {
 		dir:     filepath.Join(dir, "data"),
 		options: options,
 	}
-	m.install(t)
-	m.Start(t)
-	m.connectRoot(t)
+}
+
+// addUser makes the database and the user.
+func (m *MariaDBServer) addUser(t T) {
+	t.Helper()
 	m.Exec(t,
 		"CREATE DATABASE `"+m.DB+"`",
 		"CREATE USER `"+m.User+"`@`%` IDENTIFIED BY '"+m.Pass+"'",
 		"GRANT ALL ON `"+m.DB+"`.* TO `"+m.User+"`@`%`")
-	return m
 }
 
 // account is whom the server runs as: it refuses to be root unless told.
-func account() string {
-	if os.Geteuid() == 0 {
-		return "--user=root"
+func (m *MariaDBServer) account() string {
+	switch {
+	case os.Geteuid() != 0:
+		return "--user=" + strconv.Itoa(os.Geteuid())
+	case m.user != "":
+		return "--user=" + m.user
 	}
-	return "--user=" + strconv.Itoa(os.Geteuid())
+	return "--user=root"
 }
 
 func (m *MariaDBServer) install(t T) {
@@ -78,7 +92,7 @@ func (m *MariaDBServer) install(t T) {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	cmd := exec.Command(program, "--no-defaults", account(), "--datadir="+m.dir,
+	cmd := exec.Command(program, "--no-defaults", m.account(), "--datadir="+m.dir,
 		"--auth-root-authentication-method=normal", "--skip-test-db")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)
@@ -88,14 +102,19 @@ func (m *MariaDBServer) install(t T) {
 // Start starts the server again after Kill or Stop, and waits until it answers.
 func (m *MariaDBServer) Start(t T) {
 	t.Helper()
+	m.start(t)
+}
+
+func (m *MariaDBServer) start(t T, once ...string) {
+	t.Helper()
 	program, err := LookPath("mariadbd")
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	_, port, _ := net.SplitHostPort(m.Addr)
-	args := append([]string{"--no-defaults", account(), "--datadir=" + m.dir, "--socket=" + m.Socket,
-		"--bind-address=127.0.0.1", "--port=" + port, "--innodb-buffer-pool-size=64M"}, m.options...)
-	m.process = Start(t, exec.Command(program, args...))
+	host, port, _ := net.SplitHostPort(m.Addr)
+	args := append([]string{"--no-defaults", m.account(), "--datadir=" + m.dir, "--socket=" + m.Socket,
+		"--bind-address=" + host, "--port=" + port, "--innodb-buffer-pool-size=64M"}, m.options...)
+	m.process = Start(t, exec.Command(program, append(args, once...)...))
 	Await(t, m.process, serverStart, "MariaDB does not start", Dial(m.Addr))
 }
 

@@ -142,7 +142,11 @@ func (c *conn) leaveMark(ctx context.Context, s *Store) error {
 		return err
 	}
 	at, err := c.identify(ctx)
-	c.mark = mark{name, at}
+	if err != nil {
+		return err
+	}
+	v, err := c.viewCluster(ctx)
+	c.mark = mark{name, at, v}
 	return err
 }
 

@@ -33,16 +33,7 @@ func lose(t *testing.T, b *bench) *lost {
 	if _, err := b.db.Exec("DELETE FROM " + b.table); err != nil {
 		t.Fatal(err)
 	}
-	tx, err := b.db.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tx.Rollback() })
-	if _, err := tx.Exec("INSERT INTO " + b.table + " (`to`,`date`,`from`,subject,body,charset,mail,spam_score,hash,content_type,recipient,has_attach,ip_addr,attach_info)" +
-		" VALUES ('b@example.com',NOW(),'','','','','',0,'','','',0,'','')"); err != nil {
-		t.Fatal(err)
-	}
-	l := &lost{bench: b, blocker: tx, outcome: make(chan error, 1)}
+	l := &lost{bench: b, blocker: block(t, b.db, b.table), outcome: make(chan error, 1)}
 	cut := proxy.Once("VALUES", testserver.Fault{Part: 2})
 	go func() { l.outcome <- save(t, s, "b@example.com")[0] }()
 	<-cut
@@ -51,6 +42,22 @@ func lose(t *testing.T, b *bench) *lost {
 		return err
 	})
 	return l
+}
+
+// block begins a transaction that holds up each INSERT of a mail to
+// b@example.com, where the column to is unique.
+func block(t *testing.T, db *sql.DB, table string) *sql.Tx {
+	t.Helper()
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tx.Rollback() })
+	if _, err := tx.Exec("INSERT INTO " + table + " (`to`,`date`,`from`,subject,body,charset,mail,spam_score,hash,content_type,recipient,has_attach,ip_addr,attach_info)" +
+		" VALUES ('b@example.com',NOW(),'','','','','',0,'','','',0,'','')"); err != nil {
+		t.Fatal(err)
+	}
+	return tx
 }
 
 // session returns the id of the one session for which the condition holds.

@@ -30,6 +30,8 @@ import (
 //  4. KILL the holder and GET_LOCK again, until it is got
 //  5. look for the hash: there, it is committed; not there, it never will be
 //
+// In a Galera cluster others may know when the server is gone: see galera.go.
+//
 // While the lock is held nothing is looked up: even a row that is seen is not
 // durable before. What cannot be settled before the deadline is unknown: the
 // batch must not be sent again, or it might be stored twice.
@@ -44,6 +46,10 @@ const (
 // at most. A server that restarts is back within it.
 const settleBeforeMove = 5 * time.Second
 
+// settleWithOthers is the same in a Galera cluster, whose nodes take five
+// seconds, by default, to exclude one of them, and take no mail until then.
+const settleWithOthers = 8 * time.Second
+
 // Pauses between attempts to reach the server.
 const (
 	minRetry = 50 * time.Millisecond
@@ -54,10 +60,11 @@ const (
 type mark struct {
 	lock   string // the user lock that it holds
 	server server
+	view   view // the cluster that the server was in
 }
 
 // server is what tells one server from another behind the same address.
-type server struct{ hostname, port, uid string }
+type server struct{ hostname, port, uid, node string }
 
 // newLockName returns a name that nobody can guess or hold by chance.
 func newLockName() string {
@@ -86,7 +93,11 @@ func (s *Store) settle(ctx context.Context, c *conn, statements [][]mailRow, cau
 	}
 	// Other mail waits for the writer, and may have another host to go to.
 	limit := s.options.Timeout / 3
-	if len(s.hosts) > 1 {
+	switch {
+	case len(s.hosts) == 1:
+	case c.mark.view.cluster != "":
+		limit = min(limit, settleWithOthers)
+	default:
 		limit = min(limit, settleBeforeMove)
 	}
 	settling, cancel := context.WithTimeout(ctx, limit)
@@ -118,35 +129,61 @@ func (s *Store) resolve(ctx context.Context, h host, m mark, hash string) (findi
 	}
 }
 
-// ask goes through the steps once, on one connection of its own.
+// ask goes through the steps once. A node of a cluster that cannot be asked,
+// or has lost its cluster, may be spoken for by the others.
 func (s *Store) ask(ctx context.Context, h host, m mark, hash string) (finding, error) {
-	dc, err := h.db.Conn(ctx)
-	if err != nil {
-		return unsettled, fmt.Errorf("connect: %w", err)
+	found, fate, err := s.askServer(ctx, h, m, hash)
+	if found != unsettled || m.view.cluster == "" {
+		return found, err
 	}
-	c := &conn{Conn: dc, host: h}
+	found, others := s.askOthers(ctx, h, m, fate, hash)
+	return found, errors.Join(err, others)
+}
+
+// askServer asks the session's own server, on a connection of its own.
+func (s *Store) askServer(ctx context.Context, h host, m mark, hash string) (finding, fate, error) {
+	c, err := s.connectToAsk(ctx, h)
+	if err != nil {
+		return unsettled, fateOf(err), err
+	}
 	defer c.drop() // frees the lock
 	at, err := c.identify(ctx)
 	if err != nil {
-		return unsettled, err
+		return unsettled, silent, err
 	}
 	if at != m.server {
-		return unsettled, fmt.Errorf("another server answers: %v, not %v", at, m.server)
+		return unsettled, silent, fmt.Errorf("another server answers: %v, not %v", at, m.server)
 	}
 	if err := c.outlive(ctx, m.lock, s.options.answerTime()); err != nil {
-		return unsettled, err
+		return unsettled, silent, err
 	}
-	if err := c.syncWait(ctx); err != nil {
-		return unsettled, err
+	v, err := c.viewCluster(ctx)
+	if err == nil && m.view.cluster != "" && !v.primary {
+		err = errors.New("the node has lost its cluster")
 	}
-	var rows int
-	if err := c.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+s.table.String()+" WHERE `hash`=?", hash).Scan(&rows); err != nil {
-		return unsettled, fmt.Errorf("look for the mail: %w", err)
+	if err != nil {
+		return unsettled, over, err
 	}
-	if rows > 0 {
-		return stored, nil
+	there, err := c.lookUp(ctx, s, v, hash)
+	switch {
+	case err != nil:
+		return unsettled, over, err
+	case there:
+		return stored, over, nil
 	}
-	return absent, nil
+	return absent, over, nil
+}
+
+// connectToAsk connects without what a session for mail needs.
+func (s *Store) connectToAsk(ctx context.Context, h host) (*conn, error) {
+	// One that hangs must leave time for the others.
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	dc, err := h.db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return &conn{Conn: dc, host: h}, nil
 }
 
 // outlive returns nil when the session that held the lock is over.
@@ -203,25 +240,9 @@ func (c *conn) kill(ctx context.Context, id int64) error {
 	return nil
 }
 
-// syncWait has a Galera node show what the cluster has committed; any other
-// server is left alone.
-func (c *conn) syncWait(ctx context.Context) error {
-	var name, on string
-	err := c.QueryRowContext(ctx, "SHOW VARIABLES LIKE 'wsrep_on'").Scan(&name, &on)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && on != "ON" {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("ask for Galera: %w", err)
-	}
-	if _, err := c.ExecContext(ctx, "SET SESSION wsrep_sync_wait=1"); err != nil {
-		return fmt.Errorf("wait for the cluster: %w", err)
-	}
-	return nil
-}
-
 // identify asks a server who it is. MariaDB has server_uid, MySQL server_uuid.
 func (c *conn) identify(ctx context.Context) (server, error) {
-	rows, err := c.QueryContext(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('hostname','port','server_uid','server_uuid')")
+	rows, err := c.QueryContext(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('hostname','port','server_uid','server_uuid','wsrep_node_name')")
 	if err != nil {
 		return server{}, fmt.Errorf("ask the server who it is: %w", err)
 	}
@@ -237,6 +258,8 @@ func (c *conn) identify(ctx context.Context) (server, error) {
 			id.hostname = value
 		case "port":
 			id.port = value
+		case "wsrep_node_name":
+			id.node = value
 		default:
 			id.uid = value
 		}

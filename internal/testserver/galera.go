@@ -1,0 +1,122 @@
+package testserver
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// A Galera is a cluster of MariaDB servers on loopback addresses of their own,
+// which suspect one another after two seconds of silence.
+type Galera struct {
+	Nodes []*MariaDBServer
+}
+
+// galeraLibrary is where Debian's package galera-4 has the provider.
+const galeraLibrary = "/usr/lib/galera/libgalera_smm.so"
+
+// StartGalera starts n nodes. Their users and databases are those of MariaDB.
+func StartGalera(t T, n int, options ...string) *Galera {
+	t.Helper()
+	Need(t, "mariadbd", "mariadb-install-db", "rsync")
+	if _, err := os.Stat(galeraLibrary); err != nil {
+		Need(t, galeraLibrary) // fails or skips: it is no program
+	}
+	// The addresses differ, so each may have the same ports.
+	var ports [4]string
+	for i := range ports {
+		ports[i] = strconv.Itoa(FreePort(t))
+	}
+	sql, group, ist, sst := ports[0], ports[1], ports[2], ports[3]
+	var members []string
+	for i := range n {
+		members = append(members, net.JoinHostPort(galeraAddress(i), group))
+	}
+	g := &Galera{}
+	for i := range n {
+		at := galeraAddress(i)
+		m := newMariaDB(t, net.JoinHostPort(at, sql), append([]string{
+			"--wsrep-on=ON", "--wsrep-provider=" + galeraLibrary, "--wsrep-cluster-name=test",
+			"--wsrep-node-name=node" + strconv.Itoa(i+1), "--wsrep-node-address=" + at,
+			"--wsrep-cluster-address=gcomm://" + strings.Join(members, ","),
+			"--wsrep-provider-options=" + strings.Join([]string{
+				"base_host=" + at, "base_port=" + group, "gmcast.listen_addr=tcp://" + net.JoinHostPort(at, group),
+				"ist.recv_addr=" + net.JoinHostPort(at, ist),
+				"evs.keepalive_period=PT0.5S", "evs.suspect_timeout=PT2S", "evs.inactive_timeout=PT5S",
+				"gcache.size=32M", "gcache.dir=.",
+			}, ";"),
+			"--wsrep-sst-method=rsync", "--wsrep-sst-receive-address=" + net.JoinHostPort(at, sst),
+			"--binlog-format=ROW", "--innodb-autoinc-lock-mode=2",
+		}, options...))
+		m.ownedBy(t, "mysql") // rsync gives up root's rights, and then cannot write
+		g.Nodes = append(g.Nodes, m)
+		if i == 0 {
+			m.install(t)
+			m.StartAlone(t)
+			m.connectRoot(t)
+			m.addUser(t)
+			continue
+		}
+		m.install(t)
+		m.Start(t)
+		m.connectRoot(t)
+	}
+	g.AwaitSize(t, g.Nodes[0], n)
+	return g
+}
+
+// ownedBy has a server that root starts become another user.
+func (m *MariaDBServer) ownedBy(t T, name string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err == nil {
+		err = os.Chown(filepath.Dir(m.dir), uid, -1)
+	}
+	if err != nil {
+		t.Fatalf("give a directory to %s: %v", name, err)
+	}
+	m.user = name
+}
+
+func galeraAddress(i int) string { return fmt.Sprintf("127.0.0.%d", 11+i) }
+
+// StartAlone starts a node as the first of a new cluster.
+func (m *MariaDBServer) StartAlone(t T) {
+	t.Helper()
+	m.start(t, "--wsrep-new-cluster")
+}
+
+// AwaitSize waits until a node sees so many, itself among them, in a cluster
+// that has a quorum.
+func (g *Galera) AwaitSize(t T, node *MariaDBServer, n int) {
+	t.Helper()
+	Await(t, nil, serverStart, "the cluster is not complete", func() error {
+		size, status := node.Status(t, "wsrep_cluster_size"), node.Status(t, "wsrep_cluster_status")
+		if size != strconv.Itoa(n) || status != "Primary" || node.Status(t, "wsrep_ready") != "ON" {
+			return errors.New(size + " nodes, " + status)
+		}
+		return nil
+	})
+}
+
+// Status returns a status variable, "" when there is none.
+func (m *MariaDBServer) Status(t T, name string) string {
+	t.Helper()
+	var value string
+	if err := m.root.QueryRow("SHOW GLOBAL STATUS LIKE '"+name+"'").Scan(&name, &value); err != nil {
+		t.Fatalf("ask for %s: %v", name, err)
+	}
+	return value
+}
