@@ -40,7 +40,7 @@ func StartGalera(t T, n int, options ...string) *Galera {
 	g := &Galera{}
 	for i := range n {
 		at := galeraAddress(i)
-		m := newMariaDB(t, net.JoinHostPort(at, sql), append([]string{
+		m := newMariaDB(shortDir(t), net.JoinHostPort(at, sql), append([]string{
 			"--wsrep-on=ON", "--wsrep-provider=" + galeraLibrary, "--wsrep-cluster-name=test",
 			"--wsrep-node-name=node" + strconv.Itoa(i+1), "--wsrep-node-address=" + at,
 			"--wsrep-cluster-address=gcomm://" + strings.Join(members, ","),

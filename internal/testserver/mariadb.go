@@ -38,8 +38,15 @@ const serverStart = 60 * time.Second
 // "--max-connections=5".
 func MariaDB(t T, options ...string) *MariaDBServer {
 	t.Helper()
+	return MariaDBIn(t, shortDir(t), options...)
+}
+
+// MariaDBIn starts a server with all that it writes below dir, whose path must
+// be short.
+func MariaDBIn(t T, dir string, options ...string) *MariaDBServer {
+	t.Helper()
 	Need(t, "mariadbd", "mariadb-install-db")
-	m := newMariaDB(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort(t))), options)
+	m := newMariaDB(dir, net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort(t))), options)
 	m.install(t)
 	m.Start(t)
 	m.connectRoot(t)
@@ -47,14 +54,7 @@ func MariaDB(t T, options ...string) *MariaDBServer {
 	return m
 }
 
-func newMariaDB(t T, addr string, options []string) *MariaDBServer {
-	t.Helper()
-	// A unix socket's path must be short: not below t.TempDir.
-	dir, err := os.MkdirTemp("", "mariadb")
-	if err != nil {
-		t.Fatalf("make a directory for MariaDB: %v", err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+func newMariaDB(dir, addr string, options []string) *MariaDBServer {
 	return &MariaDBServer{
 		Addr:    addr,
 		Socket:  filepath.Join(dir, "sock"),

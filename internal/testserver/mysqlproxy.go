@@ -44,6 +44,15 @@ func Faults() []Fault {
 	}
 }
 
+// Swallows are those that only the client's patience ends.
+func Swallows() []Fault {
+	return []Fault{
+		{Name: "the statement is swallowed", Part: 0, Hang: true},
+		{Name: "half the statement is swallowed", Part: 1, Hang: true},
+		{Name: "the answer is swallowed", Part: 2, Hang: true},
+	}
+}
+
 // A MySQLProxy stands between a client and a server, without TLS, and reads
 // along in the protocol as far as it needs to tell one statement from another.
 type MySQLProxy struct {

@@ -53,6 +53,18 @@ func PublicDir(t T) string {
 	return dir
 }
 
+// shortDir makes a directory whose path leaves room for that of a unix socket,
+// which one of t.TempDir might not.
+func shortDir(t T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ggtest")
+	if err != nil {
+		t.Fatalf("make a directory: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // writeFile writes a configuration into dir and returns its path.
 func writeFile(t T, dir, name, text string) string {
 	t.Helper()

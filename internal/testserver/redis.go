@@ -29,12 +29,7 @@ type RedisServer struct {
 func Redis(t T, options ...string) *RedisServer {
 	t.Helper()
 	Need(t, "redis-server")
-	// A unix socket's path must be short: not below t.TempDir.
-	dir, err := os.MkdirTemp("", "redis")
-	if err != nil {
-		t.Fatalf("make a directory for Redis: %v", err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := shortDir(t)
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatalf("open the directory of Redis: %v", err)
 	}

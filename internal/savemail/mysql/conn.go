@@ -82,7 +82,19 @@ func (s *Store) release(c *conn) {
 	s.idle = append(s.idle, c)
 }
 
+// connectTo connects to a host. A connection that ends while it is set up is
+// made once more: nothing has been sent, and the host may be well.
 func (s *Store) connectTo(ctx context.Context, h host) (*conn, error) {
+	begun := time.Now()
+	c, err := s.connectOnce(ctx, h)
+	hung := time.Since(begun) >= s.options.answerTime()
+	if err != nil && errors.Is(err, mysql.ErrInvalidConn) && !hung {
+		c, err = s.connectOnce(ctx, h)
+	}
+	return c, err
+}
+
+func (s *Store) connectOnce(ctx context.Context, h host) (*conn, error) {
 	dc, err := h.db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)

@@ -75,16 +75,23 @@ func (c *conn) viewCluster(ctx context.Context) (view, error) {
 	if v.cluster == "" {
 		return view{}, nil
 	}
-	if index >= 0 && index < len(v.members) {
-		v.self = v.members[index]
-	}
-	// What the operator gave no address, or two nodes the same, cannot be told
-	// from the others.
-	first := slices.Index(v.members, v.self)
-	if host, _, ok := strings.Cut(v.self, ":"); !ok || host == "" || first != index || slices.Contains(v.members[index+1:], v.self) {
-		v.self = ""
-	}
+	v.self = ownEntry(v.members, index)
 	return v, nil
+}
+
+// ownEntry is what stands in a list of members for one of them, "" where that
+// cannot be told from the others: the operator may have given a node no
+// address, or several the same.
+func ownEntry(members []string, index int) string {
+	if index < 0 || index >= len(members) {
+		return ""
+	}
+	entry := members[index]
+	host, _, ok := strings.Cut(entry, ":")
+	if !ok || host == "" || slices.Index(members, entry) != index || slices.Contains(members[index+1:], entry) {
+		return ""
+	}
+	return entry
 }
 
 // without reports whether this is a view of the cluster in which another had

@@ -13,24 +13,28 @@ import (
 )
 
 // testCuts ends connections before, in and behind every kind of statement, and
-// in its answer, while mail streams in. The server can be asked all the time:
+// in its answer, delays or swallows one and the other, while mail streams in. The server can be asked all the time:
 // nothing is lost, doubled, stored in part, or refused though it is stored.
 func testCuts(t *testing.T, b *bench) {
 	b.create(t)
 	proxy := testserver.ProxyMySQL(t, b.server.Addr)
 	l := startLoad(b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} }), b)
-	faults := testserver.Faults()
+	faults, swallows := testserver.Faults(), testserver.Swallows()
 	seen := map[string]int{}
 	proxy.Arm(func(statement string) *testserver.Fault {
 		verb, _, _ := strings.Cut(statement, " ")
+		mails := verb == "INSERT" || verb == "BEGIN" || verb == "COMMIT"
 		of := 8
-		if verb != "INSERT" && verb != "BEGIN" && verb != "COMMIT" {
+		if !mails {
 			of = 40 // setting up, and settling
 		}
 		if rand.IntN(of) > 0 {
 			return nil
 		}
 		f := faults[rand.IntN(len(faults))]
+		if mails && rand.IntN(20) == 0 { // each costs seconds; while settling, the server could not be asked
+			f = swallows[rand.IntN(len(swallows))]
+		}
 		if f.Part == 2 {
 			f.Delay = time.Duration(rand.IntN(5)) * time.Millisecond
 		}

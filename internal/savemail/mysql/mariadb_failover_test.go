@@ -42,14 +42,16 @@ func TestFailover(t *testing.T) {
 		}
 	}()
 	p.load.progress(t, 100)
-	for i, step := range []struct {
+	steps := []struct {
 		name      string
 		ail, mend func(t *testing.T)
 	}{
 		{"killed", func(*testing.T) { first.Kill() }, func(t *testing.T) { first.Start(t) }},
 		{"hung", func(t *testing.T) { first.Pause(t) }, func(t *testing.T) { first.Continue(t) }},
 		{"read only", p.set("ON"), p.set("OFF")},
-	} {
+	}
+	for i := range fromEnv(t, "FAULTS", 1) * len(steps) {
+		step := steps[i%len(steps)]
 		t.Logf("the first server is %s", step.name)
 		step.ail(t)
 		p.moved(t, "goes to another MySQL server", i+1)

@@ -1,7 +1,11 @@
 package mysql_test
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -129,4 +133,46 @@ func testFaults(f fault) func(*testing.T, *bench) {
 			t.Logf("%d mails are stored though their senders were told to try again\n%s", n, b.log)
 		}
 	}
+}
+
+// TestDiskFull fills the disk under a server while mail streams in.
+func TestDiskFull(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a MariaDB")
+	}
+	testserver.NeedRoot(t)
+	disk, err := os.MkdirTemp("", "ggdisk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(disk) })
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=600m"); err != nil {
+		t.Fatalf("mount a tmpfs: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
+	server := testserver.MariaDBIn(t, disk, "--innodb-log-file-size=8M")
+	b := &bench{whole: t, server: server, db: server.Connect(t), table: "new_mail", log: &testserver.Journal{}}
+	ballast := filepath.Join(disk, "ballast")
+	testFaults(fault{
+		"disk full",
+		func(t *testing.T, _ *bench, l *load) {
+			file, err := os.Create(ballast)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			for chunk := make([]byte, 1<<20); err == nil; {
+				_, err = file.Write(chunk)
+			}
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Fatal(err)
+			}
+			l.refusal(t)
+		},
+		func(t *testing.T, _ *bench) {
+			if err := os.Remove(ballast); err != nil {
+				t.Fatal(err)
+			}
+		},
+	})(t, b)
 }
