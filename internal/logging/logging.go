@@ -1,5 +1,5 @@
-// Package logging is where the daemon's log goes: standard error, or a file
-// that is opened anew on request. Nobody who logs ever waits: lines go to a
+// Package logging is where the daemon's log goes: standard error, the journal
+// behind it, or a file that is opened anew on request. Nobody who logs ever waits: lines go to a
 // bounded buffer that one goroutine writes.
 package logging
 
@@ -33,7 +33,7 @@ func Open(path string, owner Owner) (*Log, error) {
 	l := &Log{out: newWriter(f)}
 	l.stderr.Store(isStderr(path))
 	options := &slog.HandlerOptions{Level: &l.level}
-	if underJournal() {
+	if toJournal(os.Stderr) {
 		options.ReplaceAttr = l.withoutTime
 	}
 	l.Logger = slog.New(slog.NewTextHandler(l.out, options))
@@ -93,9 +93,9 @@ const mode = 0o640
 func open(path string, owner Owner) (io.WriteCloser, error) {
 	switch {
 	case isStderr(path):
-		return keep{os.Stderr}, nil
+		return standard(os.Stderr), nil
 	case path == "/dev/stdout":
-		return keep{os.Stdout}, nil
+		return standard(os.Stdout), nil
 	}
 	const flags = os.O_WRONLY | os.O_APPEND | unix.O_NOFOLLOW | unix.O_NONBLOCK
 	f, err := os.OpenFile(path, flags|os.O_CREATE|os.O_EXCL, mode)
@@ -140,20 +140,18 @@ func adopt(f *os.File, owner Owner) error {
 	return f.Chown(owner.UID, owner.GID)
 }
 
+// standard is one of the process's own streams, or what is behind it.
+func standard(stream *os.File) io.WriteCloser {
+	if j := connectJournal(stream); j != nil {
+		return j
+	}
+	return keep{stream}
+}
+
 // keep is a file that is not ours to close.
 type keep struct{ io.Writer }
 
 func (keep) Close() error { return nil }
-
-// underJournal reports whether standard error is the journal's stream
-// (systemd.exec(5), $JOURNAL_STREAM).
-func underJournal() bool {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(os.Stderr.Fd()), &st); err != nil {
-		return false
-	}
-	return os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
-}
 
 // withoutTime leaves the time out of what goes to the journal, which has its
 // own.
