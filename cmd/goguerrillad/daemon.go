@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -60,6 +61,7 @@ func (d *daemon) reload() error {
 		d.log.Error("the log stays where it was", "error", err)
 	}
 	d.log.SetVerbose(cfg.Verbose)
+	limitMemory(cfg)
 	d.cfg = cfg
 	d.settings.Store(sessionSettings(cfg, store))
 	d.server.Reload(serverSettings(cfg))
@@ -136,6 +138,26 @@ func (d *daemon) report() {
 		"unavailable", c.Unavailable, "rejected", c.Rejected, "unknown", c.Unknown,
 		"tls", s.TLSStarted, "tls_failed", s.TLSFailed, "expired", s.Expired,
 		"store_up", up, "since", since, "last_error", lastErr)
+}
+
+// status is one line for people. Everybody can read it.
+func (d *daemon) status() string {
+	s, c := d.server.Stats(), d.committer.Counters()
+	up, since, lastErr := d.committer.State()
+	store := "up"
+	if !up {
+		store = "down since " + since.Format(time.DateTime)
+		if lastErr != nil {
+			store += ": " + strings.TrimPrefix(lastErr.Error(), savemail.ErrUnavailable.Error()+": ")
+		}
+	}
+	return fmt.Sprintf("%d sessions, %d mails stored, store %s", s.Sessions, c.Mails, store)
+}
+
+// alive returns nil when every loop has come round and no commit is overdue. A
+// database that is away is no reason to complain of ourselves.
+func (d *daemon) alive(ctx context.Context) error {
+	return errors.Join(d.server.Ping(ctx), d.committer.Alive())
 }
 
 // warn logs what is allowed but probably not meant.

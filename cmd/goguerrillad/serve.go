@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"goguerrillad/internal/config"
@@ -18,9 +19,26 @@ import (
 
 // refuse reports a configuration that cannot be used.
 func refuse(stderr io.Writer, reason error) int {
-	fmt.Fprintln(stderr, "goguerrillad:", reason)
-	service.Refused(reason)
+	complain(stderr, reason)
+	service.Refused("configuration refused", reason)
 	return exitConfig
+}
+
+// fail reports what keeps the daemon from starting.
+func fail(stderr io.Writer, reason error) int {
+	complain(stderr, reason)
+	service.Refused("cannot start", reason)
+	return exitFailed
+}
+
+// complain writes an error where no log is open. The journal reads its
+// priority off the beginning of the line (sd-daemon(3)).
+func complain(stderr io.Writer, err error) {
+	mark := ""
+	if logging.UnderJournal() {
+		mark = "<3>"
+	}
+	fmt.Fprintf(stderr, "%sgoguerrillad: %v\n", mark, err)
 }
 
 // serve runs the daemon until it is told to stop.
@@ -30,14 +48,10 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 	if root && !become {
 		return refuse(stderr, privdrop.RefuseRoot())
 	}
-	fail := func(err error) int {
-		fmt.Fprintln(stderr, "goguerrillad:", err)
-		return exitFailed
-	}
 
 	sockets, err := listen.Open("smtp", cfg.Listen)
 	if err != nil {
-		return fail(err)
+		return fail(stderr, err)
 	}
 	log, err := logging.Open(cfg.LogFile, logging.Owner{Change: become, UID: cfg.User.Num, GID: cfg.Group.Num})
 	if err != nil {
@@ -49,14 +63,14 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 		err = privdrop.Forfeit()
 	}
 	if err != nil {
-		return fail(err)
+		return fail(stderr, err)
 	}
 
 	d := &daemon{flags: f, cfg: cfg, log: log, sockets: sockets}
 	if err := d.start(); err != nil {
-		return fail(err)
+		return fail(stderr, err)
 	}
-	s := service.Service{Reload: d.reload, Report: d.report, Stop: d.stop, Log: log.Logger}
+	s := service.Service{Reload: d.reload, Report: d.report, Stop: d.stop, Status: d.status, Alive: d.alive, Log: log.Logger}
 	status := exitOK
 	if err := s.Run(); err != nil {
 		log.Error("failed", "error", err)
@@ -70,9 +84,21 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 	return status
 }
 
+// limitMemory has the garbage collector heed the cgroup's limit, as far as
+// message buffers, of which it knows nothing, leave room; half of it at least,
+// since it would only spend its time in vain otherwise.
+func limitMemory(cfg *config.Config) {
+	limit, ok := config.CgroupMemoryMax()
+	if os.Getenv("GOMEMLIMIT") != "" || !ok {
+		return
+	}
+	debug.SetMemoryLimit(max(limit-cfg.Memory, limit/2) / 10 * 9)
+}
+
 // start opens the store and begins to accept.
 func (d *daemon) start() error {
 	d.log.SetVerbose(d.cfg.Verbose)
+	limitMemory(d.cfg)
 	store, err := openStore(d.cfg, d.log.Logger)
 	if err != nil {
 		return err

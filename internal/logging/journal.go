@@ -43,6 +43,9 @@ func connectJournal(stream *os.File) *journal {
 	return j
 }
 
+// UnderJournal reports whether standard error is a stream of the journal's.
+func UnderJournal() bool { return toJournal(os.Stderr) }
+
 func toJournal(stream *os.File) bool {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(stream.Fd()), &st); err != nil {

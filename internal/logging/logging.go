@@ -33,7 +33,7 @@ func Open(path string, owner Owner) (*Log, error) {
 	l := &Log{out: newWriter(f)}
 	l.stderr.Store(isStderr(path))
 	options := &slog.HandlerOptions{Level: &l.level}
-	if toJournal(os.Stderr) {
+	if UnderJournal() {
 		options.ReplaceAttr = l.withoutTime
 	}
 	l.Logger = slog.New(slog.NewTextHandler(l.out, options))

@@ -48,9 +48,10 @@ type Committer struct {
 	work     sync.Cond // something to take, or a reason to leave
 	queue    queue
 	current  *generation
-	running  int         // writers and watchers of all generations
-	sweeper  *time.Timer // runs sweep
-	sweeping bool        // it is set, as always when something is queued
+	running  int                 // writers and watchers of all generations
+	saves    map[*time.Time]bool // when each Save that runs must be over
+	sweeper  *time.Timer         // runs sweep
+	sweeping bool                // it is set, as always when something is queued
 	draining bool
 	drained  chan struct{} // closed when draining and nothing runs
 	health   health
@@ -82,7 +83,7 @@ type Counters struct {
 
 // New starts the writers. The Committer closes the store at the end.
 func New(store Store, o Options) *Committer {
-	c := &Committer{drained: make(chan struct{})}
+	c := &Committer{drained: make(chan struct{}), saves: map[*time.Time]bool{}}
 	c.work.L = &c.mu
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.health = health{up: true, since: time.Now()}
@@ -207,6 +208,23 @@ func (c *Committer) State() (up bool, since time.Time, lastErr error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.health.up, c.health.since, c.health.last
+}
+
+// overdueTime is how long a Save may go on when its time is up.
+const overdueTime = 15 * time.Second
+
+// Alive returns nil when the writers do their work: a store that is away makes
+// Saves fail in their time, but one that has forgotten its time holds mail up
+// for good.
+func (c *Committer) Alive() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for end := range c.saves {
+		if late := time.Since(*end); late > overdueTime {
+			return fmt.Errorf("a Save goes on though its time was up %v ago", late.Round(time.Second))
+		}
+	}
+	return nil
 }
 
 // Counters returns the totals.

@@ -222,6 +222,41 @@ func TestHungStore(t *testing.T) {
 	})
 }
 
+// A store that fails in its time is alive, one that has forgotten its time is
+// not.
+func TestAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wake := make(chan struct{})
+		deaf := false
+		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
+			if deaf {
+				<-wake
+			}
+			<-ctx.Done()
+			return savemail.Outcome(len(batch), savemail.ErrUnavailable)
+		}}
+		c := savemail.New(s, quiet(savemail.Options{Timeout: 10 * time.Second}))
+		o := newOutcomes(t)
+		for _, deaf = range []bool{false, true} {
+			o.submit(c, mail("a", 1, 1))
+			time.Sleep(9 * time.Second)
+			if err := c.Alive(); err != nil {
+				t.Errorf("deaf %v, in time: %v", deaf, err)
+			}
+			time.Sleep(20 * time.Second)
+			if err := c.Alive(); (err != nil) != deaf {
+				t.Errorf("deaf %v, out of time: %v", deaf, err)
+			}
+		}
+		close(wake)
+		synctest.Wait()
+		if err := c.Alive(); err != nil {
+			t.Error(err)
+		}
+		drain(t, c)
+	})
+}
+
 // Not even a store that does not obey its context costs the others their
 // answers.
 func TestDeafStore(t *testing.T) {

@@ -49,9 +49,16 @@ func (c *Committer) commit(g *generation, batch []pending) {
 		p.envelope.Info = g.describe(p.envelope)
 	}
 	// The queue is in order of time: the first has waited longest.
-	ctx, cancel := context.WithDeadline(c.ctx, batch[0].at.Add(g.Timeout))
+	end := batch[0].at.Add(g.Timeout)
+	ctx, cancel := context.WithDeadline(c.ctx, end)
 	defer cancel()
+	c.mu.Lock()
+	c.saves[&end] = true
+	c.mu.Unlock()
 	c.save(ctx, g, batch)
+	c.mu.Lock()
+	delete(c.saves, &end)
+	c.mu.Unlock()
 }
 
 // describe reads a message. Should that panic, the mail is stored as one that

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,7 +30,16 @@ type Service struct {
 	Stop func(ctx context.Context) error
 	// Failed delivers the error of a part that ended by itself, if one does.
 	Failed <-chan error
-	Log    *slog.Logger
+	// Status says in one line how things are, for whoever asks the manager. It
+	// is no place for secrets: everybody can read it.
+	Status func() string
+	// Alive returns nil when everything that must go on does. What others keep
+	// from working, a database for one, is alive.
+	Alive func(ctx context.Context) error
+	Log   *slog.Logger
+
+	refusal atomic.Pointer[string] // of the last reload, "" if it was taken
+	ending  atomic.Bool            // between the signal and the end
 }
 
 // drainTime is the most that transactions in flight get at a stop. systemd's
@@ -47,7 +58,8 @@ func (s *Service) Run() error {
 	// A log or a client that has gone must not end the daemon.
 	signal.Ignore(syscall.SIGPIPE)
 
-	s.notify(daemon.SdNotifyReady)
+	s.notify(daemon.SdNotifyReady + "\n" + s.status())
+	defer s.report()()
 	for {
 		select {
 		case err := <-s.Failed:
@@ -69,16 +81,20 @@ func (s *Service) Run() error {
 
 func (s *Service) reload() {
 	s.notify(reloading())
+	refusal := ""
 	if err := s.Reload(); err != nil {
 		s.Log.Error("reload refused, the old configuration goes on", "error", err)
+		refusal = err.Error()
 	} else {
 		s.Log.Info("reloaded")
 	}
-	s.notify(daemon.SdNotifyReady)
+	s.refusal.Store(&refusal)
+	s.notify(daemon.SdNotifyReady + "\n" + s.status())
 }
 
 func (s *Service) stop(signals <-chan os.Signal) error {
-	s.notify(daemon.SdNotifyStopping)
+	s.ending.Store(true)
+	s.notify(daemon.SdNotifyStopping + "\n" + s.status())
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	go func() {
@@ -118,9 +134,12 @@ func (s *Service) notify(state string) {
 	}
 }
 
-// Refused tells the manager why the configuration is refused, so that its
-// status shows it after the exit.
-func Refused(reason error) {
+// Refused tells the manager why the service does not start, so that its status
+// shows it after the exit.
+func Refused(what string, reason error) {
 	// There is nobody else to tell: the error itself goes to stderr.
-	_, _ = daemon.SdNotify(false, "STATUS=configuration refused: "+reason.Error())
+	_, _ = daemon.SdNotify(false, oneLine("STATUS="+what+": "+reason.Error()))
 }
+
+// oneLine keeps a text from being taken for several assignments.
+func oneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
