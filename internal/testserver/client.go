@@ -38,6 +38,10 @@ func Connect(addr string, timeout time.Duration) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
+	return newClient(conn, timeout)
+}
+
+func newClient(conn net.Conn, timeout time.Duration) (_ *Client, err error) {
 	c := &Client{Conn: timed{conn, timeout}}
 	c.text = textproto.NewConn(c.Conn)
 	if c.Greeting, err = c.Reply(); err != nil {
