@@ -6,7 +6,16 @@ FUZZTIME ?= 30s
 LDFLAGS   = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD   = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
-.PHONY: build run check test fuzz bench clean
+# Where install puts things, as GNU has it.
+prefix      = /usr/local
+sysconfdir  = /etc
+sbindir     = $(prefix)/sbin
+mandir      = $(prefix)/share/man
+unitdir     = $(prefix)/lib/systemd/system
+sysusersdir = $(prefix)/lib/sysusers.d
+tmpfilesdir = $(prefix)/lib/tmpfiles.d
+
+.PHONY: build run check test fuzz bench install install-only uninstall deb clean
 
 build:
 	@mkdir -p build
@@ -39,6 +48,37 @@ fuzz:
 
 bench: build
 	go run ./internal/bench
+
+install: build install-only
+
+# A configuration that is there stays. The daemon of the units has its state in
+# /var/lib/goguerrillad, which -list and -show must know as well.
+install-only:
+	install -D -m 755 build/goguerrillad $(DESTDIR)$(sbindir)/goguerrillad
+	install -d $(DESTDIR)$(unitdir)
+	for unit in goguerrillad.socket goguerrillad.service; do \
+		sed 's#/usr/sbin/#$(sbindir)/#g' packaging/systemd/$$unit >$(DESTDIR)$(unitdir)/$$unit && \
+		chmod 644 $(DESTDIR)$(unitdir)/$$unit || exit 1; \
+	done
+	install -D -m 644 packaging/systemd/goguerrillad.sysusers $(DESTDIR)$(sysusersdir)/goguerrillad.conf
+	install -D -m 644 packaging/systemd/goguerrillad.tmpfiles $(DESTDIR)$(tmpfilesdir)/goguerrillad.conf
+	install -D -m 644 -t $(DESTDIR)$(mandir)/man8 man/goguerrillad.8
+	install -D -m 644 -t $(DESTDIR)$(mandir)/man5 man/goguerrilla.conf.5
+	[ -e $(DESTDIR)$(sysconfdir)/goguerrilla/goguerrilla.conf ] || { \
+		install -d $(DESTDIR)$(sysconfdir)/goguerrilla && \
+		sed 's#"SQLITE_FILE": ""#"SQLITE_FILE": "/var/lib/goguerrillad/mail.db"#' goguerrilla.conf.sample \
+			>$(DESTDIR)$(sysconfdir)/goguerrilla/goguerrilla.conf && \
+		chmod 640 $(DESTDIR)$(sysconfdir)/goguerrilla/goguerrilla.conf; }
+
+# Mail and configuration stay.
+uninstall:
+	rm -f $(DESTDIR)$(sbindir)/goguerrillad $(DESTDIR)$(unitdir)/goguerrillad.socket $(DESTDIR)$(unitdir)/goguerrillad.service \
+		$(DESTDIR)$(sysusersdir)/goguerrillad.conf $(DESTDIR)$(tmpfilesdir)/goguerrillad.conf \
+		$(DESTDIR)$(mandir)/man8/goguerrillad.8 $(DESTDIR)$(mandir)/man5/goguerrilla.conf.5
+
+# build/goguerrillad_VERSION_ARCH.deb; DEB_ARCH=arm64 builds for another one.
+deb:
+	@VERSION='$(VERSION)' COMMIT='$(COMMIT)' DEB_ARCH='$(DEB_ARCH)' sh packaging/deb/build.sh
 
 clean:
 	rm -rf build

@@ -1,0 +1,464 @@
+package debian
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/testserver"
+)
+
+// TestBookworm and TestTrixie: the package's life, from its installation to
+// its purge, on the systemd of Debian 12 and of Debian 13.
+func TestBookworm(t *testing.T) { life(t, "bookworm") }
+
+func TestTrixie(t *testing.T) { life(t, "trixie") }
+
+func life(t *testing.T, release string) {
+	m := boot(t, release)
+	for _, step := range []struct {
+		name string
+		run  func(*machine, *testing.T)
+	}{
+		{"install", (*machine).install},
+		{"activation", (*machine).activation},
+		{"privileges", (*machine).privileges},
+		{"journal", (*machine).journal},
+		{"reload", (*machine).reload},
+		{"broken configuration", (*machine).broken},
+		{"crash loop", (*machine).crashes},
+		{"restarts under load", (*machine).restarts},
+		{"upgrade under load", (*machine).upgrade},
+		{"watchdog", (*machine).watchdog},
+		{"stop in a message", (*machine).stopInMessage},
+		{"socket stopped", (*machine).socketStopped},
+		{"credentials", (*machine).credentials},
+		{"isolated", (*machine).isolated},
+		{"binding", (*machine).binding},
+		{"root by hand", (*machine).byHand},
+		{"autopkgtest", (*machine).autopkgtest},
+		{"manual pages", (*machine).manual},
+		{"remove", (*machine).remove},
+	} {
+		if !t.Run(step.name, func(t *testing.T) { step.run(m, t) }) {
+			t.Fatal("the steps build on one another")
+		}
+	}
+}
+
+// install: nothing is enabled, opened or started; the files belong to whom
+// they should.
+func (m *machine) install(t *testing.T) {
+	m.Run(t, "dpkg --install "+m.debs[0])
+	for _, unit := range []string{service, socket} {
+		if state := m.show(t, unit, "UnitFileState"); state != "disabled" {
+			t.Errorf("%s is %s", unit, state)
+		}
+		if state := m.show(t, unit, "ActiveState"); state != "inactive" {
+			t.Errorf("%s is %s", unit, state)
+		}
+	}
+	if err := m.refuses("127.0.0.1:25"); err != nil {
+		t.Error(err)
+	}
+	if got := m.Run(t, "stat --format='%U:%G %a' "+configFile); got != "root:goguerrilla 640" {
+		t.Errorf("%s: %s", configFile, got)
+	}
+	m.Run(t, program+" -t")
+}
+
+// activation: the first connection starts the service, over IPv4 and IPv6.
+func (m *machine) activation(t *testing.T) {
+	m.configure(t, map[string]string{"GM_ALLOWED_HOSTS": ".", "GSMTP_HOST_NAME": "mx.example.com"})
+	m.Run(t, "systemctl enable --now goguerrillad.socket")
+	m.is(t, socket, "ActiveState", "active")
+	if state := m.show(t, service, "ActiveState"); state != "inactive" {
+		t.Errorf("before the first client the service is %s", state)
+	}
+	for _, addr := range []string{"127.0.0.1:25", "[::1]:25"} {
+		m.stored(t, m.takes(t, addr))
+	}
+	m.is(t, service, "ActiveState", "active")
+	if status := m.show(t, service, "StatusText"); !strings.Contains(status, "sessions") || !strings.Contains(status, "store up") {
+		t.Errorf("status %q", status)
+	}
+}
+
+// privileges: no thread has a right that it does not need, nor a way to one.
+func (m *machine) privileges(t *testing.T) {
+	pid := m.show(t, service, "MainPID")
+	threads := strings.Fields(m.Run(t, "ls /proc/"+pid+"/task"))
+	if len(threads) < 2 {
+		t.Errorf("threads %q", threads)
+	}
+	uid := m.Run(t, "id --user goguerrilla")
+	gid := m.Run(t, "id --group goguerrilla")
+	for _, thread := range threads {
+		status := m.Run(t, "cat /proc/"+pid+"/task/"+thread+"/status")
+		for _, want := range []string{
+			"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000",
+			"CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2",
+			"Uid:\t" + strings.Join([]string{uid, uid, uid, uid}, "\t"),
+			"Gid:\t" + strings.Join([]string{gid, gid, gid, gid}, "\t"),
+		} {
+			if !strings.Contains(status, want+"\n") {
+				t.Errorf("thread %s has not %q:\n%s", thread, want, status)
+			}
+		}
+	}
+}
+
+// journal: a mail is found by any of its hashes, with all that is known of it.
+func (m *machine) journal(t *testing.T) {
+	c, err := m.Connect("127.0.0.1:25", 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Hello(); err != nil {
+		t.Fatal(err)
+	}
+	reply, err := c.Send("sender@example.org", "", []string{"b@example.com", "c@example.com"}, []byte("Subject: x\r\n\r\ntext\r\n"))
+	if err != nil || reply.Code != 250 {
+		t.Fatal(reply, err)
+	}
+	var entry map[string]any
+	find := func(match string) {
+		t.Helper()
+		testserver.Await(t, nil, 10*time.Second, "no entry "+match, func() error {
+			out, err := m.Try("journalctl --output=json --all " + match)
+			if lines := strings.Split(out, "\n"); err != nil || len(lines) != 1 || json.Unmarshal([]byte(out), &entry) != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			return nil
+		})
+	}
+	find("GOGUERRILLA_HASH=" + reply.Hash())
+	hashes, _ := entry["GOGUERRILLA_HASH"].([]any)
+	if len(hashes) != 2 || fmt.Sprint(entry["GOGUERRILLA_TO"]) != "[b@example.com c@example.com]" {
+		t.Fatalf("two recipients: %v", entry)
+	}
+	find(fmt.Sprintf("GOGUERRILLA_HASH=%s", hashes[1]))
+	for field, want := range map[string]string{
+		"GOGUERRILLA_FROM": "sender@example.org", "GOGUERRILLA_REMOTE": "127.0.0.1", "GOGUERRILLA_SIZE": "20",
+		"GOGUERRILLA_REPLY": "250 2.0.0 OK: queued as " + reply.Hash(), "PRIORITY": "6", "_SYSTEMD_UNIT": service,
+		"SYSLOG_IDENTIFIER": "goguerrillad", "_TRANSPORT": "journal",
+	} {
+		if entry[field] != want {
+			t.Errorf("%s is %v, want %q", field, entry[field], want)
+		}
+	}
+	if entry["GOGUERRILLA_SESSION"] == "" || !strings.Contains(fmt.Sprint(entry["MESSAGE"]), "message accepted") {
+		t.Errorf("entry %v", entry)
+	}
+}
+
+// reload: a good file is taken, a broken one is refused with its line, and the
+// session goes on in either case.
+func (m *machine) reload(t *testing.T) {
+	pid := m.show(t, service, "MainPID")
+	c, err := m.Connect("127.0.0.1:25", 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	m.configure(t, map[string]string{"GM_ALLOWED_HOSTS": "example.net"})
+	m.Run(t, "systemctl reload "+service)
+	if reply, err := sendMail(m.Box, "127.0.0.1:25", "b@example.com"); err != nil || reply.Code != 550 {
+		t.Errorf("after the reload: %v, %v", reply, err)
+	}
+	m.configure(t, map[string]string{"GM_ALLOWED_HOSTS": ".", "GSMTP_TIMEOUT": "soon"})
+	out, err := m.Try("systemctl reload " + service)
+	if err == nil {
+		t.Error("a broken file was taken")
+	}
+	out += m.Run(t, "systemctl status --no-pager "+service+" || true")
+	if !strings.Contains(out, "GSMTP_TIMEOUT") {
+		t.Errorf("the reason is not shown: %s", out)
+	}
+	if reply, err := sendMail(m.Box, "127.0.0.1:25", "b@example.com"); err != nil || reply.Code != 550 {
+		t.Errorf("after the refused reload: %v, %v", reply, err)
+	}
+	m.configure(t, map[string]string{"GSMTP_TIMEOUT": "100"})
+	m.Run(t, "systemctl reload "+service)
+	if err := c.Hello(); err != nil {
+		t.Errorf("the session: %v", err)
+	}
+	m.takes(t, "127.0.0.1:25")
+	if now := m.show(t, service, "MainPID"); now != pid {
+		t.Errorf("process %s became %s", pid, now)
+	}
+}
+
+// broken: a configuration that is refused at the start neither loops nor keeps
+// clients hanging, and a restart alone mends all.
+func (m *machine) broken(t *testing.T) {
+	m.configure(t, map[string]string{"GSMTP_TIMEOUT": "soon"})
+	m.Run(t, "systemctl stop "+service+" 2>/dev/null; systemctl reset-failed; true")
+	begun := time.Now()
+	testserver.Await(t, nil, 30*time.Second, "clients are left hanging", func() error {
+		c, err := m.Connect("127.0.0.1:25", 20*time.Second)
+		if err == nil {
+			c.Close()
+			return fmt.Errorf("somebody greets: %v", c.Greeting)
+		}
+		return m.refuses("127.0.0.1:25")
+	})
+	t.Logf("the port closes after %v", time.Since(begun).Round(10*time.Millisecond))
+	if out := m.Run(t, "systemctl status --no-pager "+service+" || true"); !strings.Contains(out, "configuration refused") || !strings.Contains(out, "GSMTP_TIMEOUT") {
+		t.Errorf("status: %s", out)
+	}
+	m.configure(t, map[string]string{"GSMTP_TIMEOUT": "100"})
+	m.Run(t, "systemctl restart "+service)
+	m.stored(t, m.takes(t, "127.0.0.1:25"))
+}
+
+// crashes: killed twice a second for ten seconds, it comes back by itself, and
+// no mail is lost. The port may close meanwhile: senders try again.
+func (m *machine) crashes(t *testing.T) {
+	l := startLoad(m.Box)
+	l.progress(t, 5)
+	for range 20 {
+		m.Try("systemctl kill --signal=KILL " + service)
+		time.Sleep(500 * time.Millisecond) // the crash loop's own pace
+	}
+	l.progress(t, 20)
+	l.stop(t)
+	m.takes(t, "127.0.0.1:25")
+}
+
+// restarts: nobody is refused or cut off without a word.
+func (m *machine) restarts(t *testing.T) {
+	l := startLoad(m.Box)
+	for range 4 {
+		l.progress(t, 20)
+		m.Run(t, "systemctl restart "+service)
+	}
+	l.progress(t, 20)
+	l.stop(t)
+	if l.refused > 0 || l.reset > 0 {
+		t.Errorf("%d connections were refused, %d reset", l.refused, l.reset)
+	}
+}
+
+// upgrade: the same for a new version of the package.
+func (m *machine) upgrade(t *testing.T) {
+	pid := m.show(t, service, "MainPID")
+	l := startLoad(m.Box)
+	l.progress(t, 20)
+	m.Run(t, "dpkg --install "+m.debs[1])
+	l.progress(t, 20)
+	l.stop(t)
+	if l.refused > 0 || l.reset > 0 {
+		t.Errorf("%d connections were refused, %d reset", l.refused, l.reset)
+	}
+	if now := m.show(t, service, "MainPID"); now == pid {
+		t.Error("the old version goes on")
+	}
+	if got := m.Run(t, "/usr/sbin/goguerrillad -version"); !strings.Contains(got, "1.0~test2") {
+		t.Errorf("version %s", got)
+	}
+}
+
+// watchdog: a process that makes no progress is ended and started anew.
+func (m *machine) watchdog(t *testing.T) {
+	m.dropIn(t, "watchdog.conf", "[Service]\nWatchdogSec=4s\nRestartSec=500ms\n")
+	defer m.noDropIn(t)
+	m.Run(t, "systemctl restart "+service)
+	m.takes(t, "127.0.0.1:25")
+	pid := m.show(t, service, "MainPID")
+	m.Run(t, "kill -STOP "+pid)
+	testserver.Await(t, nil, 30*time.Second, "the watchdog does not act", func() error {
+		if now := m.show(t, service, "MainPID"); now == pid || now == "0" {
+			return errors.New("process " + now)
+		}
+		return nil
+	})
+	m.takes(t, "127.0.0.1:25")
+}
+
+// stopInMessage: a transaction in flight is finished.
+func (m *machine) stopInMessage(t *testing.T) {
+	c, err := m.Connect("127.0.0.1:25", 20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, line := range []string{"EHLO client.test", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>"} {
+		if _, err := c.Expect(250, "%s", line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Expect(354, "DATA"); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(c.Conn, "Subject: x\r\n\r\nte")
+	m.Run(t, "systemctl stop --no-block "+service)
+	m.is(t, service, "ActiveState", "deactivating")
+	io.WriteString(c.Conn, "xt\r\n.\r\n")
+	reply, err := c.Reply()
+	if err != nil || reply.Code != 250 {
+		t.Fatalf("%v, %v", reply, err)
+	}
+	if reply, err := c.Reply(); err != nil || reply.Code != 421 {
+		t.Errorf("then %v, %v", reply, err)
+	}
+	m.stored(t, reply.Hash())
+}
+
+// socketStopped: when the socket is stopped, nobody listens any more.
+func (m *machine) socketStopped(t *testing.T) {
+	m.takes(t, "127.0.0.1:25")
+	m.Run(t, "systemctl stop "+socket)
+	m.is(t, service, "ActiveState", "inactive")
+	if err := m.refuses("127.0.0.1:25"); err != nil {
+		t.Error(err)
+	}
+	m.Run(t, "systemctl start "+socket)
+	m.takes(t, "127.0.0.1:25")
+}
+
+// example installs a drop-in that the package ships.
+func (m *machine) example(t *testing.T, name string) {
+	t.Helper()
+	m.Run(t, "mkdir -p /etc/systemd/system/goguerrillad.service.d && cp /usr/share/doc/goguerrillad/examples/"+name+
+		" /etc/systemd/system/goguerrillad.service.d/ && systemctl daemon-reload")
+}
+
+// credentials: the password comes from systemd, and stands nowhere else.
+func (m *machine) credentials(t *testing.T) {
+	m.example(t, "credential.conf")
+	defer m.noDropIn(t)
+	for _, name := range []string{"mysql_pass", "redis_pass"} {
+		for _, line := range strings.Split(m.Run(t, "cat /etc/systemd/system/goguerrillad.service.d/credential.conf"), "\n") {
+			if rest, ok := strings.CutPrefix(line, "LoadCredential="+name+":"); ok {
+				m.Write(t, rest, "secret of "+name+"\n")
+				m.Run(t, "chmod 600 "+rest)
+			}
+		}
+	}
+	m.Run(t, "systemctl restart "+service)
+	m.takes(t, "127.0.0.1:25")
+	pid := m.show(t, service, "MainPID")
+	env := strings.ReplaceAll(m.Run(t, "cat /proc/"+pid+"/environ | tr '\\0' '\\n'"), "\r", "")
+	for _, line := range strings.Split(env, "\n") {
+		if dir, ok := strings.CutPrefix(line, "CREDENTIALS_DIRECTORY="); ok {
+			if got := m.Run(t, "cat "+dir+"/mysql_pass"); got != "secret of mysql_pass" {
+				t.Errorf("credential %q", got)
+			}
+			return
+		}
+	}
+	t.Errorf("no credentials: %s", env)
+}
+
+// isolated: mail comes in though the unit has no network of its own.
+func (m *machine) isolated(t *testing.T) {
+	m.example(t, "isolated.conf")
+	defer m.noDropIn(t)
+	m.Run(t, "systemctl restart "+service)
+	for _, addr := range []string{"127.0.0.1:25", "[::1]:25"} {
+		m.stored(t, m.takes(t, addr))
+	}
+	exposure := m.Run(t, "systemd-analyze security --no-pager "+service+" | tail -1")
+	t.Logf("isolated: %s", exposure)
+}
+
+// binding: without the socket unit the service binds its port itself.
+func (m *machine) binding(t *testing.T) {
+	m.Run(t, "systemctl stop "+socket+" "+service+" && systemctl mask "+socket)
+	m.example(t, "binding.conf")
+	m.configure(t, map[string]string{"GSTMP_LISTEN_INTERFACE": "[::]:25"})
+	m.Run(t, "systemctl daemon-reload && systemctl start "+service)
+	for _, addr := range []string{"127.0.0.1:25", "[::1]:25"} {
+		m.stored(t, m.takes(t, addr))
+	}
+	m.Run(t, "systemctl stop "+service+" && systemctl unmask "+socket)
+	m.noDropIn(t)
+	m.configure(t, map[string]string{"GSTMP_LISTEN_INTERFACE": "0.0.0.0:25"})
+	m.Run(t, "systemctl start "+socket)
+	m.takes(t, "127.0.0.1:25")
+}
+
+// byHand: started as root, it binds, and then becomes the configured user.
+func (m *machine) byHand(t *testing.T) {
+	m.Run(t, "systemctl stop "+socket+" "+service)
+	m.Run(t, "install -d -o goguerrilla -g goguerrilla /run/hand && sed 's/\"SGID\": *\"[^\"]*\"/\"SGID\": \"goguerrilla\"/; s/\"GUID\": *\"[^\"]*\"/\"GUID\": \"goguerrilla\"/; "+
+		"s#\"SQLITE_FILE\": *\"[^\"]*\"#\"SQLITE_FILE\": \"/run/hand/mail.db\"#' "+configFile+" >/run/hand/conf && chown root:goguerrilla /run/hand/conf && chmod 640 /run/hand/conf")
+	cmd := m.Command("exec /usr/sbin/goguerrillad -config /run/hand/conf")
+	p := testserver.Start(t, cmd)
+	testserver.Await(t, p, 20*time.Second, "it does not listen", func() error {
+		_, err := sendMail(m.Box, "127.0.0.1:25", "b@example.com")
+		return err
+	})
+	m.takes(t, "127.0.0.1:25")
+	pid := m.Run(t, "pidof goguerrillad")
+	uid := m.Run(t, "id --user goguerrilla")
+	for _, thread := range strings.Fields(m.Run(t, "ls /proc/"+pid+"/task")) {
+		status := m.Run(t, "cat /proc/"+pid+"/task/"+thread+"/status")
+		for _, want := range []string{"CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "Uid:\t" + strings.Join([]string{uid, uid, uid, uid}, "\t")} {
+			if !strings.Contains(status, want+"\n") {
+				t.Errorf("thread %s has not %q:\n%s", thread, want, status)
+			}
+		}
+	}
+	m.Run(t, "kill -TERM "+pid)
+	<-p.Done()
+	m.Run(t, "systemctl start "+socket)
+}
+
+// autopkgtest: what Debian's machinery runs after an installation.
+func (m *machine) autopkgtest(t *testing.T) {
+	root, err := testserver.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile(filepath.Join(root, "packaging/deb/tests/mail"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Write(t, "/root/autopkgtest", string(script))
+	m.Run(t, "bash /root/autopkgtest")
+	m.configure(t, map[string]string{"GM_ALLOWED_HOSTS": "."})
+	m.Run(t, "systemctl reload "+service)
+}
+
+// manual: both pages are there for man(1), without a complaint.
+func (m *machine) manual(t *testing.T) {
+	for page, want := range map[string]string{"goguerrillad": "SIGNALS", "goguerrilla.conf": "GM_ALLOWED_HOSTS"} {
+		if out := m.Run(t, "MANWIDTH=80 man -P cat "+page); !strings.Contains(out, want) {
+			t.Errorf("man %s: %s", page, out)
+		}
+	}
+}
+
+// remove: mail and configuration stay, and are there for who comes back; a
+// purge leaves the user alone.
+func (m *machine) remove(t *testing.T) {
+	hash := m.takes(t, "127.0.0.1:25")
+	m.Run(t, "dpkg --remove goguerrillad")
+	if err := m.refuses("127.0.0.1:25"); err != nil {
+		t.Error(err)
+	}
+	for _, path := range []string{configFile, "/var/lib/goguerrillad/mail.db"} {
+		if _, err := os.Stat(filepath.Join(m.Root, path)); err != nil {
+			t.Errorf("after the removal: %v", err)
+		}
+	}
+	m.Run(t, "dpkg --install "+m.debs[1])
+	m.stored(t, hash)
+	m.Run(t, "dpkg --purge goguerrillad")
+	left := m.Run(t, "find / -xdev \\( -name '*goguerrill*' -o -path '*/goguerrill*' \\) ! -path '/proc/*' ! -path '/sys/*' ! -path '/root/*' ! -path '/run/*' ! -path '/var/log/journal/*'")
+	if left != "" {
+		t.Errorf("a purge leaves\n%s", left)
+	}
+	if got := m.Run(t, "getent passwd goguerrilla"); !strings.HasPrefix(got, "goguerrilla:") {
+		t.Errorf("the user: %q", got)
+	}
+}

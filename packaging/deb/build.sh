@@ -1,0 +1,49 @@
+#!/bin/sh
+# Builds build/goguerrillad_VERSION_ARCH.deb from the files of the checkout, in
+# a copy of them: the tree stays as it is. make deb calls it, in the root of
+# the checkout, with VERSION, COMMIT and DEB_ARCH.
+set -eu
+
+# What git describe says is a version only behind a tag; others sort before all
+# releases. A hyphen would begin a revision of the distribution's.
+case ${VERSION#v} in
+[0-9]*.*) version=$(echo "${VERSION#v}" | tr - +) ;;
+*) version=0~$(echo "$VERSION" | tr -c 'A-Za-z0-9.+~\n' +) ;;
+esac
+arch=${DEB_ARCH:-$(dpkg --print-architecture)}
+
+# One time for all that is packed: of the commit, else of the newest file.
+: "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}"
+export SOURCE_DATE_EPOCH
+
+stage=build/deb/goguerrillad-$version
+rm -rf build/deb
+mkdir -p "$stage"
+cp -a cmd internal man packaging go.mod go.sum Makefile goguerrilla.conf.sample \
+	README.md ARCHITECTURE.md CHANGELOG.md LICENSE "$stage"
+cp -a packaging/deb "$stage/debian"
+for kind in sysusers tmpfiles; do
+	cp "packaging/systemd/goguerrillad.$kind" "$stage/debian/"
+done
+for page in man/*; do
+	echo "$page"
+done >"$stage/debian/goguerrillad.manpages"
+sed "s/@VERSION@/$version/; s/@DATE@/$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")/" \
+	"$stage/debian/changelog.in" >"$stage/debian/changelog"
+rm "$stage/debian/changelog.in" "$stage/debian/build.sh"
+find "$stage" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+
+# dh builds with a HOME of its own.
+GOMODCACHE=$(go env GOMODCACHE) GOCACHE=$(go env GOCACHE) GOPROXY=$(go env GOPROXY)
+PATH=$(go env GOROOT)/bin:$PATH
+export GOMODCACHE GOCACHE GOPROXY PATH COMMIT
+# Without debug symbols, which the linker leaves out.
+DEB_BUILD_OPTIONS=noautodbgsym
+export DEB_BUILD_OPTIONS
+(cd "$stage" && dpkg-buildpackage --build=binary --unsigned-changes --unsigned-buildinfo \
+	--host-arch "$arch" --no-check-builddeps) >build/deb/log 2>&1 || {
+	cat build/deb/log
+	exit 1
+}
+mv "build/deb/goguerrillad_${version}_$arch.deb" build/
+echo "build/goguerrillad_${version}_$arch.deb"
