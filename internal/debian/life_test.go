@@ -55,7 +55,12 @@ func life(t *testing.T, release string) {
 // install: nothing is enabled, opened or started; the files belong to whom
 // they should.
 func (m *machine) install(t *testing.T) {
-	m.Run(t, "dpkg --install "+m.debs[0])
+	// What README tells people to do is what is tested.
+	m.readme = readme(t)
+	m.documented(t, "dpkg --install build/goguerrillad_*.deb", "dpkg --install "+m.debs[0])
+	if out, err := m.Try("systemd-analyze verify " + service + " " + socket); err != nil || out != "" {
+		t.Errorf("systemd-analyze verify: %v %s", err, out)
+	}
 	for _, unit := range []string{service, socket} {
 		if state := m.show(t, unit, "UnitFileState"); state != "disabled" {
 			t.Errorf("%s is %s", unit, state)
@@ -76,7 +81,7 @@ func (m *machine) install(t *testing.T) {
 // activation: the first connection starts the service, over IPv4 and IPv6.
 func (m *machine) activation(t *testing.T) {
 	m.configure(t, map[string]string{"GM_ALLOWED_HOSTS": ".", "GSMTP_HOST_NAME": "mx.example.com"})
-	m.Run(t, "systemctl enable --now goguerrillad.socket")
+	m.documented(t, "systemctl enable --now goguerrillad.socket", "systemctl enable --now goguerrillad.socket")
 	m.is(t, socket, "ActiveState", "active")
 	if state := m.show(t, service, "ActiveState"); state != "inactive" {
 		t.Errorf("before the first client the service is %s", state)
@@ -92,21 +97,25 @@ func (m *machine) activation(t *testing.T) {
 
 // privileges: no thread has a right that it does not need, nor a way to one.
 func (m *machine) privileges(t *testing.T) {
-	pid := m.show(t, service, "MainPID")
+	m.powerless(t, m.show(t, service, "MainPID"), "CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000", "Seccomp:\t2")
+}
+
+// powerless wants all threads of a process to be the daemon's own user, with
+// no right beyond that.
+func (m *machine) powerless(t *testing.T, pid string, more ...string) {
+	t.Helper()
 	threads := strings.Fields(m.Run(t, "ls /proc/"+pid+"/task"))
 	if len(threads) < 2 {
 		t.Errorf("threads %q", threads)
 	}
-	uid := m.Run(t, "id --user goguerrilla")
-	gid := m.Run(t, "id --group goguerrilla")
+	uid, gid := m.Run(t, "id --user goguerrilla"), m.Run(t, "id --group goguerrilla")
 	for _, thread := range threads {
 		status := m.Run(t, "cat /proc/"+pid+"/task/"+thread+"/status")
-		for _, want := range []string{
-			"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000",
-			"CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2",
+		for _, want := range append([]string{
+			"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1",
 			"Uid:\t" + strings.Join([]string{uid, uid, uid, uid}, "\t"),
 			"Gid:\t" + strings.Join([]string{gid, gid, gid, gid}, "\t"),
-		} {
+		}, more...) {
 			if !strings.Contains(status, want+"\n") {
 				t.Errorf("thread %s has not %q:\n%s", thread, want, status)
 			}
@@ -379,6 +388,7 @@ func (m *machine) binding(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:25", "[::1]:25"} {
 		m.stored(t, m.takes(t, addr))
 	}
+	m.powerless(t, m.show(t, service, "MainPID"))
 	m.Run(t, "systemctl stop "+service+" && systemctl unmask "+socket)
 	m.noDropIn(t)
 	m.configure(t, map[string]string{"GSTMP_LISTEN_INTERFACE": "0.0.0.0:25"})
@@ -399,15 +409,7 @@ func (m *machine) byHand(t *testing.T) {
 	})
 	m.takes(t, "127.0.0.1:25")
 	pid := m.Run(t, "pidof goguerrillad")
-	uid := m.Run(t, "id --user goguerrilla")
-	for _, thread := range strings.Fields(m.Run(t, "ls /proc/"+pid+"/task")) {
-		status := m.Run(t, "cat /proc/"+pid+"/task/"+thread+"/status")
-		for _, want := range []string{"CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "Uid:\t" + strings.Join([]string{uid, uid, uid, uid}, "\t")} {
-			if !strings.Contains(status, want+"\n") {
-				t.Errorf("thread %s has not %q:\n%s", thread, want, status)
-			}
-		}
-	}
+	m.powerless(t, pid)
 	m.Run(t, "kill -TERM "+pid)
 	<-p.Done()
 	m.Run(t, "systemctl start "+socket)
@@ -454,7 +456,7 @@ func (m *machine) remove(t *testing.T) {
 	m.Run(t, "dpkg --install "+m.debs[1])
 	m.stored(t, hash)
 	m.Run(t, "dpkg --purge goguerrillad")
-	left := m.Run(t, "find / -xdev \\( -name '*goguerrill*' -o -path '*/goguerrill*' \\) ! -path '/proc/*' ! -path '/sys/*' ! -path '/root/*' ! -path '/run/*' ! -path '/var/log/journal/*'")
+	left := m.Run(t, "find / -xdev \\( -name '*goguerrill*' -o -path '*/goguerrill*' \\) ! -path '/proc/*' ! -path '/sys/*' ! -path '/root/*' ! -path '/run/*' ! -path '/var/log/journal/*' ! -path '/var/cache/man/*'")
 	if left != "" {
 		t.Errorf("a purge leaves\n%s", left)
 	}

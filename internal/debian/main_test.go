@@ -34,11 +34,11 @@ var packages = sync.OnceValues(func() (built [2]string, err error) {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return built, fmt.Errorf("%v: %w\n%s", cmd, err, out)
 		}
-		found, err := filepath.Glob(filepath.Join(root, "build", "goguerrillad_"+version+"*_*.deb"))
-		if err != nil || len(found) != 1 {
-			return built, fmt.Errorf("make deb made %q, %w", found, err)
+		arch, err := exec.Command("dpkg", "--print-architecture").Output()
+		if err != nil {
+			return built, fmt.Errorf("ask for the architecture: %w", err)
 		}
-		built[i] = found[0]
+		built[i] = filepath.Join(root, "build", "goguerrillad_"+version+"_"+strings.TrimSpace(string(arch))+".deb")
 	}
 	return built, nil
 })
@@ -46,22 +46,16 @@ var packages = sync.OnceValues(func() (built [2]string, err error) {
 // A machine is a box that the package is to run on.
 type machine struct {
 	*testserver.Box
-	debs [2]string // paths in the box
+	debs   [2]string // paths in the box
+	readme string
 }
 
 // boot starts a box with the packages lying in it.
 func boot(t *testing.T, release string) *machine {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("boots a Debian")
-	}
-	testserver.Need(t, "dpkg-buildpackage", "dh")
-	built, err := packages()
-	if err != nil {
-		t.Fatal(err)
-	}
+	debs := built(t)
 	m := &machine{Box: testserver.StartBox(t, release)}
-	for i, deb := range built {
+	for i, deb := range debs {
 		text, err := os.ReadFile(deb)
 		if err != nil {
 			t.Fatal(err)
@@ -99,6 +93,25 @@ func (m *machine) configure(t *testing.T, changes map[string]string) {
 	if err := os.WriteFile(path, text, 0o640); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// readme is what people read.
+func readme(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(moduleRoot(t), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// documented runs a command that README has, in a form that fits the box.
+func (m *machine) documented(t *testing.T, command, here string) {
+	t.Helper()
+	if !strings.Contains(m.readme, "\n"+command+" ") {
+		t.Errorf("README does not say: %s", command)
+	}
+	m.Run(t, here)
 }
 
 // show returns properties of a unit.

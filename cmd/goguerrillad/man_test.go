@@ -1,0 +1,142 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/config"
+	"goguerrillad/internal/testserver"
+)
+
+// page returns the sections of a manual page by their names.
+func page(t *testing.T, name string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("../../man/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections := map[string]string{}
+	for _, s := range strings.Split(string(text), "\n.Sh ")[1:] {
+		title, body, _ := strings.Cut(s, "\n")
+		sections[title] = body
+	}
+	return sections
+}
+
+// plain takes the marks of the manual's language off a text.
+func plain(s string) string {
+	s = regexp.MustCompile(`(?m)^\.[A-Z][a-z] `).ReplaceAllString(s, "")
+	return regexp.MustCompile(`\s+([.,])`).ReplaceAllString(strings.Join(strings.Fields(s), " "), "$1")
+}
+
+// The page names every key with its default, and no other; those that a later
+// version brings stand by themselves.
+func TestConfigPage(t *testing.T) {
+	const later, migrating = "KEYS OF LATER VERSIONS", "MIGRATING FROM GO-GUERRILLA OF 2012"
+	told := map[string]string{}
+	of := map[string]bool{} // in the section of later versions
+	sections := page(t, "goguerrilla.conf.5")
+	for title, body := range sections {
+		if title == migrating {
+			continue
+		}
+		for _, part := range strings.Split(body, ".It Ic ")[1:] {
+			key, text, _ := strings.Cut(part, "\n")
+			if _, twice := told[key]; twice {
+				t.Errorf("%s is there twice", key)
+			}
+			told[key], of[key] = plain(text), title == later
+		}
+	}
+	var names []string
+	for _, k := range config.Keys() {
+		names = append(names, k.Name)
+		text, there := told[k.Name]
+		switch {
+		case !there:
+			t.Errorf("%s is missing", k.Name)
+		case of[k.Name] != k.Later:
+			t.Errorf("%s stands under %s: %v", k.Name, later, of[k.Name])
+		case !strings.Contains(text, "Default: ") || !strings.Contains(text, "Default: "+k.Default):
+			t.Errorf("%s: the default %q is not told: %s", k.Name, k.Default, text)
+		}
+		if k.Since2012 && !strings.Contains(plain(sections[migrating]), k.Name) {
+			t.Errorf("%s is missing under %s", k.Name, migrating)
+		}
+		if restart := strings.Contains(text, "needs a restart"); restart == k.Reload {
+			t.Errorf("%s: a reload takes it: %v", k.Name, k.Reload)
+		}
+	}
+	for key := range told {
+		if !slices.Contains(names, key) {
+			t.Errorf("%s is no key", key)
+		}
+	}
+}
+
+// The page names every option and exit status of the program.
+func TestProgramPage(t *testing.T) {
+	sections := page(t, "goguerrillad.8")
+	var options, known []string
+	for _, m := range regexp.MustCompile(`(?m)^\.It Fl (\w+)`).FindAllStringSubmatch(sections["OPTIONS"], -1) {
+		options = append(options, m[1])
+	}
+	for _, m := range regexp.MustCompile(`\[-(\w+)`).FindAllStringSubmatch(usage, -1) {
+		known = append(known, m[1])
+	}
+	slices.Sort(options)
+	slices.Sort(known)
+	if !slices.Equal(options, known) {
+		t.Errorf("the page has the options %q, the program %q", options, known)
+	}
+	synopsis := plain(sections["SYNOPSIS"])
+	for _, option := range known {
+		if !strings.Contains(synopsis, option) {
+			t.Errorf("-%s is missing in the synopsis", option)
+		}
+	}
+	var statuses []string
+	for _, m := range regexp.MustCompile(`(?m)^\.It (\d+)$`).FindAllStringSubmatch(sections["EXIT STATUS"], -1) {
+		statuses = append(statuses, m[1])
+	}
+	if want := []string{"0", "1", "2", "78"}; !slices.Equal(statuses, want) {
+		t.Errorf("exit statuses %q, want %q", statuses, want)
+	}
+}
+
+// A line of the log that the page explains is one that the program writes.
+func TestDiagnostics(t *testing.T) {
+	for _, m := range regexp.MustCompile(`(?m)^\.It (.*)$`).FindAllStringSubmatch(page(t, "goguerrillad.8")["DIAGNOSTICS"], -1) {
+		if out, err := exec.Command("grep", "-rqF", "--include=*.go", m[1], "../../internal", ".").CombinedOutput(); err != nil {
+			t.Errorf("nothing says %q: %v %s", m[1], err, out)
+		}
+	}
+}
+
+// The linter has nothing to say.
+func TestPages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs mandoc")
+	}
+	testserver.Need(t, "mandoc", "man")
+	for _, name := range []string{"../../man/goguerrillad.8", "../../man/goguerrilla.conf.5"} {
+		out, _ := exec.Command("mandoc", "-Tlint", "-Wstyle", name).Output()
+		for line := range strings.Lines(string(out)) {
+			// That depends on what this machine has installed.
+			if !strings.Contains(line, "referenced manual not found") {
+				t.Error(line)
+			}
+		}
+		man := exec.Command("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", name)
+		man.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "MANROFFSEQ=", "MANWIDTH=80")
+		var complaints strings.Builder
+		man.Stderr = &complaints
+		if _, err := man.Output(); err != nil || complaints.Len() > 0 {
+			t.Errorf("man -l %s: %v\n%s", name, err, complaints.String())
+		}
+	}
+}
