@@ -41,6 +41,7 @@ func life(t *testing.T, release string) {
 		{"credentials", (*machine).credentials},
 		{"isolated", (*machine).isolated},
 		{"binding", (*machine).binding},
+		{"root", (*machine).root},
 		{"root by hand", (*machine).byHand},
 		{"autopkgtest", (*machine).autopkgtest},
 		{"manual pages", (*machine).manual},
@@ -392,6 +393,23 @@ func (m *machine) binding(t *testing.T) {
 	m.Run(t, "systemctl stop "+service+" && systemctl unmask "+socket)
 	m.noDropIn(t)
 	m.configure(t, map[string]string{"GSTMP_LISTEN_INTERFACE": "0.0.0.0:25"})
+	m.Run(t, "systemctl start "+socket)
+	m.takes(t, "127.0.0.1:25")
+}
+
+// root: the service is started as root, and becomes its user itself.
+func (m *machine) root(t *testing.T) {
+	m.Run(t, "systemctl stop "+socket+" "+service+" && systemctl mask "+socket)
+	m.example(t, "root.conf")
+	m.configure(t, map[string]string{"SGID": "goguerrilla", "GUID": "goguerrilla"})
+	m.Run(t, "systemctl start "+service)
+	m.stored(t, m.takes(t, "127.0.0.1:25"))
+	m.powerless(t, m.show(t, service, "MainPID"), "CapBnd:\t0000000000000000", "Groups:\t ")
+	m.Run(t, "systemctl reload "+service)
+	m.takes(t, "127.0.0.1:25")
+	m.Run(t, "systemctl stop "+service+" && systemctl unmask "+socket)
+	m.noDropIn(t)
+	m.configure(t, map[string]string{"SGID": "", "GUID": ""})
 	m.Run(t, "systemctl start "+socket)
 	m.takes(t, "127.0.0.1:25")
 }
