@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -76,6 +77,34 @@ func TestConfigPage(t *testing.T) {
 			t.Errorf("%s is no key", key)
 		}
 	}
+}
+
+// The examples of a configuration are good ones.
+func TestConfigExamples(t *testing.T) {
+	blocks := literals(page(t, "goguerrilla.conf.5")["EXAMPLES"])
+	if len(blocks) == 0 {
+		t.Error("there is none")
+	}
+	for _, block := range blocks {
+		file := filepath.Join(t.TempDir(), "conf")
+		if err := os.WriteFile(file, []byte(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		if status := run([]string{"-t", "-config", file}, &out, &out); status != exitOK {
+			t.Errorf("%s\nexit status %d: %s", block, status, out.String())
+		}
+	}
+}
+
+// literals returns the blocks of a section that are shown as they are.
+func literals(section string) []string {
+	var blocks []string
+	for _, part := range strings.Split(section, ".Bd -literal -offset indent\n")[1:] {
+		block, _, _ := strings.Cut(part, ".Ed")
+		blocks = append(blocks, strings.ReplaceAll(block, `\e`, `\`))
+	}
+	return blocks
 }
 
 // The page names every option and exit status of the program.

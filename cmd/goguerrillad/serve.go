@@ -49,7 +49,7 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 		return refuse(stderr, privdrop.RefuseRoot())
 	}
 
-	sockets, err := listen.Open("smtp", cfg.Listen)
+	sockets, err := openSockets(cfg)
 	if err != nil {
 		return fail(stderr, err)
 	}
@@ -82,6 +82,18 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "goguerrillad: close the log:", err)
 	}
 	return status
+}
+
+// openSockets returns the sockets to serve: systemd's, else those of the addresses.
+func openSockets(cfg *config.Config) ([]listen.Socket, error) {
+	passed, err := listen.Passed("smtp")
+	if err != nil {
+		return nil, err
+	}
+	if sockets := passed["smtp"]; len(sockets) > 0 {
+		return sockets, nil
+	}
+	return listen.Bind(cfg.Listen)
 }
 
 // limitMemory has the garbage collector heed the cgroup's limit, as far as

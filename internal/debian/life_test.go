@@ -45,6 +45,7 @@ func life(t *testing.T, release string) {
 		{"root by hand", (*machine).byHand},
 		{"autopkgtest", (*machine).autopkgtest},
 		{"manual pages", (*machine).manual},
+		{"examples", (*machine).examples},
 		{"remove", (*machine).remove},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.run(m, t) }) {
@@ -99,6 +100,7 @@ func (m *machine) activation(t *testing.T) {
 // privileges: no thread has a right that it does not need, nor a way to one.
 func (m *machine) privileges(t *testing.T) {
 	m.powerless(t, m.show(t, service, "MainPID"), "CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000", "Seccomp:\t2")
+	m.exposure(t, 1.1)
 }
 
 // powerless wants all threads of a process to be the daemon's own user, with
@@ -376,8 +378,19 @@ func (m *machine) isolated(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:25", "[::1]:25"} {
 		m.stored(t, m.takes(t, addr))
 	}
-	exposure := m.Run(t, "systemd-analyze security --no-pager "+service+" | tail -1")
-	t.Logf("isolated: %s", exposure)
+	m.exposure(t, 0.2)
+}
+
+// exposure wants the running service to be exposed no more than that.
+func (m *machine) exposure(t *testing.T, most float64) {
+	t.Helper()
+	line := m.Run(t, "systemd-analyze security --no-pager "+service+" | tail -1")
+	_, level, _ := strings.Cut(line, service+": ")
+	var got float64
+	if _, err := fmt.Sscan(level, &got); err != nil || got > most {
+		t.Errorf("want an exposure of at most %v: %s", most, line)
+	}
+	t.Log(line)
 }
 
 // binding: without the socket unit the service binds its port itself.
@@ -456,6 +469,32 @@ func (m *machine) manual(t *testing.T) {
 			t.Errorf("man %s: %s", page, out)
 		}
 	}
+}
+
+// examples: what goguerrillad(8) shows can be done.
+func (m *machine) examples(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(moduleRoot(t), "man/goguerrillad.8"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := m.takes(t, "127.0.0.1:25")
+	_, section, _ := strings.Cut(string(text), ".Sh EXAMPLES\n")
+	section, _, _ = strings.Cut(section, ".Sh ")
+	for _, part := range strings.Split(section, ".Bd -literal -offset indent\n")[1:] {
+		script, _, _ := strings.Cut(part, ".Ed")
+		script = strings.ReplaceAll(script, `\e`, `\`)
+		script = strings.ReplaceAll(script, "95b6e6209cb775dd98a421780a03a718", hash)
+		script = strings.ReplaceAll(script, "192.0.2.1", "127.0.0.1")
+		if out := m.Run(t, "set -e\n"+script); strings.Contains(script, "journalctl") && strings.Count(out, hash) < 2 {
+			t.Errorf("%s: %s", script, out)
+		}
+	}
+	m.takes(t, "127.0.0.1:25")
+	m.takes(t, "127.0.0.1:2525")
+	if got := m.show(t, service, "MemoryMax"); got != "268435456" {
+		t.Errorf("MemoryMax is %s", got)
+	}
+	m.Run(t, "rm -r /etc/systemd/system/goguerrillad.socket.d; systemctl revert "+service+"; systemctl daemon-reload; systemctl restart "+socket)
 }
 
 // remove: mail and configuration stay, and are there for who comes back; a

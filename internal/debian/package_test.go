@@ -2,9 +2,11 @@ package debian
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -160,5 +162,56 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%q: exposure %v, %v, want at most %v", c.dropIn, got, err, c.most)
 		}
 		t.Logf("exposure with %q: %v", c.dropIn, got)
+	}
+}
+
+// TestMakeInstall: everything goes where prefix and DESTDIR say, a
+// configuration that is there stays, and uninstall leaves only that.
+func TestMakeInstall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the program")
+	}
+	dir := t.TempDir()
+	run := func(target string) {
+		t.Helper()
+		cmd := exec.Command("make", target, "DESTDIR="+dir, "prefix=/opt/gg")
+		cmd.Dir = moduleRoot(t)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("make %s: %v\n%s", target, err, out)
+		}
+	}
+	files := func() (list []string) {
+		filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				list = append(list, strings.TrimPrefix(path, dir))
+			}
+			return err
+		})
+		return list
+	}
+	run("install")
+	want := []string{
+		configFile, "/opt/gg/lib/systemd/system/" + service, "/opt/gg/lib/systemd/system/" + socket,
+		"/opt/gg/lib/sysusers.d/goguerrillad.conf", "/opt/gg/lib/tmpfiles.d/goguerrillad.conf", "/opt/gg/sbin/goguerrillad",
+		"/opt/gg/share/man/man5/goguerrilla.conf.5", "/opt/gg/share/man/man8/goguerrillad.8",
+	}
+	if got := files(); !slices.Equal(got, want) {
+		t.Errorf("installed are\n%q, want\n%q", got, want)
+	}
+	unit, err := os.ReadFile(filepath.Join(dir, "/opt/gg/lib/systemd/system", service))
+	if err != nil || strings.Contains(string(unit), "/usr/sbin") || !strings.Contains(string(unit), "ExecStart=/opt/gg/sbin/goguerrillad") {
+		t.Errorf("%v, %s", err, unit)
+	}
+	mine := filepath.Join(dir, configFile)
+	if err := os.WriteFile(mine, []byte("mine"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	run("install")
+	if text, err := os.ReadFile(mine); string(text) != "mine" {
+		t.Errorf("the configuration became %q, %v", text, err)
+	}
+	run("uninstall")
+	if got := files(); !slices.Equal(got, []string{configFile}) {
+		t.Errorf("left are %q", got)
 	}
 }

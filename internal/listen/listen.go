@@ -29,17 +29,6 @@ func (s Socket) Close() error {
 	return nil
 }
 
-// Open returns the sockets that systemd passed under a name; without any, it
-// binds the addresses. It must be called once, before anything else in the
-// process opens descriptors that could be taken for systemd's.
-func Open(name string, addrs []string) ([]Socket, error) {
-	passed, err := systemd(name)
-	if err != nil || len(passed) > 0 {
-		return passed, err
-	}
-	return Bind(addrs)
-}
-
 // describe finds out what a listening descriptor is bound to.
 func describe(fd int) (net.Addr, error) {
 	sa, err := unix.Getsockname(fd)

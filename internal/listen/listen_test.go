@@ -228,14 +228,20 @@ func TestHelper(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sockets, err := listen.Open("smtp", []string{addr})
+	passed, err := listen.Passed("smtp", "auth_http")
+	if err == nil && len(passed) == 0 {
+		passed = map[string][]listen.Socket{}
+		passed["smtp"], err = listen.Bind([]string{addr})
+	}
 	if err != nil {
 		fmt.Printf("error: %v\n", err)
 		return
 	}
-	for _, s := range sockets {
-		checkFlags(t, s)
-		fmt.Printf("socket: %s %v\n", s.Addr, s.Passed)
+	for _, name := range []string{"smtp", "auth_http"} {
+		for _, s := range passed[name] {
+			checkFlags(t, s)
+			fmt.Printf("%s: %s %v\n", name, s.Addr, s.Passed)
+		}
 	}
 	if os.Getenv("LISTEN_FDS") != "" || os.Getenv("LISTEN_FDNAMES") != "" {
 		t.Error("the environment would be inherited by children")
@@ -293,15 +299,16 @@ func TestActivation(t *testing.T) {
 	}
 	defer null.Close()
 
-	const rename = ": set FileDescriptorName=smtp in its socket unit (systemd-socket-activate: --fdname=smtp)"
+	const rename = ": set FileDescriptorName= in its socket unit to smtp or auth_http (systemd-socket-activate: --fdname=)"
 	const noStream = ": it does not listen for streams: its socket unit needs ListenStream= and Accept=no"
 	cases := []struct {
 		files []*os.File
 		names string
 		want  string
 	}{
-		{[]*os.File{f2}, "smtp", "socket: " + two.Addr().String() + " true"},
-		{[]*os.File{f2, f3}, "smtp:smtp", "socket: " + two.Addr().String() + " true\nsocket: " + path.Addr().String() + " true"},
+		{[]*os.File{f2}, "smtp", "smtp: " + two.Addr().String() + " true"},
+		{[]*os.File{f2, f3}, "smtp:smtp", "smtp: " + two.Addr().String() + " true\nsmtp: " + path.Addr().String() + " true"},
+		{[]*os.File{f2, f3}, "auth_http:smtp", "smtp: " + path.Addr().String() + " true\nauth_http: " + two.Addr().String() + " true"},
 		{[]*os.File{f2, f3}, "smtp:goguerrillad.socket", `error: socket 2 of 2 from systemd: it is named "goguerrillad.socket"` + rename},
 		{[]*os.File{f2}, "", "error: socket 1 of 1 from systemd: it has no name" + rename},
 		{[]*os.File{f2, f3}, "smtp", "error: socket 2 of 2 from systemd: it has no name" + rename},
@@ -318,7 +325,7 @@ func TestActivation(t *testing.T) {
 	}
 	// Sockets that were meant for another process are not ours.
 	got := helper(t, []*os.File{f2}, nil, "LISTEN_PID=1", "LISTEN_FDS=1", "LISTEN_FDNAMES=smtp")
-	if !strings.HasPrefix(got, "socket: 127.0.0.1:") || !strings.HasSuffix(got, " false") {
+	if !strings.HasPrefix(got, "smtp: 127.0.0.1:") || !strings.HasSuffix(got, " false") {
 		t.Errorf("LISTEN_PID of another process: %s", got)
 	}
 }

@@ -3,43 +3,49 @@ package listen
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
 )
 
-// systemd returns the sockets that the service manager passed (sd_listen_fds(3)),
-// none when it passed nothing. A descriptor of any other name is a mistake in
-// a unit; to leave it unserved would lose mail without a word.
-func systemd(name string) ([]Socket, error) {
+// Passed returns the sockets that the service manager passed (sd_listen_fds(3))
+// by their names, none when it passed nothing. A descriptor of any other name
+// than these is a mistake in a unit; to leave it unserved would lose mail
+// without a word. It must be called once, before anything else in the process
+// opens descriptors that could be taken for systemd's.
+func Passed(names ...string) (map[string][]Socket, error) {
 	files := activation.Files(true)
 	defer func() {
 		for _, f := range files {
 			f.Close()
 		}
 	}()
-	var sockets []Socket
+	passed := map[string][]Socket{}
 	for i, f := range files {
-		s, err := adopt(f, name)
+		s, err := adopt(f, names)
 		if err != nil {
-			closeAll(sockets)
+			for _, sockets := range passed {
+				closeAll(sockets)
+			}
 			return nil, fmt.Errorf("socket %d of %d from systemd: %w", i+1, len(files), err)
 		}
-		sockets = append(sockets, s)
+		passed[f.Name()] = append(passed[f.Name()], s)
 	}
-	return sockets, nil
+	return passed, nil
 }
 
 // adopt makes a Socket of its own from a passed descriptor, which stays open.
-func adopt(f *os.File, name string) (Socket, error) {
-	if f.Name() != name {
+func adopt(f *os.File, names []string) (Socket, error) {
+	if !slices.Contains(names, f.Name()) {
 		given := fmt.Sprintf("is named %q", f.Name())
 		// So the activation package calls what has no name.
 		if strings.HasPrefix(f.Name(), "LISTEN_FD_") {
 			given = "has no name"
 		}
-		return Socket{}, fmt.Errorf("it %s: set FileDescriptorName=%s in its socket unit (systemd-socket-activate: --fdname=%s)", given, name, name)
+		return Socket{}, fmt.Errorf("it %s: set FileDescriptorName= in its socket unit to %s (systemd-socket-activate: --fdname=)",
+			given, strings.Join(names, " or "))
 	}
 	raw, err := f.SyscallConn()
 	if err != nil {
