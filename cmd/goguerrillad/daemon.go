@@ -176,6 +176,7 @@ func sessionSettings(cfg *config.Config, store place) *session.Settings {
 		Timeout:     cfg.Timeout,
 		StartTLS:    cfg.Certificate != nil,
 		Verbose:     cfg.Verbose,
+		Trusted:     cfg.Trusted,
 		Fits:        store.fits,
 	}
 }

@@ -32,6 +32,8 @@ type Config struct {
 	MaxClientsPerIP int           // 0 = no limit
 	Memory          int64         // bytes of message text held at one time, at least 4 * MaxSize
 
+	Trusted *Networks // peers that may speak for a client; nil when there are none
+
 	Verbose bool
 	LogFile string // "" = stderr or the journal
 

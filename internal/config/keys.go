@@ -137,6 +137,9 @@ func keysSince() []Key {
 		{Name: "GSMTP_MEMORY", Derived: "a quarter of the memory, at most 256 MiB, at least 4 times GSMTP_MAX_SIZE",
 			Doc:  "bytes of message text held at one time, over all sessions",
 			take: func(d *draft, v string) error { return set(&d.Memory, v, number("bytes", 4, maxMemory)) }},
+		{Name: "GSMTP_TRUSTED_PROXIES", Derived: "none",
+			Doc:  "networks whose proxies may say by XCLIENT whom they speak for: a comma list, unix for unix sockets",
+			take: func(d *draft, v string) error { return set(&d.Trusted, v, parseNetworks) }},
 		{Name: "GM_SAVE_MAIL", Derived: "mysql if MYSQL_HOST is given, else sqlite",
 			Doc:  "where mail is stored: mysql, sqlite, or discard to throw it away",
 			take: func(d *draft, v string) error { return set(&d.SaveMail, v, saveMail) }},
@@ -183,8 +186,6 @@ func laterKeys() []Key {
 	return []Key{
 		{Name: "NGINX_AUTH_BACKENDS", Derived: "this daemon", Doc: "comma list of ip:port to which auth_http spreads sessions",
 			take: func(_ *draft, v string) error { return check(v, ParseListen) }},
-		{Name: "GSMTP_TRUSTED_PROXIES", Derived: "none", Doc: "CIDR list of peers that may send XCLIENT or PROXY; unix for unix sockets",
-			take: func(_ *draft, v string) error { return check(v, proxies) }},
 		{Name: "GSMTP_PROXY_PROTOCOL", Default: "N", Doc: "Y requires a PROXY header from trusted proxies",
 			take: func(_ *draft, v string) error { return check(v, yesNo) }},
 		{Name: "REDIS_STREAM", Derived: "none", Doc: "Redis stream that gets an entry for each row",

@@ -32,6 +32,7 @@ func (d *draft) resolve() error {
 		{"GSMTP_PRV_KEY", (*draft).certificate},
 		{"MYSQL_PASS", func(d *draft) error { return d.credential("mysql_pass", &d.MySQL.Pass) }},
 		{"REDIS_PASS", func(d *draft) error { return d.credential("redis_pass", &d.Redis.Pass) }},
+		{"GSMTP_TRUSTED_PROXIES", (*draft).trust},
 		{"GM_SAVE_MAIL", (*draft).store},
 	} {
 		err := step.do(d)
@@ -181,6 +182,14 @@ func (d *draft) credential(name string, pass *string) error {
 	}
 	*pass, err = password(strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"))
 	return err
+}
+
+// trust warns of what lets everybody forge addresses.
+func (d *draft) trust() error {
+	if d.Trusted.everybody() {
+		d.warn("GSMTP_TRUSTED_PROXIES trusts everybody: any client can say that it is another")
+	}
+	return nil
 }
 
 // store chooses where mail goes and checks that what it needs is there.

@@ -246,17 +246,3 @@ func address(v, want string, leastPort int) error {
 	}
 	return nil
 }
-
-// proxies checks a list of networks or addresses, and the word unix.
-func proxies(v string) ([]string, error) {
-	const want = "want networks as 192.0.2.0/24 or 2001:db8::/32, or unix"
-	list, err := elements(v, want)
-	for _, e := range list {
-		_, notNet := netip.ParsePrefix(e)
-		_, notAddr := netip.ParseAddr(e)
-		if e != "unix" && notNet != nil && notAddr != nil {
-			return nil, &fault{value: e, problem: "is not a network", want: want}
-		}
-	}
-	return list, err
-}

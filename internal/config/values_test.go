@@ -84,6 +84,11 @@ func TestRefusedValues(t *testing.T) {
 		{`{"SQLITE_FILE": "/var/lib/"}`, `1:17: SQLITE_FILE: "/var/lib/" is a directory: want the path of a file`},
 		{`{"GSMTP_LOG_FILE": "a\u001b[2J"}`, `1:20: GSMTP_LOG_FILE: "a\x1b[2J" has a control character: want printable characters only`},
 		{`{"GSMTP_LOG_FILE": "/log "}`, `1:20: GSMTP_LOG_FILE: "/log " has blanks at an end: want a path without them`},
+		// Proxies.
+		{`{"GSMTP_TRUSTED_PROXIES": "10.0.0.0/33"}`, `1:27: GSMTP_TRUSTED_PROXIES: "10.0.0.0/33" is not a network: want networks as 192.0.2.0/24 or 2001:db8::/32, or unix`},
+		{`{"GSMTP_TRUSTED_PROXIES": "10.0.0.1/8"}`, `1:27: GSMTP_TRUSTED_PROXIES: "10.0.0.1/8" has bits beyond its network: want 10.0.0.0/8`},
+		{`{"GSMTP_TRUSTED_PROXIES": "::ffff:10.0.0.1"}`, `1:27: GSMTP_TRUSTED_PROXIES: "::ffff:10.0.0.1" is IPv4 in the clothes of IPv6: want it as IPv4`},
+		{`{"GSMTP_TRUSTED_PROXIES": "proxy.example"}`, `1:27: GSMTP_TRUSTED_PROXIES: "proxy.example" is not a network: want networks as 192.0.2.0/24 or 2001:db8::/32, or unix`},
 		// Redis.
 		{`{"REDIS_HOST": "localhost"}`, `1:16: REDIS_HOST: "localhost" has no port: want host:port or /path/to.sock`},
 		{`{"REDIS_HOST": "a:6379,b:6379"}`, `1:16: REDIS_HOST: "a:6379,b:6379" names more than one: want one host:port or /path/to.sock`},
@@ -118,8 +123,6 @@ func TestRefusedValues(t *testing.T) {
 		{`{"NGINX_AUTH_ENABLED": "Y"}`, `1:24: NGINX_AUTH_ENABLED: "Y" asks for what this version does not have yet: want N, or leave the key out`},
 		{`{"NGINX_AUTH": "8025"}`, `1:16: NGINX_AUTH: "8025" has no port: ` + address},
 		{`{"NGINX_AUTH_BACKENDS": "127.0.0.1:25"}`, `1:25: NGINX_AUTH_BACKENDS: "127.0.0.1:25" asks for what this version does not have yet: want "", or leave the key out`},
-		{`{"GSMTP_TRUSTED_PROXIES": "10.0.0.0/8,unix"}`, `1:27: GSMTP_TRUSTED_PROXIES: "10.0.0.0/8,unix" asks for what this version does not have yet: want "", or leave the key out`},
-		{`{"GSMTP_TRUSTED_PROXIES": "10.0.0.0/33"}`, `1:27: GSMTP_TRUSTED_PROXIES: "10.0.0.0/33" is not a network: want networks as 192.0.2.0/24 or 2001:db8::/32, or unix`},
 		{`{"GSMTP_PROXY_PROTOCOL": "y"}`, `1:26: GSMTP_PROXY_PROTOCOL: "y" asks for what this version does not have yet: want N, or leave the key out`},
 		{`{"GM_SAVE_MAIL": "webhook"}`, `1:18: GM_SAVE_MAIL: "webhook" asks for what this version does not have yet: want mysql, sqlite or discard`},
 		{`{"WEBHOOK_URL": "https://me:secret@example.com/"}`, `1:17: WEBHOOK_URL: asks for what this version does not have yet: want "", or leave the key out`},

@@ -19,7 +19,13 @@ func (s *Session) log(level slog.Level, event string, attrs ...slog.Attr) {
 	if !s.world.Log.Enabled(ctx, level) {
 		return
 	}
-	all := append(make([]slog.Attr, 0, 12), slog.String("session", s.id), slog.String("remote", s.peer.String()))
+	all := append(make([]slog.Attr, 0, 14), slog.String("session", s.id), slog.String("remote", s.client.String()))
+	if s.spokenFor {
+		all = append(all, slog.String("proxy", s.socket.String()))
+	}
+	if s.login != "" {
+		all = append(all, slog.String("login", s.login))
+	}
 	s.world.Log.LogAttrs(ctx, level, event, append(all, attrs...)...)
 }
 

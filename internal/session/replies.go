@@ -50,6 +50,7 @@ var (
 	dataInChunks   = smtp.Reply{Code: 503, Enhanced: smtp.BadSequence, Text: "DATA behind BDAT"}
 	binaryData     = smtp.Reply{Code: 503, Enhanced: smtp.BadSequence, Text: "BODY=BINARYMIME needs BDAT"}
 	afterLostChunk = smtp.Reply{Code: 503, Enhanced: smtp.BadSequence, Text: "Chunk discarded after an earlier error"} // no new error
+	xclientInMail  = smtp.Reply{Code: 503, Enhanced: smtp.BadSequence, Text: "XCLIENT inside a transaction"}
 	alreadySecure  = smtp.Reply{Code: 503, Enhanced: smtp.BadSequence, Text: "TLS is active already"}
 
 	// For good.

@@ -26,7 +26,8 @@
 // The protocol is RFC 5321 with these extensions: SIZE (RFC 1870), PIPELINING
 // (RFC 2920), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), CHUNKING and
 // BINARYMIME (RFC 3030), ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207),
-// REQUIRETLS (RFC 8689) and LIMITS (RFC 9422).
+// REQUIRETLS (RFC 8689) and LIMITS (RFC 9422); for trusted proxies, Postfix's
+// XCLIENT.
 package session
 
 import (
@@ -69,6 +70,9 @@ type Settings struct {
 	Timeout     time.Duration                          // for one command, and the window over which DATA's rate is averaged
 	StartTLS    bool                                   // a certificate is there
 	Verbose     bool                                   // log the dialogue
+	// Trusted are the peers that may speak for a client by XCLIENT; an address
+	// that is not valid stands for a unix socket. It is nil when there are none.
+	Trusted interface{ Match(peer netip.Addr) bool }
 	// Fits says whether the store's columns take a recipient whole: nil, or
 	// the refusal. It is nil when every recipient fits.
 	Fits func(address string) *smtp.Reply
@@ -116,9 +120,12 @@ type Session struct {
 	settings *Settings
 	tx       *transaction // nil between transactions
 	id       string
-	name     string // given with HELO or EHLO
-	tls      string // protocol version and cipher suite, "" in clear
-	peer     netip.AddrPort
+	name     string         // given with HELO or EHLO
+	tls      string         // protocol version and cipher suite, "" in clear
+	login    string         // of the client at a proxy, "" when there is none
+	socket   netip.AddrPort // the peer, which alone decides on trust
+	client   netip.AddrPort // the same, or whom a trusted proxy speaks for
+	move     func(netip.Addr) *smtp.Reply
 
 	turns   uint64
 	since   int64      // nanoseconds of the clock: start of the window that the rate of a text is measured in
@@ -134,6 +141,8 @@ type Session struct {
 	greeted   bool // by HELO or EHLO
 	extended  bool // by EHLO
 	secure    bool // inside TLS
+	spokenFor bool // a proxy has said who the client is, and can say it no more
+	forging   bool // an XCLIENT was refused: the log has been told
 	spoken    bool // a command line came
 	long      bool // in a command line beyond its limit
 	bareLF    bool // in a command line that had an LF without CR
@@ -145,12 +154,20 @@ type Session struct {
 // New returns the session of a client that has just connected. The id is in
 // each log line of the session.
 func New(w *World, m Memory, id string, peer netip.AddrPort) *Session {
-	return &Session{world: w, memory: m, settings: w.Settings(), id: id, peer: peer}
+	return &Session{world: w, memory: m, settings: w.Settings(), id: id, socket: peer, client: peer}
 }
+
+// OnMove sets what is asked when a trusted proxy says who the client is: its
+// address counts from then on. A refusal ends the session.
+func (s *Session) OnMove(move func(netip.Addr) *smtp.Reply) { s.move = move }
 
 // Greet appends the greeting.
 func (s *Session) Greet(out []byte) []byte {
-	return s.say(out, smtp.Reply{Code: 220, Text: s.settings.HostName + " ESMTP"})
+	return s.say(out, s.greeting())
+}
+
+func (s *Session) greeting() smtp.Reply {
+	return smtp.Reply{Code: 220, Text: s.settings.HostName + " ESMTP"}
 }
 
 // Wish returns what the session needs to go on.

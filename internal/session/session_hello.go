@@ -28,6 +28,9 @@ func (s *Session) ehlo(arg string) smtp.Reply {
 	case s.settings.StartTLS:
 		text = append(text, "\nSTARTTLS"...)
 	}
+	if s.mayXClient() {
+		text = append(text, "\nXCLIENT "+smtp.XClientNames...)
+	}
 	return smtp.Reply{Code: 250, Text: string(text)}
 }
 

@@ -35,7 +35,7 @@ func (s *Session) mail(arg string) smtp.Reply {
 	s.lostChunk = false
 	s.tx = &transaction{params: params, env: envelope.Envelope{
 		Session:  s.id,
-		Remote:   s.peer,
+		Remote:   s.client,
 		Helo:     s.name,
 		Protocol: s.protocol(params.UTF8),
 		TLS:      s.tls,
@@ -45,17 +45,26 @@ func (s *Session) mail(arg string) smtp.Reply {
 	return mailOK
 }
 
-// protocol returns the keyword of RFC 3848 and RFC 6531 section 4.3. None is
+// protocol returns the keyword of RFC 3848 and RFC 6531 section 4.3; its A is
+// for a login at a proxy, since there is none here. None is
 // registered for HELO inside TLS: SMTP, since the added header lines name the
 // cipher anyway.
 func (s *Session) protocol(utf8 bool) string {
 	switch {
+	case utf8 && s.secure && s.login != "":
+		return "UTF8SMTPSA"
 	case utf8 && s.secure:
 		return "UTF8SMTPS"
+	case utf8 && s.login != "":
+		return "UTF8SMTPA"
 	case utf8:
 		return "UTF8SMTP"
+	case s.extended && s.secure && s.login != "":
+		return "ESMTPSA"
 	case s.extended && s.secure:
 		return "ESMTPS"
+	case s.extended && s.login != "":
+		return "ESMTPA"
 	case s.extended:
 		return "ESMTP"
 	}

@@ -26,9 +26,6 @@ func (s *Session) quit(string) smtp.Reply {
 	return bye
 }
 
-// xclient is for trusted proxies alone, and no peer is one.
-func (s *Session) xclient(string) smtp.Reply { return notTrusted }
-
 // unknown answers what is no verb of ours. A web browser is shown the door
 // before it sends a form with mail in it.
 func (s *Session) unknown(line []byte) smtp.Reply {

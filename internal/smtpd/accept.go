@@ -138,6 +138,9 @@ func (l *loop) welcome(fd int, peer netip.AddrPort) {
 	}
 	c.timer.conn = c
 	c.session = session.New(l.server.world, &c.memory, l.server.newID(), peer)
+	if l.server.trusts(peer.Addr()) {
+		c.session.OnMove(c.move)
+	}
 	for len(l.conns) <= fd {
 		l.conns = append(l.conns, nil)
 	}

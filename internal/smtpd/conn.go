@@ -45,9 +45,9 @@ type conn struct {
 	loop    *loop
 	session *session.Session
 	memory  claim
-	timer   timer // in loop.deadlines, in loop.lingering, or in none
-	peer    netip.AddrPort
-	secured *secured // nil in clear
+	timer   timer          // in loop.deadlines, in loop.lingering, or in none
+	peer    netip.AddrPort // of the socket, or whom a trusted proxy speaks for
+	secured *secured       // nil in clear
 
 	pending []byte // input that the session has not consumed
 	unsent  []byte // output that the client has not taken

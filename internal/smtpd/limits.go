@@ -36,7 +36,7 @@ func (s *Server) admit(addr netip.Addr) (refusal *smtp.Reply, counted bool) {
 		}
 		return &fullReply, false
 	}
-	if limits.MaxClientsPerIP <= 0 || !addr.IsValid() {
+	if limits.MaxClientsPerIP <= 0 || !addr.IsValid() || s.trusts(addr) {
 		return nil, false
 	}
 	if !s.doors.enter(countedAddr(addr), limits.MaxClientsPerIP) {
@@ -45,6 +45,33 @@ func (s *Server) admit(addr netip.Addr) (refusal *smtp.Reply, counted bool) {
 		return &fullIPReply, false
 	}
 	return nil, true
+}
+
+// trusts reports whether a peer speaks for clients, whose own addresses count
+// then.
+func (s *Server) trusts(peer netip.Addr) bool {
+	trusted := s.world.Settings().Trusted
+	return trusted != nil && trusted.Match(peer.Unmap())
+}
+
+// move counts a connection under the address that a trusted proxy speaks for,
+// in place of the one before, or returns the refusal.
+func (c *conn) move(to netip.Addr) *smtp.Reply {
+	s := c.loop.server
+	if c.counted {
+		s.doors.leave(countedAddr(c.peer.Addr()))
+	}
+	c.peer, c.counted = netip.AddrPortFrom(to, 0), false
+	limit := s.settings.Load().MaxClientsPerIP
+	if limit <= 0 || !to.IsValid() {
+		return nil
+	}
+	if !s.doors.enter(countedAddr(to), limit) {
+		s.counters.refusedIP.Add(1)
+		return &fullIPReply
+	}
+	c.counted = true
+	return nil
 }
 
 // dismiss counts a connection out.

@@ -75,6 +75,34 @@ func TestMaxClientsPerIP(t *testing.T) {
 	}
 }
 
+// TestProxyCounts: a trusted proxy is no client, those that it speaks for are.
+func TestProxyCounts(t *testing.T) {
+	f := start(t, func(s *setup) {
+		s.limits.MaxClientsPerIP = 2
+		s.settings.Trusted = loopback{}
+	})
+	speak := func(addr string) *client {
+		c := f.greeted()
+		c.send("XCLIENT ADDR=" + addr + "\r\n")
+		return c
+	}
+	first := speak("192.0.2.1")
+	first.expect("220")
+	speak("192.0.2.1").expect("220")
+	refused := speak("192.0.2.1")
+	refused.expect("421 4.3.2")
+	refused.expectEnd()
+	speak("192.0.2.2").expect("220")
+	first.say("QUIT", "221")
+	f.await("left", func(s smtpd.Stats) bool { return s.Sessions == 2 })
+	speak("192.0.2.1").expect("220")
+}
+
+// loopback is 127.0.0.0/8.
+type loopback struct{}
+
+func (loopback) Match(addr netip.Addr) bool { return addr.IsLoopback() }
+
 // TestPeer: the address that the row has is the socket's, unmapped, and none
 // on a unix socket.
 func TestPeer(t *testing.T) {

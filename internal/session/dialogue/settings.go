@@ -3,6 +3,7 @@ package dialogue
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -18,12 +19,14 @@ import (
 //	set only clear                 the script makes no sense inside TLS
 //	set only tls                   the script makes sense inside TLS alone
 //	set store fails                every message meets an error of the store
+//	set trusted                    the client is a trusted proxy
 type Settings struct {
 	MaxSize     int64
 	Hosts       Hosts
 	Certificate bool
 	Clear, TLS  bool // where the script is run
 	StoreFails  bool
+	Trusted     bool
 }
 
 func usual() Settings {
@@ -52,6 +55,8 @@ func (s *Settings) set(line string) (err error) {
 		s.Clear = false
 	case line == "store fails":
 		s.StoreFails = true
+	case line == "trusted":
+		s.Trusted = true
 	default:
 		return fmt.Errorf("unknown setting %q", line)
 	}
@@ -60,7 +65,7 @@ func (s *Settings) set(line string) (err error) {
 
 // Session returns the settings in the form that a session takes.
 func (s *Settings) Session() *session.Settings {
-	return &session.Settings{
+	settings := &session.Settings{
 		HostName:    "mx.example.com",
 		PrimaryHost: "example.com",
 		Hosts:       s.Hosts,
@@ -68,7 +73,15 @@ func (s *Settings) Session() *session.Settings {
 		Timeout:     100 * time.Second,
 		StartTLS:    s.Certificate,
 	}
+	if s.Trusted {
+		settings.Trusted = everybody{}
+	}
+	return settings
 }
+
+type everybody struct{}
+
+func (everybody) Match(netip.Addr) bool { return true }
 
 // StoreError is what the saver answers where Settings.StoreFails is set.
 func (s *Settings) StoreError() error {

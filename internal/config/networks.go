@@ -1,0 +1,73 @@
+package config
+
+import "net/netip"
+
+// Networks is a set of peers.
+type Networks struct {
+	nets []netip.Prefix
+	unix bool
+}
+
+// parseNetworks takes apart a comma list of networks, addresses, and the word
+// unix, which stands for peers on unix sockets.
+func parseNetworks(v string) (*Networks, error) {
+	const want = "want networks as 192.0.2.0/24 or 2001:db8::/32, or unix"
+	list, err := elements(v, want)
+	if err != nil {
+		return nil, err
+	}
+	n := &Networks{}
+	for _, e := range list {
+		if e == "unix" {
+			n.unix = true
+			continue
+		}
+		net, err := netip.ParsePrefix(e)
+		if err != nil {
+			addr, err := netip.ParseAddr(e)
+			if err != nil || addr.Zone() != "" {
+				return nil, &fault{value: e, problem: "is not a network", want: want}
+			}
+			net = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		if net.Addr().Is4In6() {
+			return nil, &fault{value: e, problem: "is IPv4 in the clothes of IPv6", want: "want it as IPv4"}
+		}
+		if net != net.Masked() {
+			return nil, &fault{value: e, problem: "has bits beyond its network", want: "want " + net.Masked().String()}
+		}
+		n.nets = append(n.nets, net)
+	}
+	return n, nil
+}
+
+// Match reports whether a peer is in the set. An address that is not valid
+// stands for a unix socket. The nil set matches nobody.
+func (n *Networks) Match(peer netip.Addr) bool {
+	if n == nil {
+		return false
+	}
+	if !peer.IsValid() {
+		return n.unix
+	}
+	peer = peer.Unmap().WithZone("")
+	for _, net := range n.nets {
+		if net.Contains(peer) {
+			return true
+		}
+	}
+	return false
+}
+
+// everybody reports whether one of the networks is all there are.
+func (n *Networks) everybody() bool {
+	if n == nil {
+		return false
+	}
+	for _, net := range n.nets {
+		if net.Bits() == 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,109 @@
+package session_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/session"
+	"goguerrillad/internal/smtp"
+)
+
+// trusting matches one address.
+type trusting struct{ addr netip.Addr }
+
+func (t trusting) Match(addr netip.Addr) bool { return addr == t.addr }
+
+// TestXClientEnvelope: what a proxy has said is in the envelope and the log.
+func TestXClientEnvelope(t *testing.T) {
+	for _, tt := range []struct {
+		xclient, hello         string
+		remote, helo, protocol string
+		tls                    bool
+	}{
+		{"ADDR=198.51.100.9 NAME=x", "EHLO client.example", "198.51.100.9:0", "client.example", "ESMTP", false},
+		{"ADDR=198.51.100.9 PORT=77", "HELO client.example", "198.51.100.9:77", "client.example", "SMTP", false},
+		{"ADDR=IPV6:2001:db8::9 LOGIN=me", "EHLO client.example", "[2001:db8::9]:0", "client.example", "ESMTPA", false},
+		{"ADDR=198.51.100.9 LOGIN=me", "EHLO client.example", "198.51.100.9:0", "client.example", "ESMTPSA", true},
+		{"ADDR=198.51.100.9 LOGIN=[UNAVAILABLE] HELO=a.example PROTO=ESMTP", "", "198.51.100.9:0", "a.example", "ESMTP", false},
+		{"ADDR=198.51.100.9 HELO=[UNAVAILABLE]", "", "198.51.100.9:0", "", "SMTP", false},
+		{"ADDR=[UNAVAILABLE]", "EHLO client.example", "invalid AddrPort", "client.example", "ESMTP", false},
+	} {
+		settings := usual(t)
+		settings.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
+		c := newClient(t, settings)
+		var got envelope.Envelope
+		c.store = func(e *envelope.Envelope) error { got = *e; return nil }
+		if tt.tls {
+			c.Write([]byte("STARTTLS\r\n"))
+			c.s.TLSStarted("TLS1.3")
+		}
+		lines := []string{"EHLO proxy.example", "XCLIENT " + tt.xclient, tt.hello, "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", "."}
+		for _, line := range lines {
+			if line != "" {
+				c.Write([]byte(line + "\r\n"))
+			}
+		}
+		if got.Remote.String() != tt.remote || got.Helo != tt.helo || got.Protocol != tt.protocol {
+			t.Errorf("%s, %s: remote %v, helo %q, protocol %s\n%s", tt.xclient, tt.hello, got.Remote, got.Helo, got.Protocol, c.out)
+		}
+		log := c.log.String()
+		if !strings.Contains(log, "remote="+tt.remote) && !strings.Contains(log, `remote="`+tt.remote) ||
+			!strings.Contains(log, "proxy=192.0.2.7:4711") || strings.Contains(tt.xclient, "LOGIN=me") != strings.Contains(log, "login=me") {
+			t.Errorf("%s: the log says %s", tt.xclient, log)
+		}
+	}
+}
+
+// TestXClientForged: who is not trusted is refused however often it tries, and
+// the log hears of it once; the address that it claims changes nothing.
+func TestXClientForged(t *testing.T) {
+	settings := usual(t)
+	settings.Trusted = trusting{netip.MustParseAddr("127.0.0.1")}
+	c := newClient(t, settings)
+	c.Write([]byte(strings.Repeat("XCLIENT ADDR=127.0.0.1\r\n", 50)))
+	if n := strings.Count(string(c.out), "550 5.7.0"); n != 50 {
+		t.Errorf("%d refusals: %s", n, c.out)
+	}
+	if log := c.log.String(); strings.Count(log, "XCLIENT refused") != 1 || !strings.Contains(log, "remote=192.0.2.7:4711") {
+		t.Errorf("the log says %s", log)
+	}
+}
+
+// TestXClientReload: the list of now counts, not that of the connection.
+func TestXClientReload(t *testing.T) {
+	c := newClient(t, usual(t))
+	c.Write([]byte("XCLIENT ADDR=198.51.100.9\r\n"))
+	trusted := usual(t)
+	trusted.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
+	c.settings = trusted
+	c.out = nil
+	c.Write([]byte("XCLIENT HELO=x\r\n"))
+	if !strings.HasPrefix(string(c.out), "220 ") {
+		t.Errorf("trusted now: %s", c.out)
+	}
+	c.settings = usual(t)
+	c.out = nil
+	c.Write([]byte("XCLIENT ADDR=198.51.100.9\r\n"))
+	if !strings.HasPrefix(string(c.out), "550 ") {
+		t.Errorf("trusted no more: %s", c.out)
+	}
+}
+
+// TestXClientMove: the address that is spoken for may be one too many.
+func TestXClientMove(t *testing.T) {
+	settings := usual(t)
+	settings.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
+	c := newClient(t, settings)
+	var moved netip.Addr
+	c.s.OnMove(func(to netip.Addr) *smtp.Reply {
+		moved = to
+		return &smtp.Reply{Code: 421, Enhanced: "4.3.2", Text: "Too many"}
+	})
+	c.out = nil
+	c.Write([]byte("XCLIENT ADDR=198.51.100.9\r\n"))
+	if string(c.out) != "421 4.3.2 Too many\r\n" || c.s.Wish() != session.WishClose || moved.String() != "198.51.100.9" {
+		t.Errorf("%q, moved to %v", c.out, moved)
+	}
+}

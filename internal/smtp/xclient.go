@@ -1,0 +1,142 @@
+package smtp
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// XClientNames are the attributes of XCLIENT, as EHLO announces them.
+const XClientNames = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT REVERSE_NAME"
+
+// maxXClientValue bounds a value, in bytes, as Postfix does.
+const maxXClientValue = 255
+
+// XClient is what one XCLIENT command says of the client that a proxy speaks
+// for (Postfix's XCLIENT_README). NAME, REVERSE_NAME, DESTADDR and DESTPORT
+// are checked and not kept: nothing is decided or stored by them.
+type XClient struct {
+	HasAddr bool
+	Addr    netip.Addr // not valid when the proxy does not know it
+	Port    uint16     // 0 when the proxy does not say or know it
+
+	HasHelo bool
+	Helo    string // "" when the client gave no name
+
+	Proto string // SMTP, ESMTP, or "" when it is not said
+
+	HasLogin bool
+	Login    string // "" when the client has not logged in
+}
+
+// ParseXClient reads the argument of XCLIENT: name=value with blanks between,
+// names in any case, values in xtext (RFC 3461 section 4). A value that is no
+// xtext is taken as it stands, since not all proxies encode what they send. A
+// refusal is 501 5.5.4.
+func ParseXClient(arg string) (XClient, *Reply) {
+	var x XClient
+	if strings.Trim(arg, blanks) == "" {
+		return x, &Reply{501, BadArguments, "Syntax: XCLIENT attribute=value ..."}
+	}
+	for _, word := range strings.FieldsFunc(arg, func(r rune) bool { return strings.ContainsRune(blanks, r) }) {
+		name, value, _ := strings.Cut(word, "=")
+		value = decodeXText(value)
+		if value == "" || len(value) > maxXClientValue || !isValue(value) {
+			return XClient{}, &Reply{501, BadArguments, "Malformed attribute"}
+		}
+		if known, ok := x.take(name, value); !known {
+			return XClient{}, &Reply{501, BadArguments, "Unknown attribute"}
+		} else if !ok {
+			return XClient{}, &Reply{501, BadArguments, "Malformed attribute " + strings.ToUpper(name)}
+		}
+	}
+	return x, nil
+}
+
+// take reads one attribute, and reports whether there is one of that name and
+// whether the value is good.
+func (x *XClient) take(name, value string) (known, ok bool) {
+	unknown := isWord(value, "[UNAVAILABLE]") || isWord(value, "[TEMPUNAVAIL]")
+	switch {
+	case isWord(name, "ADDR"), isWord(name, "DESTADDR"):
+		addr, err := netip.Addr{}, error(nil)
+		if !unknown {
+			addr, err = parseXClientAddr(value)
+		}
+		if isWord(name, "ADDR") {
+			x.HasAddr, x.Addr = true, addr
+		}
+		return true, err == nil
+	case isWord(name, "PORT"), isWord(name, "DESTPORT"):
+		port, err := uint64(0), error(nil)
+		if !unknown {
+			port, err = strconv.ParseUint(value, 10, 16)
+		}
+		if isWord(name, "PORT") {
+			x.Port = uint16(port)
+		}
+		return true, err == nil && strings.Trim(value, "0123456789") == "" || unknown
+	case isWord(name, "PROTO"):
+		x.Proto = strings.ToUpper(value)
+		return true, isWord(value, "SMTP") || isWord(value, "ESMTP")
+	case isWord(name, "HELO"):
+		x.HasHelo, x.Helo = true, orNothing(value, unknown)
+		return true, true
+	case isWord(name, "LOGIN"):
+		x.HasLogin, x.Login = true, orNothing(value, unknown)
+		return true, true
+	}
+	return isWord(name, "NAME") || isWord(name, "REVERSE_NAME"), true
+}
+
+func orNothing(value string, unknown bool) string {
+	if unknown {
+		return ""
+	}
+	return value
+}
+
+// parseXClientAddr reads an address; one of IPv6 has a prefix, as in a literal
+// of RFC 5321 section 4.1.3.
+func parseXClientAddr(value string) (netip.Addr, error) {
+	const prefix = "IPV6:"
+	if len(value) > len(prefix) && isWord(value[:len(prefix)], prefix) {
+		addr, err := netip.ParseAddr(value[len(prefix):])
+		if err == nil && (!addr.Is6() || addr.Zone() != "") {
+			return netip.Addr{}, strconv.ErrSyntax
+		}
+		return addr.Unmap(), err
+	}
+	addr, err := netip.ParseAddr(value)
+	if err == nil && !addr.Is4() {
+		return netip.Addr{}, strconv.ErrSyntax
+	}
+	return addr, err
+}
+
+// decodeXText undoes "+" and two upper-case hexadecimal digits; what is no
+// xtext is returned as it is.
+func decodeXText(s string) string {
+	if !strings.Contains(s, "+") {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '+' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i+2 >= len(s) || !isUpperHex(s[i+1]) || !isUpperHex(s[i+2]) {
+			return s
+		}
+		c, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
+		if err != nil {
+			return s
+		}
+		b.WriteByte(byte(c))
+		i += 2
+	}
+	return b.String()
+}
+
+func isUpperHex(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' }

@@ -1,0 +1,71 @@
+package smtp_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/smtp"
+)
+
+func TestParseXClient(t *testing.T) {
+	addr := netip.MustParseAddr
+	for _, tt := range []struct {
+		arg  string
+		want smtp.XClient
+	}{
+		{"ADDR=192.0.2.1 NAME=[UNAVAILABLE]", smtp.XClient{HasAddr: true, Addr: addr("192.0.2.1")}},
+		{"addr=192.0.2.1 Port=4321 name=mail.example.org", smtp.XClient{HasAddr: true, Addr: addr("192.0.2.1"), Port: 4321}},
+		{"ADDR=IPV6:2001:db8::1", smtp.XClient{HasAddr: true, Addr: addr("2001:db8::1")}},
+		{"ADDR=ipv6:::ffff:192.0.2.1", smtp.XClient{HasAddr: true, Addr: addr("192.0.2.1")}},
+		{"ADDR=[UNAVAILABLE] PORT=[unavailable]", smtp.XClient{HasAddr: true}},
+		{"HELO=mail.example.org PROTO=esmtp", smtp.XClient{HasHelo: true, Helo: "mail.example.org", Proto: "ESMTP"}},
+		{"HELO=[UNAVAILABLE] PROTO=SMTP", smtp.XClient{HasHelo: true, Proto: "SMTP"}},
+		{"LOGIN=me+2Byou+40example.org", smtp.XClient{HasLogin: true, Login: "me+you@example.org"}},
+		{"LOGIN=me+you@example.org", smtp.XClient{HasLogin: true, Login: "me+you@example.org"}},
+		{"LOGIN=[UNAVAILABLE]", smtp.XClient{HasLogin: true}},
+		{"LOGIN=a=b", smtp.XClient{HasLogin: true, Login: "a=b"}},
+		{"NAME=[TEMPUNAVAIL] REVERSE_NAME=x DESTADDR=127.0.0.1 DESTPORT=25", smtp.XClient{}},
+		{"ADDR=192.0.2.1  \t ADDR=192.0.2.2", smtp.XClient{HasAddr: true, Addr: addr("192.0.2.2")}},
+		{"HELO=" + strings.Repeat("a", 255), smtp.XClient{HasHelo: true, Helo: strings.Repeat("a", 255)}},
+	} {
+		got, refusal := smtp.ParseXClient(tt.arg)
+		if refusal != nil || got != tt.want {
+			t.Errorf("%q: got %+v, %v", tt.arg, got, refusal)
+		}
+	}
+	for _, arg := range []string{
+		"", " ", "ADDR", "ADDR=", "=x", "FOO=x", "ADDR=localhost", "ADDR=192.0.2.1:25", "ADDR=[192.0.2.1]", "ADDR=2001:db8::1",
+		"ADDR=IPV6:192.0.2.1", "ADDR=IPV6:fe80::1%eth0", "ADDR=192.0.2.1 x", "PORT=65536", "PORT=-1", "PORT=x", "PROTO=LMTP",
+		"DESTADDR=x", "DESTPORT=x", "HELO=a+0D+0Ab", "LOGIN=a+00", "HELO=" + strings.Repeat("a", 256), "NAME=a\x7f",
+	} {
+		if got, refusal := smtp.ParseXClient(arg); refusal == nil || refusal.Code != 501 || got != (smtp.XClient{}) {
+			t.Errorf("%q: got %+v, %v", arg, got, refusal)
+		}
+	}
+}
+
+// FuzzParseXClient: what is kept has no control character and no more bytes
+// than were sent, and an address is one.
+func FuzzParseXClient(f *testing.F) {
+	for _, s := range []string{"ADDR=192.0.2.1 NAME=x", "ADDR=IPV6:::1 LOGIN=a+2Bb", "HELO=+0D+0A", "PORT=1 PROTO=ESMTP"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, arg string) {
+		x, refusal := smtp.ParseXClient(arg)
+		if refusal != nil {
+			if x != (smtp.XClient{}) || refusal.Code != 501 {
+				t.Errorf("%q: %+v with %v", arg, x, refusal)
+			}
+			return
+		}
+		for _, s := range []string{x.Helo, x.Login} {
+			if len(s) > 255 || len(s) > len(arg) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+				t.Errorf("%q: keeps %q", arg, s)
+			}
+		}
+		if x.Addr.IsValid() && (!x.HasAddr || x.Addr.Zone() != "" || x.Addr.Is4In6()) {
+			t.Errorf("%q: address %v", arg, x.Addr)
+		}
+	})
+}
