@@ -3,6 +3,7 @@ package session_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -25,6 +26,7 @@ func FuzzSession(f *testing.F) {
 		"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n" + strings.Repeat(".\r..\r\n..", 200) + "\r\n.\r\nQUIT\r\n",
 		"BDAT 9223372036854775807 LAST\r\n" + long,
 		"GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00", "NOOP\n\r\nNOOP\r\r\n\x00\r\n", strings.Repeat("\r\n", 25),
+		"EHLO x\r\nXCLIENT ADDR=198.51.100.9 LOGIN=a+2Bb\r\nHELO y\r\nMAIL FROM:<a@b>\r\nXCLIENT HELO=z\r\nRCPT TO:<postmaster>\r\nDATA\r\n.\r\n",
 		"HELO x\r\nMAIL FROM:<a@b>\r\nBDAT 3\r\nabcRCPT TO:<b@c>\r\nBDAT 3\r\nabcDATA\r\nVRFY\r\nEXPN\r\nHELP\r\nRSET\r\nXCLIENT a\r\n",
 	} {
 		f.Add([]byte(text), uint64(i), i%2 == 0, uint8(i))
@@ -33,6 +35,9 @@ func FuzzSession(f *testing.F) {
 		converse := func(prepare func(*client)) string {
 			settings := usual(t)
 			settings.MaxSize = 600
+			if seed%2 == 0 {
+				settings.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
+			}
 			c := newClient(t, settings)
 			c.store = func(e *envelope.Envelope) error {
 				if e.Size() > 600 || len(e.To) == 0 {

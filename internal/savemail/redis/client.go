@@ -31,6 +31,7 @@ type client struct {
 	mu     sync.Mutex
 	idle   []*conn // at most one for each Save that runs at a time, and the attendant's
 	closed bool
+	found  bool          // the attendant has seen it once
 	away   bool          // the attendant looks for it
 	retry  time.Time     // it answers, but has refused; to be asked again from then on
 	pause  time.Duration // the last one for that
@@ -210,6 +211,10 @@ func (c *client) comeBack() bool {
 	c.mu.Lock()
 	c.away = false
 	c.health.rise()
+	if !c.found {
+		c.found = true
+		c.options.Log.Info("Redis is in use", "host", c.options.Host, "in_place", c.options.InPlace)
+	}
 	c.mu.Unlock()
 	c.release(kn)
 	return true

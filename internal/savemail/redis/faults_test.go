@@ -203,11 +203,8 @@ func TestWarnings(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := start(t, nil, tt.server...)
+			f.found()
 			f.await()
-			// When the store is closed, the look at the settings is over.
-			if err := f.store.Close(); err != nil {
-				t.Fatal(err)
-			}
 			for _, warning := range []string{forgets, evicts} {
 				n := 0
 				for _, w := range tt.want {

@@ -75,11 +75,11 @@ func startRedis(t *testing.T, server ...string) *fixture {
 	return f
 }
 
-// found waits until the first look at a Redis without persistence is over.
+// found waits until the first look at Redis is over.
 func (f *fixture) found() {
 	f.t.Helper()
 	testserver.Await(f.t, nil, 10*time.Second, "nobody has looked at the settings", func() error {
-		if f.log.Count(forgets) == 0 {
+		if f.log.Count("Redis is in use") == 0 {
 			return errors.New(f.log.String())
 		}
 		return nil
