@@ -180,5 +180,5 @@ func (b *Box) Connect(addr string, timeout time.Duration) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	return newClient(conn, timeout)
+	return NewClient(conn, timeout)
 }

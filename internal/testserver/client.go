@@ -38,10 +38,11 @@ func Connect(addr string, timeout time.Duration) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	return newClient(conn, timeout)
+	return NewClient(conn, timeout)
 }
 
-func newClient(conn net.Conn, timeout time.Duration) (_ *Client, err error) {
+// NewClient is Connect on a connection that is there.
+func NewClient(conn net.Conn, timeout time.Duration) (_ *Client, err error) {
 	c := &Client{Conn: timed{conn, timeout}}
 	c.text = textproto.NewConn(c.Conn)
 	if c.Greeting, err = c.Reply(); err != nil {

@@ -4,17 +4,18 @@
 # the checkout, with VERSION, COMMIT and DEB_ARCH.
 set -eu
 
-# What git describe says is a version only behind a tag; others sort before all
-# releases. A hyphen would begin a revision of the distribution's.
-case ${VERSION#v} in
-[0-9]*.*) version=$(echo "${VERSION#v}" | tr - +) ;;
-*) version=0~$(echo "$VERSION" | tr -c 'A-Za-z0-9.+~\n' +) ;;
-esac
 arch=${DEB_ARCH:-$(dpkg --print-architecture)}
 
 # One time for all that is packed: of the commit, else of the newest file.
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}"
 export SOURCE_DATE_EPOCH
+
+# What git describe says is a version only behind a tag. Others sort before all
+# releases, and by their time. A hyphen would begin a revision of Debian's.
+case ${VERSION#v} in
+[0-9]*.*) version=$(echo "${VERSION#v}" | tr - +) ;;
+*) version=0~$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d.%H%M).$(echo "$VERSION" | tr -c 'A-Za-z0-9.+~\n' +) ;;
+esac
 
 stage=build/deb/goguerrillad-$version
 rm -rf build/deb
