@@ -37,12 +37,15 @@ func (o Options) withDefaults() Options {
 // themselves while the store is busy.
 //
 // Its goroutines are the writers of the current store, those of a replaced
-// store until their last Save has ended, and one watcher for a store that is a
+// store until their last Save has ended, the last of them until it has settled
+// what is open, and one watcher for a store that is a
 // Checker. Its queue holds what the sessions have submitted and not got back:
 // at most one envelope a session, each within the sessions' memory budget.
 type Committer struct {
 	ctx    context.Context // of every Save; ended when Drain is cut short
 	cancel context.CancelFunc
+	serve  context.Context // until Drain
+	stop   context.CancelFunc
 
 	mu       sync.Mutex
 	work     sync.Cond // something to take, or a reason to leave
@@ -86,6 +89,7 @@ func New(store Store, o Options) *Committer {
 	c := &Committer{drained: make(chan struct{}), saves: map[*time.Time]bool{}}
 	c.work.L = &c.mu
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.serve, c.stop = context.WithCancel(c.ctx)
 	c.health = health{up: true, since: time.Now()}
 	c.sweeper = time.AfterFunc(time.Hour, c.sweep)
 	c.sweeper.Stop()
@@ -123,6 +127,9 @@ func (c *Committer) run(g *generation, f func()) {
 		last := g.running == 0
 		c.mu.Unlock()
 		if last {
+			if s, ok := g.store.(Settler); ok {
+				s.Settle(c.serve) // at the drain there is no time for it
+			}
 			c.close(g)
 		}
 		c.mu.Lock()
@@ -186,6 +193,7 @@ func (c *Committer) Drain(ctx context.Context) error {
 	c.mu.Lock()
 	c.draining = true
 	c.current.retire()
+	c.stop()
 	c.mu.Unlock()
 	c.work.Broadcast()
 	select {

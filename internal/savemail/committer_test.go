@@ -222,6 +222,45 @@ func TestHungStore(t *testing.T) {
 	})
 }
 
+// settling is a store that has something open for an hour.
+type settling struct{ script }
+
+func (s *settling) Settle(ctx context.Context) {
+	select {
+	case <-time.After(time.Hour):
+	case <-ctx.Done():
+	}
+}
+
+// A store that was replaced is closed when it has settled what is open, or at
+// the drain, which does not wait for that.
+func TestSettler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second, third := &settling{script{save: stored}}, &settling{script{save: stored}}, &script{save: stored}
+		c := savemail.New(first, quiet(savemail.Options{}))
+		begun := time.Now()
+		c.Swap(second, quiet(savemail.Options{}))
+		time.Sleep(59 * time.Minute)
+		c.Swap(third, quiet(savemail.Options{}))
+		closed := func(s *script) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.closed
+		}
+		if closed(&first.script) {
+			t.Error("closed before it has settled")
+		}
+		time.Sleep(2 * time.Minute)
+		if !closed(&first.script) || closed(&second.script) {
+			t.Errorf("after an hour the first is closed: %v, the second: %v", closed(&first.script), closed(&second.script))
+		}
+		drain(t, c)
+		if took := time.Since(begun); took > 61*time.Minute || !closed(&second.script) {
+			t.Errorf("the drain ends after %v, the second is closed: %v", took, closed(&second.script))
+		}
+	})
+}
+
 // A store that fails in its time is alive, one that has forgotten its time is
 // not.
 func TestAlive(t *testing.T) {

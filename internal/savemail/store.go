@@ -40,6 +40,13 @@ var (
 	ErrUnknown = errors.New("outcome of the commit is unknown")
 )
 
+// A Settler is a Store that goes on to settle outcomes which it had to call
+// unknown. When another store takes its place, it gets the time for that before
+// it is closed: Settle returns when nothing is open any more, or ctx is done.
+type Settler interface {
+	Settle(ctx context.Context)
+}
+
 // Outcome gives n envelopes the same outcome.
 func Outcome(n int, err error) []error {
 	errs := make([]error, n)

@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/savemail/storetest"
 	"goguerrillad/internal/testserver"
 )
 
@@ -104,17 +106,20 @@ func testLostKilled(t *testing.T, b *bench) {
 	l.isStored(t)
 }
 
-// testLostUnknown: what cannot be settled in time is settled later, and the
-// log says how.
+// testLostUnknown: what cannot be settled in time is settled later, also when a
+// reload has put another store in place, and the log says how.
 func testLostUnknown(t *testing.T, b *bench) {
 	b.create(t)
 	proxy := testserver.ProxyMySQL(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts, o.Timeout = []string{proxy.Addr}, 3*time.Second })
-	defer s.Close()
-	one(t, s, nil)
-	cut := proxy.Once("VALUES", testserver.Fault{Part: 2, Hang: true})
+	c := savemail.New(s, savemail.Options{Timeout: 3 * time.Second, Log: b.options().Log})
 	outcome := make(chan error, 1)
-	go func() { outcome <- save(t, s, "b@example.com")[0] }()
+	submit := func() { c.Submit(storetest.Envelope(text, "b@example.com"), func(err error) { outcome <- err }) }
+	if submit(); <-outcome != nil {
+		t.Fatal(b.log.String())
+	}
+	cut := proxy.Once("VALUES", testserver.Fault{Part: 2, Hang: true})
+	submit()
 	<-cut
 	testserver.Await(t, nil, 5*time.Second, "the INSERT does not arrive", func() error {
 		var n int
@@ -125,6 +130,7 @@ func testLostUnknown(t *testing.T, b *bench) {
 	})
 	b.server.Pause(t)
 	err := <-outcome
+	c.Swap(b.open(t, nil), savemail.Options{Log: b.options().Log})
 	b.server.Continue(t)
 	if err == nil || !strings.Contains(err.Error(), "unknown") {
 		t.Errorf("outcome: %v", err)
@@ -135,4 +141,7 @@ func testLostUnknown(t *testing.T, b *bench) {
 		}
 		return nil
 	})
+	if err := c.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

@@ -56,6 +56,7 @@ type Store struct {
 	life       context.Context // until Close: of what is settled later
 	end        context.CancelFunc
 	background sync.WaitGroup // comeBack, and at most laterMost batches that are settled later
+	settlers   sync.WaitGroup // the latter alone
 
 	mu        sync.Mutex
 	rank      int  // of the host that mail goes to
@@ -115,6 +116,19 @@ func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 		}
 	}
 	return errs
+}
+
+// Settle waits until no outcome is open any more.
+func (s *Store) Settle(ctx context.Context) {
+	settled := make(chan struct{})
+	go func() { // until Close at the latest
+		s.settlers.Wait()
+		close(settled)
+	}()
+	select {
+	case <-settled:
+	case <-ctx.Done():
+	}
 }
 
 // Close closes the connections. What is not settled yet is logged as unknown.

@@ -286,7 +286,9 @@ func (s *Store) resolveLater(h host, m mark, hashes []string) {
 		return
 	}
 	s.later++
+	s.settlers.Add(1)
 	s.background.Go(func() {
+		defer s.settlers.Done()
 		ctx, cancel := context.WithTimeout(s.life, laterTime)
 		defer cancel()
 		found, err := s.resolve(ctx, h, m, hashes[0])

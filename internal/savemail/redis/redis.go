@@ -137,6 +137,13 @@ func (s *Store) remove(list []message, left *time.Duration) {
 	})
 }
 
+// Settle has the store settle what is open, if it does such things.
+func (s *Store) Settle(ctx context.Context) {
+	if settler, ok := s.inner.(savemail.Settler); ok {
+		settler.Settle(ctx)
+	}
+}
+
 // Close closes the store and the connections to Redis.
 func (s *Store) Close() error {
 	s.client.close()
