@@ -29,6 +29,7 @@ type daemon struct {
 	settings  atomic.Pointer[session.Settings]
 	committer *savemail.Committer
 	server    *smtpd.Server
+	auth      authHTTP
 }
 
 // reload reads the configuration anew, checks all that can fail, and then
@@ -46,12 +47,20 @@ func (d *daemon) reload() error {
 		return fmt.Errorf("%s: %w", cfg.File, err)
 	}
 	kept := cfg.NeedsRestart(d.cfg)
+	authSockets, err := d.auth.rebind(cfg)
+	if errors.Is(err, unix.EACCES) {
+		kept = append(kept, "NGINX_AUTH") // a privileged port
+		cfg.AuthHTTP, authSockets = d.cfg.AuthHTTP, d.auth.sockets
+	} else if err != nil {
+		return errors.Join(fmt.Errorf("%s: NGINX_AUTH: %w", cfg.File, err), store.Close())
+	}
 	if d.moves(cfg) {
 		switch err := d.move(cfg); {
 		case errors.Is(err, unix.EACCES):
 			kept = append(kept, "GSTMP_LISTEN_INTERFACE") // a privileged port
 			cfg.Listen = d.cfg.Listen
 		case err != nil:
+			d.auth.forget(authSockets)
 			return errors.Join(fmt.Errorf("%s: GSTMP_LISTEN_INTERFACE: %w", cfg.File, err), store.Close())
 		}
 	}
@@ -62,10 +71,14 @@ func (d *daemon) reload() error {
 	}
 	d.log.SetVerbose(cfg.Verbose)
 	limitMemory(cfg)
+	clients := d.cfg.MaxClients
 	d.cfg = cfg
 	d.settings.Store(sessionSettings(cfg, store))
 	d.server.Reload(serverSettings(cfg))
 	d.committer.Swap(store.Store, store.options)
+	if err := d.moveAuth(authSockets, clients); err != nil {
+		d.log.Error("auth_http stays as it was", "error", err)
+	}
 	d.warn()
 	if len(kept) > 0 {
 		d.log.Warn("takes effect at the next start only", "keys", strings.Join(kept, ","))
@@ -90,17 +103,21 @@ func (d *daemon) move(next *config.Config) error {
 	if err := d.server.Relisten(descriptors(sockets)); err != nil {
 		return err
 	}
-	old := d.sockets
+	d.closeSockets(d.sockets, sockets)
 	d.sockets = sockets
-	for _, s := range old {
-		if slices.Contains(sockets, s) {
+	return nil
+}
+
+// closeSockets closes those that are not among kept.
+func (d *daemon) closeSockets(sockets, kept []listen.Socket) {
+	for _, s := range sockets {
+		if slices.Contains(kept, s) {
 			continue
 		}
 		if err := s.Close(); err != nil {
 			d.log.Error("stop listening", "error", err)
 		}
 	}
-	return nil
 }
 
 // stop ends in the order of a mail's way: no new clients, transactions in
@@ -110,14 +127,11 @@ func (d *daemon) move(next *config.Config) error {
 // Our own sockets are closed at once, so that new clients turn to another
 // exchanger; in those of systemd's they wait for the next process.
 func (d *daemon) stop(ctx context.Context) error {
+	d.stopAuth(ctx)
 	if err := d.server.Relisten(nil); err != nil {
 		d.log.Error("stop listening", "error", err)
 	}
-	for _, s := range d.sockets {
-		if err := s.Close(); err != nil {
-			d.log.Error("stop listening", "error", err)
-		}
-	}
+	d.closeSockets(d.sockets, nil)
 	for _, err := range []error{d.server.Shutdown(ctx), d.committer.Drain(ctx)} {
 		if err != nil {
 			d.log.Warn("the stop was cut short, senders will try again", "error", err)
@@ -182,7 +196,7 @@ func sessionSettings(cfg *config.Config, store place) *session.Settings {
 }
 
 func serverSettings(cfg *config.Config) smtpd.Settings {
-	s := smtpd.Settings{MaxClients: cfg.MaxClients, MaxClientsPerIP: cfg.MaxClientsPerIP, Memory: cfg.Memory}
+	s := smtpd.Settings{MaxClients: cfg.MaxClients, MaxClientsPerIP: cfg.MaxClientsPerIP, Memory: cfg.Memory, ProxyProtocol: cfg.ProxyProtocol}
 	if cfg.Certificate != nil {
 		s.TLS = &tls.Config{Certificates: []tls.Certificate{*cfg.Certificate}, MinVersion: tls.VersionTLS12}
 	}

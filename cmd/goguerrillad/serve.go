@@ -49,7 +49,7 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 		return refuse(stderr, privdrop.RefuseRoot())
 	}
 
-	sockets, err := openSockets(cfg)
+	sockets, authSockets, err := openSockets(cfg)
 	if err != nil {
 		return fail(stderr, err)
 	}
@@ -66,7 +66,7 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 		return fail(stderr, err)
 	}
 
-	d := &daemon{flags: f, cfg: cfg, log: log, sockets: sockets}
+	d := &daemon{flags: f, cfg: cfg, log: log, sockets: sockets, auth: authHTTP{sockets: authSockets}}
 	if err := d.start(); err != nil {
 		return fail(stderr, err)
 	}
@@ -84,16 +84,22 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 	return status
 }
 
-// openSockets returns the sockets to serve: systemd's, else those of the addresses.
-func openSockets(cfg *config.Config) ([]listen.Socket, error) {
-	passed, err := listen.Passed("smtp")
+// openSockets returns the sockets to serve, of SMTP and of auth_http: systemd's,
+// else those of the addresses.
+func openSockets(cfg *config.Config) (smtp, auth []listen.Socket, err error) {
+	passed, err := listen.Passed("smtp", "auth_http")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if sockets := passed["smtp"]; len(sockets) > 0 {
-		return sockets, nil
+	if smtp = passed["smtp"]; len(smtp) == 0 {
+		if smtp, err = listen.Bind(cfg.Listen); err != nil {
+			return nil, nil, err
+		}
 	}
-	return listen.Bind(cfg.Listen)
+	if auth = passed["auth_http"]; len(auth) == 0 && cfg.AuthHTTP.Enabled {
+		auth, err = listen.Bind([]string{cfg.AuthHTTP.Listen})
+	}
+	return smtp, auth, err
 }
 
 // limitMemory has the garbage collector heed the cgroup's limit, as far as
@@ -122,6 +128,7 @@ func (d *daemon) start() error {
 		Now:      time.Now,
 		NewHash:  new(smtpd.Hashes).New,
 		Log:      d.log.Logger,
+		Sessions: func() int64 { return d.server.Sessions() },
 	}
 	d.server, err = smtpd.New(smtpd.Options{World: world, Save: d.committer.Submit, Settings: serverSettings(d.cfg)})
 	if err != nil {
@@ -130,7 +137,10 @@ func (d *daemon) start() error {
 	if err := d.server.Start(descriptors(d.sockets)); err != nil {
 		return err
 	}
+	if err := d.startAuth(world); err != nil {
+		return err
+	}
 	d.warn()
-	d.log.Info("ready", "version", version, "listen", addresses(d.sockets), "store", d.cfg.SaveMail, "host", d.cfg.HostName)
+	d.log.Info("ready", "version", version, "listen", addresses(d.sockets), "auth_http", addresses(d.auth.sockets), "store", d.cfg.SaveMail, "host", d.cfg.HostName)
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -32,7 +33,9 @@ type Config struct {
 	MaxClientsPerIP int           // 0 = no limit
 	Memory          int64         // bytes of message text held at one time, at least 4 * MaxSize
 
-	Trusted *Networks // peers that may speak for a client; nil when there are none
+	Trusted       *Networks // peers that may speak for a client; nil when there are none
+	ProxyProtocol bool      // and have to, by a PROXY header
+	AuthHTTP      AuthHTTP
 
 	Verbose bool
 	LogFile string // "" = stderr or the journal
@@ -77,6 +80,13 @@ const (
 	TLSVerify     = "Y"           // always, certificate verified
 	TLSSkipVerify = "skip-verify" // always, unverified
 )
+
+// AuthHTTP is the server that nginx asks where to send a session.
+type AuthHTTP struct {
+	Enabled  bool
+	Listen   string           // host:port, host may be empty
+	Backends []netip.AddrPort // none stands for this daemon
+}
 
 // Redis is where messages go beside the store, and for how long.
 type Redis struct {

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -25,8 +26,9 @@ func TestDefaults(t *testing.T) {
 			File: "f", PrimaryHost: "box.example.net", HostName: "box.example.net", Listen: []string{"0.0.0.0:25"},
 			MaxSize: 131072, Timeout: 100 * time.Second, MaxClients: 500, Memory: 256 << 20,
 			SaveMail: config.SaveSQLite, Table: "new_mail", SQLiteFile: "mail.db",
-			MySQL: config.MySQL{TLS: config.TLSOff},
-			Redis: config.Redis{Mode: config.RedisCache, Expire: time.Hour},
+			MySQL:    config.MySQL{TLS: config.TLSOff},
+			AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
+			Redis:    config.Redis{Mode: config.RedisCache, Expire: time.Hour},
 		}
 		if !sameExported(*c, want) {
 			t.Errorf("%s\n got %+v\nwant %+v", text, *c, want)
@@ -84,8 +86,9 @@ func Test2012(t *testing.T) {
 		KeyFile: "/etc/ssl/private/example.com.key", CertFile: "/etc/ssl/certs/example.com.crt", Certificate: c.Certificate,
 		Group: config.ID{Name: "508", Num: 508}, User: config.ID{Name: "504", Num: 504},
 		SaveMail: config.SaveMySQL, Table: "new_mail", SQLiteFile: "mail.db",
-		MySQL: config.MySQL{Hosts: []string{"127.0.0.1:3306"}, User: "gmail_mail", Pass: "$ecure1t", DB: "gmail_mail", TLS: config.TLSOff},
-		Redis: config.Redis{Mode: config.RedisCache, Expire: time.Hour},
+		MySQL:    config.MySQL{Hosts: []string{"127.0.0.1:3306"}, User: "gmail_mail", Pass: "$ecure1t", DB: "gmail_mail", TLS: config.TLSOff},
+		AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
+		Redis:    config.Redis{Mode: config.RedisCache, Expire: time.Hour},
 	}
 	if !sameExported(*c, want) {
 		t.Errorf(" got %+v\nwant %+v", *c, want)
@@ -151,8 +154,14 @@ func TestValues(t *testing.T) {
 			[]string{"REDIS_MODE=store or REDIS_PASS is given without REDIS_HOST: no mail goes to Redis"}},
 		{`{"REDIS_HOST": "[::1]:6379", "GM_SAVE_MAIL": "discard"}`, func(c *config.Config) any { return c.Warnings },
 			[]string{"GM_SAVE_MAIL is discard: nothing goes to the Redis of REDIS_HOST either"}},
+		{`{"NGINX_AUTH_ENABLED": "y", "NGINX_AUTH": "[::1]:9000", "NGINX_AUTH_BACKENDS": "192.0.2.1:25, [2001:db8::1]:2525"}`,
+			func(c *config.Config) any { return c.AuthHTTP },
+			config.AuthHTTP{Enabled: true, Listen: "[::1]:9000", Backends: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:25"), netip.MustParseAddrPort("[2001:db8::1]:2525")}}},
+		{`{"GSMTP_PROXY_PROTOCOL": "Y", "GSMTP_TRUSTED_PROXIES": "unix"}`, func(c *config.Config) any { return c.ProxyProtocol && len(c.Warnings) == 0 }, true},
+		{`{"GSMTP_PROXY_PROTOCOL": "Y"}`, func(c *config.Config) any { return c.Warnings },
+			[]string{"GSMTP_PROXY_PROTOCOL is Y without GSMTP_TRUSTED_PROXIES: nobody may send a PROXY header"}},
 		// Keys of later versions at what means off.
-		{`{"NGINX_AUTH_ENABLED": "n", "NGINX_AUTH": "[::1]:9000", "REDIS_STREAM_MAXLEN": "100000"}`,
+		{`{"REDIS_STREAM_MAXLEN": "100000"}`,
 			func(c *config.Config) any { return len(c.Warnings) }, 0},
 	}
 	for _, c := range cases {

@@ -17,8 +17,7 @@ type Key struct {
 	Reload    bool   // takes effect on SIGHUP; otherwise the program must be restarted
 	Later     bool   // known and checked, but what it switches on is not in this version
 
-	detail bool // only says more about another key, which is off in this version
-	take   func(d *draft, value string) error
+	take func(d *draft, value string) error
 }
 
 // The bounds of the numbers.
@@ -41,7 +40,7 @@ func Keys() []Key {
 	for i := range keys {
 		// Becoming somebody happens once.
 		keys[i].Reload = keys[i].Name != "SGID" && keys[i].Name != "GUID"
-		if k := keys[i]; k.Later && !k.detail {
+		if k := keys[i]; k.Later {
 			keys[i].take = k.onlyOff
 		}
 	}
@@ -106,12 +105,12 @@ func keys2012() []Key {
 				d.MaxClients = int(n)
 				return err
 			}},
-		{Name: "NGINX_AUTH_ENABLED", Default: "N", Later: true,
+		{Name: "NGINX_AUTH_ENABLED", Default: "N",
 			Doc:  "Y runs the server that nginx asks by auth_http",
-			take: func(_ *draft, v string) error { return check(v, yesNo) }},
-		{Name: "NGINX_AUTH", Default: "127.0.0.1:8025", Later: true, detail: true,
-			Doc:  "address of the auth_http server",
-			take: func(_ *draft, v string) error { return check(v, oneAddress) }},
+			take: func(d *draft, v string) error { return set(&d.AuthHTTP.Enabled, v, yesNo) }},
+		{Name: "NGINX_AUTH", Default: "127.0.0.1:8025",
+			Doc:  "address of the auth_http server; systemd's socket auth_http wins over it",
+			take: func(d *draft, v string) error { return set(&d.AuthHTTP.Listen, v, oneAddress) }},
 		{Name: "SGID", Derived: "none",
 			Doc:  "group, by name or number, to become after binding when started as root",
 			take: func(d *draft, v string) error { return set(&d.Group.Name, v, account) }},
@@ -137,9 +136,15 @@ func keysSince() []Key {
 		{Name: "GSMTP_MEMORY", Derived: "a quarter of the memory, at most 256 MiB, at least 4 times GSMTP_MAX_SIZE",
 			Doc:  "bytes of message text held at one time, over all sessions",
 			take: func(d *draft, v string) error { return set(&d.Memory, v, number("bytes", 4, maxMemory)) }},
-		{Name: "GSMTP_TRUSTED_PROXIES", Derived: "none",
-			Doc:  "networks whose proxies may say by XCLIENT whom they speak for: a comma list, unix for unix sockets",
+		{Name: "NGINX_AUTH_BACKENDS", Derived: "this daemon",
+			Doc:  "servers to which auth_http spreads sessions: a comma list of ip:port",
+			take: func(d *draft, v string) error { return set(&d.AuthHTTP.Backends, v, backends) }},
+		{Name: "GSMTP_TRUSTED_PROXIES", Derived: "127.0.0.0/8,::1/128 when NGINX_AUTH_ENABLED is Y, else none",
+			Doc:  "networks whose proxies may say whom they speak for: a comma list, unix for unix sockets",
 			take: func(d *draft, v string) error { return set(&d.Trusted, v, parseNetworks) }},
+		{Name: "GSMTP_PROXY_PROTOCOL", Default: "N",
+			Doc:  "Y wants a PROXY header, version 1 or 2, of trusted proxies before the greeting",
+			take: func(d *draft, v string) error { return set(&d.ProxyProtocol, v, yesNo) }},
 		{Name: "GM_SAVE_MAIL", Derived: "mysql if MYSQL_HOST is given, else sqlite",
 			Doc:  "where mail is stored: mysql, sqlite, or discard to throw it away",
 			take: func(d *draft, v string) error { return set(&d.SaveMail, v, saveMail) }},
@@ -184,10 +189,6 @@ func keysSince() []Key {
 // known, so that a file written for that version says what it misses here.
 func laterKeys() []Key {
 	return []Key{
-		{Name: "NGINX_AUTH_BACKENDS", Derived: "this daemon", Doc: "comma list of ip:port to which auth_http spreads sessions",
-			take: func(_ *draft, v string) error { return check(v, ParseListen) }},
-		{Name: "GSMTP_PROXY_PROTOCOL", Default: "N", Doc: "Y requires a PROXY header from trusted proxies",
-			take: func(_ *draft, v string) error { return check(v, yesNo) }},
 		{Name: "REDIS_STREAM", Derived: "none", Doc: "Redis stream that gets an entry for each row",
 			take: func(_ *draft, v string) error { return check(v, plain) }},
 		{Name: "REDIS_STREAM_MAXLEN", Default: "100000", Doc: "entries that the stream keeps",

@@ -41,6 +41,11 @@ func parseNetworks(v string) (*Networks, error) {
 	return n, nil
 }
 
+// loopback is this machine.
+func loopback() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+}
+
 // Match reports whether a peer is in the set. An address that is not valid
 // stands for a unix socket. The nil set matches nobody.
 func (n *Networks) Match(peer netip.Addr) bool {

@@ -9,6 +9,13 @@ func TestTrustedProxies(t *testing.T) {
 	c := mustParse(t, newWorld(), `{"GSMTP_TRUSTED_PROXIES": "192.0.2.0/24, 10.1.2.3 ,2001:db8::/32"}`)
 	unix := mustParse(t, newWorld(), `{"GSMTP_TRUSTED_PROXIES": "unix"}`)
 	none := mustParse(t, newWorld(), `{}`)
+	// The nginx of auth_http is on the same machine unless it is said where.
+	nginx := mustParse(t, newWorld(), `{"NGINX_AUTH_ENABLED": "Y"}`)
+	for peer, want := range map[string]bool{"127.0.0.9": true, "::1": true, "192.0.2.1": false} {
+		if got := nginx.Trusted.Match(netip.MustParseAddr(peer)); got != want {
+			t.Errorf("auth_http: %s: %v", peer, got)
+		}
+	}
 	for _, tt := range []struct {
 		peer            string
 		trusted, byUnix bool

@@ -184,8 +184,15 @@ func (d *draft) credential(name string, pass *string) error {
 	return err
 }
 
-// trust warns of what lets everybody forge addresses.
+// trust has the nginx of this machine trusted where it is expected, and warns
+// of what lets everybody forge addresses.
 func (d *draft) trust() error {
+	if d.Trusted == nil && d.AuthHTTP.Enabled {
+		d.Trusted = &Networks{nets: loopback()}
+	}
+	if d.Trusted == nil && d.ProxyProtocol {
+		d.warn("GSMTP_PROXY_PROTOCOL is Y without GSMTP_TRUSTED_PROXIES: nobody may send a PROXY header")
+	}
 	if d.Trusted.everybody() {
 		d.warn("GSMTP_TRUSTED_PROXIES trusts everybody: any client can say that it is another")
 	}

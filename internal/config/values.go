@@ -167,6 +167,32 @@ func ParseListen(v string) ([]string, error) {
 // oneAddress is an address to bind.
 func oneAddress(v string) (string, error) { return v, address(v, wantAddress, 0) }
 
+// backends takes apart a comma list of servers. nginx takes no names for them.
+func backends(v string) ([]netip.AddrPort, error) {
+	const want = "want ip:port or [v6]:port"
+	list, err := elements(v, want)
+	if err != nil {
+		return nil, err
+	}
+	var servers []netip.AddrPort
+	for _, e := range list {
+		if err := address(e, want, 1); err != nil {
+			return nil, err
+		}
+		server, err := netip.ParseAddrPort(e)
+		switch {
+		case err != nil:
+			return nil, &fault{value: e, problem: "is not an IP address and a port", want: want}
+		case server.Addr().IsUnspecified() || server.Addr().Zone() != "" || server.Addr().Is4In6():
+			return nil, &fault{value: e, problem: "is no address that nginx can reach", want: want}
+		case slices.Contains(servers, server):
+			return nil, &fault{value: e, problem: "is there twice", want: "take one of the two out"}
+		}
+		servers = append(servers, server)
+	}
+	return servers, nil
+}
+
 // databaseHosts takes apart a comma list of places where a server is.
 func databaseHosts(v string) ([]string, error) {
 	const want = "want host:port or /path/to.sock"

@@ -119,11 +119,15 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GSMTP_PRV_KEY": "/empty", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/empty" is not a private key: want a PEM private key, GSMTP_PUB_KEY is the certificate`},
 		{`{"GSMTP_PRV_KEY": "/locked", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/locked" is encrypted: want a private key without a passphrase`},
 		{`{"GSMTP_PRV_KEY": "/key", "GSMTP_PUB_KEY": "/garbled"}`, `1:44: GSMTP_PUB_KEY: "/garbled" is not usable, x509: malformed certificate: want a PEM certificate chain`},
-		// What a later version brings.
-		{`{"NGINX_AUTH_ENABLED": "Y"}`, `1:24: NGINX_AUTH_ENABLED: "Y" asks for what this version does not have yet: want N, or leave the key out`},
+		// Proxies.
 		{`{"NGINX_AUTH": "8025"}`, `1:16: NGINX_AUTH: "8025" has no port: ` + address},
-		{`{"NGINX_AUTH_BACKENDS": "127.0.0.1:25"}`, `1:25: NGINX_AUTH_BACKENDS: "127.0.0.1:25" asks for what this version does not have yet: want "", or leave the key out`},
-		{`{"GSMTP_PROXY_PROTOCOL": "y"}`, `1:26: GSMTP_PROXY_PROTOCOL: "y" asks for what this version does not have yet: want N, or leave the key out`},
+		{`{"NGINX_AUTH_BACKENDS": "mx1.example.com:25"}`, `1:25: NGINX_AUTH_BACKENDS: "mx1.example.com:25" is not an IP address and a port: want ip:port or [v6]:port`},
+		{`{"NGINX_AUTH_BACKENDS": "192.0.2.1:25,0.0.0.0:25"}`, `1:25: NGINX_AUTH_BACKENDS: "0.0.0.0:25" is no address that nginx can reach: want ip:port or [v6]:port`},
+		{`{"NGINX_AUTH_BACKENDS": "192.0.2.1:25, 192.0.2.1:25"}`, `1:25: NGINX_AUTH_BACKENDS: "192.0.2.1:25" is there twice: take one of the two out`},
+		{`{"NGINX_AUTH_BACKENDS": "192.0.2.1:0"}`, `1:25: NGINX_AUTH_BACKENDS: "192.0.2.1:0" has no port from 1 to 65535: want ip:port or [v6]:port`},
+		{`{"NGINX_AUTH_BACKENDS": ":25"}`, `1:25: NGINX_AUTH_BACKENDS: ":25" is not an IP address and a port: want ip:port or [v6]:port`},
+		{`{"GSMTP_PROXY_PROTOCOL": "v2"}`, `1:26: GSMTP_PROXY_PROTOCOL: "v2" is neither Y nor N: want Y or N`},
+		// What a later version brings.
 		{`{"GM_SAVE_MAIL": "webhook"}`, `1:18: GM_SAVE_MAIL: "webhook" asks for what this version does not have yet: want mysql, sqlite or discard`},
 		{`{"WEBHOOK_URL": "https://me:secret@example.com/"}`, `1:17: WEBHOOK_URL: asks for what this version does not have yet: want "", or leave the key out`},
 		{`{"REDIS_STREAM": "mail"}`, `1:18: REDIS_STREAM: "mail" asks for what this version does not have yet: want "", or leave the key out`},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +28,22 @@ func (s Socket) Close() error {
 		return fmt.Errorf("close %s: %w", s.Addr, err)
 	}
 	return nil
+}
+
+// Listener returns a net.Listener on a duplicate of the descriptor, for what
+// the Go runtime is to poll.
+func (s Socket) Listener() (net.Listener, error) {
+	fd, err := unix.FcntlInt(uintptr(s.FD), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate %s: %w", s.Addr, err)
+	}
+	f := os.NewFile(uintptr(fd), s.Addr.String())
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", s.Addr, err)
+	}
+	return l, nil
 }
 
 // describe finds out what a listening descriptor is bound to.

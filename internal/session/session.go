@@ -70,8 +70,9 @@ type Settings struct {
 	Timeout     time.Duration                          // for one command, and the window over which DATA's rate is averaged
 	StartTLS    bool                                   // a certificate is there
 	Verbose     bool                                   // log the dialogue
-	// Trusted are the peers that may speak for a client by XCLIENT; an address
-	// that is not valid stands for a unix socket. It is nil when there are none.
+	// Trusted are the peers that may speak for a client, by XCLIENT or by a
+	// PROXY header; an address that is not valid stands for a unix socket. It
+	// is nil when there are none.
 	Trusted interface{ Match(peer netip.Addr) bool }
 	// Fits says whether the store's columns take a recipient whole: nil, or
 	// the refusal. It is nil when every recipient fits.
@@ -84,6 +85,9 @@ type World struct {
 	Now      func() time.Time
 	NewHash  func() string // 32 lower-case hexadecimal digits, unguessable
 	Log      *slog.Logger
+	// Sessions returns how many there are now, for a trusted proxy's choice
+	// among servers. It may be nil.
+	Sessions func() int64
 }
 
 // Limits of one session.
@@ -121,7 +125,7 @@ type Session struct {
 	tx       *transaction // nil between transactions
 	id       string
 	name     string         // given with HELO or EHLO
-	tls      string         // protocol version and cipher suite, "" in clear
+	tls      string         // protocol version and cipher suite, ours or the proxy's, "" in clear
 	login    string         // of the client at a proxy, "" when there is none
 	socket   netip.AddrPort // the peer, which alone decides on trust
 	client   netip.AddrPort // the same, or whom a trusted proxy speaks for
@@ -140,7 +144,7 @@ type Session struct {
 
 	greeted   bool // by HELO or EHLO
 	extended  bool // by EHLO
-	secure    bool // inside TLS
+	secure    bool // inside TLS of ours
 	spokenFor bool // a proxy has said who the client is, and can say it no more
 	forging   bool // an XCLIENT was refused: the log has been told
 	spoken    bool // a command line came
@@ -160,6 +164,18 @@ func New(w *World, m Memory, id string, peer netip.AddrPort) *Session {
 // OnMove sets what is asked when a trusted proxy says who the client is: its
 // address counts from then on. A refusal ends the session.
 func (s *Session) OnMove(move func(netip.Addr) *smtp.Reply) { s.move = move }
+
+// Introduce says what a PROXY header told, before Greet: whom the proxy speaks
+// for (not valid when it does not know), and the TLS between the two, "" for
+// none. Nothing more is believed of this peer in this session. A refusal is
+// given in place of the greeting, and the session ends.
+func (s *Session) Introduce(client netip.AddrPort, tls string) (refusal *smtp.Reply) {
+	s.client, s.tls, s.spokenFor = client, tls, true
+	if s.move == nil {
+		return nil
+	}
+	return s.move(client.Addr())
+}
 
 // Greet appends the greeting.
 func (s *Session) Greet(out []byte) []byte {

@@ -7,6 +7,10 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
+// SessionsKeyword stands in front of the number of our sessions in the reply
+// to EHLO. Only trusted proxies see it.
+const SessionsKeyword = "X-SESSIONS"
+
 // helo is RFC 5321 section 4.1.1.1. Devices send all kinds of names, and none.
 func (s *Session) helo(arg string) smtp.Reply {
 	s.meet(arg, false)
@@ -25,11 +29,15 @@ func (s *Session) ehlo(arg string) smtp.Reply {
 	switch {
 	case s.secure:
 		text = append(text, "\nREQUIRETLS"...)
-	case s.settings.StartTLS:
+	case s.settings.StartTLS && s.tls == "":
 		text = append(text, "\nSTARTTLS"...)
 	}
 	if s.mayXClient() {
 		text = append(text, "\nXCLIENT "+smtp.XClientNames...)
+		if s.world.Sessions != nil {
+			text = append(text, "\n"+SessionsKeyword+" "...)
+			text = strconv.AppendInt(text, s.world.Sessions(), 10)
+		}
 	}
 	return smtp.Reply{Code: 250, Text: string(text)}
 }

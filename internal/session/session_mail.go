@@ -50,18 +50,19 @@ func (s *Session) mail(arg string) smtp.Reply {
 // registered for HELO inside TLS: SMTP, since the added header lines name the
 // cipher anyway.
 func (s *Session) protocol(utf8 bool) string {
+	secure := s.tls != ""
 	switch {
-	case utf8 && s.secure && s.login != "":
+	case utf8 && secure && s.login != "":
 		return "UTF8SMTPSA"
-	case utf8 && s.secure:
+	case utf8 && secure:
 		return "UTF8SMTPS"
 	case utf8 && s.login != "":
 		return "UTF8SMTPA"
 	case utf8:
 		return "UTF8SMTP"
-	case s.extended && s.secure && s.login != "":
+	case s.extended && secure && s.login != "":
 		return "ESMTPSA"
-	case s.extended && s.secure:
+	case s.extended && secure:
 		return "ESMTPS"
 	case s.extended && s.login != "":
 		return "ESMTPA"

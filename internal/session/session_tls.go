@@ -8,7 +8,7 @@ func (s *Session) startTLS(arg string) smtp.Reply {
 	switch {
 	case arg != "":
 		return noArgument
-	case s.secure:
+	case s.tls != "":
 		return alreadySecure
 	case !s.world.Settings().StartTLS:
 		return noTLS

@@ -27,5 +27,6 @@ const (
 	NonASCIIAddress    = "5.6.7"  // RFC 6531 section 4, non-ASCII addresses not permitted
 	NotPermitted       = "5.7.0"  // section 3.8, other security status
 	RelayDenied        = "5.7.1"  // section 3.8, delivery not authorized
+	LoginFailed        = "5.7.8"  // RFC 4954 section 6, authentication credentials invalid
 	EncryptionNeeded   = "5.7.10" // RFC 5248, encryption needed
 )

@@ -137,8 +137,9 @@ func (l *loop) welcome(fd int, peer netip.AddrPort) {
 		memory:     claim{budget: &l.server.budget, buffers: &l.buffers},
 	}
 	c.timer.conn = c
-	c.session = session.New(l.server.world, &c.memory, l.server.newID(), peer)
-	if l.server.trusts(peer.Addr()) {
+	c.session = session.New(l.server.world, &c.memory, l.server.NewID(), peer)
+	trusted := l.server.trusts(peer.Addr())
+	if trusted {
 		c.session.OnMove(c.move)
 	}
 	for len(l.conns) <= fd {
@@ -151,8 +152,11 @@ func (l *loop) welcome(fd int, peer netip.AddrPort) {
 		c.close()
 		return
 	}
-	l.deadlines.renew(&c.timer, l.now)
-	l.guarded(c, func() { c.proceed(nil, c.session.Greet(l.out[:0])) })
+	if l.server.settings.Load().ProxyProtocol {
+		c.meet(trusted)
+		return
+	}
+	l.guarded(c, func() { c.welcomed(nil, c.session.Greet(l.out[:0])) })
 }
 
 // turnAway tells a client that it cannot be served. It is sent what fits and

@@ -35,6 +35,7 @@ const (
 	roomless               // the budget's: noteRoom, or the deadline
 	saving                 // the saver's: noteSaved; no deadline runs
 	shaking                // TLS handshake: noteShaken, or the deadline
+	meeting                // the client's: who it is, before the greeting
 	closing                // the client's: taking the last replies
 	lingering              // the client's: closing its side
 	closed                 // nobody's; the descriptor is given back
@@ -64,6 +65,7 @@ type conn struct {
 	drained    bool // the last read has emptied the socket
 	ended      bool // nothing more comes
 	broken     bool // the session panicked: it is not called again
+	stranger   bool // meeting: a peer that may not send a PROXY header
 }
 
 // event acts on what epoll says.
@@ -89,6 +91,8 @@ func (c *conn) event(events uint32) {
 		}
 	case shaking:
 		c.shakeReady()
+	case meeting:
+		c.introduced()
 	case closing:
 		c.send(nil, 0)
 		c.finish()

@@ -33,6 +33,8 @@ func (l *loop) drain() {
 			}
 		case shaking:
 			c.cancelShake(errShuttingDown)
+		case meeting:
+			c.drop()
 		}
 	})
 }

@@ -21,8 +21,8 @@ func randomStart() uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-// newID returns the id of a session: 12 digits, unique in this process.
-func (s *Server) newID() string {
+// NewID returns the id of a session: 12 digits, unique in this process.
+func (s *Server) NewID() string {
 	// An odd factor permutes the numbers: neighbours look nothing alike.
 	n := s.ids.Add(1) * 0x9e3779b97f4a7c15 & (1<<idBits - 1)
 	var id [idBits / 5]byte

@@ -74,6 +74,14 @@ func (c *conn) move(to netip.Addr) *smtp.Reply {
 	return nil
 }
 
+// Sessions returns how many there are now.
+func (s *Server) Sessions() int64 { return s.doors.sessions.Load() }
+
+// Full reports whether the server would refuse a session for want of room.
+func (s *Server) Full() bool {
+	return s.doors.sessions.Load() >= int64(s.settings.Load().MaxClients)
+}
+
 // dismiss counts a connection out.
 func (s *Server) dismiss(addr netip.Addr, counted bool) {
 	if n := s.doors.sessions.Add(-1); n < int64(s.settings.Load().MaxClients)*9/10 {

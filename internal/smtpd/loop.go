@@ -42,6 +42,8 @@ type loop struct {
 
 	deadlines deadlines // of those whose client is to act, Settings.Timeout each
 	lingering deadlines // of those that only wait for the client to close, lingerTime each
+	headers   deadlines // of trusted proxies before their PROXY header, headerTime each
+	strangers deadlines // of other peers where there is one to come, strangerTime each
 	again     []*conn   // that have input left which epoll does not see
 	buffers   buffers
 
@@ -70,6 +72,8 @@ func newLoop(s *Server, listeners []int) (*loop, error) {
 	}
 	l.deadlines.init()
 	l.lingering.init()
+	l.headers.init()
+	l.strangers.init()
 	if err := l.openFiles(); err != nil {
 		l.closeFiles()
 		return nil, err
@@ -150,6 +154,8 @@ func (l *loop) untilNext() time.Duration {
 	now := time.Since(l.start)
 	wait := l.deadlines.wait(now, l.server.timeout(), longestWait)
 	wait = l.lingering.wait(now, lingerTime, wait)
+	wait = l.headers.wait(now, headerTime, wait)
+	wait = l.strangers.wait(now, strangerTime, wait)
 	if l.backoff > 0 {
 		wait = min(wait, max(0, l.resumeAt-now))
 	}
@@ -213,6 +219,14 @@ func (l *loop) sweep() {
 	}
 	for t := l.lingering.due(l.now, lingerTime); t != nil; t = l.lingering.due(l.now, lingerTime) {
 		t.conn.close()
+	}
+	for t := l.headers.due(l.now, headerTime); t != nil; t = l.headers.due(l.now, headerTime) {
+		t.stop()
+		l.guarded(t.conn, t.conn.unheard)
+	}
+	for t := l.strangers.due(l.now, strangerTime); t != nil; t = l.strangers.due(l.now, strangerTime) {
+		t.stop()
+		l.guarded(t.conn, t.conn.unheard)
 	}
 	if l.backoff > 0 && l.now >= l.resumeAt {
 		l.resumeAccept()

@@ -52,6 +52,7 @@ type Settings struct {
 	MaxClientsPerIP int         // sessions of one address at a time (an IPv6 /64); 0 is no limit
 	Memory          int64       // bytes of message buffers at a time; messages that cannot fit are answered 452
 	TLS             *tls.Config // for STARTTLS; nil when it is not offered
+	ProxyProtocol   bool        // peers that World's settings trust have to begin with a PROXY header
 }
 
 // A Server serves SMTP on listening sockets. Its methods may be called from

@@ -7,7 +7,7 @@ type counters struct {
 	accepted, refusedFull, refusedIP, acceptErrors atomic.Uint64
 	submitted, saved, notSaved                     atomic.Uint64
 	tlsStarted, tlsFailed                          atomic.Uint64
-	expired, panics                                atomic.Uint64
+	expired, panics, refusedHeaders                atomic.Uint64
 }
 
 // Stats are the server's counters. All but the first three only grow.
@@ -27,6 +27,8 @@ type Stats struct {
 	TLSFailed    uint64 // and that did not
 	Expired      uint64 // connections ended by a deadline
 	Panics       uint64 // connections ended by an error of ours
+
+	RefusedHeaders uint64 // connections closed for a PROXY header that was wrong, missing, or forged
 }
 
 // Stats returns the counters of this moment.
@@ -49,5 +51,7 @@ func (s *Server) Stats() Stats {
 		TLSFailed:    c.tlsFailed.Load(),
 		Expired:      c.expired.Load(),
 		Panics:       c.panics.Load(),
+
+		RefusedHeaders: c.refusedHeaders.Load(),
 	}
 }

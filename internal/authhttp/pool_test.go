@@ -1,0 +1,196 @@
+package authhttp_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/authhttp"
+	"goguerrillad/internal/smtp"
+	"goguerrillad/internal/testserver"
+)
+
+// backend is a server that is well or ill as the test likes.
+type backend struct {
+	addr netip.AddrPort
+
+	mu       sync.Mutex
+	greeting string // "" says nothing, ever
+	sessions int    // -1 says nothing of them
+	checks   int
+}
+
+func newBackend(t *testing.T, greeting string, sessions int) *backend {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	b := &backend{addr: netip.MustParseAddrPort(l.Addr().String()), greeting: greeting, sessions: sessions}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go b.serve(conn)
+		}
+	}()
+	return b
+}
+
+func (b *backend) serve(conn net.Conn) {
+	defer conn.Close()
+	b.mu.Lock()
+	greeting, sessions := b.greeting, b.sessions
+	b.checks++
+	b.mu.Unlock()
+	if greeting != "" {
+		io.WriteString(conn, greeting)
+	}
+	for in := bufio.NewScanner(conn); in.Scan(); {
+		switch {
+		case strings.HasPrefix(in.Text(), "EHLO") && sessions >= 0:
+			fmt.Fprintf(conn, "250-x\r\n250-SIZE 1\r\n250 X-SESSIONS %d\r\n", sessions)
+		case in.Text() == "QUIT":
+			io.WriteString(conn, "221 bye\r\n")
+			return
+		}
+	}
+}
+
+// become changes how it is, and waits until it was looked at twice: the first
+// may have begun before.
+func (b *backend) become(t *testing.T, greeting string, sessions int) {
+	t.Helper()
+	b.mu.Lock()
+	b.greeting, b.sessions = greeting, sessions
+	seen := b.checks
+	b.mu.Unlock()
+	testserver.Await(t, nil, 60*time.Second, "two checks", func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.checks < seen+2 {
+			return fmt.Errorf("%d checks", b.checks-seen)
+		}
+		return nil
+	})
+}
+
+const well = "220-welcome\r\n220 x ESMTP\r\n"
+
+// spread asks n times and returns how often each server was named.
+func (f *fixture) spread(t *testing.T, n int) map[string]int {
+	t.Helper()
+	got := map[string]int{}
+	for range n {
+		got[strings.TrimPrefix(verdict(f.ask(t, usual())), "OK ")]++
+	}
+	return got
+}
+
+func addrs(backends ...*backend) []netip.AddrPort {
+	var list []netip.AddrPort
+	for _, b := range backends {
+		list = append(list, b.addr)
+	}
+	return list
+}
+
+// TestSpread: servers that are well share alike; those that are not get
+// nothing, whatever ails them.
+func TestSpread(t *testing.T) {
+	one, two := newBackend(t, well, -1), newBackend(t, well, -1)
+	dead := &backend{addr: netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", testserver.FreePort(t)))}
+	f := start(t, authhttp.Settings{Backends: addrs(one, newBackend(t, "421 full\r\n", -1), two, newBackend(t, "", -1), dead, newBackend(t, "554 no\r\n", -1))})
+	got := f.spread(t, 40)
+	if len(got) != 2 || got[one.addr.String()] < 15 || got[two.addr.String()] < 15 {
+		t.Errorf("spread over %v and %v: %v", one.addr, two.addr, got)
+	}
+	if n := strings.Count(f.log.String(), "backend does not answer"); n != 4 {
+		t.Errorf("logged %d times:\n%s", n, f.log.String())
+	}
+}
+
+// TestLeastSessions: who says that it has fewer sessions gets the next ones,
+// until it has as many.
+func TestLeastSessions(t *testing.T) {
+	busy, idle := newBackend(t, well, 1000), newBackend(t, well, 10)
+	f := start(t, authhttp.Settings{Backends: addrs(busy, idle)})
+	idle.become(t, well, 10)
+	if got := f.spread(t, 20); got[idle.addr.String()] != 20 {
+		t.Errorf("busy is %v: %v", busy.addr, got)
+	}
+	idle.become(t, well, 2000)
+	if got := f.spread(t, 20); got[busy.addr.String()] != 20 {
+		t.Errorf("busy is %v: %v", idle.addr, got)
+	}
+}
+
+// TestDeadAndBack: when all are dead the client is told to try again later, and
+// each comes back by itself.
+func TestDeadAndBack(t *testing.T) {
+	one, two := newBackend(t, well, -1), newBackend(t, well, -1)
+	f := start(t, authhttp.Settings{Backends: addrs(one, two)})
+	one.become(t, "", -1)
+	if got := f.spread(t, 10); got[two.addr.String()] != 10 {
+		t.Errorf("one is hung: %v", got)
+	}
+	two.become(t, "421 4.3.2 shutting down\r\n", -1)
+	if got := f.spread(t, 1); got["451 4.3.2 No server takes mail now, try again later, wait 1"] != 1 {
+		t.Errorf("all dead: %v", got)
+	}
+	one.become(t, well, -1)
+	if got := f.spread(t, 10); got[one.addr.String()] != 10 {
+		t.Errorf("one is back: %v", got)
+	}
+	for _, want := range []string{"backend does not answer", "backend answers again"} {
+		if !strings.Contains(f.log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, f.log.String())
+		}
+	}
+}
+
+// TestItself: this daemon may stand in the list. It is left out while it takes
+// no mail, and the sessions that it has now count.
+func TestItself(t *testing.T) {
+	other, self := newBackend(t, well, 100), newBackend(t, well, 50)
+	f := start(t, authhttp.Settings{Own: []net.Addr{net.TCPAddrFromAddrPort(self.addr)}, Backends: addrs(other, self)})
+	if got := f.spread(t, 10); got[self.addr.String()] != 10 {
+		t.Errorf("itself is idle: %v", got)
+	}
+	f.sessions.Store(200)
+	if got := f.spread(t, 10); got[other.addr.String()] != 10 {
+		t.Errorf("itself is busy: %v", got)
+	}
+	f.sessions.Store(0)
+	down := smtp.Reply{Code: 451, Enhanced: "4.3.0", Text: "Down"}
+	f.refusal.Store(&down)
+	if got := f.spread(t, 10); got[other.addr.String()] != 10 {
+		t.Errorf("itself is down: %v", got)
+	}
+}
+
+// TestReloadBackends: a server that is taken from the list gets nothing more.
+func TestReloadBackends(t *testing.T) {
+	one, two := newBackend(t, well, -1), newBackend(t, well, -1)
+	f := start(t, authhttp.Settings{Backends: addrs(one)})
+	if got := f.spread(t, 4); got[one.addr.String()] != 4 {
+		t.Errorf("one alone: %v", got)
+	}
+	f.Reload(authhttp.Settings{Backends: addrs(two)})
+	if got := f.spread(t, 4); got[two.addr.String()] != 4 {
+		t.Errorf("two alone: %v", got)
+	}
+	f.Reload(authhttp.Settings{Own: []net.Addr{tcp("192.0.2.1:25")}})
+	if got := f.spread(t, 1); got["192.0.2.1:25"] != 1 {
+		t.Errorf("none: %v", got)
+	}
+}

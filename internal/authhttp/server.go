@@ -1,0 +1,202 @@
+// Package authhttp is the server that nginx asks, by its auth_http protocol,
+// what to do with a mail session: it refuses what the SMTP server would
+// refuse, before a session with that is opened, and chooses among servers.
+//
+// The protocol is ngx_mail_auth_http_module's. nginx reads of an answer only
+// the header, at most 1 KiB of it, and takes no server but an IP address.
+package authhttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"goguerrillad/internal/session"
+	"goguerrillad/internal/smtp"
+)
+
+// Options is what a server is made of.
+type Options struct {
+	World *session.World // decides about senders and recipients
+	NewID func() string  // of what is logged
+	// Refuse says why this daemon takes no session now, nil when it does.
+	Refuse func() *smtp.Reply
+	// Sessions is the number of this daemon's.
+	Sessions func() int64
+}
+
+// Settings is what a reload may change.
+type Settings struct {
+	Own           []net.Addr       // where this daemon takes SMTP
+	Backends      []netip.AddrPort // servers to choose from; none stands for this daemon
+	ProxyProtocol bool             // they want a PROXY header, from those who look whether they are well too
+}
+
+// Bounds of one connection.
+const (
+	requestTime = 5 * time.Second // for one request, and for taking the answer
+	idleTime    = time.Minute     // between two requests
+	maxRequest  = 32 << 10        // bytes of a header: nginx may send a client's certificate
+)
+
+// A Server answers nginx. Its methods may be called from any goroutine.
+type Server struct {
+	Options
+	log  *slog.Logger
+	pool pool
+
+	mu      sync.Mutex
+	own     []net.Addr
+	ours    map[netip.AddrPort]bool // backends that are this daemon
+	serving *http.Server            // nil when it does not
+}
+
+// New returns a server that serves nothing yet.
+func New(o Options) *Server {
+	s := &Server{Options: o, log: o.World.Log}
+	s.pool.log = s.log
+	return s
+}
+
+// Reload replaces the settings.
+func (s *Server) Reload(settings Settings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.own, s.ours = settings.Own, map[netip.AddrPort]bool{}
+	for _, b := range settings.Backends {
+		s.ours[b] = isOwn(b, settings.Own)
+	}
+	s.pool.reload(settings.Backends, settings.ProxyProtocol, s.World.Settings().HostName)
+}
+
+// Serve accepts on these listeners, which become its own, in place of those of
+// before; requests in flight go on. Each takes so many connections at a time,
+// and lets others wait.
+func (s *Server) Serve(listeners []net.Listener, maxClients int) {
+	next := &http.Server{
+		Handler:           http.HandlerFunc(s.handle),
+		ReadHeaderTimeout: requestTime,
+		ReadTimeout:       requestTime,
+		WriteTimeout:      requestTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxRequest,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	for _, l := range listeners {
+		go func() {
+			if err := next.Serve(netutil.LimitListener(l, maxClients)); !errors.Is(err, http.ErrServerClosed) {
+				s.log.Error("auth_http has stopped", "listen", l.Addr(), "error", err)
+			}
+		}()
+	}
+	s.mu.Lock()
+	last := s.serving
+	s.serving = next
+	s.mu.Unlock()
+	if last != nil {
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), requestTime)
+			defer cancel()
+			if err := last.Shutdown(ctx); err != nil {
+				last.Close()
+			}
+		}()
+	}
+}
+
+// Shutdown stops accepting, lets requests in flight finish until ctx is done,
+// and ends the checks.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.pool.reload(nil, false, "")
+	s.mu.Lock()
+	serving := s.serving
+	s.serving = nil
+	s.mu.Unlock()
+	if serving == nil {
+		return nil
+	}
+	if err := serving.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("auth_http: %w", err), serving.Close())
+	}
+	return nil
+}
+
+// forPeople is what somebody reads who comes by with a browser.
+const forPeople = "This port is for nginx: goguerrillad tells it by auth_http where to send a mail session.\n" +
+	"The manual page goguerrilla.conf(5) has more under NGINX_AUTH.\n"
+
+// handle answers one request. The path does not matter.
+func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		h.Set("Allow", "GET, HEAD")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	case r.Header.Get("Auth-Method") == "":
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, forPeople) // who has gone does not read it
+		return
+	}
+	// Nobody reads them, and nginx has room for little.
+	h["Date"], h["Content-Type"] = nil, nil
+	server, refusal := s.answer(r)
+	if refusal != nil {
+		h.Set("Auth-Status", refusal.Text)
+		code := strconv.Itoa(refusal.Code)
+		if refusal.Enhanced != "" {
+			code += " " + refusal.Enhanced
+		}
+		h.Set("Auth-Error-Code", code)
+		h.Set("Auth-Wait", "1") // seconds; without it nginx ends the client's session
+		return
+	}
+	h.Set("Auth-Status", "OK")
+	h.Set("Auth-Server", server.Addr().String())
+	h.Set("Auth-Port", strconv.Itoa(int(server.Port())))
+}
+
+// answer returns the server for a session, or the refusal that its client
+// gets.
+func (s *Server) answer(r *http.Request) (netip.AddrPort, *smtp.Reply) {
+	if refusal := s.judge(r.Header); refusal != nil {
+		return netip.AddrPort{}, refusal
+	}
+	s.mu.Lock()
+	own, ours := s.own, s.ours
+	s.mu.Unlock()
+	server, chosen := s.pool.choose(r.Context(), func(b *backend) (sessions int64, out bool) {
+		if !ours[b.addr] {
+			return 0, false
+		}
+		return s.Sessions(), s.Refuse() != nil
+	})
+	if chosen {
+		if !server.IsValid() {
+			return server, &noServer
+		}
+		return server, nil
+	}
+	if refusal := s.Refuse(); refusal != nil {
+		return netip.AddrPort{}, refusal
+	}
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	server = reachable(own, local)
+	if !server.IsValid() {
+		s.log.Error("auth_http: SMTP listens on no address that nginx can reach from where it asked")
+		return server, &noServer
+	}
+	return server, nil
+}
+
+var noServer = smtp.Reply{Code: 451, Enhanced: smtp.NotAccepting, Text: "No server takes mail now, try again later"}

@@ -1,0 +1,257 @@
+package authhttp_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/authhttp"
+	"goguerrillad/internal/session"
+	"goguerrillad/internal/session/dialogue"
+	"goguerrillad/internal/smtp"
+	"goguerrillad/internal/testserver"
+)
+
+// fixture is a server on a port of its own, for a daemon that takes mail at
+// 192.0.2.1:25.
+type fixture struct {
+	*authhttp.Server
+	addr     string
+	log      testserver.Journal
+	refusal  atomic.Pointer[smtp.Reply]
+	sessions atomic.Int64
+}
+
+func start(t testing.TB, settings authhttp.Settings) *fixture {
+	t.Helper()
+	usual, err := dialogue.Parse("usual", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{}
+	f.Server = authhttp.New(authhttp.Options{
+		World: &session.World{
+			Settings: usual.Settings.Session,
+			Now:      time.Now,
+			Log:      slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		},
+		NewID:    func() string { return "id" },
+		Refuse:   f.refusal.Load,
+		Sessions: f.sessions.Load,
+	})
+	if settings.Own == nil {
+		settings.Own = []net.Addr{tcp("192.0.2.1:25")}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.addr = l.Addr().String()
+	f.Reload(settings)
+	f.Serve([]net.Listener{l}, 10)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := f.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+func tcp(addr string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr)) }
+
+// usual is what nginx sends for a client that has said MAIL and RCPT.
+func usual(changes ...string) string {
+	lines := []string{"Host: localhost", "Auth-Method: none", "Auth-User: ", "Auth-Pass: ", "Auth-Protocol: smtp", "Auth-Login-Attempt: 1",
+		"Client-IP: 198.51.100.9", "Client-Host: [UNAVAILABLE]", "Auth-SMTP-Helo: client.example",
+		"Auth-SMTP-From: MAIL FROM:<a@example.org> SIZE=100", "Auth-SMTP-To: RCPT TO:<b@example.com>"}
+	for _, c := range changes {
+		name, value, _ := strings.Cut(c, ": ")
+		for i := range lines {
+			if strings.HasPrefix(lines[i], name+":") {
+				lines[i] = name + ": " + value
+			}
+		}
+	}
+	return "GET /auth HTTP/1.0\r\n" + strings.Join(lines, "\r\n") + "\r\n\r\n"
+}
+
+// ask sends a request and returns the header of the answer, which must be one
+// that nginx reads.
+func (f *fixture) ask(t testing.TB, request string) http.Header {
+	t.Helper()
+	conn, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(text) > 1024 {
+		t.Errorf("an answer of %d bytes: %s", len(text), text)
+	}
+	r, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(text))), nil)
+	if err != nil {
+		t.Fatalf("%v: %q", err, text)
+	}
+	return r.Header
+}
+
+// verdict is what counts of an answer.
+func verdict(h http.Header) string {
+	if h.Get("Auth-Status") == "OK" {
+		return "OK " + net.JoinHostPort(h.Get("Auth-Server"), h.Get("Auth-Port"))
+	}
+	return fmt.Sprintf("%s %s, wait %s", h.Get("Auth-Error-Code"), h.Get("Auth-Status"), h.Get("Auth-Wait"))
+}
+
+func TestVerdict(t *testing.T) {
+	f := start(t, authhttp.Settings{})
+	for _, tt := range []struct{ change, want string }{
+		{"", "OK 192.0.2.1:25"},
+		{"Auth-SMTP-To: rcpt to: <POSTMASTER>", "OK 192.0.2.1:25"},
+		{"Auth-SMTP-From: MAIL FROM:<>", "OK 192.0.2.1:25"},
+		{"Auth-SMTP-Helo: ", "OK 192.0.2.1:25"},
+		{"Client-Host: x[31m.example\" evil", "OK 192.0.2.1:25"},
+		{"Client-IP: no address", "OK 192.0.2.1:25"},
+		{"Auth-SMTP-To: RCPT TO:<b@elsewhere.example>", "550 5.7.1 Relaying denied: no such domain here, wait 1"},
+		{"Auth-SMTP-To: RCPT TO:<b@@example.com>", "501 5.1.3 Recipient address has a bad domain, wait 1"},
+		{"Auth-SMTP-To: RCPT TO:<b@example.com> FOO=bar", "555 5.5.4 Unknown parameter, wait 1"},
+		{"Auth-SMTP-To: RCPT TO:<ü@example.com>", "553 5.6.7 Address needs SMTPUTF8, wait 1"},
+		{"Auth-SMTP-To: DATA", "503 5.5.1 Send MAIL and RCPT, wait 1"},
+		{"Auth-SMTP-From: MAIL FROM:<a@example.org> SIZE=100001", "552 5.3.4 Message too big, wait 1"},
+		{"Auth-SMTP-From: XCLIENT ADDR=127.0.0.1", "503 5.5.1 Send MAIL and RCPT, wait 1"},
+		{"Auth-Method: plain", "535 5.7.8 Nobody can log in here, wait 1"},
+		{"Auth-Protocol: imap", "502 5.5.1 Only SMTP is served here, wait 1"},
+	} {
+		if got := verdict(f.ask(t, usual(tt.change))); got != tt.want {
+			t.Errorf("%s\n got %s\nwant %s", tt.change, got, tt.want)
+		}
+	}
+	if log := f.log.String(); strings.Contains(log, "evil") || !strings.Contains(log, "remote=198.51.100.9:0 helo=client.example from=a@example.org to=b@elsewhere.example") {
+		t.Errorf("the log says\n%s", log)
+	}
+	// Where nginx lets clients log in elsewhere there is no mail to judge yet.
+	if got := verdict(f.ask(t, "GET / HTTP/1.0\r\nAuth-Method: none\r\nAuth-Protocol: smtp\r\n\r\n")); got != "OK 192.0.2.1:25" {
+		t.Errorf("without commands: %s", got)
+	}
+
+	full := smtp.Reply{Code: 451, Enhanced: "4.3.2", Text: "Full"}
+	f.refusal.Store(&full)
+	if got := verdict(f.ask(t, usual())); got != "451 4.3.2 Full, wait 1" {
+		t.Errorf("full: %s", got)
+	}
+	if got := verdict(f.ask(t, usual("Auth-SMTP-To: RCPT TO:<b@elsewhere.example>"))); !strings.HasPrefix(got, "550 ") {
+		t.Errorf("a recipient that is refused for good, full: %s", got)
+	}
+}
+
+// TestHTTP: what is no question of nginx's, and what is none at all.
+func TestHTTP(t *testing.T) {
+	f := start(t, authhttp.Settings{})
+	r, err := http.Get("http://" + f.addr + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != 200 || !strings.Contains(string(body), "nginx") {
+		t.Errorf("to a browser: %d %s, %v", r.StatusCode, body, err)
+	}
+	r, err = http.Post("http://"+f.addr+"/", "text/plain", strings.NewReader("x"))
+	if err != nil || r.StatusCode != 405 {
+		t.Errorf("POST: %v, %v", r, err)
+	}
+	// Two requests on one connection, by HTTP/1.1 and by 1.0.
+	for _, how := range []string{"HTTP/1.1\r\n", "HTTP/1.0\r\nConnection: keep-alive\r\n"} {
+		conn, err := net.Dial("tcp", f.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		in := bufio.NewReader(conn)
+		for range 2 {
+			io.WriteString(conn, strings.Replace(usual(), "HTTP/1.0\r\n", how, 1))
+			r, err := http.ReadResponse(in, nil)
+			if err != nil || verdict(r.Header) != "OK 192.0.2.1:25" {
+				t.Errorf("%q: %v, %v", how, r, err)
+				break
+			}
+		}
+		conn.Close()
+	}
+	for _, request := range []string{
+		"GET / HTTP/1.0\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n",
+		"\x16\x03\x01\x00\x05hello\r\n\r\n",
+		"EHLO x\r\n\r\n",
+	} {
+		conn, err := net.Dial("tcp", f.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		io.WriteString(conn, request)
+		text, _ := io.ReadAll(conn)
+		if !strings.HasPrefix(string(text), "HTTP/1.1 4") {
+			t.Errorf("%.20q: %q", request, text)
+		}
+		conn.Close()
+	}
+}
+
+// TestReachable: the address that nginx is given is one that it can connect to.
+func TestReachable(t *testing.T) {
+	unix := &net.UnixAddr{Net: "unix", Name: "/run/smtp"}
+	for _, tt := range []struct {
+		own  []net.Addr
+		want string
+	}{
+		{[]net.Addr{tcp("0.0.0.0:25")}, "OK 127.0.0.1:25"},
+		{[]net.Addr{tcp("[::]:2525")}, "OK 127.0.0.1:2525"},
+		{[]net.Addr{tcp("[2001:db8::1]:25")}, "OK [2001:db8::1]:25"},
+		{[]net.Addr{tcp("192.0.2.1:25"), tcp("127.0.0.1:2525")}, "OK 127.0.0.1:2525"},
+		{[]net.Addr{unix, tcp("192.0.2.1:25")}, "OK 192.0.2.1:25"},
+		{[]net.Addr{unix}, "451 4.3.2 No server takes mail now, try again later, wait 1"},
+	} {
+		f := start(t, authhttp.Settings{Own: tt.own})
+		if got := verdict(f.ask(t, usual())); got != tt.want {
+			t.Errorf("%v: %s, want %s", tt.own, got, tt.want)
+		}
+	}
+}
+
+// FuzzRequest: whatever is asked, the answer is one that nginx reads.
+func FuzzRequest(f *testing.F) {
+	x := start(f, authhttp.Settings{})
+	f.Add("client.example", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "198.51.100.9")
+	f.Add("", "MAIL FROM:<> SIZE=1", "RCPT TO:<@x:postmaster>", "::1")
+	f.Add("\x80", "MAIL FROM:<a", "RCPT TO:<b@example.com> NOTIFY=NEVER", "[UNAVAILABLE]")
+	f.Fuzz(func(t *testing.T, helo, from, to, ip string) {
+		for _, s := range []string{helo, from, to, ip} {
+			if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) || len(s) > 4000 {
+				return // no header field
+			}
+		}
+		h := x.ask(t, usual("Auth-SMTP-Helo: "+helo, "Auth-SMTP-From: "+from, "Auth-SMTP-To: "+to, "Client-IP: "+ip))
+		switch got := verdict(h); {
+		case got == "OK 192.0.2.1:25":
+		case strings.Trim(h.Get("Auth-Error-Code"), "0123456789. ") != "" || len(h.Get("Auth-Error-Code")) < 3:
+			t.Errorf("%q %q: %s", from, to, got)
+		}
+	})
+}
