@@ -58,6 +58,7 @@ type Server struct {
 	mu      sync.Mutex
 	own     []net.Addr
 	ours    map[netip.AddrPort]bool // backends that are this daemon
+	warned  bool                    // of an nginx that is not trusted, since the last reload
 	serving *http.Server            // nil when it does not
 }
 
@@ -72,7 +73,7 @@ func New(o Options) *Server {
 func (s *Server) Reload(settings Settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.own, s.ours = settings.Own, map[netip.AddrPort]bool{}
+	s.own, s.ours, s.warned = settings.Own, map[netip.AddrPort]bool{}, false
 	for _, b := range settings.Backends {
 		s.ours[b] = isOwn(b, settings.Own)
 	}
@@ -190,6 +191,7 @@ func (s *Server) answer(r *http.Request) (netip.AddrPort, *smtp.Reply) {
 	if refusal := s.Refuse(); refusal != nil {
 		return netip.AddrPort{}, refusal
 	}
+	s.warn(r.RemoteAddr)
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	server = reachable(own, local)
 	if !server.IsValid() {
@@ -197,6 +199,21 @@ func (s *Server) answer(r *http.Request) (netip.AddrPort, *smtp.Reply) {
 		return server, &noServer
 	}
 	return server, nil
+}
+
+// warn tells of an nginx whose XCLIENT will be refused, once.
+func (s *Server) warn(peer string) {
+	addr, err := netip.ParseAddrPort(peer)
+	trusted := s.World.Settings().Trusted
+	if err == nil && trusted != nil && trusted.Match(addr.Addr().Unmap()) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && !s.warned {
+		s.warned = true
+		s.log.Warn("nginx is not among the trusted proxies: its clients are refused unless it has xclient off", "nginx", peer)
+	}
 }
 
 var noServer = smtp.Reply{Code: 451, Enhanced: smtp.NotAccepting, Text: "No server takes mail now, try again later"}

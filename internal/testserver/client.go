@@ -41,6 +41,15 @@ func Connect(addr string, timeout time.Duration) (*Client, error) {
 	return NewClient(conn, timeout)
 }
 
+// ConnectTLS is Connect with TLS from the first byte.
+func ConnectTLS(addr string, config *tls.Config, timeout time.Duration) (*Client, error) {
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: timeout}, "tcp", addr, config)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return NewClient(conn, timeout)
+}
+
 // NewClient is Connect on a connection that is there.
 func NewClient(conn net.Conn, timeout time.Duration) (_ *Client, err error) {
 	c := &Client{Conn: timed{conn, timeout}}

@@ -39,6 +39,7 @@ type Daemon struct {
 	Addr    string            // where it listens
 	Keys    map[string]string // the configuration
 	Env     []string          // in addition to PATH
+	Sockets []*os.File        // passed as systemd does, all named smtp
 
 	proc *Process
 	logs []string // files that it was told to log to
@@ -104,19 +105,45 @@ func (d *Daemon) Configure(t T, changes map[string]string) {
 // Cmd is the program with its configuration and more flags.
 func (d *Daemon) Cmd(flags ...string) *exec.Cmd {
 	cmd := exec.Command(d.Program, append([]string{"-config", d.ConfigFile()}, flags...)...)
+	if len(d.Sockets) > 0 { // sd_listen_fds(3) wants the process's own id
+		cmd = exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh"}, cmd.Args...)...)
+		cmd.ExtraFiles = d.Sockets
+	}
 	cmd.Dir = d.Dir
 	// Neither a journal nor a service manager of the machine's is its own.
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, d.Env...)
+	if n := len(d.Sockets); n > 0 {
+		names := strings.TrimSuffix(strings.Repeat("smtp:", n), ":")
+		cmd.Env = append(cmd.Env, fmt.Sprintf("LISTEN_FDS=%d", n), "LISTEN_FDNAMES="+names)
+	}
 	return cmd
 }
 
-// Start starts the process and waits for its greeting.
-func (d *Daemon) Start(t T) {
+// StartSilent starts the process and waits until it says that it is ready: for
+// one that greets nobody but proxies.
+func (d *Daemon) StartSilent(t T) {
+	t.Helper()
+	d.launch(t)
+	Await(t, d.proc, 20*time.Second, "goguerrillad is not ready", func() error {
+		if !strings.Contains(d.proc.Output(), "msg=ready") {
+			return errors.New("not logged")
+		}
+		return nil
+	})
+}
+
+func (d *Daemon) launch(t T) {
 	t.Helper()
 	if d.proc != nil {
 		d.old += d.proc.Output()
 	}
 	d.proc = Start(t, d.Cmd())
+}
+
+// Start starts the process and waits for its greeting.
+func (d *Daemon) Start(t T) {
+	t.Helper()
+	d.launch(t)
 	Await(t, d.proc, 20*time.Second, "goguerrillad does not greet", func() error {
 		c, err := Connect(d.Addr, 5*time.Second)
 		if err != nil {

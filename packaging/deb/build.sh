@@ -20,7 +20,7 @@ esac
 stage=build/deb/goguerrillad-$version
 rm -rf build/deb
 mkdir -p "$stage"
-cp -a cmd internal man packaging go.mod go.sum Makefile goguerrilla.conf.sample \
+cp -a cmd docs internal man packaging go.mod go.sum Makefile goguerrilla.conf.sample \
 	README.md ARCHITECTURE.md CHANGELOG.md LICENSE "$stage"
 cp -a packaging/deb "$stage/debian"
 for kind in sysusers tmpfiles; do
