@@ -12,9 +12,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"goguerrillad/internal/authhttp"
 	"goguerrillad/internal/config"
 	"goguerrillad/internal/listen"
 	"goguerrillad/internal/logging"
+	"goguerrillad/internal/metrics"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtpd"
@@ -29,12 +31,22 @@ type daemon struct {
 	settings  atomic.Pointer[session.Settings]
 	committer *savemail.Committer
 	server    *smtpd.Server
-	auth      authHTTP
+	limits    atomic.Pointer[limits]
+	authHTTP  *authhttp.Server
+	metrics   *metrics.Server
+	authWeb   *web // serves authHTTP
+	statusWeb *web // serves metrics
 }
 
 // reload reads the configuration anew, checks all that can fail, and then
 // swaps. An error means that nothing has changed.
 func (d *daemon) reload() error {
+	err := d.tryReload()
+	d.metrics.Reloaded(err)
+	return err
+}
+
+func (d *daemon) tryReload() error {
 	cfg, err := d.flags.load()
 	if err != nil {
 		return err
@@ -42,25 +54,23 @@ func (d *daemon) reload() error {
 	if err := logging.Check(cfg.LogFile); err != nil {
 		return fmt.Errorf("%s: GSMTP_LOG_FILE: %w", cfg.File, err)
 	}
-	store, err := openStore(cfg, d.log.Logger)
+	store, err := d.openStore(cfg)
 	if err != nil {
 		return fmt.Errorf("%s: %w", cfg.File, err)
 	}
 	kept := cfg.NeedsRestart(d.cfg)
-	authSockets, err := d.auth.rebind(cfg)
-	if errors.Is(err, unix.EACCES) {
-		kept = append(kept, "NGINX_AUTH") // a privileged port
-		cfg.AuthHTTP, authSockets = d.cfg.AuthHTTP, d.auth.sockets
-	} else if err != nil {
-		return errors.Join(fmt.Errorf("%s: NGINX_AUTH: %w", cfg.File, err), store.Close())
+	web, stay, err := d.rebindWebs(cfg)
+	if err != nil {
+		return errors.Join(err, store.Close())
 	}
+	kept = append(kept, stay...)
 	if d.moves(cfg) {
 		switch err := d.move(cfg); {
 		case errors.Is(err, unix.EACCES):
 			kept = append(kept, "GSTMP_LISTEN_INTERFACE") // a privileged port
 			cfg.Listen = d.cfg.Listen
 		case err != nil:
-			d.auth.forget(authSockets)
+			d.forgetWebs(web)
 			return errors.Join(fmt.Errorf("%s: GSTMP_LISTEN_INTERFACE: %w", cfg.File, err), store.Close())
 		}
 	}
@@ -71,13 +81,13 @@ func (d *daemon) reload() error {
 	}
 	d.log.SetVerbose(cfg.Verbose)
 	limitMemory(cfg)
-	clients := d.cfg.MaxClients
 	d.cfg = cfg
+	d.limits.Store(limitsOf(cfg))
 	d.settings.Store(sessionSettings(cfg, store))
 	d.server.Reload(serverSettings(cfg))
 	d.committer.Swap(store.Store, store.options)
-	if err := d.moveAuth(authSockets, clients); err != nil {
-		d.log.Error("auth_http stays as it was", "error", err)
+	if err := d.moveWebs(web); err != nil {
+		d.log.Error("a server stays where it was", "error", err)
 	}
 	d.warn()
 	if len(kept) > 0 {
@@ -103,21 +113,12 @@ func (d *daemon) move(next *config.Config) error {
 	if err := d.server.Relisten(descriptors(sockets)); err != nil {
 		return err
 	}
-	d.closeSockets(d.sockets, sockets)
+	old := d.sockets
 	d.sockets = sockets
-	return nil
-}
-
-// closeSockets closes those that are not among kept.
-func (d *daemon) closeSockets(sockets, kept []listen.Socket) {
-	for _, s := range sockets {
-		if slices.Contains(kept, s) {
-			continue
-		}
-		if err := s.Close(); err != nil {
-			d.log.Error("stop listening", "error", err)
-		}
+	if err := closeSockets(old, sockets); err != nil {
+		d.log.Error("stop listening", "error", err)
 	}
+	return nil
 }
 
 // stop ends in the order of a mail's way: no new clients, transactions in
@@ -127,17 +128,26 @@ func (d *daemon) closeSockets(sockets, kept []listen.Socket) {
 // Our own sockets are closed at once, so that new clients turn to another
 // exchanger; in those of systemd's they wait for the next process.
 func (d *daemon) stop(ctx context.Context) error {
-	d.stopAuth(ctx)
+	d.authHTTP.Close() // sends nginx nowhere any more
+	if err := d.authWeb.stop(ctx); err != nil {
+		d.log.Warn("the stop was cut short", "error", err)
+	}
 	if err := d.server.Relisten(nil); err != nil {
 		d.log.Error("stop listening", "error", err)
 	}
-	d.closeSockets(d.sockets, nil)
+	if err := closeSockets(d.sockets, nil); err != nil {
+		d.log.Error("stop listening", "error", err)
+	}
 	for _, err := range []error{d.server.Shutdown(ctx), d.committer.Drain(ctx)} {
 		if err != nil {
 			d.log.Warn("the stop was cut short, senders will try again", "error", err)
 		}
 	}
 	d.report()
+	d.metrics.Close()
+	if err := d.statusWeb.stop(ctx); err != nil {
+		d.log.Warn("the stop was cut short", "error", err)
+	}
 	return nil
 }
 
@@ -150,7 +160,7 @@ func (d *daemon) report() {
 		"connections", s.Accepted, "full", s.RefusedFull, "full_address", s.RefusedIP, "accept_errors", s.AcceptErrors,
 		"messages", c.Mails, "rows", c.Rows, "batches", c.Batches,
 		"unavailable", c.Unavailable, "rejected", c.Rejected, "unknown", c.Unknown,
-		"tls", s.TLSStarted, "tls_failed", s.TLSFailed, "expired", s.Expired,
+		"tls", s.TLS12+s.TLS13, "tls_failed", s.TLSFailed, "expired", s.Expired,
 		"store_up", up, "since", since, "last_error", lastErr)
 }
 

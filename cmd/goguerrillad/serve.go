@@ -49,7 +49,8 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 		return refuse(stderr, privdrop.RefuseRoot())
 	}
 
-	sockets, authSockets, err := openSockets(cfg)
+	d := &daemon{flags: f, cfg: cfg}
+	web, err := d.openSockets()
 	if err != nil {
 		return fail(stderr, err)
 	}
@@ -66,8 +67,8 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 		return fail(stderr, err)
 	}
 
-	d := &daemon{flags: f, cfg: cfg, log: log, sockets: sockets, auth: authHTTP{sockets: authSockets}}
-	if err := d.start(); err != nil {
+	d.log = log
+	if err := d.start(web); err != nil {
 		return fail(stderr, err)
 	}
 	s := service.Service{Reload: d.reload, Report: d.report, Stop: d.stop, Status: d.status, Alive: d.alive, Log: log.Logger}
@@ -84,22 +85,25 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 	return status
 }
 
-// openSockets returns the sockets to serve, of SMTP and of auth_http: systemd's,
-// else those of the addresses.
-func openSockets(cfg *config.Config) (smtp, auth []listen.Socket, err error) {
-	passed, err := listen.Passed("smtp", "auth_http")
+// openSockets gets the sockets of SMTP and returns those of the servers beside
+// it: systemd's, else those of the addresses.
+func (d *daemon) openSockets() (web [2][]listen.Socket, err error) {
+	passed, err := listen.Passed("smtp", "auth_http", "metrics")
 	if err != nil {
-		return nil, nil, err
+		return web, err
 	}
-	if smtp = passed["smtp"]; len(smtp) == 0 {
-		if smtp, err = listen.Bind(cfg.Listen); err != nil {
-			return nil, nil, err
+	if d.sockets = passed["smtp"]; len(d.sockets) == 0 {
+		if d.sockets, err = listen.Bind(d.cfg.Listen); err != nil {
+			return web, err
 		}
 	}
-	if auth = passed["auth_http"]; len(auth) == 0 && cfg.AuthHTTP.Enabled {
-		auth, err = listen.Bind([]string{cfg.AuthHTTP.Listen})
+	d.authWeb, d.statusWeb = webs(passed)
+	for i, w := range d.webs() {
+		if web[i], err = w.bind(d.cfg); err != nil {
+			return web, err
+		}
 	}
-	return smtp, auth, err
+	return web, nil
 }
 
 // limitMemory has the garbage collector heed the cgroup's limit, as far as
@@ -114,10 +118,12 @@ func limitMemory(cfg *config.Config) {
 }
 
 // start opens the store and begins to accept.
-func (d *daemon) start() error {
+func (d *daemon) start(web [2][]listen.Socket) error {
 	d.log.SetVerbose(d.cfg.Verbose)
 	limitMemory(d.cfg)
-	store, err := openStore(d.cfg, d.log.Logger)
+	d.limits.Store(limitsOf(d.cfg))
+	d.metrics = d.newMetrics()
+	store, err := d.openStore(d.cfg)
 	if err != nil {
 		return err
 	}
@@ -128,6 +134,7 @@ func (d *daemon) start() error {
 		Now:      time.Now,
 		NewHash:  new(smtpd.Hashes).New,
 		Log:      d.log.Logger,
+		Replied:  d.metrics.Replied,
 		Sessions: func() int64 { return d.server.Sessions() },
 	}
 	d.server, err = smtpd.New(smtpd.Options{World: world, Save: d.committer.Submit, Settings: serverSettings(d.cfg)})
@@ -137,10 +144,13 @@ func (d *daemon) start() error {
 	if err := d.server.Start(descriptors(d.sockets)); err != nil {
 		return err
 	}
-	if err := d.startAuth(world); err != nil {
+	d.authHTTP = d.newAuthHTTP(world)
+	d.authWeb.handle(d, "auth_http", d.authHTTP)
+	d.statusWeb.handle(d, "metrics", d.metrics)
+	if err := d.moveWebs(web); err != nil {
 		return err
 	}
 	d.warn()
-	d.log.Info("ready", "version", version, "listen", addresses(d.sockets), "auth_http", addresses(d.auth.sockets), "store", d.cfg.SaveMail, "host", d.cfg.HostName)
+	d.log.Info("ready", "version", version, "listen", addresses(d.sockets), "auth_http", addresses(d.authWeb.sockets), "metrics", addresses(d.statusWeb.sockets), "store", d.cfg.SaveMail, "host", d.cfg.HostName)
 	return nil
 }

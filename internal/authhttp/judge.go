@@ -44,6 +44,7 @@ func (s *Server) judge(h http.Header) *smtp.Reply {
 	settings := *s.World.Settings()
 	settings.Verbose, settings.Trusted = false, nil
 	world := *s.World
+	world.Replied = nil
 	world.Settings = func() *session.Settings { return &settings }
 	ses := session.New(&world, noMemory{}, s.NewID(), netip.AddrPortFrom(client.Unmap().WithZone(""), 0))
 	helo := h.Get("Auth-Smtp-Helo")

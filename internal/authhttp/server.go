@@ -7,9 +7,6 @@
 package authhttp
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -17,9 +14,6 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
-	"time"
-
-	"golang.org/x/net/netutil"
 
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtp"
@@ -42,27 +36,20 @@ type Settings struct {
 	ProxyProtocol bool             // they want a PROXY header, from those who look whether they are well too
 }
 
-// Bounds of one connection.
-const (
-	requestTime = 5 * time.Second // for one request, and for taking the answer
-	idleTime    = time.Minute     // between two requests
-	maxRequest  = 32 << 10        // bytes of a header: nginx may send a client's certificate
-)
-
-// A Server answers nginx. Its methods may be called from any goroutine.
+// A Server answers nginx; it is a handler of requests. Its methods may be
+// called from any goroutine.
 type Server struct {
 	Options
 	log  *slog.Logger
 	pool pool
 
-	mu      sync.Mutex
-	own     []net.Addr
-	ours    map[netip.AddrPort]bool // backends that are this daemon
-	warned  bool                    // of an nginx that is not trusted, since the last reload
-	serving *http.Server            // nil when it does not
+	mu     sync.Mutex
+	own    []net.Addr
+	ours   map[netip.AddrPort]bool // backends that are this daemon
+	warned bool                    // of an nginx that is not trusted, since the last reload
 }
 
-// New returns a server that serves nothing yet.
+// New returns a server that has no settings yet.
 func New(o Options) *Server {
 	s := &Server{Options: o, log: o.World.Log}
 	s.pool.log = s.log
@@ -80,64 +67,15 @@ func (s *Server) Reload(settings Settings) {
 	s.pool.reload(settings.Backends, settings.ProxyProtocol, s.World.Settings().HostName)
 }
 
-// Serve accepts on these listeners, which become its own, in place of those of
-// before; requests in flight go on. Each takes so many connections at a time,
-// and lets others wait.
-func (s *Server) Serve(listeners []net.Listener, maxClients int) {
-	next := &http.Server{
-		Handler:           http.HandlerFunc(s.handle),
-		ReadHeaderTimeout: requestTime,
-		ReadTimeout:       requestTime,
-		WriteTimeout:      requestTime,
-		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    maxRequest,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
-	for _, l := range listeners {
-		go func() {
-			if err := next.Serve(netutil.LimitListener(l, maxClients)); !errors.Is(err, http.ErrServerClosed) {
-				s.log.Error("auth_http has stopped", "listen", l.Addr(), "error", err)
-			}
-		}()
-	}
-	s.mu.Lock()
-	last := s.serving
-	s.serving = next
-	s.mu.Unlock()
-	if last != nil {
-		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), requestTime)
-			defer cancel()
-			if err := last.Shutdown(ctx); err != nil {
-				last.Close()
-			}
-		}()
-	}
-}
-
-// Shutdown stops accepting, lets requests in flight finish until ctx is done,
-// and ends the checks.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.pool.reload(nil, false, "")
-	s.mu.Lock()
-	serving := s.serving
-	s.serving = nil
-	s.mu.Unlock()
-	if serving == nil {
-		return nil
-	}
-	if err := serving.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("auth_http: %w", err), serving.Close())
-	}
-	return nil
-}
+// Close ends the checks.
+func (s *Server) Close() { s.pool.reload(nil, false, "") }
 
 // forPeople is what somebody reads who comes by with a browser.
 const forPeople = "This port is for nginx: goguerrillad tells it by auth_http where to send a mail session.\n" +
 	"The manual page goguerrilla.conf(5) has more under NGINX_AUTH.\n"
 
-// handle answers one request. The path does not matter.
-func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers one request. The path does not matter.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/authhttp"
+	"goguerrillad/internal/httpd"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/session/dialogue"
 	"goguerrillad/internal/smtp"
@@ -57,11 +58,13 @@ func start(t testing.TB, settings authhttp.Settings) *fixture {
 	}
 	f.addr = l.Addr().String()
 	f.Reload(settings)
-	f.Serve([]net.Listener{l}, 10)
+	web := &httpd.Server{Name: "auth_http", Handler: f, Log: slog.New(slog.DiscardHandler)}
+	web.Serve([]net.Listener{l}, 10)
 	t.Cleanup(func() {
+		f.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := f.Shutdown(ctx); err != nil {
+		if err := web.Shutdown(ctx); err != nil {
 			t.Error(err)
 		}
 	})

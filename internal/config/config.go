@@ -36,6 +36,7 @@ type Config struct {
 	Trusted       *Networks // peers that may speak for a client; nil when there are none
 	ProxyProtocol bool      // and have to, by a PROXY header
 	AuthHTTP      AuthHTTP
+	Metrics       string // host:port of the metrics and the status page; "" for none
 
 	Verbose bool
 	LogFile string // "" = stderr or the journal

@@ -84,6 +84,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"SQLITE_FILE": "/var/lib/"}`, `1:17: SQLITE_FILE: "/var/lib/" is a directory: want the path of a file`},
 		{`{"GSMTP_LOG_FILE": "a\u001b[2J"}`, `1:20: GSMTP_LOG_FILE: "a\x1b[2J" has a control character: want printable characters only`},
 		{`{"GSMTP_LOG_FILE": "/log "}`, `1:20: GSMTP_LOG_FILE: "/log " has blanks at an end: want a path without them`},
+		{`{"GM_METRICS": "9100"}`, `1:16: GM_METRICS: "9100" has no port: ` + address},
 		// Proxies.
 		{`{"GSMTP_TRUSTED_PROXIES": "10.0.0.0/33"}`, `1:27: GSMTP_TRUSTED_PROXIES: "10.0.0.0/33" is not a network: want networks as 192.0.2.0/24 or 2001:db8::/32, or unix`},
 		{`{"GSMTP_TRUSTED_PROXIES": "10.0.0.1/8"}`, `1:27: GSMTP_TRUSTED_PROXIES: "10.0.0.1/8" has bits beyond its network: want 10.0.0.0/8`},
@@ -131,7 +132,6 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GM_SAVE_MAIL": "webhook"}`, `1:18: GM_SAVE_MAIL: "webhook" asks for what this version does not have yet: want mysql, sqlite or discard`},
 		{`{"WEBHOOK_URL": "https://me:secret@example.com/"}`, `1:17: WEBHOOK_URL: asks for what this version does not have yet: want "", or leave the key out`},
 		{`{"REDIS_STREAM": "mail"}`, `1:18: REDIS_STREAM: "mail" asks for what this version does not have yet: want "", or leave the key out`},
-		{`{"GM_METRICS": "127.0.0.1:9100"}`, `1:16: GM_METRICS: "127.0.0.1:9100" asks for what this version does not have yet: want "", or leave the key out`},
 		{`{"GM_RECIPIENT_QUERY": "select 1"}`, `1:24: GM_RECIPIENT_QUERY: "select 1" asks for what this version does not have yet: want "", or leave the key out`},
 		// Of two mistakes the first is told.
 		{"{\"GSMTP_TIMEOUT\": \"x\",\n\"GSMTP_MAX_SIZE\": 1}", `1:19: GSMTP_TIMEOUT: "x" is not a whole number: want whole seconds from 1 to 86400, digits only`},

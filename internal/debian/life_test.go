@@ -40,6 +40,7 @@ func life(t *testing.T, release string) {
 		{"socket stopped", (*machine).socketStopped},
 		{"credentials", (*machine).credentials},
 		{"isolated", (*machine).isolated},
+		{"sockets for proxies", (*machine).proxySockets},
 		{"binding", (*machine).binding},
 		{"root", (*machine).root},
 		{"root by hand", (*machine).byHand},
@@ -402,7 +403,10 @@ func (m *machine) remove(t *testing.T) {
 	}
 	m.Run(t, "dpkg --install "+m.debs[1])
 	m.stored(t, hash)
+	// The mail may lie on a volume of its own.
+	m.Run(t, "systemctl stop "+socket+" "+service+" && mount -t tmpfs tmpfs /var/lib/goguerrillad && touch /var/lib/goguerrillad/mail.db")
 	m.Run(t, "dpkg --purge goguerrillad")
+	m.Run(t, "test -z \"$(ls -A /var/lib/goguerrillad)\" && umount /var/lib/goguerrillad && rmdir /var/lib/goguerrillad")
 	left := m.Run(t, "find / -xdev \\( -name '*goguerrill*' -o -path '*/goguerrill*' \\) ! -path '/proc/*' ! -path '/sys/*' ! -path '/root/*' ! -path '/run/*' ! -path '/var/log/journal/*' ! -path '/var/cache/man/*'")
 	if left != "" {
 		t.Errorf("a purge leaves\n%s", left)

@@ -2,6 +2,8 @@ package debian
 
 import (
 	"fmt"
+	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +54,75 @@ func (m *machine) isolated(t *testing.T) {
 		m.stored(t, m.takes(t, addr))
 	}
 	m.exposure(t, 0.2)
+}
+
+// proxySockets: the units of the pages on nginx and HAProxy, in a service that
+// has no network of its own.
+func (m *machine) proxySockets(t *testing.T) {
+	nginx, haproxy := testserver.ReadPage(t, "nginx.md"), testserver.ReadPage(t, "haproxy.md")
+	const auth, port = "/etc/systemd/system/goguerrillad-auth.socket", "/etc/systemd/system/goguerrillad.socket.d/port.conf"
+	m.example(t, "isolated.conf")
+	defer m.noDropIn(t)
+	m.configure(t, map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.1,unix"})
+	m.Write(t, auth, nginx.Block(t, "ini auth"))
+	m.Write(t, port, nginx.Block(t, "ini port"))
+	m.Run(t, "systemctl stop "+service+"; systemctl daemon-reload; systemctl restart "+socket+"; systemctl enable --now goguerrillad-auth.socket")
+	m.stored(t, m.takes(t, "127.0.0.1:2525"))
+	const metrics = "/etc/systemd/system/goguerrillad-metrics.socket"
+	m.Write(t, metrics, nginx.Block(t, "ini auth", "8025", "9100", "FileDescriptorName=auth_http", "FileDescriptorName=metrics"))
+	m.Run(t, "systemctl stop "+service+"; systemctl daemon-reload; systemctl start goguerrillad-metrics.socket "+service)
+	if got := m.get(t, "127.0.0.1:9100", "GET /healthz HTTP/1.0\r\n\r\n"); !strings.HasSuffix(got, "\r\n\r\nok\n") {
+		t.Errorf("/healthz: %s", got)
+	}
+	ask := func() string {
+		t.Helper()
+		return m.get(t, "127.0.0.1:8025", "GET / HTTP/1.0\r\nAuth-Method: none\r\nAuth-Protocol: smtp\r\nAuth-SMTP-Helo: x\r\n"+
+			"Auth-SMTP-From: MAIL FROM:<a@example.org>\r\nAuth-SMTP-To: RCPT TO:<b@example.com>\r\n\r\n")
+	}
+	if got := ask(); !strings.Contains(got, "Auth-Status: OK\r\n") || !strings.Contains(got, "Auth-Server: 127.0.0.1\r\n") || !strings.Contains(got, "Auth-Port: 2525\r\n") {
+		t.Errorf("auth_http: %s", got)
+	}
+	// The question itself starts a service that is stopped.
+	m.Run(t, "systemctl stop "+service)
+	if got := ask(); !strings.Contains(got, "Auth-Status: OK\r\n") {
+		t.Errorf("auth_http of a stopped service: %s", got)
+	}
+
+	m.Write(t, port, haproxy.Block(t, "ini unix", "SocketUser=haproxy", "SocketUser=nobody"))
+	m.Run(t, "systemctl stop "+service+"; systemctl daemon-reload; systemctl restart "+socket)
+	if got := m.Run(t, "stat -c '%U %a' /run/goguerrillad/smtp.sock"); got != "nobody 600" {
+		t.Errorf("the socket is %s", got)
+	}
+	conn, err := m.Dial("unix", "/run/goguerrillad/smtp.sock", 20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := testserver.NewClient(conn, 20*time.Second)
+	if err != nil || c.Greeting.Code != 220 {
+		t.Fatalf("by the unix socket: %v", err)
+	}
+	c.Close()
+
+	m.Run(t, "systemctl stop goguerrillad-metrics.socket; systemctl disable --now goguerrillad-auth.socket; rm -r "+auth+" "+metrics+" "+filepath.Dir(port)+"; systemctl stop "+service)
+	m.configure(t, map[string]string{"GSMTP_TRUSTED_PROXIES": ""})
+	m.Run(t, "systemctl daemon-reload; systemctl restart "+socket)
+	m.takes(t, "127.0.0.1:25")
+}
+
+// get sends a request of HTTP/1.0 and returns the answer.
+func (m *machine) get(t *testing.T, addr, request string) string {
+	t.Helper()
+	conn, err := m.Dial("tcp", addr, 20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, request)
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(answer)
 }
 
 // exposure wants the running service to be exposed no more than that.

@@ -19,6 +19,9 @@ type Options struct {
 	MaxBytes int64         // bytes of mail in one batch, default 1 MiB; an envelope with more is a batch of its own
 	Timeout  time.Duration // from Submit to the outcome, default 60 s; every Save has at least half of it
 	Log      *slog.Logger  // default slog.Default()
+	// Committed, if it is not nil, hears of every batch that was committed: how
+	// long the Save took, and the rows.
+	Committed func(took time.Duration, rows int)
 }
 
 func (o Options) withDefaults() Options {
@@ -78,6 +81,7 @@ type generation struct {
 type Counters struct {
 	Batches     uint64 // committed transactions
 	Mails, Rows uint64 // committed
+	Bytes       uint64 // of the committed mails, as they arrived
 	Unavailable uint64 // mails that failed because the store could not be reached or written
 	Rejected    uint64 // mails that the store refused
 	Unknown     uint64 // mails whose outcome could not be settled

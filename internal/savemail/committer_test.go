@@ -44,7 +44,7 @@ func TestGroupCommit(t *testing.T) {
 				}
 				o.want(test.n, nil)
 				counters := c.Counters()
-				if want := (savemail.Counters{Batches: uint64(len(s.batches)), Mails: uint64(test.n), Rows: uint64(test.n * test.rows)}); counters != want {
+				if want := (savemail.Counters{Batches: uint64(len(s.batches)), Mails: uint64(test.n), Rows: uint64(test.n * test.rows), Bytes: uint64(test.n * test.size)}); counters != want {
 					t.Errorf("counters %+v, want %+v", counters, want)
 				}
 				if !s.closed {

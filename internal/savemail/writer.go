@@ -96,7 +96,9 @@ func (c *Committer) sweep() {
 // rejected is halved until the guilty envelope stands alone. After a failure
 // of another kind, which it returns, nothing more is tried.
 func (c *Committer) save(ctx context.Context, g *generation, batch []pending) error {
+	begun := time.Now()
 	errs := g.call(ctx, batch)
+	took := time.Since(begun)
 	if len(batch) > 1 && allRejected(errs) {
 		half := len(batch) / 2
 		if err := c.save(ctx, g, batch[:half]); err != nil {
@@ -105,7 +107,7 @@ func (c *Committer) save(ctx context.Context, g *generation, batch []pending) er
 		}
 		return c.save(ctx, g, batch[half:])
 	}
-	return c.report(g, batch, errs)
+	return c.report(g, batch, errs, took)
 }
 
 // call is Save, with an error for each envelope also from a store that does
@@ -134,7 +136,7 @@ func allRejected(errs []error) bool {
 // report logs and counts the outcomes of one Save, then hands them out. It
 // returns an error that is the store's fault rather than a mail's, nil if
 // there is none.
-func (c *Committer) report(g *generation, batch []pending, errs []error) error {
+func (c *Committer) report(g *generation, batch []pending, errs []error, took time.Duration) error {
 	var unavailable, unknown error
 	var doubtful []string
 	var n Counters
@@ -144,6 +146,7 @@ func (c *Committer) report(g *generation, batch []pending, errs []error) error {
 			n.Batches = 1
 			n.Mails++
 			n.Rows += uint64(batch[i].rows())
+			n.Bytes += uint64(batch[i].envelope.Size())
 		case ErrRejected:
 			n.Rejected++
 			g.logRejected(batch[i].envelope, err)
@@ -157,6 +160,9 @@ func (c *Committer) report(g *generation, batch []pending, errs []error) error {
 		}
 	}
 	c.count(n)
+	if n.Rows > 0 && g.Committed != nil {
+		g.Committed(took, int(n.Rows))
+	}
 	switch {
 	case unavailable != nil:
 		c.down(g, unavailable)
@@ -189,6 +195,7 @@ func (c *Committer) count(n Counters) {
 	c.counters.Batches += n.Batches
 	c.counters.Mails += n.Mails
 	c.counters.Rows += n.Rows
+	c.counters.Bytes += n.Bytes
 	c.counters.Unavailable += n.Unavailable
 	c.counters.Rejected += n.Rejected
 	c.counters.Unknown += n.Unknown

@@ -11,6 +11,9 @@ func (s *Session) say(out []byte, r smtp.Reply) []byte {
 	if s.settings.Verbose {
 		s.logReply(r)
 	}
+	if s.world.Replied != nil {
+		s.world.Replied(r.Code)
+	}
 	return r.Append(out)
 }
 

@@ -112,8 +112,12 @@ func (c *conn) shaken(err error) {
 		c.conclude(nil)
 		return
 	}
-	l.server.counters.tlsStarted.Add(1)
 	state := c.secured.ConnectionState()
+	if state.Version == tls.VersionTLS12 {
+		l.server.counters.tls12.Add(1)
+	} else {
+		l.server.counters.tls13.Add(1)
+	}
 	c.session.TLSStarted(tlsVersion(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
 	c.interest = 0 // the goroutine's last request may be spent
 	out := l.out[:0]

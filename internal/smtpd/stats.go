@@ -6,7 +6,7 @@ import "sync/atomic"
 type counters struct {
 	accepted, refusedFull, refusedIP, acceptErrors atomic.Uint64
 	submitted, saved, notSaved                     atomic.Uint64
-	tlsStarted, tlsFailed                          atomic.Uint64
+	tls12, tls13, tlsFailed                        atomic.Uint64
 	expired, panics, refusedHeaders                atomic.Uint64
 }
 
@@ -23,7 +23,7 @@ type Stats struct {
 	Submitted    uint64 // messages handed to Save
 	Saved        uint64 // of them durable
 	NotSaved     uint64 // of them failed
-	TLSStarted   uint64 // shakes of hands that succeeded
+	TLS12, TLS13 uint64 // shakes of hands that succeeded, by version
 	TLSFailed    uint64 // and that did not
 	Expired      uint64 // connections ended by a deadline
 	Panics       uint64 // connections ended by an error of ours
@@ -47,7 +47,8 @@ func (s *Server) Stats() Stats {
 		Submitted:    c.submitted.Load(),
 		Saved:        c.saved.Load(),
 		NotSaved:     c.notSaved.Load(),
-		TLSStarted:   c.tlsStarted.Load(),
+		TLS12:        c.tls12.Load(),
+		TLS13:        c.tls13.Load(),
 		TLSFailed:    c.tlsFailed.Load(),
 		Expired:      c.expired.Load(),
 		Panics:       c.panics.Load(),

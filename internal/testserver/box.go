@@ -149,7 +149,7 @@ func (b *Box) Write(t T, path, text string) {
 // Dial connects to an address in the box's network, which must be no name.
 func (b *Box) Dial(network, addr string, timeout time.Duration) (net.Conn, error) {
 	if network == "unix" {
-		return net.DialTimeout(network, filepath.Join(b.Root, addr), timeout)
+		return net.DialTimeout(network, fmt.Sprintf("/proc/%d/root%s", b.init, addr), timeout) // mounts of its own included
 	}
 	// A namespace is a thread's: the socket is made on this one.
 	runtime.LockOSThread()

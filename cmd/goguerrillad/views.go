@@ -1,0 +1,90 @@
+package main
+
+import (
+	"time"
+
+	"goguerrillad/internal/authhttp"
+	"goguerrillad/internal/config"
+	"goguerrillad/internal/metrics"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/session"
+	"goguerrillad/internal/smtp"
+	"goguerrillad/internal/smtpd"
+)
+
+// newAuthHTTP is what nginx asks.
+func (d *daemon) newAuthHTTP(world *session.World) *authhttp.Server {
+	return authhttp.New(authhttp.Options{
+		World:    world,
+		NewID:    d.server.NewID,
+		Refuse:   d.refusal,
+		Sessions: d.server.Sessions,
+	})
+}
+
+func (d *daemon) authSettings() authhttp.Settings {
+	s := authhttp.Settings{ProxyProtocol: d.cfg.ProxyProtocol}
+	for _, socket := range d.sockets {
+		s.Own = append(s.Own, socket.Addr)
+	}
+	if len(d.authWeb.sockets) > 0 { // nobody asks otherwise
+		s.Backends = d.cfg.AuthHTTP.Backends
+	}
+	return s
+}
+
+// The refusals of sessions that would come to nothing.
+var (
+	storeDown  = smtp.Reply{Code: 451, Enhanced: smtp.SystemTrouble, Text: "Mail cannot be stored now, try again later"}
+	serverFull = smtp.Reply{Code: 451, Enhanced: smtp.NotAccepting, Text: "Too many connections, try again later"}
+)
+
+// refusal says why no session is taken now, nil when it is.
+func (d *daemon) refusal() *smtp.Reply {
+	if up, _, _ := d.committer.State(); !up {
+		return &storeDown
+	}
+	if d.server.Full() {
+		return &serverFull
+	}
+	return nil
+}
+
+// newMetrics is what operators look at. What it calls is there when it is
+// served.
+func (d *daemon) newMetrics() *metrics.Server {
+	return metrics.New(metrics.Sources{
+		Version: version,
+		Commit:  commit,
+		Server:  func() smtpd.Stats { return d.server.Stats() },
+		Saver:   func() savemail.Counters { return d.committer.Counters() },
+		State:   func() (bool, time.Time, error) { return d.committer.State() },
+		Full:    func() bool { return d.server.Full() },
+		Config: func() (int, int64, time.Time) {
+			l := d.limits.Load()
+			return l.clients, l.memory, l.certificate
+		},
+	})
+}
+
+// openStore is openStore with metrics.
+func (d *daemon) openStore(cfg *config.Config) (place, error) {
+	store, err := openStore(cfg, d.log.Logger)
+	store.options.Committed = d.metrics.Committed
+	return store, err
+}
+
+// limits is what the page and the metrics show of a configuration.
+type limits struct {
+	clients     int
+	memory      int64
+	certificate time.Time // when it ends; zero where there is none
+}
+
+func limitsOf(cfg *config.Config) *limits {
+	l := &limits{clients: cfg.MaxClients, memory: cfg.Memory}
+	if cfg.Certificate != nil && cfg.Certificate.Leaf != nil {
+		l.certificate = cfg.Certificate.Leaf.NotAfter
+	}
+	return l
+}

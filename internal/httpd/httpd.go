@@ -1,0 +1,85 @@
+// Package httpd runs the small HTTP servers beside SMTP: what they have in
+// common is the bounds of a connection, and that a reload can move them.
+package httpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// Bounds of one connection.
+const (
+	requestTime = 5 * time.Second // for one request, and for taking the answer
+	idleTime    = time.Minute     // between two requests
+	maxHeader   = 32 << 10        // bytes: nginx may send a client's certificate
+)
+
+// A Server answers requests by its Handler. Its methods may be called from any
+// goroutine.
+type Server struct {
+	Name    string // in the log
+	Handler http.Handler
+	Log     *slog.Logger
+
+	mu      sync.Mutex
+	serving *http.Server // nil when it does not
+}
+
+// Serve accepts on these listeners, which become its own, in place of those of
+// before; requests in flight go on. Each takes so many connections at a time,
+// and lets others wait.
+func (s *Server) Serve(listeners []net.Listener, maxClients int) {
+	next := &http.Server{
+		Handler:           s.Handler,
+		ReadHeaderTimeout: requestTime,
+		ReadTimeout:       requestTime,
+		WriteTimeout:      requestTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	for _, l := range listeners {
+		go func() {
+			if err := next.Serve(netutil.LimitListener(l, maxClients)); !errors.Is(err, http.ErrServerClosed) {
+				s.Log.Error(s.Name+" has stopped", "listen", l.Addr(), "error", err)
+			}
+		}()
+	}
+	if last := s.swap(next); last != nil {
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), requestTime)
+			defer cancel()
+			if err := last.Shutdown(ctx); err != nil {
+				last.Close()
+			}
+		}()
+	}
+}
+
+// Shutdown stops accepting, and lets requests in flight finish until ctx is
+// done.
+func (s *Server) Shutdown(ctx context.Context) error {
+	last := s.swap(nil)
+	if last == nil {
+		return nil
+	}
+	if err := last.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("stop %s: %w", s.Name, err), last.Close())
+	}
+	return nil
+}
+
+func (s *Server) swap(next *http.Server) (last *http.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, s.serving = s.serving, next
+	return last
+}
