@@ -406,7 +406,7 @@ func (m *machine) remove(t *testing.T) {
 	// The mail may lie on a volume of its own.
 	m.Run(t, "systemctl stop "+socket+" "+service+" && mount -t tmpfs tmpfs /var/lib/goguerrillad && touch /var/lib/goguerrillad/mail.db")
 	m.Run(t, "dpkg --purge goguerrillad")
-	m.Run(t, "test -z \"$(ls -A /var/lib/goguerrillad)\" && umount /var/lib/goguerrillad && rmdir /var/lib/goguerrillad")
+	m.Run(t, "test -z \"$(ls -A /var/lib/goguerrillad)\" && umount /var/lib/goguerrillad && rm -r /var/lib/goguerrillad")
 	left := m.Run(t, "find / -xdev \\( -name '*goguerrill*' -o -path '*/goguerrill*' \\) ! -path '/proc/*' ! -path '/sys/*' ! -path '/root/*' ! -path '/run/*' ! -path '/var/log/journal/*' ! -path '/var/cache/man/*'")
 	if left != "" {
 		t.Errorf("a purge leaves\n%s", left)

@@ -57,7 +57,8 @@ func (m *machine) isolated(t *testing.T) {
 }
 
 // proxySockets: the units of the pages on nginx and HAProxy, in a service that
-// has no network of its own.
+// has no network of its own. It is mostly started by name, since systemd bounds
+// how often a socket may do it.
 func (m *machine) proxySockets(t *testing.T) {
 	nginx, haproxy := testserver.ReadPage(t, "nginx.md"), testserver.ReadPage(t, "haproxy.md")
 	const auth, port = "/etc/systemd/system/goguerrillad-auth.socket", "/etc/systemd/system/goguerrillad.socket.d/port.conf"
@@ -66,7 +67,7 @@ func (m *machine) proxySockets(t *testing.T) {
 	m.configure(t, map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.1,unix"})
 	m.Write(t, auth, nginx.Block(t, "ini auth"))
 	m.Write(t, port, nginx.Block(t, "ini port"))
-	m.Run(t, "systemctl stop "+service+"; systemctl daemon-reload; systemctl restart "+socket+"; systemctl enable --now goguerrillad-auth.socket")
+	m.Run(t, "systemctl stop "+service+"; systemctl daemon-reload; systemctl restart "+socket+"; systemctl enable --now goguerrillad-auth.socket; systemctl start "+service)
 	m.stored(t, m.takes(t, "127.0.0.1:2525"))
 	const metrics = "/etc/systemd/system/goguerrillad-metrics.socket"
 	m.Write(t, metrics, nginx.Block(t, "ini auth", "8025", "9100", "FileDescriptorName=auth_http", "FileDescriptorName=metrics"))
@@ -89,7 +90,7 @@ func (m *machine) proxySockets(t *testing.T) {
 	}
 
 	m.Write(t, port, haproxy.Block(t, "ini unix", "SocketUser=haproxy", "SocketUser=nobody"))
-	m.Run(t, "systemctl stop "+service+"; systemctl daemon-reload; systemctl restart "+socket)
+	m.Run(t, "systemctl stop "+service+"; systemctl daemon-reload; systemctl restart "+socket+"; systemctl start "+service)
 	if got := m.Run(t, "stat -c '%U %a' /run/goguerrillad/smtp.sock"); got != "nobody 600" {
 		t.Errorf("the socket is %s", got)
 	}
@@ -105,7 +106,7 @@ func (m *machine) proxySockets(t *testing.T) {
 
 	m.Run(t, "systemctl stop goguerrillad-metrics.socket; systemctl disable --now goguerrillad-auth.socket; rm -r "+auth+" "+metrics+" "+filepath.Dir(port)+"; systemctl stop "+service)
 	m.configure(t, map[string]string{"GSMTP_TRUSTED_PROXIES": ""})
-	m.Run(t, "systemctl daemon-reload; systemctl restart "+socket)
+	m.Run(t, "systemctl daemon-reload; systemctl restart "+socket+"; systemctl start "+service)
 	m.takes(t, "127.0.0.1:25")
 }
 

@@ -110,15 +110,54 @@ func came(t *testing.T, r row, ip, with string) {
 	}
 }
 
-// TestNginxStartTLS is the first configuration of nginx.md.
-func TestNginxStartTLS(t *testing.T) {
+// behindNginx starts the first configuration of nginx.md, with more keys.
+func behindNginx(t *testing.T, keys map[string]string) (b *behind, v4, v6 string, cert *testserver.Certificate) {
+	t.Helper()
 	page := testserver.ReadPage(t, "nginx.md")
-	b := newBehind(t, page, "starttls")
+	b = newBehind(t, page, "starttls")
+	b.Configure(t, keys)
 	b.start(t)
-	v4, v6 := front(t)
-	cert := testserver.NewCertificate(t, b.Dir, "mail")
+	v4, v6 = front(t)
+	cert = testserver.NewCertificate(t, b.Dir, "mail")
 	testserver.Nginx(t, page.Block(t, "nginx starttls", "0.0.0.0:25", v4, "[::]:25", v6, "127.0.0.1:8025", b.auth,
 		"/etc/ssl/certs/mail.example.com.pem", cert.CertFile, "/etc/ssl/private/mail.example.com.key", cert.KeyFile), v4)
+	return b, v4, v6, cert
+}
+
+// TestForgedXClient: what a client says of itself is not believed, behind nginx
+// or beside it, in clear or inside TLS.
+func TestForgedXClient(t *testing.T) {
+	b, v4, _, cert := behindNginx(t, map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.1"})
+	secure := dialFrom(t, "127.0.0.3", v4)
+	if err := secure.Hello(); err != nil {
+		t.Fatal(err)
+	}
+	if err := secure.StartTLS(cert.ClientConfig()); err != nil {
+		t.Fatal(err)
+	}
+	for ip, c := range map[string]*testserver.Client{
+		"127.0.0.2": dialFrom(t, "127.0.0.2", v4),
+		"127.0.0.3": secure,
+		"127.0.0.4": dialFrom(t, "127.0.0.4", b.Addr), // directly
+	} {
+		// From the first recipient on nginx passes on whatever comes.
+		came(t, b.deliver(t, c, ip+"@example.com"), ip, "ESMTP")
+		for _, forged := range []string{"ADDR=127.0.0.1", "ADDR=198.51.100.1 LOGIN=root", "NAME=" + strings.Repeat("x", 300), "ADDR=192.0.2.1\x1b[2J"} {
+			if r, err := c.Cmd("XCLIENT %s", forged); err != nil || r.Code != 550 {
+				t.Errorf("%s: %v, %v", forged, r, err)
+			}
+		}
+		came(t, b.deliver(t, c, "again"+ip+"@example.com"), ip, "ESMTP")
+	}
+	log := b.Log()
+	if n := strings.Count(log, "XCLIENT refused"); n != 3 || !strings.Contains(log, "remote=127.0.0.2:0 proxy=127.0.0.1:") {
+		t.Errorf("refused %d times:\n%s", n, log)
+	}
+}
+
+// TestNginxStartTLS is the first configuration of nginx.md.
+func TestNginxStartTLS(t *testing.T) {
+	b, v4, v6, cert := behindNginx(t, nil)
 
 	came(t, b.deliver(t, dialFrom(t, "127.0.0.2", v4), "v4@example.com"), "127.0.0.2", "ESMTP")
 	came(t, b.deliver(t, dialFrom(t, "::1", v6), "v6@example.com"), "::1", "ESMTP")
@@ -253,14 +292,7 @@ func TestNginx2012(t *testing.T) {
 // TestNginxCrowd is 500 sessions at once.
 func TestNginxCrowd(t *testing.T) {
 	const sessions = 500
-	page := testserver.ReadPage(t, "nginx.md")
-	b := newBehind(t, page, "starttls")
-	b.Configure(t, map[string]string{"GM_MAX_CLIENTS": "1000"})
-	b.start(t)
-	v4, v6 := front(t)
-	cert := testserver.NewCertificate(t, b.Dir, "mail")
-	testserver.Nginx(t, page.Block(t, "nginx starttls", "0.0.0.0:25", v4, "[::]:25", v6, "127.0.0.1:8025", b.auth,
-		"/etc/ssl/certs/mail.example.com.pem", cert.CertFile, "/etc/ssl/private/mail.example.com.key", cert.KeyFile), v4)
+	b, v4, _, _ := behindNginx(t, map[string]string{"GM_MAX_CLIENTS": "1000"})
 	var crowd sync.WaitGroup
 	var stored atomic.Int64
 	inside := make(chan struct{})
@@ -309,13 +341,7 @@ func TestNginxCrowd(t *testing.T) {
 // TestAuthHTTPReload: the server that nginx asks comes and goes with a reload,
 // and so does the trust in its XCLIENT.
 func TestAuthHTTPReload(t *testing.T) {
-	page := testserver.ReadPage(t, "nginx.md")
-	b := newBehind(t, page, "starttls")
-	b.start(t)
-	v4, v6 := front(t)
-	cert := testserver.NewCertificate(t, b.Dir, "mail")
-	testserver.Nginx(t, page.Block(t, "nginx starttls", "0.0.0.0:25", v4, "[::]:25", v6, "127.0.0.1:8025", b.auth,
-		"/etc/ssl/certs/mail.example.com.pem", cert.CertFile, "/etc/ssl/private/mail.example.com.key", cert.KeyFile), v4)
+	b, v4, _, _ := behindNginx(t, nil)
 	try := func() testserver.Reply {
 		t.Helper()
 		c := dialFrom(t, "127.0.0.2", v4)

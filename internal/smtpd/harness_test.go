@@ -191,7 +191,19 @@ func (f *fixture) dial() *client {
 
 func (f *fixture) dialTo(network, addr string) *client {
 	f.t.Helper()
-	conn, err := net.Dial(network, addr)
+	return f.dialBy(net.Dialer{}, network, addr)
+}
+
+// dialFrom connects as the client of this address.
+func (f *fixture) dialFrom(local string) *client {
+	f.t.Helper()
+	return f.dialBy(net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}}, "tcp", f.addr)
+}
+
+func (f *fixture) dialBy(d net.Dialer, network, addr string) *client {
+	f.t.Helper()
+	d.Timeout = patience
+	conn, err := d.Dial(network, addr)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -1,11 +1,9 @@
 package smtpd_test
 
 import (
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/smtpd"
@@ -36,14 +34,7 @@ func behindProxy(t *testing.T, change func(*setup)) (f *fixture, from func(addr,
 	})
 	return f, func(addr, first string) *client {
 		t.Helper()
-		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(addr)}, Timeout: patience}
-		conn, err := d.Dial("tcp", f.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn.SetDeadline(time.Now().Add(patience))
-		t.Cleanup(func() { conn.Close() })
-		c := newClient(t, conn)
+		c := f.dialFrom(addr)
 		c.send(first)
 		return c
 	}

@@ -49,26 +49,16 @@ func TestMaxClients(t *testing.T) {
 
 func TestMaxClientsPerIP(t *testing.T) {
 	f := start(t, func(s *setup) { s.limits.MaxClientsPerIP = 2 })
-	from := func(addr string) *client {
-		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(addr)}, Timeout: patience}
-		conn, err := d.Dial("tcp", f.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn.SetDeadline(time.Now().Add(patience))
-		t.Cleanup(func() { conn.Close() })
-		return newClient(t, conn)
-	}
-	first := from("127.0.0.2")
+	first := f.dialFrom("127.0.0.2")
 	first.expect("220")
-	from("127.0.0.2").expect("220")
-	refused := from("127.0.0.2")
+	f.dialFrom("127.0.0.2").expect("220")
+	refused := f.dialFrom("127.0.0.2")
 	refused.expect("421 4.3.2")
 	refused.expectEnd()
-	from("127.0.0.3").expect("220")
+	f.dialFrom("127.0.0.3").expect("220")
 	first.say("QUIT", "221")
 	f.await("left", func(s smtpd.Stats) bool { return s.Sessions == 2 })
-	from("127.0.0.2").expect("220")
+	f.dialFrom("127.0.0.2").expect("220")
 	// A unix socket has no address to count.
 	for range 3 {
 		f.dialTo("unix", f.unix).expect("220")
