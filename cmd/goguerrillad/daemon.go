@@ -128,10 +128,10 @@ func (d *daemon) move(next *config.Config) error {
 // Our own sockets are closed at once, so that new clients turn to another
 // exchanger; in those of systemd's they wait for the next process.
 func (d *daemon) stop(ctx context.Context) error {
-	d.authHTTP.Close() // sends nginx nowhere any more
-	if err := d.authWeb.stop(ctx); err != nil {
+	if err := d.authWeb.stop(ctx); err != nil { // first: nginx must not be sent here any more
 		d.log.Warn("the stop was cut short", "error", err)
 	}
+	d.authHTTP.Close()
 	if err := d.server.Relisten(nil); err != nil {
 		d.log.Error("stop listening", "error", err)
 	}

@@ -1,0 +1,22 @@
+package testserver
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// Prometheus starts Prometheus, which scrapes target each second as the job
+// goguerrillad and evaluates a file of rules. It returns its address.
+func Prometheus(t T, target, rules string) string {
+	t.Helper()
+	Need(t, "prometheus")
+	dir := PublicDir(t)
+	addr := fmt.Sprintf("127.0.0.1:%d", FreePort(t))
+	conf := writeFile(t, dir, "prometheus.yml", fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\n"+
+		"rule_files: [%q]\nscrape_configs:\n  - job_name: goguerrillad\n    static_configs: [{targets: [%q]}]\n", rules, target))
+	p := Start(t, exec.Command("prometheus", "--config.file="+conf, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr))
+	Await(t, p, 30*time.Second, "Prometheus does not listen", Dial(addr))
+	return addr
+}
