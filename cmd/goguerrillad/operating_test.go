@@ -1,0 +1,59 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestOperatingPage: docs/operating.md explains every line that warns an
+// operator, and every alert.
+func TestOperatingPage(t *testing.T) {
+	page := read(t, "../../docs/operating.md")
+	warning := regexp.MustCompile(`(?:\b[Ll]og(?:ger)?\.(?:Warn|Error)|\bs\.warn|\.log\(slog\.LevelWarn,|logMessage\(slog\.LevelWarn,)\(?\s*"([^"]+)"`)
+	found := 0
+	for _, dir := range []string{".", "../../internal"} {
+		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			name := filepath.Base(path)
+			if d.IsDir() && (name == "testserver" || name == "bench" || name == "testdata" || name == "storetest") {
+				return filepath.SkipDir
+			}
+			if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+				return nil
+			}
+			for _, m := range warning.FindAllStringSubmatch(read(t, path), -1) {
+				found++
+				if !strings.Contains(page, m[1]) {
+					t.Errorf("%s: %q is not explained", path, m[1])
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(read(t, "../../packaging/prometheus/alerts.yml"), -1)
+	for _, alert := range alerts {
+		if !strings.Contains(page, "| "+alert[1]+" |") {
+			t.Errorf("the alert %s is not explained", alert[1])
+		}
+	}
+	if found < 30 || len(alerts) < 5 {
+		t.Errorf("%d lines and %d alerts: the patterns are wrong", found, len(alerts))
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
