@@ -31,7 +31,7 @@ type daemon struct {
 	settings  atomic.Pointer[session.Settings]
 	committer *savemail.Committer
 	server    *smtpd.Server
-	limits    atomic.Pointer[limits]
+	shown     atomic.Pointer[metrics.Config]
 	authHTTP  *authhttp.Server
 	metrics   *metrics.Server
 	authWeb   *web // serves authHTTP
@@ -82,7 +82,7 @@ func (d *daemon) tryReload() error {
 	d.log.SetVerbose(cfg.Verbose)
 	limitMemory(cfg)
 	d.cfg = cfg
-	d.limits.Store(limitsOf(cfg))
+	d.show(cfg, store)
 	d.settings.Store(sessionSettings(cfg, store))
 	d.server.Reload(serverSettings(cfg))
 	d.committer.Swap(store.Store, store.options)

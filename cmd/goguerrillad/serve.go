@@ -121,12 +121,12 @@ func limitMemory(cfg *config.Config) {
 func (d *daemon) start(web [2][]listen.Socket) error {
 	d.log.SetVerbose(d.cfg.Verbose)
 	limitMemory(d.cfg)
-	d.limits.Store(limitsOf(d.cfg))
 	d.metrics = d.newMetrics()
 	store, err := d.openStore(d.cfg)
 	if err != nil {
 		return err
 	}
+	d.show(d.cfg, store)
 	d.settings.Store(sessionSettings(d.cfg, store))
 	d.committer = savemail.New(store.Store, store.options)
 	world := &session.World{

@@ -60,10 +60,7 @@ func (d *daemon) newMetrics() *metrics.Server {
 		Saver:   func() savemail.Counters { return d.committer.Counters() },
 		State:   func() (bool, time.Time, error) { return d.committer.State() },
 		Full:    func() bool { return d.server.Full() },
-		Config: func() (int, int64, time.Time) {
-			l := d.limits.Load()
-			return l.clients, l.memory, l.certificate
-		},
+		Config:  func() metrics.Config { return *d.shown.Load() },
 	})
 }
 
@@ -74,17 +71,14 @@ func (d *daemon) openStore(cfg *config.Config) (place, error) {
 	return store, err
 }
 
-// limits is what the page and the metrics show of a configuration.
-type limits struct {
-	clients     int
-	memory      int64
-	certificate time.Time // when it ends; zero where there is none
-}
-
-func limitsOf(cfg *config.Config) *limits {
-	l := &limits{clients: cfg.MaxClients, memory: cfg.Memory}
+// show has the page and the metrics tell of a configuration and its store.
+func (d *daemon) show(cfg *config.Config, store place) {
+	c := &metrics.Config{MaxClients: cfg.MaxClients, Memory: cfg.Memory, Store: cfg.SaveMail}
 	if cfg.Certificate != nil && cfg.Certificate.Leaf != nil {
-		l.certificate = cfg.Certificate.Leaf.NotAfter
+		c.CertificateEnds = cfg.Certificate.Leaf.NotAfter
 	}
-	return l
+	if r, ok := store.Store.(interface{ Up() bool }); ok {
+		c.RedisUp = r.Up
+	}
+	d.shown.Store(c)
 }

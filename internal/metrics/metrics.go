@@ -28,10 +28,17 @@ type Sources struct {
 	// last thing that went wrong.
 	State func() (up bool, since time.Time, lastErr error)
 	// Full: no session more is taken.
-	Full func() bool
-	// Config returns the limits, and when the certificate ends, the zero time
-	// where there is none.
-	Config func() (maxClients int, memory int64, certificate time.Time)
+	Full   func() bool
+	Config func() Config
+}
+
+// Config is what is shown of the configuration.
+type Config struct {
+	MaxClients      int
+	Memory          int64
+	Store           string      // GM_SAVE_MAIL
+	CertificateEnds time.Time   // zero where there is none
+	RedisUp         func() bool // nil without Redis
 }
 
 // maxCode is above every reply of SMTP.
@@ -149,7 +156,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 
 	server, saver := c.Server.Sources.Server(), c.Saver()
-	maxClients, memory, certificate := c.Config()
+	config := c.Config()
 	up, since, _ := c.State()
 	c.mu.Lock()
 	reloaded, refused := c.reloaded, c.refused
@@ -158,17 +165,20 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	emit(prometheus.GaugeValue, "build_info", "The program.", 1,
 		labels{"version": c.Version, "commit": c.Commit, "goversion": runtime.Version()})
 	gauge("sessions", "SMTP sessions now.", float64(server.Sessions))
-	gauge("sessions_limit", "The most that there may be.", float64(maxClients))
+	gauge("sessions_limit", "The most that there may be.", float64(config.MaxClients))
 	gauge("memory_reserved_bytes", "Bytes of message buffers now.", float64(server.Memory))
-	gauge("memory_limit_bytes", "The most that there may be.", float64(memory))
+	gauge("memory_limit_bytes", "The most that there may be.", float64(config.Memory))
 	gauge("memory_waiting_sessions", "Sessions that wait for a message buffer now.", float64(server.Waiting))
 	gauge("queued_mails", "Mails that wait for a transaction now.", float64(saver.Queued))
 	gauge("store_up", "Whether the store takes mail.", flag(up))
 	gauge("store_state_changed_timestamp_seconds", "When the store went up or down.", float64(since.Unix()))
 	gauge("config_last_reload_successful", "Whether the last reload was taken.", flag(!refused))
 	gauge("config_last_reload_success_timestamp_seconds", "When the configuration was read.", float64(reloaded.Unix()))
-	if !certificate.IsZero() {
-		gauge("certificate_expiry_timestamp_seconds", "When the certificate ends.", float64(certificate.Unix()))
+	if !config.CertificateEnds.IsZero() {
+		gauge("certificate_expiry_timestamp_seconds", "When the certificate ends.", float64(config.CertificateEnds.Unix()))
+	}
+	if config.RedisUp != nil {
+		gauge("redis_up", "Whether Redis answers.", flag(config.RedisUp()))
 	}
 
 	count("connections_total", "Connections, refused ones included.", server.Accepted, nil)

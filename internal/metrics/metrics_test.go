@@ -37,8 +37,11 @@ func start(t *testing.T) *fixture {
 		State: func() (bool, time.Time, error) {
 			return !f.down.Load(), time.Unix(1700000000, 0), errors.New("dial tcp 192.0.2.1:3306: refused")
 		},
-		Full:   f.full.Load,
-		Config: func() (int, int64, time.Time) { return 500, 1 << 20, time.Unix(1800000000, 0) },
+		Full: f.full.Load,
+		Config: func() metrics.Config {
+			return metrics.Config{MaxClients: 500, Memory: 1 << 20, Store: "mysql", CertificateEnds: time.Unix(1800000000, 0),
+				RedisUp: func() bool { return false }}
+		},
 	})
 	t.Cleanup(f.Close)
 	return f
@@ -66,7 +69,7 @@ func TestMetrics(t *testing.T) {
 		`goguerrillad_mails_total{outcome="stored"} 7`, `goguerrillad_mails_total{outcome="unavailable"} 2`,
 		"goguerrillad_rows_total 9", "goguerrillad_mail_bytes_total 700", "goguerrillad_queued_mails 8",
 		`goguerrillad_replies_total{code="250"} 2`, `goguerrillad_replies_total{code="550"} 1`,
-		"goguerrillad_commit_duration_seconds_count 1", "goguerrillad_commit_rows_sum 9", "goguerrillad_store_up 1",
+		"goguerrillad_commit_duration_seconds_count 1", "goguerrillad_commit_rows_sum 9", "goguerrillad_store_up 1", "goguerrillad_redis_up 0",
 		`goguerrillad_tls_handshakes_total{version="TLS1.3"} 4`, "goguerrillad_config_last_reload_successful 0",
 		"goguerrillad_certificate_expiry_timestamp_seconds 1.8e+09", `commit="abc"`, `version="1.2\"3"`,
 		"go_goroutines ", "process_open_fds ",
@@ -108,7 +111,7 @@ func TestPage(t *testing.T) {
 	f := start(t)
 	f.Committed(3*time.Millisecond, 9)
 	status, text, h := f.get("/")
-	for _, want := range []string{"Mail is taken", "3 of 500", "3.0 ms", "no room", "store away", "<polyline points="} {
+	for _, want := range []string{"Mail is taken", "3 of 500", "3.0 ms", "no room", "store away", "<polyline points=", "mysql, up since 2023-11-14 22:13:20 UTC", "<dt>Redis</dt><dd>down</dd>"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing:\n%s", want, text)
 		}

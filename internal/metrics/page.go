@@ -68,6 +68,7 @@ type view struct {
 	Plot                 template.HTMLAttr // the points of a polyline of 600 by 100
 	Mails, Rows, Queued  uint64
 	Commit, Batch        string
+	Store, Redis         string
 	Refused              []pair
 	Reload               string
 }
@@ -97,16 +98,21 @@ func (m *Server) page(w http.ResponseWriter, _ *http.Request) {
 
 func (m *Server) view() view {
 	server, saver := m.Sources.Server(), m.Saver()
-	maxClients, _, _ := m.Config()
+	config := m.Config()
+	up, since, _ := m.State()
 	m.mu.Lock()
 	rates, reloaded, refused := m.history.perSecond(), m.reloaded, m.refused
 	m.mu.Unlock()
 	v := view{
 		Version: m.Version, State: "Mail is taken", Well: "well",
-		Sessions: server.Sessions, Limit: int64(maxClients),
+		Sessions: server.Sessions, Limit: int64(config.MaxClients),
 		Mails: saver.Mails, Rows: saver.Rows, Queued: uint64(saver.Queued),
 		Commit: "–", Batch: "–",
 		Reload: reloaded.UTC().Format(time.DateTime) + " UTC",
+	}
+	v.Store = config.Store + map[bool]string{true: ", up since ", false: ", down since "}[up] + since.UTC().Format(time.DateTime) + " UTC"
+	if config.RedisUp != nil {
+		v.Redis = map[bool]string{true: "up", false: "down"}[config.RedisUp()]
 	}
 	if reason := m.ailment(); reason != "" {
 		v.State, v.Well = "No mail is taken: "+reason, "ill"

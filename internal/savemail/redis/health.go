@@ -37,6 +37,13 @@ func (h *health) fall(reason error) {
 	h.log.Warn(text, "reason", reason)
 }
 
+// Up reports whether Redis answers, as far as is known.
+func (s *Store) Up() bool {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return s.client.health.up
+}
+
 // inspect asks a Redis that has just been connected to whether it answers,
 // and warns, once each, of settings with which it forgets. What it may not be
 // asked is no reason to warn.
