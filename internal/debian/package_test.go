@@ -64,7 +64,7 @@ func TestReproducible(t *testing.T) {
 	if err := os.Mkdir(copied, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"cmd", "internal", "man", "packaging", "go.mod", "go.sum", "Makefile",
+	for _, name := range []string{"cmd", "docs", "internal", "man", "packaging", "go.mod", "go.sum", "Makefile",
 		"goguerrilla.conf.sample", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE"} {
 		// Without the times of the files.
 		if out, err := exec.Command("cp", "-r", filepath.Join(root, name), copied).CombinedOutput(); err != nil {
