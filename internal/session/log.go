@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"strings"
 
 	"goguerrillad/internal/envelope"
@@ -19,14 +20,24 @@ func (s *Session) log(level slog.Level, event string, attrs ...slog.Attr) {
 	if !s.world.Log.Enabled(ctx, level) {
 		return
 	}
-	all := append(make([]slog.Attr, 0, 14), slog.String("session", s.id), slog.String("remote", s.client.String()))
+	all := append(make([]slog.Attr, 0, 14), slog.String("session", s.id))
 	if s.spokenFor {
-		all = append(all, slog.String("proxy", s.socket.String()))
+		all = append(all, slog.String("remote", peerName(s.client, "unknown")), slog.String("proxy", peerName(s.socket, "unix")))
+	} else {
+		all = append(all, slog.String("remote", peerName(s.client, "unix")))
 	}
 	if s.login != "" {
 		all = append(all, slog.String("login", s.login))
 	}
 	s.world.Log.LogAttrs(ctx, level, event, append(all, attrs...)...)
+}
+
+// peerName is an address, or what it means that there is none.
+func peerName(peer netip.AddrPort, none string) string {
+	if !peer.IsValid() {
+		return none
+	}
+	return peer.String()
 }
 
 // logMessage logs what became of a message. The zero Reply is none.
