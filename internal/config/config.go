@@ -116,32 +116,52 @@ const maxFile = 1 << 20
 // Load reads, parses and checks a file on this machine. Its errors are
 // *Error.
 func Load(path string) (*Config, error) {
-	data, err := readConfig(path)
+	data, open, err := readConfig(path)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(path, data, Machine())
+	cfg, err := Parse(path, data, Machine())
+	if err == nil && open {
+		cfg.warnOfSecrets()
+	}
+	return cfg, err
 }
 
-func readConfig(path string) ([]byte, error) {
-	refuse := func(problem, want string) error { return &Error{File: path, Problem: problem, Want: want} }
+// warnOfSecrets tells of a password in a file that everybody can read.
+func (c *Config) warnOfSecrets() {
+	for _, k := range Keys() {
+		if k.Secret && c.given[k.Name] != "" {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("%s is in a file that every user of this machine can read: chmod o-r %s", k.Name, c.File))
+		}
+	}
+}
+
+// readConfig returns the text, and whether everybody can read it.
+func readConfig(path string) (text []byte, open bool, err error) {
+	refuse := func(problem, want string) ([]byte, bool, error) {
+		return nil, false, &Error{File: path, Problem: problem, Want: want}
+	}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, refuse("there is no such file", "name it by -config, or copy goguerrilla.conf.sample to it")
+		return refuse("there is no such file", "name it by -config, or copy goguerrilla.conf.sample to it")
 	} else if errors.Is(err, fs.ErrPermission) {
-		return nil, refuse("not allowed to read it", fmt.Sprintf("make it readable for the user with id %d", os.Geteuid()))
+		return refuse("not allowed to read it", fmt.Sprintf("make it readable for the user with id %d", os.Geteuid()))
 	} else if err != nil {
-		return nil, refuse("cannot be opened: "+bare(err), "want a readable file")
+		return refuse("cannot be opened: "+bare(err), "want a readable file")
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, refuse("cannot be read: "+bare(err), "want a readable file")
+		return refuse("cannot be read: "+bare(err), "want a readable file")
 	}
 	if len(data) > maxFile {
-		return nil, refuse("is larger than 1 MiB", "want a configuration")
+		return refuse("is larger than 1 MiB", "want a configuration")
 	}
-	return data, nil
+	info, err := f.Stat()
+	if err != nil {
+		return refuse("cannot be examined: "+bare(err), "want a readable file")
+	}
+	return data, info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0, nil
 }
 
 // bare is an error of the file system without the path, which the message

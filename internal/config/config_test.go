@@ -282,3 +282,38 @@ func TestLoad(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenPassword: a password that everybody can read is warned of, and not
+// shown.
+func TestOpenPassword(t *testing.T) {
+	for _, tt := range []struct {
+		mode os.FileMode
+		text string
+		want int
+	}{
+		{0o644, `{"REDIS_PASS": "geheim", "REDIS_HOST": "127.0.0.1:6379"}`, 1},
+		{0o640, `{"REDIS_PASS": "geheim", "REDIS_HOST": "127.0.0.1:6379"}`, 0},
+		{0o644, `{"GSMTP_TIMEOUT": "5"}`, 0},
+	} {
+		file := filepath.Join(t.TempDir(), "conf")
+		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(file, tt.mode); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := config.Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		warnings := 0
+		for _, w := range cfg.Warnings {
+			if strings.Contains(w, "REDIS_PASS is in a file that every user of this machine can read") && !strings.Contains(w, "geheim") {
+				warnings++
+			}
+		}
+		if warnings != tt.want {
+			t.Errorf("%o %s: %q", tt.mode, tt.text, cfg.Warnings)
+		}
+	}
+}
