@@ -157,7 +157,7 @@ func (d *daemon) report() {
 	up, since, lastErr := d.committer.State()
 	d.log.Info("counters",
 		"sessions", s.Sessions, "memory", s.Memory, "waiting", s.Waiting, "queued", c.Queued,
-		"connections", s.Accepted, "full", s.RefusedFull, "full_address", s.RefusedIP, "accept_errors", s.AcceptErrors,
+		"connections", s.Accepted, "full", s.RefusedFull, "full_address", s.RefusedIP, "proxy_headers", s.RefusedHeaders, "accept_errors", s.AcceptErrors,
 		"messages", c.Mails, "rows", c.Rows, "batches", c.Batches,
 		"unavailable", c.Unavailable, "rejected", c.Rejected, "unknown", c.Unknown,
 		"tls", s.TLS12+s.TLS13, "tls_failed", s.TLSFailed, "expired", s.Expired,

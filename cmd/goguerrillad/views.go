@@ -5,6 +5,7 @@ import (
 
 	"goguerrillad/internal/authhttp"
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/listen"
 	"goguerrillad/internal/metrics"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/session"
@@ -22,12 +23,13 @@ func (d *daemon) newAuthHTTP(world *session.World) *authhttp.Server {
 	})
 }
 
-func (d *daemon) authSettings() authhttp.Settings {
+// authSettings are those of auth_http on these sockets.
+func (d *daemon) authSettings(sockets []listen.Socket) authhttp.Settings {
 	s := authhttp.Settings{ProxyProtocol: d.cfg.ProxyProtocol}
 	for _, socket := range d.sockets {
 		s.Own = append(s.Own, socket.Addr)
 	}
-	if len(d.authWeb.sockets) > 0 { // nobody asks otherwise
+	if len(sockets) > 0 { // nobody asks otherwise
 		s.Backends = d.cfg.AuthHTTP.Backends
 	}
 	return s

@@ -127,11 +127,11 @@ func (d *daemon) forgetWebs(sockets [2][]listen.Socket) {
 
 // moveWebs has both servers obey the current configuration, on these sockets.
 func (d *daemon) moveWebs(sockets [2][]listen.Socket) error {
+	d.authHTTP.Reload(d.authSettings(sockets[0])) // before the first question
 	var errs []error
 	for i, w := range d.webs() {
 		errs = append(errs, w.serve(sockets[i], d.cfg.MaxClients))
 	}
-	d.authHTTP.Reload(d.authSettings())
 	for _, s := range d.authWeb.sockets {
 		if tcp, ok := s.Addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
 			d.log.Warn("auth_http is open to the network: whoever reaches it can ask which recipients there are", "listen", s.Addr)

@@ -4,6 +4,7 @@ package metrics
 
 import (
 	"cmp"
+	"html/template"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -49,6 +50,7 @@ const maxCode = 600
 type Server struct {
 	Sources
 	mux     *http.ServeMux
+	looks   *template.Template // of the page
 	replies [maxCode]atomic.Uint64
 
 	commitSeconds, commitRows prometheus.Histogram
@@ -65,6 +67,7 @@ type Server struct {
 func New(s Sources) *Server {
 	m := &Server{
 		Sources: s,
+		looks:   template.Must(template.New("page").Parse(pageText)),
 		commitSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "goguerrillad_commit_duration_seconds",
 			Help:    "Time of a transaction that stored mail.",

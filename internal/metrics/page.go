@@ -80,12 +80,8 @@ type pair struct {
 
 // page answers a person.
 func (m *Server) page(w http.ResponseWriter, _ *http.Request) {
-	page, err := template.New("page").Parse(pageText)
 	var text bytes.Buffer
-	if err == nil {
-		err = page.Execute(&text, m.view())
-	}
-	if err != nil {
+	if err := m.looks.Execute(&text, m.view()); err != nil {
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
@@ -123,7 +119,8 @@ func (m *Server) view() view {
 	v.Rate, v.Peak, v.Plot = plot(rates)
 	if seconds, batches := total(m.commitSeconds); batches > 0 {
 		v.Commit = fmt.Sprintf("%.1f ms", 1000*seconds/float64(batches))
-		v.Batch = fmt.Sprintf("%.1f", float64(saver.Rows)/float64(batches))
+		rows, _ := total(m.commitRows)
+		v.Batch = fmt.Sprintf("%.1f", rows/float64(batches))
 	}
 	for _, p := range []pair{
 		{"no room", server.RefusedFull}, {"too many from one address", server.RefusedIP}, {"PROXY header", server.RefusedHeaders},

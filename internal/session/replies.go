@@ -2,13 +2,6 @@ package session
 
 import "goguerrillad/internal/smtp"
 
-// Refusals of a server that is full, given in place of the greeting (RFC 5321
-// section 3.1), after which the connection is closed.
-var (
-	Full           = smtp.Reply{Code: 421, Enhanced: smtp.NotAccepting, Text: "Too many sessions, try again later"}
-	FullForAddress = smtp.Reply{Code: 421, Enhanced: smtp.NotAccepting, Text: "Too many sessions from your address, try again later"}
-)
-
 // The replies of a session that are always the same. They are never changed.
 var (
 	ok       = smtp.Reply{Code: 250, Enhanced: smtp.OK, Text: "OK"}
