@@ -36,6 +36,12 @@ func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 		}
 		p.Store, p.fits = store, store.Fits
 		p.options.Writers, p.options.MaxBytes = 2, mysqlBatch
+		if cfg.MySQL.Spread {
+			p.options.Writers = max(p.options.Writers, len(cfg.MySQL.Hosts))
+		}
+		if len(cfg.MySQL.Hosts) > 1 { // another may be well while one hangs
+			p.options.Reliefs = p.options.Writers
+		}
 	case config.SaveSQLite:
 		p.Store = sqlite.New(sqliteOptions(cfg, log))
 	case config.SaveDiscard:
@@ -85,6 +91,7 @@ func redisOptions(cfg *config.Config, log *slog.Logger) redis.Options {
 func mysqlOptions(cfg *config.Config, log *slog.Logger) mysql.Options {
 	return mysql.Options{
 		Hosts:      cfg.MySQL.Hosts,
+		Spread:     cfg.MySQL.Spread,
 		User:       cfg.MySQL.User,
 		Pass:       cfg.MySQL.Pass,
 		DB:         cfg.MySQL.DB,

@@ -70,6 +70,7 @@ const (
 // MySQL is where and how to reach the database.
 type MySQL struct {
 	Hosts          []string // host:port or an absolute path each, tried in order; none when SaveMail is not mysql and none was given
+	Spread         bool     // mail goes to all of them that take it
 	User, Pass, DB string
 	TLS            string // TLSOff, TLSPreferred, TLSVerify or TLSSkipVerify
 }

@@ -154,6 +154,9 @@ func keysSince() []Key {
 		{Name: "GM_MAIL_COMPRESS", Default: "N",
 			Doc:  "Y stores messages compressed by zlib, with body=gzencode",
 			take: func(d *draft, v string) error { return set(&d.Compress, v, yesNo) }},
+		{Name: "MYSQL_SPREAD", Default: "N",
+			Doc:  "Y sends mail to all servers of MYSQL_HOST that take it, not to the first of them",
+			take: func(d *draft, v string) error { return set(&d.MySQL.Spread, v, yesNo) }},
 		{Name: "MYSQL_TLS", Default: TLSOff,
 			Doc: "TLS to the database: N, preferred, Y (verified) or skip-verify",
 			take: func(d *draft, v string) error {

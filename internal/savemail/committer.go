@@ -15,6 +15,7 @@ import (
 // Options are the sizes of a Committer. A zero value means the default.
 type Options struct {
 	Writers  int           // Saves that may run at a time, default 1
+	Reliefs  int           // Saves that may run beside, in place of some that last longer than reliefTime; default 0
 	MaxRows  int           // rows of one batch, default 50; an envelope with more is a batch of its own
 	MaxBytes int64         // bytes of mail in one batch, default 1 MiB; an envelope with more is a batch of its own
 	Timeout  time.Duration // from Submit to the outcome, default 60 s; every Save has at least half of it
@@ -26,6 +27,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	o.Writers = max(o.Writers, 1)
+	o.Reliefs = max(o.Reliefs, 0)
 	o.MaxRows = cmp.Or(max(o.MaxRows, 0), 50)
 	o.MaxBytes = cmp.Or(max(o.MaxBytes, 0), 1<<20)
 	o.Timeout = cmp.Or(max(o.Timeout, 0), time.Minute)
@@ -39,7 +41,7 @@ func (o Options) withDefaults() Options {
 // and saves it as one batch. There is no commit timer; batches grow by
 // themselves while the store is busy.
 //
-// Its goroutines are the writers of the current store, those of a replaced
+// Its goroutines are the writers of the current store and their reliefs, those of a replaced
 // store until their last Save has ended, the last of them until it has settled
 // what is open, and one watcher for a store that is a
 // Checker. Its queue holds what the sessions have submitted and not got back:
@@ -72,6 +74,7 @@ type generation struct {
 	Options
 	store   Store
 	running int                // its writers and watcher, guarded by Committer.mu
+	slow    int                // its writers that have been relieved and are not back, likewise
 	ctx     context.Context    // of the watcher
 	retire  context.CancelFunc // when a later store has taken over, or at the drain
 	poke    chan struct{}      // wakes the watcher when the store has gone down

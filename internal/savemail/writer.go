@@ -11,8 +11,14 @@ import (
 	"goguerrillad/internal/mailinfo"
 )
 
+// reliefTime is how long a Save may last before another writer takes the place
+// of its own, where Options allow it: a host that hangs holds one batch up, and
+// not what comes behind.
+const reliefTime = 2 * time.Second
+
 // write is one writer: it takes what is queued and saves it, until the store
-// is replaced, or the queue is empty at the drain.
+// is replaced, or the queue is empty at the drain, or another has taken its
+// place.
 func (c *Committer) write(g *generation) {
 	var batch []pending // at most MaxRows entries, reused
 	for {
@@ -20,9 +26,25 @@ func (c *Committer) write(g *generation) {
 		if len(batch) == 0 {
 			return
 		}
-		c.commit(g, batch)
+		relieved := c.commit(g, batch)
 		clear(batch)
+		if relieved {
+			return
+		}
 	}
+}
+
+// relieve puts a writer into the place of one whose Save lasts, and reports
+// whether it did.
+func (c *Committer) relieve(g *generation) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g.slow == g.Reliefs || c.current != g || c.draining {
+		return false
+	}
+	g.slow++
+	c.run(g, func() { c.write(g) })
+	return true
 }
 
 // take waits for something to save. It appends nothing when the writer is to
@@ -39,11 +61,12 @@ func (c *Committer) take(g *generation, batch []pending) []pending {
 	return c.queue.take(batch, g.MaxRows, g.MaxBytes)
 }
 
-// commit gives every envelope of a batch its outcome.
-func (c *Committer) commit(g *generation, batch []pending) {
+// commit gives every envelope of a batch its outcome, and reports whether
+// another writer has taken its own's place meanwhile.
+func (c *Committer) commit(g *generation, batch []pending) (relieved bool) {
 	if c.ctx.Err() != nil {
 		c.fail(batch, errStopping)
-		return
+		return false
 	}
 	for _, p := range batch {
 		p.envelope.Info = g.describe(p.envelope)
@@ -55,10 +78,27 @@ func (c *Committer) commit(g *generation, batch []pending) {
 	c.mu.Lock()
 	c.saves[&end] = true
 	c.mu.Unlock()
+	relief := c.startRelief(g)
 	c.save(ctx, g, batch)
+	relieved = relief()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	delete(c.saves, &end)
-	c.mu.Unlock()
+	if relieved {
+		g.slow--
+	}
+	return relieved
+}
+
+// startRelief has a writer relieved after reliefTime, until the function that
+// it returns is called, which reports whether that has happened.
+func (c *Committer) startRelief(g *generation) func() bool {
+	if g.Reliefs == 0 {
+		return func() bool { return false }
+	}
+	relieved := make(chan bool, 1)
+	timer := time.AfterFunc(reliefTime, func() { relieved <- c.relieve(g) })
+	return func() bool { return !timer.Stop() && <-relieved }
 }
 
 // describe reads a message. Should that panic, the mail is stored as one that

@@ -14,7 +14,8 @@ import (
 // A conn is one connection, used by one Save at a time.
 type conn struct {
 	*sql.Conn
-	host    host
+	host    *host
+	turn    *turn             // nil while nobody uses it
 	mark    mark              // how to find the session without the connection
 	packet  int64             // bytes: the server's max_allowed_packet
 	inserts map[int]*sql.Stmt // by number of rows, 1 to maxRows
@@ -40,51 +41,9 @@ func (c *conn) alive(ctx context.Context) bool {
 	}) == nil
 }
 
-// acquire returns a connection that is alive, a new one if need be. After no
-// host could be reached, it fails at once for up to maxPause, so that a crowd
-// of mails does not become a crowd of dials.
-func (s *Store) acquire(ctx context.Context) (*conn, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for n := len(s.idle); n > 0; n = len(s.idle) {
-		c := s.idle[n-1]
-		s.idle = s.idle[:n-1]
-		if c.host.rank == s.rank && c.alive(ctx) {
-			return c, nil
-		}
-		c.drop()
-	}
-	if time.Since(s.tried) < s.pause {
-		return nil, s.why
-	}
-	s.mu.Unlock()
-	c, err := s.connect(ctx)
-	s.mu.Lock()
-	switch {
-	case err == nil:
-		s.pause = 0
-		return c, nil
-	case ctx.Err() == nil:
-		s.tried, s.why = time.Now(), err
-		s.pause = min(max(2*s.pause, 50*time.Millisecond), maxPause)
-	}
-	return nil, err
-}
-
-// release keeps a connection for the next Save.
-func (s *Store) release(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		c.drop()
-		return
-	}
-	s.idle = append(s.idle, c)
-}
-
 // connectTo connects to a host. A connection that ends while it is set up is
 // made once more: nothing has been sent, and the host may be well.
-func (s *Store) connectTo(ctx context.Context, h host) (*conn, error) {
+func (s *Store) connectTo(ctx context.Context, h *host) (*conn, error) {
 	begun := time.Now()
 	c, err := s.connectOnce(ctx, h)
 	hung := time.Since(begun) >= s.options.answerTime()
@@ -94,7 +53,7 @@ func (s *Store) connectTo(ctx context.Context, h host) (*conn, error) {
 	return c, err
 }
 
-func (s *Store) connectOnce(ctx context.Context, h host) (*conn, error) {
+func (s *Store) connectOnce(ctx context.Context, h *host) (*conn, error) {
 	dc, err := h.db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
@@ -177,6 +136,7 @@ func (c *conn) readColumns(ctx context.Context, s *Store) error {
 	if err != nil {
 		return err
 	}
+	c.host.columns.Store(columns)
 	s.columns.Store(columns)
 	return nil
 }

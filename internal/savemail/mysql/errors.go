@@ -18,8 +18,8 @@ type verdict uint8
 
 const (
 	committed   verdict = iota
-	unavailable         // the server cannot take mail now
-	elsewhere           // the same, but another one may
+	unavailable         // the server cannot take mail now; another one may
+	elsewhere           // the same, as trying it shows
 	notSent             // the connection was dead before a whole statement had left
 	conflict            // with another transaction, or ended from outside: try again
 	mismatched          // the table may not be what it was: look, and try again if so

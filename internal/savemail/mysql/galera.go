@@ -111,10 +111,10 @@ func fateOf(err error) fate {
 
 // askOthers asks the other hosts for a batch whose session was lost with a
 // node of their cluster.
-func (s *Store) askOthers(ctx context.Context, lost host, m mark, f fate, hash string) (finding, error) {
+func (s *Store) askOthers(ctx context.Context, lost *host, m mark, f fate, hash string) (finding, error) {
 	var errs []error
 	for _, h := range s.hosts {
-		if h.rank == lost.rank {
+		if h == lost {
 			continue
 		}
 		found, err := s.askOther(ctx, h, m, f, hash)
@@ -126,7 +126,7 @@ func (s *Store) askOthers(ctx context.Context, lost host, m mark, f fate, hash s
 	return unsettled, errors.Join(errs...)
 }
 
-func (s *Store) askOther(ctx context.Context, h host, m mark, f fate, hash string) (finding, error) {
+func (s *Store) askOther(ctx context.Context, h *host, m mark, f fate, hash string) (finding, error) {
 	c, err := s.connectToAsk(ctx, h)
 	if err != nil {
 		return unsettled, err

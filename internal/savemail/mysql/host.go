@@ -8,9 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"goguerrillad/internal/savemail"
 )
 
 // The values of Options.TLS. A unix socket is used without TLS in any case: no
@@ -30,22 +33,23 @@ const (
 
 // A host is one server that may be asked.
 type host struct {
-	rank int // in the list, 0 is the first
-	name string
-	db   *sql.DB // hands out connections and keeps none
+	name    string
+	db      *sql.DB                          // hands out connections and keeps none
+	columns atomic.Pointer[savemail.Columns] // of the table there, nil until the first connection
+	health  health
 }
 
-func (h host) String() string { return h.name }
+func (h *host) String() string { return h.name }
 
 // answerTime bounds the wait for one answer of a server.
 func (o Options) answerTime() time.Duration { return min(maxAnswer, o.Timeout/3) }
 
-func newHosts(o Options) ([]host, error) {
+func newHosts(o Options) ([]*host, error) {
 	if len(o.Hosts) == 0 {
 		return nil, errors.New("no MySQL host is given")
 	}
-	var hosts []host
-	for rank, name := range o.Hosts {
+	var hosts []*host
+	for _, name := range o.Hosts {
 		config, err := driverConfig(o, name)
 		if err != nil {
 			return nil, err
@@ -58,7 +62,7 @@ func newHosts(o Options) ([]host, error) {
 		// What a writer gives back is closed: a connection that another
 		// writer finds would have none of its prepared statements.
 		db.SetMaxIdleConns(-1)
-		hosts = append(hosts, host{rank, name, db})
+		hosts = append(hosts, &host{name: name, db: db, health: health{turns: map[*turn]bool{}}})
 	}
 	return hosts, nil
 }

@@ -140,7 +140,7 @@ func (c *conn) bind(s *Store, rows []mailRow) error {
 		case s.options.Compress:
 			c.arena = s.compressor.Append(c.arena, r.envelope.Blob(r.i))
 			mail = c.arena[start:]
-			if err := c.takes(s.columns.Load(), int64(len(mail))); err != nil {
+			if err := c.takes(c.host.columns.Load(), int64(len(mail))); err != nil {
 				return err
 			}
 		case n+1 < len(rows) && rows[n+1].envelope == r.envelope:

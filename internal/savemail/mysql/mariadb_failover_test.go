@@ -54,10 +54,10 @@ func TestFailover(t *testing.T) {
 		step := steps[i%len(steps)]
 		t.Logf("the first server is %s", step.name)
 		step.ail(t)
-		p.moved(t, "goes to another MySQL server", i+1)
+		p.moved(t, "takes no mail", i+1)
 		p.load.progress(t, 100)
 		step.mend(t)
-		p.moved(t, "goes to a better MySQL server", i+1)
+		p.moved(t, "takes mail again", i+1)
 		p.load.progress(t, 100)
 	}
 	p.load.stop(t)

@@ -27,7 +27,8 @@ var Schema string
 
 // Options say where mail goes.
 type Options struct {
-	Hosts          []string // host:port, host (port 3306) or /path/to.sock, tried in order; at least one
+	Hosts          []string // host:port, host (port 3306) or /path/to.sock, in order of preference; at least one
+	Spread         bool     // mail goes to all hosts that take it, not to the first of them
 	User, Pass, DB string
 	TLS            string // TLSOff, TLSPreferred, TLSVerify or TLSSkipVerify; "" is TLSOff
 	Table          string // table, or database.table
@@ -43,28 +44,30 @@ type Options struct {
 // not tried again.
 const maxPause = time.Second
 
-// Store is one table. It holds a connection for each Save that runs at a time,
-// so at most one more than the Committer has writers; they are kept while they
+// idleMost is how many connections to one host are kept for later.
+const idleMost = 8
+
+// Store is one table. It holds a connection for each Save or Check that runs
+// at a time, and up to idleMost to each host beside, which are kept while they
 // last.
 type Store struct {
 	options    Options
-	hosts      []host
+	hosts      []*host
 	table      table
 	compressor savemail.Compressor
-	columns    atomic.Pointer[savemail.Columns] // nil until the first connection
+	columns    atomic.Pointer[savemail.Columns] // of the host seen last, nil until the first connection
 
 	life       context.Context // until Close: of what is settled later
 	end        context.CancelFunc
-	background sync.WaitGroup // comeBack, and at most laterMost batches that are settled later
+	background sync.WaitGroup // one for each host that is ailing, and at most laterMost batches that are settled later
 	settlers   sync.WaitGroup // the latter alone
 
-	mu        sync.Mutex
-	rank      int  // of the host that mail goes to
-	returning bool // comeBack runs
-	later     int  // batches that are settled later
-	idle      []*conn
-	closed    bool
-	warned    map[string]bool // a few fixed warnings
+	mu     sync.Mutex // guards every host's health as well
+	next   int        // hosts chosen so far
+	later  int        // batches that are settled later
+	idle   []*conn    // at most idleMost for each host
+	closed bool
+	warned map[string]bool // a few fixed warnings
 
 	tried time.Time     // when no host could be reached
 	pause time.Duration // from then on, in which failure is what it was
@@ -97,7 +100,7 @@ func (s *Store) Check(ctx context.Context) error {
 		return err
 	}
 	if err := c.probe(ctx, s); err != nil {
-		c.drop()
+		s.discard(c)
 		return fmt.Errorf("%w: %s: %w", savemail.ErrUnavailable, c.host, err)
 	}
 	s.release(c)

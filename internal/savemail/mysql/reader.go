@@ -12,7 +12,7 @@ import (
 
 // Reader looks at the table.
 type Reader struct {
-	hosts []host
+	hosts []*host
 	table table
 }
 

@@ -2,8 +2,12 @@ package mysql
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
@@ -23,7 +27,7 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (each []er
 		if err != nil {
 			return nil, err
 		}
-		columns := s.columns.Load()
+		columns := c.host.columns.Load()
 		rows, each := s.rows(c, columns, batch)
 		if len(rows) == 0 {
 			s.release(c)
@@ -67,15 +71,28 @@ func (s *Store) conclude(ctx context.Context, c *conn, columns *savemail.Columns
 		kind = savemail.ErrRejected
 	case conflict, notSent:
 		again = true
-	case elsewhere:
-		again = len(s.hosts) > 1
+	case unavailable, elsewhere:
+		again = s.yield(c.host, v, err)
 	}
 	if v == unavailable || v == elsewhere || v == notSent || !c.rollback(ctx) {
-		c.drop()
+		s.discard(c)
 	} else {
 		s.release(c)
 	}
 	return again, fmt.Errorf("%w: %s: %w", kind, c.host, err)
+}
+
+// yield leaves a host alone that takes no mail, and reports whether there is
+// another one to try.
+func (s *Store) yield(h *host, v verdict, why error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rest := time.Duration(0)
+	if _, told := errors.AsType[*mysql.MySQLError](why); told && v == unavailable {
+		rest = restTime
+	}
+	s.ail(h, why, rest)
+	return slices.ContainsFunc(s.hosts, func(h *host) bool { return h.health.ailing == nil })
 }
 
 // look reads the columns anew after the table took the values amiss, and
@@ -84,7 +101,7 @@ func (s *Store) look(ctx context.Context, c *conn, before *savemail.Columns, cau
 	if err := c.readColumns(ctx, s); err != nil {
 		return unavailable, false, err
 	}
-	return refused(cause), !s.columns.Load().Equal(before), cause
+	return refused(cause), !c.host.columns.Load().Equal(before), cause
 }
 
 // rollback ends what a failed statement has left open, and reports whether the

@@ -86,7 +86,7 @@ const (
 // returns nil for stored; again, with the reason, for what may be sent once
 // more; else ErrUnknown, and goes on asking by itself.
 func (s *Store) settle(ctx context.Context, c *conn, statements [][]mailRow, cause error) (again bool, err error) {
-	c.drop() // stops nothing that the server has read
+	s.abandon(c, cause) // which stops nothing that the server has read
 	hashes := hashesOf(statements)
 	if c.mark.lock == "" {
 		return false, fmt.Errorf("%w: %s: %w", savemail.ErrUnknown, c.host, cause)
@@ -115,7 +115,7 @@ func (s *Store) settle(ctx context.Context, c *conn, statements [][]mailRow, cau
 
 // resolve asks until it is settled what became of the batch that has a row
 // with the hash, or until ctx is done; the error says why it is not settled.
-func (s *Store) resolve(ctx context.Context, h host, m mark, hash string) (finding, error) {
+func (s *Store) resolve(ctx context.Context, h *host, m mark, hash string) (finding, error) {
 	for retry := minRetry; ; retry = min(2*retry, maxRetry) {
 		found, err := s.ask(ctx, h, m, hash)
 		if found != unsettled {
@@ -131,7 +131,7 @@ func (s *Store) resolve(ctx context.Context, h host, m mark, hash string) (findi
 
 // ask goes through the steps once. A node of a cluster that cannot be asked,
 // or has lost its cluster, may be spoken for by the others.
-func (s *Store) ask(ctx context.Context, h host, m mark, hash string) (finding, error) {
+func (s *Store) ask(ctx context.Context, h *host, m mark, hash string) (finding, error) {
 	found, fate, err := s.askServer(ctx, h, m, hash)
 	if found != unsettled || m.view.cluster == "" {
 		return found, err
@@ -141,7 +141,7 @@ func (s *Store) ask(ctx context.Context, h host, m mark, hash string) (finding, 
 }
 
 // askServer asks the session's own server, on a connection of its own.
-func (s *Store) askServer(ctx context.Context, h host, m mark, hash string) (finding, fate, error) {
+func (s *Store) askServer(ctx context.Context, h *host, m mark, hash string) (finding, fate, error) {
 	c, err := s.connectToAsk(ctx, h)
 	if err != nil {
 		return unsettled, fateOf(err), err
@@ -175,7 +175,7 @@ func (s *Store) askServer(ctx context.Context, h host, m mark, hash string) (fin
 }
 
 // connectToAsk connects without what a session for mail needs.
-func (s *Store) connectToAsk(ctx context.Context, h host) (*conn, error) {
+func (s *Store) connectToAsk(ctx context.Context, h *host) (*conn, error) {
 	// One that hangs must leave time for the others.
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -278,7 +278,7 @@ const (
 
 // resolveLater goes on asking behind the client's back, so that an operator
 // finds in the log what became of each mail that was answered 451.
-func (s *Store) resolveLater(h host, m mark, hashes []string) {
+func (s *Store) resolveLater(h *host, m mark, hashes []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.later == laterMost {
