@@ -56,28 +56,6 @@ func (tb *table) to(to string) ([]row, error) {
 	return rows, found.Err()
 }
 
-// hashes returns the hashes of all rows by sender.
-func (tb *table) hashes(t *testing.T) map[string][]string {
-	t.Helper()
-	found, err := tb.db.Query("SELECT `from`, hash FROM " + tb.name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer found.Close()
-	hashes := make(map[string][]string)
-	for found.Next() {
-		var from, hash string
-		if err := found.Scan(&from, &hash); err != nil {
-			t.Fatal(err)
-		}
-		hashes[from] = append(hashes[from], hash)
-	}
-	if err := found.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return hashes
-}
-
 // count returns the number of rows.
 func (tb *table) count(t *testing.T) (n int) {
 	t.Helper()

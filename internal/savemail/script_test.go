@@ -60,6 +60,15 @@ func (s *script) sizes() (sizes []int) {
 	return sizes
 }
 
+// mostSince returns how many Saves ran at a time since it was asked last.
+func (s *script) mostSince() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	most := s.most
+	s.most = 0
+	return most
+}
+
 func stored(_ context.Context, batch []*envelope.Envelope) []error {
 	return savemail.Outcome(len(batch), nil)
 }

@@ -40,6 +40,7 @@ type Daemon struct {
 	Keys    map[string]string // the configuration
 	Env     []string          // in addition to PATH
 	Sockets []*os.File        // passed as systemd does, all named smtp
+	Under   []string          // a command that executes the one behind it
 
 	proc *Process
 	logs []string // files that it was told to log to
@@ -105,6 +106,10 @@ func (d *Daemon) Configure(t T, changes map[string]string) {
 // Cmd is the program with its configuration and more flags.
 func (d *Daemon) Cmd(flags ...string) *exec.Cmd {
 	cmd := exec.Command(d.Program, append([]string{"-config", d.ConfigFile()}, flags...)...)
+	if len(d.Under) > 0 {
+		args := slices.Concat(d.Under, cmd.Args)
+		cmd = exec.Command(args[0], args[1:]...)
+	}
 	if len(d.Sockets) > 0 { // sd_listen_fds(3) wants the process's own id
 		cmd = exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh"}, cmd.Args...)...)
 		cmd.ExtraFiles = d.Sockets

@@ -7,7 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"syscall"
+	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -28,6 +28,7 @@ type MariaDBServer struct {
 	user    string // whom it becomes when root starts it; "" is root
 	dir     string
 	options []string
+	env     []string // beside the test's own
 	root    *sql.DB
 }
 
@@ -45,8 +46,20 @@ func MariaDB(t T, options ...string) *MariaDBServer {
 // be short.
 func MariaDBIn(t T, dir string, options ...string) *MariaDBServer {
 	t.Helper()
+	return startMariaDB(t, dir, options, nil)
+}
+
+// MariaDBUnder starts a server with more in its environment.
+func MariaDBUnder(t T, env []string) *MariaDBServer {
+	t.Helper()
+	return startMariaDB(t, shortDir(t), nil, env)
+}
+
+func startMariaDB(t T, dir string, options, env []string) *MariaDBServer {
+	t.Helper()
 	Need(t, "mariadbd", "mariadb-install-db")
 	m := newMariaDB(dir, net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort(t))), options)
+	m.env = env
 	m.install(t)
 	m.Start(t)
 	m.connectRoot(t)
@@ -73,6 +86,31 @@ func (m *MariaDBServer) addUser(t T) {
 		"CREATE DATABASE `"+m.DB+"`",
 		"CREATE USER `"+m.User+"`@`%` IDENTIFIED BY '"+m.Pass+"'",
 		"GRANT ALL ON `"+m.DB+"`.* TO `"+m.User+"`@`%`")
+}
+
+// Keys is the daemon's configuration for the server.
+func (m *MariaDBServer) Keys() map[string]string {
+	return map[string]string{
+		"GM_SAVE_MAIL": "mysql", "MYSQL_HOST": m.Addr, "MYSQL_USER": m.User, "MYSQL_PASS": m.Pass, "MYSQL_DB": m.DB,
+	}
+}
+
+// Schema is the statement that makes a table of this name as it always was.
+func Schema(t T, name string) string {
+	t.Helper()
+	root, err := ModuleRoot()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "internal/savemail/mysql/new_mail.sql"))
+	if err != nil {
+		t.Fatalf("read the table: %v", err)
+	}
+	statement := strings.Replace(string(text), "`new_mail`", name, 1)
+	if !strings.Contains(statement, name) {
+		t.Fatalf("new_mail.sql does not name its table")
+	}
+	return statement
 }
 
 // account is whom the server runs as: it refuses to be root unless told.
@@ -114,7 +152,9 @@ func (m *MariaDBServer) start(t T, once ...string) {
 	host, port, _ := net.SplitHostPort(m.Addr)
 	args := append([]string{"--no-defaults", m.account(), "--datadir=" + m.dir, "--socket=" + m.Socket,
 		"--bind-address=" + host, "--port=" + port, "--innodb-buffer-pool-size=64M"}, m.options...)
-	m.process = Start(t, exec.Command(program, append(args, once...)...))
+	cmd := exec.Command(program, append(args, once...)...)
+	cmd.Env = append(os.Environ(), m.env...)
+	m.process = Start(t, cmd)
 	Await(t, m.process, serverStart, "MariaDB does not start", Dial(m.Addr))
 }
 
@@ -161,22 +201,11 @@ func (m *MariaDBServer) Kill() { m.process.Kill() }
 // Stop ends the server in an orderly way.
 func (m *MariaDBServer) Stop() error { return m.process.Stop() }
 
-// Pause stops the server in the midst of what it does; the kernel still takes
-// connections for it.
-func (m *MariaDBServer) Pause(t T) {
-	t.Helper()
-	if err := m.process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatalf("pause MariaDB: %v", err)
-	}
-}
+// Pause is Process.Pause.
+func (m *MariaDBServer) Pause(t T) { t.Helper(); m.process.Pause(t) }
 
 // Continue ends a Pause.
-func (m *MariaDBServer) Continue(t T) {
-	t.Helper()
-	if err := m.process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatalf("continue MariaDB: %v", err)
-	}
-}
+func (m *MariaDBServer) Continue(t T) { t.Helper(); m.process.Continue(t) }
 
 // Output returns what the server has logged since its last start.
 func (m *MariaDBServer) Output() string { return m.process.Output() }

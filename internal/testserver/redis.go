@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
@@ -71,19 +70,8 @@ func (r *RedisServer) Connect(t T) redigo.Conn {
 // Kill ends the server as a crash would.
 func (r *RedisServer) Kill() { r.process.Kill() }
 
-// Pause stops the server in the midst of what it does; the kernel still takes
-// connections for it.
-func (r *RedisServer) Pause(t T) {
-	t.Helper()
-	if err := r.process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatalf("pause Redis: %v", err)
-	}
-}
+// Pause is Process.Pause.
+func (r *RedisServer) Pause(t T) { t.Helper(); r.process.Pause(t) }
 
 // Continue ends a Pause.
-func (r *RedisServer) Continue(t T) {
-	t.Helper()
-	if err := r.process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatalf("continue Redis: %v", err)
-	}
-}
+func (r *RedisServer) Continue(t T) { t.Helper(); r.process.Continue(t) }

@@ -148,6 +148,23 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// Pause stops the process in the midst of what it does; the kernel still takes
+// connections for it.
+func (p *Process) Pause(t T) {
+	t.Helper()
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatalf("pause %s: %v", p.Cmd.Path, err)
+	}
+}
+
+// Continue ends a Pause.
+func (p *Process) Continue(t T) {
+	t.Helper()
+	if err := p.Signal(syscall.SIGCONT); err != nil {
+		t.Fatalf("continue %s: %v", p.Cmd.Path, err)
+	}
+}
+
 // Stop asks the process to end and waits; after five seconds it is killed.
 func (p *Process) Stop() error {
 	select {

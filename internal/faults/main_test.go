@@ -1,0 +1,37 @@
+package faults
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/testserver"
+)
+
+// What all tests of the package share.
+var shared = testserver.NewSuite("faults")
+
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
+
+// long reports whether the long form is wanted.
+func long() bool { return os.Getenv("FAULTS") == "long" }
+
+// newRand returns what all chance in a test comes from, and logs how to have
+// the same again.
+func newRand(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("SEED"), strconv.FormatInt(time.Now().UnixNano(), 10)), 10, 64)
+	if err != nil {
+		t.Fatalf("SEED: %v", err)
+	}
+	t.Logf("SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// between returns a random time.
+func between(r *rand.Rand, least, most time.Duration) time.Duration {
+	return least + time.Duration(r.Int64N(int64(most-least)+1))
+}

@@ -1,0 +1,280 @@
+package testserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Load is clients that send mail as fast as they are let, and remember what
+// has been acknowledged. Each message has a sender of its own, by which its
+// rows are found whatever became of it; none is sent twice.
+type Load struct {
+	name  string
+	addrs []string // servers, among whom the clients are dealt out
+
+	cancel  context.CancelFunc // nil while nobody sends
+	clients sync.WaitGroup
+	sent    [loadClients]int // by each client
+	acks    atomic.Int64
+
+	mu        sync.Mutex
+	tried     map[string]int      // sender: number of recipients
+	acked     map[string]string   // sender: hash of the reply
+	rows      map[string][]string // sender: hashes that Collect has found
+	temporary int                 // replies 4xx
+	broken    int                 // connections that failed or ended
+	refused   map[string]int      // other replies
+	last      time.Time           // of an acknowledgement, or of Resume
+	silence   time.Duration       // the longest between two of them
+}
+
+const (
+	loadClients  = 8
+	loadPatience = 30 * time.Second      // for one reply
+	loadPause    = 10 * time.Millisecond // after what did not work
+)
+
+// StartLoad sends until Pause.
+func StartLoad(addrs ...string) *Load {
+	l := &Load{name: rand.Text()[:8], addrs: addrs, tried: make(map[string]int), acked: make(map[string]string),
+		rows: make(map[string][]string), refused: make(map[string]int)}
+	l.Resume()
+	return l
+}
+
+// Resume sends again after Pause.
+func (l *Load) Resume() {
+	ctx, cancel := context.WithCancel(context.Background())
+	l.mu.Lock()
+	l.last = time.Now()
+	l.mu.Unlock()
+	l.cancel = cancel
+	for i := range loadClients {
+		l.clients.Go(func() {
+			for ctx.Err() == nil {
+				if err := l.session(ctx, i); err == nil {
+					continue
+				}
+				select { // nobody listens between two lives
+				case <-ctx.Done():
+				case <-time.After(loadPause):
+				}
+			}
+		})
+	}
+}
+
+// Pause waits until every client has ended its message.
+func (l *Load) Pause() {
+	if l.cancel == nil {
+		return
+	}
+	l.cancel()
+	l.clients.Wait()
+	l.cancel = nil
+}
+
+var errNotTaken = errors.New("not taken")
+
+// session sends on one connection until something does not work or ctx is done.
+func (l *Load) session(ctx context.Context, client int) error {
+	c, err := Connect(l.addrs[client%len(l.addrs)], loadPatience)
+	if err == nil {
+		defer c.Close()
+		err = c.Hello()
+	}
+	for err == nil && ctx.Err() == nil {
+		err = l.message(c, client)
+	}
+	if err == nil {
+		_, err = c.Expect(221, "QUIT")
+	}
+	if err != nil && !errors.Is(err, errNotTaken) {
+		l.mu.Lock()
+		l.broken++
+		l.mu.Unlock()
+	}
+	return err
+}
+
+// message sends one, to one to three recipients; some are of 32 KB.
+func (l *Load) message(c *Client, client int) error {
+	l.sent[client]++
+	n := l.sent[client]
+	from := fmt.Sprintf("%s-%d-%d@load.example", l.name, client, n)
+	to := []string{"one@example.com", "two@example.com", "three@example.com"}[:1+n%3]
+	text := []byte("Subject: " + from + "\r\n\r\n" + from + "\r\n")
+	if n%20 == 0 {
+		text = append(text, bytes.Repeat([]byte("0123456789abcdef0123456789abcd\r\n"), 1000)...)
+	}
+	l.mu.Lock()
+	l.tried[from] = len(to)
+	l.mu.Unlock()
+	r, err := c.Send(from, "", to, text)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch r.Code / 100 {
+	case 2:
+		l.acked[from] = r.Hash()
+		l.silence = max(l.silence, time.Since(l.last))
+		l.last = time.Now()
+		l.acks.Add(1)
+		return nil
+	case 4:
+		l.temporary++
+	default:
+		l.refused[r.String()]++
+	}
+	return errNotTaken
+}
+
+// Acks returns how many messages have been acknowledged.
+func (l *Load) Acks() int64 { return l.acks.Load() }
+
+// AwaitAcks waits for n more acknowledged messages.
+func (l *Load) AwaitAcks(t T, n int64) {
+	t.Helper()
+	want := l.Acks() + n
+	Await(t, nil, 2*time.Minute, "mail is taken", func() error {
+		if got := l.Acks(); got < want {
+			return fmt.Errorf("%d messages acknowledged, want %d", got, want)
+		}
+		return nil
+	})
+}
+
+// AwaitRefusal waits until one more message is not taken, for whatever reason.
+func (l *Load) AwaitRefusal(t T) {
+	t.Helper()
+	failures := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.temporary + l.broken
+	}
+	before := failures()
+	Await(t, nil, time.Minute, "all mail is taken", func() error {
+		if failures() == before {
+			return errors.New("nothing is refused")
+		}
+		return nil
+	})
+}
+
+// Silence returns the longest time without an acknowledgement, this moment
+// included, since it was asked last.
+func (l *Load) Silence() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	silence := max(l.silence, time.Since(l.last))
+	l.silence = 0
+	return silence
+}
+
+// Collect takes the rows out of a table, so that it stays small, and keeps
+// their hashes. Nothing but a Load may have filled the table.
+func (l *Load) Collect(t T, db *sql.DB, table string) {
+	t.Helper()
+	Await(t, nil, serverStart, "the rows cannot be read", func() error {
+		newest, rows, err := readHashes(db, table)
+		if err != nil {
+			return err
+		}
+		if _, err := db.Exec("DELETE FROM "+table+" WHERE mail_id <= ?", newest); err != nil {
+			return fmt.Errorf("delete what was read: %w", err)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for from, hashes := range rows {
+			l.rows[from] = append(l.rows[from], hashes...)
+		}
+		return nil
+	})
+}
+
+// readHashes returns the hashes of all rows by sender, and the newest row.
+func readHashes(db *sql.DB, table string) (newest int64, hashes map[string][]string, err error) {
+	found, err := db.Query("SELECT mail_id, `from`, hash FROM " + table)
+	if err != nil {
+		return 0, nil, fmt.Errorf("read the rows: %w", err)
+	}
+	defer found.Close()
+	hashes = make(map[string][]string)
+	for found.Next() {
+		var id int64
+		var from, hash string
+		if err := found.Scan(&id, &from, &hash); err != nil {
+			return 0, nil, fmt.Errorf("read a row: %w", err)
+		}
+		newest = max(newest, id)
+		hashes[from] = append(hashes[from], hash)
+	}
+	if err := found.Err(); err != nil {
+		return 0, nil, fmt.Errorf("read the rows: %w", err)
+	}
+	return newest, hashes, nil
+}
+
+// An Audit is what became of all messages, as far as Collect has seen rows.
+type Audit struct {
+	Tried, Acknowledged, Stored int
+	Lost                        int // acknowledged, and not all rows are there
+	Doubled                     int // more rows than recipients, or a hash twice
+	Partial                     int // some rows, not all
+	Strange                     int // rows that nobody sent
+	Unasked                     int // stored, though the client was told otherwise or nothing
+	Temporary, Broken           int
+	Refused                     map[string]int // replies 5xx
+}
+
+// Wrong says what must never be, "" when nothing is.
+func (a Audit) Wrong() string {
+	if a.Lost+a.Doubled+a.Partial+a.Strange+len(a.Refused) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d acknowledged and lost, %d doubled, %d stored in part, %d from nowhere, refused for good: %v",
+		a.Lost, a.Doubled, a.Partial, a.Strange, a.Refused)
+}
+
+// Audit compares the rows that were collected with what the clients know.
+func (l *Load) Audit() Audit {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := Audit{Tried: len(l.tried), Acknowledged: len(l.acked), Stored: len(l.rows),
+		Temporary: l.temporary, Broken: l.broken, Refused: l.refused}
+	seen := make(map[string]bool)
+	for from, hashes := range l.rows {
+		want, known := l.tried[from]
+		switch {
+		case !known:
+			a.Strange++
+		case len(hashes) > want:
+			a.Doubled++
+		case len(hashes) < want:
+			a.Partial++
+		case l.acked[from] == "":
+			a.Unasked++
+		}
+		for _, h := range hashes {
+			if seen[h] {
+				a.Doubled++
+			}
+			seen[h] = true
+		}
+	}
+	for from, hash := range l.acked {
+		if len(l.rows[from]) < l.tried[from] || !seen[hash] {
+			a.Lost++
+		}
+	}
+	return a
+}
