@@ -134,7 +134,7 @@ func crowd(t *testing.T, addr string, clients, size int) {
 			if c.Hello() != nil {
 				return
 			}
-			r, err := c.Send("", "", []string{"large@example.com"}, text)
+			r, err := c.Send("large@example.org", "", []string{"large@example.com"}, text)
 			if err == nil && r.Code/100 == 5 {
 				t.Errorf("a large mail: %v", r)
 			}

@@ -34,6 +34,7 @@ type fault struct {
 	hold    func() time.Duration // how long it lasts; nil: not at all
 	mend    func(t *testing.T)   // nil: it is over by itself
 	times   int                  // in the long form
+	silence time.Duration        // the longest that is allowed, 0 = any
 }
 
 // startLoad lets the mail stream in, to the end of the test.
@@ -116,6 +117,9 @@ func (w *world) befall(t *testing.T, faults ...fault) {
 		after.Acknowledged-before.Acknowledged, after.Temporary-before.Temporary, after.Broken-before.Broken,
 		silence.Round(time.Millisecond), recovery.Round(time.Millisecond))
 	w.ledger.of(name).add(before, after, silence, recovery)
+	if most := faults[0].silence; most > 0 && silence > most && len(faults) == 1 {
+		t.Errorf("%s: no mail was taken for %v, want at most %v\n%s", name, silence, most, w.logs())
+	}
 	if recovery > w.most {
 		t.Errorf("%s: %v to recover, want at most %v\n%s", strings.Join(names, ", and "), recovery, w.most, w.logs())
 	}

@@ -11,8 +11,7 @@ import (
 	"strings"
 )
 
-// A Galera is a cluster of MariaDB servers on loopback addresses of their own,
-// which suspect one another after two seconds of silence.
+// A Galera is a cluster of MariaDB servers on loopback addresses of their own.
 type Galera struct {
 	Nodes []*MariaDBServer
 }
@@ -20,8 +19,13 @@ type Galera struct {
 // galeraLibrary is where Debian's package galera-4 has the provider.
 const galeraLibrary = "/usr/lib/galera/libgalera_smm.so"
 
-// StartGalera starts n nodes. Their users and databases are those of MariaDB.
-func StartGalera(t T, n int, options ...string) *Galera {
+// Quick, as the times of StartGalera, has nodes suspect one another after two
+// seconds of silence; by default it takes five.
+const Quick = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT5S;"
+
+// StartGalera starts n nodes, with Quick or "" for their times. Their users and
+// databases are those of MariaDB.
+func StartGalera(t T, n int, times string, options ...string) *Galera {
 	t.Helper()
 	Need(t, "mariadbd", "mariadb-install-db", "rsync")
 	if _, err := os.Stat(galeraLibrary); err != nil {
@@ -44,15 +48,15 @@ func StartGalera(t T, n int, options ...string) *Galera {
 			"--wsrep-on=ON", "--wsrep-provider=" + galeraLibrary, "--wsrep-cluster-name=test",
 			"--wsrep-node-name=node" + strconv.Itoa(i+1), "--wsrep-node-address=" + at,
 			"--wsrep-cluster-address=gcomm://" + strings.Join(members, ","),
-			"--wsrep-provider-options=" + strings.Join([]string{
+			"--wsrep-provider-options=" + times + strings.Join([]string{
 				"base_host=" + at, "base_port=" + group, "gmcast.listen_addr=tcp://" + net.JoinHostPort(at, group),
 				"ist.recv_addr=" + net.JoinHostPort(at, ist),
-				"evs.keepalive_period=PT0.5S", "evs.suspect_timeout=PT2S", "evs.inactive_timeout=PT5S",
 				"gcache.size=32M", "gcache.dir=.",
 			}, ";"),
 			"--wsrep-sst-method=rsync", "--wsrep-sst-receive-address=" + net.JoinHostPort(at, sst),
 			"--binlog-format=ROW", "--innodb-autoinc-lock-mode=2",
 		}, options...))
+		m.galera = true
 		m.ownedBy(t, "mysql") // rsync gives up root's rights, and then cannot write
 		g.Nodes = append(g.Nodes, m)
 		if i == 0 {

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,9 @@ const (
 	loadPatience = 30 * time.Second      // for one reply
 	loadPause    = 10 * time.Millisecond // after what did not work
 )
+
+// loadDomain is where all senders are; mail from elsewhere is somebody else's.
+const loadDomain = "load.example"
 
 // StartLoad sends until Pause.
 func StartLoad(addrs ...string) *Load {
@@ -108,7 +112,7 @@ func (l *Load) session(ctx context.Context, client int) error {
 func (l *Load) message(c *Client, client int) error {
 	l.sent[client]++
 	n := l.sent[client]
-	from := fmt.Sprintf("%s-%d-%d@load.example", l.name, client, n)
+	from := fmt.Sprintf("%s-%d-%d@%s", l.name, client, n, loadDomain)
 	to := []string{"one@example.com", "two@example.com", "three@example.com"}[:1+n%3]
 	text := []byte("Subject: " + from + "\r\n\r\n" + from + "\r\n")
 	if n%20 == 0 {
@@ -181,7 +185,7 @@ func (l *Load) Silence() time.Duration {
 }
 
 // Collect takes the rows out of a table, so that it stays small, and keeps
-// their hashes. Nothing but a Load may have filled the table.
+// their hashes. Mail that others have sent is taken away unseen.
 func (l *Load) Collect(t T, db *sql.DB, table string) {
 	t.Helper()
 	Await(t, nil, serverStart, "the rows cannot be read", func() error {
@@ -195,6 +199,9 @@ func (l *Load) Collect(t T, db *sql.DB, table string) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for from, hashes := range rows {
+			if !strings.HasSuffix(from, "@"+loadDomain) {
+				continue
+			}
 			l.rows[from] = append(l.rows[from], hashes...)
 		}
 		return nil

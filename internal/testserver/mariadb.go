@@ -29,6 +29,7 @@ type MariaDBServer struct {
 	dir     string
 	options []string
 	env     []string // beside the test's own
+	galera  bool     // a node of a cluster
 	root    *sql.DB
 }
 
@@ -170,6 +171,9 @@ func (m *MariaDBServer) connect(t T, user, pass, db, network, addr string) *sql.
 	c := mysql.NewConfig()
 	c.User, c.Passwd, c.DBName, c.Net, c.Addr = user, pass, db, network, addr
 	c.Logger = &mysql.NopLogger{}
+	if m.galera && user != "root" { // what is read or changed is what the cluster has by now
+		c.Params = map[string]string{"wsrep_sync_wait": "7"}
+	}
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
 		t.Fatalf("%v", err)
@@ -179,7 +183,8 @@ func (m *MariaDBServer) connect(t T, user, pass, db, network, addr string) *sql.
 	return pool
 }
 
-// Connect returns a pool of the user's connections, by the unix socket.
+// Connect returns a pool of the user's connections, by the unix socket. On a
+// node of a cluster they wait for what the others have done.
 func (m *MariaDBServer) Connect(t T) *sql.DB {
 	t.Helper()
 	return m.connect(t, m.User, m.Pass, m.DB, "unix", m.Socket)
@@ -206,6 +211,9 @@ func (m *MariaDBServer) Pause(t T) { t.Helper(); m.process.Pause(t) }
 
 // Continue ends a Pause.
 func (m *MariaDBServer) Continue(t T) { t.Helper(); m.process.Continue(t) }
+
+// DataDir is where the server keeps everything.
+func (m *MariaDBServer) DataDir() string { return m.dir }
 
 // Output returns what the server has logged since its last start.
 func (m *MariaDBServer) Output() string { return m.process.Output() }

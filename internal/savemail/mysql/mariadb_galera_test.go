@@ -28,7 +28,7 @@ func TestGalera(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Galera cluster")
 	}
-	cluster := testserver.StartGalera(t, 3)
+	cluster := testserver.StartGalera(t, 3, testserver.Quick)
 	first, second := cluster.Nodes[0], cluster.Nodes[1]
 	db1, db2 := first.Connect(t), second.Connect(t)
 	whole := t

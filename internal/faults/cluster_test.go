@@ -1,0 +1,166 @@
+package faults
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/testserver"
+)
+
+// A cluster is three Galera nodes with two daemons, each of which knows all
+// nodes, the first of them behind a wire.
+type cluster struct {
+	*world
+	galera *testserver.Galera
+	nodes  []*testserver.MariaDBServer
+	wire   *testserver.Wire
+}
+
+// silence is how long no mail may be taken when one node of three dies. The
+// others suspect it after five seconds, and commit nothing before that.
+const silence = 10 * time.Second
+
+// TestCluster breaks what two daemons stand on that store in a Galera cluster.
+func TestCluster(t *testing.T) {
+	for _, spread := range []string{"N", "Y"} {
+		t.Run("spread "+spread, func(t *testing.T) { testCluster(t, spread) })
+	}
+}
+
+func testCluster(t *testing.T, spread string) {
+	first := shared.Daemon(t, nil)
+	g := testserver.StartGalera(t, 3, "")
+	c := &cluster{
+		world:  &world{whole: t, rand: newRand(t), daemons: []*testserver.Daemon{first, shared.Daemon(t, nil)}},
+		galera: g, nodes: g.Nodes, wire: testserver.StartWire(t, g.Nodes[0].Addr),
+	}
+	c.nodes[0].Exec(t, testserver.Schema(t, c.nodes[0].DB+".new_mail"))
+	for i, d := range c.daemons {
+		hosts := []string{c.wire.Addr, c.nodes[1].Addr, c.nodes[2].Addr}
+		if i == 1 { // another order of preference
+			hosts = []string{c.nodes[1].Addr, c.nodes[2].Addr, c.wire.Addr}
+		}
+		d.Configure(t, c.nodes[0].Keys())
+		d.Configure(t, map[string]string{"MYSQL_HOST": strings.Join(hosts, ","), "MYSQL_SPREAD": spread, "GSMTP_TIMEOUT": "60"})
+		d.Start(t)
+	}
+	c.db = c.nodes[2].Connect(t)
+	c.startLoad(t)
+	c.run(t, c.faults(spread == "Y"))
+}
+
+// complete waits until every node is a member again, and has all rows.
+func (c *cluster) complete(t *testing.T) {
+	t.Helper()
+	for _, node := range c.nodes {
+		c.galera.AwaitSize(t, node, len(c.nodes))
+	}
+}
+
+// any returns one of the nodes, the one that fails this time.
+func (c *cluster) any() *testserver.MariaDBServer { return c.nodes[c.rand.IntN(len(c.nodes))] }
+
+// faults are those of nodes and of the cluster.
+func (c *cluster) faults(spread bool) []fault {
+	var node *testserver.MariaDBServer // that fails
+	const subject = "cluster"
+	one := func(name string, times int, hold func() time.Duration, ail, mend func(t *testing.T)) fault {
+		return fault{name: name, subject: subject, times: times, hold: hold, silence: silence,
+			ail: func(t *testing.T) {
+				node = c.any()
+				ail(t)
+			},
+			mend: func(t *testing.T) {
+				mend(t)
+				c.complete(t)
+			},
+		}
+	}
+	wait := func(least, most time.Duration) func() time.Duration {
+		return func() time.Duration { return between(c.rand, least, most) }
+	}
+	faults := []fault{
+		one("node killed", 25, wait(0, 10*time.Second),
+			func(*testing.T) { node.Kill() },
+			func(*testing.T) { node.Start(c.whole) }),
+		one("node hung", 10, wait(time.Second, 15*time.Second),
+			func(t *testing.T) { node.Pause(t) },
+			func(t *testing.T) { node.Continue(t) }),
+		one("nodes restarted one after another", 3, nil,
+			func(t *testing.T) {
+				for _, n := range c.nodes {
+					n.Stop()
+					n.Start(c.whole)
+					c.complete(t)
+				}
+			},
+			func(*testing.T) {}),
+		one("node read-only", 10, wait(0, 5*time.Second),
+			func(t *testing.T) { node.Exec(t, "SET GLOBAL read_only=ON") },
+			func(t *testing.T) { node.Exec(t, "SET GLOBAL read_only=OFF") }),
+		one("node cut off from the others", 10, wait(time.Second, 10*time.Second),
+			func(t *testing.T) { c.isolate(t, 1, node) },
+			func(t *testing.T) { c.isolate(t, 0, node) }),
+		one("node without its state: a donor gives it everything", 5, nil,
+			func(t *testing.T) {
+				node.Stop()
+				if err := os.Remove(filepath.Join(node.DataDir(), "grastate.dat")); err != nil {
+					t.Fatal(err)
+				}
+				node.Start(c.whole)
+			},
+			func(*testing.T) {}),
+		one("table changed", 10, nil,
+			func(t *testing.T) {
+				node.Exec(t, "ALTER TABLE mail.new_mail ADD COLUMN more varchar(10) NOT NULL DEFAULT '', MODIFY subject varchar(100) NOT NULL")
+				c.load.AwaitAcks(t, 20)
+				node.Exec(t, "ALTER TABLE mail.new_mail DROP COLUMN more, MODIFY subject varchar(255) NOT NULL")
+			},
+			func(*testing.T) {}),
+		one("certification conflicts", 10, wait(time.Second, 5*time.Second),
+			func(t *testing.T) { // nodes give the same numbers to different mails
+				for _, n := range c.nodes {
+					n.Exec(t, "SET GLOBAL wsrep_auto_increment_control=OFF", "SET GLOBAL auto_increment_increment=1", "SET GLOBAL auto_increment_offset=1")
+				}
+			},
+			func(t *testing.T) {
+				for _, n := range c.nodes {
+					n.Exec(t, "SET GLOBAL wsrep_auto_increment_control=ON")
+				}
+			}),
+		{
+			name: "quorum lost", subject: subject, times: 5,
+			ail: func(t *testing.T) {
+				c.isolate(t, 1, c.nodes[:2]...)
+				c.load.AwaitRefusal(t)
+			},
+			hold: wait(0, 5*time.Second),
+			mend: func(t *testing.T) {
+				c.isolate(t, 0, c.nodes[:2]...)
+				c.complete(t)
+			},
+		},
+	}
+	slow := fault{
+		name: "one node slow", subject: subject, times: 10,
+		ail:  func(*testing.T) { c.wire.Snip(testserver.Snip{Back: true, Delay: 3 * time.Second}) },
+		hold: wait(2*time.Second, 10*time.Second),
+		mend: func(*testing.T) { c.wire.Mend() },
+	}
+	if spread { // the others do what it does not
+		slow.silence = time.Second
+	}
+	return append(faults, slow)
+}
+
+// isolate cuts nodes off from all others, or ends that.
+func (c *cluster) isolate(t *testing.T, on int, nodes ...*testserver.MariaDBServer) {
+	t.Helper()
+	for _, n := range nodes {
+		n.Exec(t, fmt.Sprintf("SET GLOBAL wsrep_provider_options='gmcast.isolate=%d'", on))
+	}
+}
