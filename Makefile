@@ -15,7 +15,7 @@ unitdir     = $(prefix)/lib/systemd/system
 sysusersdir = $(prefix)/lib/sysusers.d
 tmpfilesdir = $(prefix)/lib/tmpfiles.d
 
-.PHONY: build run check test fuzz bench install install-only uninstall deb clean
+.PHONY: build run check test test-faults test-tidb fuzz bench install install-only uninstall deb clean
 
 build:
 	@mkdir -p build
@@ -29,6 +29,7 @@ check:
 	@unformatted=$$(gofmt -l cmd internal); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
+	go vet -tags tidb ./internal/...
 	go tool staticcheck ./...
 	go test -short ./...
 
@@ -36,6 +37,24 @@ check:
 test:
 	sh internal/testserver/install.sh
 	@sh internal/testserver/run-tests.sh
+
+# Breaks everything that the daemon stands on, for hours: FAULTS=short is the
+# form that is part of test. SEED, which is printed, repeats a run's chance.
+FAULTS ?= long
+test-faults:
+	sh internal/testserver/install.sh
+	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^(TestFaults|TestCluster)' ./internal/faults
+	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^(TestMariaDB|TestFailover|TestDiskFull)$$' ./internal/savemail/mysql
+
+# On TiDB, whose server is built here first: some six minutes on two cores.
+# Part of no other target.
+test-tidb:
+	mkdir -p build/servers/tidb
+	cd internal/testserver/tidb && go build -o ../../../build/servers/tidb/tidb-server github.com/pingcap/tidb/cmd/tidb-server
+	sh internal/testserver/install.sh
+	go test -tags tidb -count=1 -timeout 1h -v -run '^TestTiDB$$' ./internal/savemail/mysql
+	go test -tags tidb -count=1 -timeout 1h -v -run '^TestSenders$$' ./internal/e2e
+	FAULTS=$(FAULTS) go test -tags tidb -count=1 -timeout 6h -v -run '^TestFaultsTiDB$$' ./internal/faults
 
 # go test takes one fuzz target of one package at a time.
 fuzz:

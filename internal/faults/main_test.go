@@ -31,7 +31,10 @@ func newRand(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// between returns a random time.
+// between returns a random time, from the lower part in the short form.
 func between(r *rand.Rand, least, most time.Duration) time.Duration {
+	if !long() {
+		most = least + (most-least)/3
+	}
 	return least + time.Duration(r.Int64N(int64(most-least)+1))
 }

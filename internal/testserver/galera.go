@@ -1,7 +1,6 @@
 package testserver
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -106,21 +105,17 @@ func (m *MariaDBServer) StartAlone(t T) {
 // that has a quorum.
 func (g *Galera) AwaitSize(t T, node *MariaDBServer, n int) {
 	t.Helper()
-	Await(t, nil, serverStart, "the cluster is not complete", func() error {
-		size, status := node.Status(t, "wsrep_cluster_size"), node.Status(t, "wsrep_cluster_status")
-		if size != strconv.Itoa(n) || status != "Primary" || node.Status(t, "wsrep_ready") != "ON" {
-			return errors.New(size + " nodes, " + status)
+	want := map[string]string{"wsrep_cluster_size": strconv.Itoa(n), "wsrep_cluster_status": "Primary", "wsrep_ready": "ON"}
+	Await(t, node.process, serverStart, "the cluster is not complete", func() error {
+		for name, want := range want {
+			var got string
+			if err := node.root.QueryRow("SHOW GLOBAL STATUS LIKE '"+name+"'").Scan(&name, &got); err != nil {
+				return fmt.Errorf("ask for %s: %w", name, err)
+			}
+			if got != want {
+				return fmt.Errorf("%s is %s, want %s", name, got, want)
+			}
 		}
 		return nil
 	})
-}
-
-// Status returns a status variable, "" when there is none.
-func (m *MariaDBServer) Status(t T, name string) string {
-	t.Helper()
-	var value string
-	if err := m.root.QueryRow("SHOW GLOBAL STATUS LIKE '"+name+"'").Scan(&name, &value); err != nil {
-		t.Fatalf("ask for %s: %v", name, err)
-	}
-	return value
 }

@@ -25,7 +25,7 @@ type Suite struct {
 func NewSuite(name string) *Suite {
 	s := &Suite{name: name}
 	s.program = sync.OnceValues(func() (string, error) { return BuildDaemon(s.dir) })
-	s.mariadb = sync.OnceValue(func() *MariaDBServer { return MariaDB(s, "--max-allowed-packet=64M") })
+	s.mariadb = sync.OnceValue(func() *MariaDBServer { return database(s) })
 	return s
 }
 

@@ -49,6 +49,7 @@ func LookPath(program string) (string, error) {
 		for _, server := range []string{"exim", "opensmtpd"} {
 			dirs = append(dirs, filepath.Join(root, "build/servers", server, "usr/sbin"))
 		}
+		dirs = append(dirs, filepath.Join(root, "build/servers/tidb"))
 	}
 	for _, dir := range dirs {
 		if p, err := exec.LookPath(filepath.Join(dir, program)); err == nil {

@@ -67,15 +67,19 @@ func neverLeft(err error) bool {
 	return ok && (op.Op == "write" || op.Op == "dial")
 }
 
-// judgeAnswer reads the server's error number. MySQL's and MariaDB's own lists
-// of errors say what they mean.
+// judgeAnswer reads the server's error number. MySQL's, MariaDB's and TiDB's
+// own lists of errors say what they mean.
 func judgeAnswer(e *mysql.MySQLError, at phase) (v verdict, sure bool) {
 	switch e.Number {
 	case 1205, // lock wait timeout
-		1213: // deadlock; in Galera also at COMMIT, where certification failed
+		1213, // deadlock; in Galera also at COMMIT, where certification failed
+		8022, // TiDB: a conflict after which the transaction may be tried again
+		9007: // TiDB: write conflict
 		return conflict, true
 
-	case 1054, // unknown column
+	case 8028, // TiDB: the table was changed meanwhile
+		8113, // the same, in a way that the statement does not survive
+		1054, // unknown column
 		1146, // no such table
 		1265, // data truncated
 		1366, // incorrect value, a character that the column's set lacks among them
@@ -93,7 +97,9 @@ func judgeAnswer(e *mysql.MySQLError, at phase) (v verdict, sure bool) {
 		1292, // incorrect value
 		1644, // SIGNAL, from a trigger of the operator's
 		3819, // CHECK constraint, MySQL
-		4025: // CHECK constraint, MariaDB
+		4025, // CHECK constraint, MariaDB
+		8004, // TiDB: transaction too large
+		8025: // TiDB: row too large
 		return rejected, true
 	case 1105: // unknown error, and the one for a parameter that is too long
 		return rejected, strings.Contains(e.Message, "max_allowed_packet")
@@ -123,8 +129,13 @@ func judgeAnswer(e *mysql.MySQLError, at phase) (v verdict, sure bool) {
 
 // refused is the verdict on a mismatch when the table is what it was.
 func refused(err error) verdict {
-	if e, ok := errors.AsType[*mysql.MySQLError](err); ok && (e.Number == 1054 || e.Number == 1146) {
-		return unavailable
+	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
+		switch e.Number {
+		case 8028, 8113:
+			return conflict
+		case 1054, 1146:
+			return unavailable
+		}
 	}
 	return rejected
 }

@@ -18,6 +18,7 @@ func (c *conn) inspect(ctx context.Context, s *Store) {
 		s.warn("messages near GSMTP_MAX_SIZE cannot be stored: raise max_allowed_packet of the MySQL server",
 			"host", c.host.name, "max_allowed_packet", c.packet, "needed", need)
 	}
+	c.inspectTiDB(ctx, s)
 	var flush, logBin, sync int
 	if c.QueryRowContext(ctx, "SELECT @@innodb_flush_log_at_trx_commit").Scan(&flush) == nil && flush != 1 {
 		s.warn("a 250 does not promise that the mail survives a crash of the database's machine: innodb_flush_log_at_trx_commit is not 1",
@@ -36,5 +37,27 @@ func (c *conn) inspect(ctx context.Context, s *Store) {
 	if c.QueryRowContext(ctx, "SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA=IF(?='',DATABASE(),?) AND TABLE_NAME=? AND COLUMN_NAME='mail'",
 		s.table.schema, s.table.schema, s.table.name).Scan(&mailType) == nil && strings.Contains(mailType, "text") {
 		s.warn("the column mail should be a longblob: a text column does not take every byte", "host", c.host.name, "type", mailType)
+	}
+}
+
+// rowLimit is how many bytes a row of TiDB may have unless
+// txn-entry-size-limit says otherwise.
+const rowLimit = 6 << 20
+
+// inspectTiDB warns of a server whose rows are too small for the largest
+// message, which is found out only when one is refused.
+func (c *conn) inspectTiDB(ctx context.Context, s *Store) {
+	var version string
+	if c.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version) != nil || !strings.Contains(version, "TiDB") {
+		return
+	}
+	limit := int64(0)
+	// 0 stands for the server's configuration, which not everybody may read.
+	if c.QueryRowContext(ctx, "SELECT @@tidb_txn_entry_size_limit").Scan(&limit) != nil || limit == 0 {
+		limit = rowLimit
+	}
+	if need := s.options.MaxMessage + headRoom; s.options.MaxMessage > 0 && need > limit {
+		s.warn("messages near GSMTP_MAX_SIZE may be too large for a row of TiDB: raise txn-entry-size-limit",
+			"host", c.host.name, "limit", limit, "needed", need)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,19 +22,13 @@ const loadClients = 8
 // loadTimeout is what a mail may take.
 const loadTimeout = 9 * time.Second
 
-// fromEnv returns a number that a variable of the environment can raise, for
-// the long form of a test.
-func fromEnv(t *testing.T, name string, usual int) int {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return usual
+// times is how often something is done: usually, and in the long form of the
+// tests, which FAULTS=long asks for.
+func times(usual, long int) int {
+	if os.Getenv("FAULTS") == "long" {
+		return long
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatalf("%s=%s: %v", name, text, err)
-	}
-	return n
+	return usual
 }
 
 // A load is clients that send without a break, and remember what they heard.

@@ -122,7 +122,7 @@ func testFaults(f fault) func(*testing.T, *bench) {
 		b.create(t)
 		l := startLoad(b.open(t, nil), b)
 		l.progress(t, 50)
-		for range fromEnv(t, "FAULTS", 1) {
+		for range times(1, 20) {
 			f.ail(t, b, l)
 			f.mend(t, b)
 			l.progress(t, 50)

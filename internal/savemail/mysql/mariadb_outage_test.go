@@ -67,7 +67,7 @@ func (b *bench) killOthers(t *testing.T) error {
 			return err
 		}
 		left = fmt.Errorf("%d is left", id)
-		b.server.Exec(t, fmt.Sprintf("KILL SOFT CONNECTION %d", id))
+		b.server.Exec(t, fmt.Sprintf("KILL %d", id))
 	}
 	return errors.Join(left, rows.Err())
 }

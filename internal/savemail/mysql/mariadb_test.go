@@ -34,28 +34,7 @@ func TestMariaDB(t *testing.T) {
 	cert, key := certificate(t)
 	t.Setenv("SSL_CERT_FILE", cert) // the system's roots, for TLSVerify
 	server := testserver.MariaDB(t, "--ssl-cert="+cert, "--ssl-key="+key)
-	db := server.Connect(t)
-	tables, whole := 0, t
-	with := func(run func(*testing.T, *bench)) func(*testing.T) {
-		return func(t *testing.T) {
-			tables++
-			b := &bench{whole: whole, server: server, db: db, table: fmt.Sprintf("new_mail_%d", tables), log: &testserver.Journal{}}
-			run(t, b)
-		}
-	}
-	suite := func(prepare func(*testing.T, *bench), adapt func(*bench, *mysql.Options)) func(*testing.T) {
-		return func(t *testing.T) {
-			storetest.Run(t, func(t *testing.T) storetest.Harness {
-				var h storetest.Harness
-				with(func(t *testing.T, b *bench) {
-					b.create(t)
-					prepare(t, b)
-					h = b.harness(t, func(o *mysql.Options) { adapt(b, o) })
-				})(t)
-				return h
-			})
-		}
-	}
+	with, suite := benches(t, server)
 	nothing := func(*testing.T, *bench) {}
 	plain := func(*bench, *mysql.Options) {}
 
@@ -100,6 +79,36 @@ func TestMariaDB(t *testing.T) {
 	t.Run("lost, unknown", with(testLostUnknown))
 	t.Run("cuts", with(testCuts))
 	t.Run("leaks", with(testLeaks))
+}
+
+// benches gives each test a table of its own on a server: with runs one, and
+// suite runs what every store must pass.
+func benches(whole *testing.T, server *testserver.MariaDBServer) (
+	with func(run func(*testing.T, *bench)) func(*testing.T),
+	suite func(prepare func(*testing.T, *bench), adapt func(*bench, *mysql.Options)) func(*testing.T),
+) {
+	db, tables := server.Connect(whole), 0
+	with = func(run func(*testing.T, *bench)) func(*testing.T) {
+		return func(t *testing.T) {
+			tables++
+			b := &bench{whole: whole, server: server, db: db, table: fmt.Sprintf("new_mail_%d", tables), log: &testserver.Journal{}}
+			run(t, b)
+		}
+	}
+	suite = func(prepare func(*testing.T, *bench), adapt func(*bench, *mysql.Options)) func(*testing.T) {
+		return func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) storetest.Harness {
+				var h storetest.Harness
+				with(func(t *testing.T, b *bench) {
+					b.create(t)
+					prepare(t, b)
+					h = b.harness(t, func(o *mysql.Options) { adapt(b, o) })
+				})(t)
+				return h
+			})
+		}
+	}
+	return with, suite
 }
 
 // create makes the table, letter by letter as the schema has it.

@@ -1,0 +1,73 @@
+//go:build tidb
+
+package mysql_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/testserver"
+)
+
+// TestTiDB is TestMariaDB as far as TiDB is one. make test-tidb runs it.
+func TestTiDB(t *testing.T) {
+	server := testserver.TiDB(t)
+	with, suite := benches(t, server)
+	nothing := func(*testing.T, *bench) {}
+	plain := func(*bench, *mysql.Options) {}
+	tcp := func(b *bench, o *mysql.Options) { o.Hosts = []string{b.server.Addr} }
+
+	t.Run("strict", suite(nothing, plain))
+	t.Run("lax", suite(func(t *testing.T, b *bench) {
+		b.global(t, "sql_mode", "", "DEFAULT")
+	}, tcp))
+	t.Run("compressed over TCP", suite(nothing, func(b *bench, o *mysql.Options) {
+		o.Compress, o.Hosts = true, []string{b.server.Addr}
+	}))
+	t.Run("guilty", with(testGuilty))
+	t.Run("column changes", with(testColumnChanges))
+	t.Run("missing table", with(testMissingTable))
+	t.Run("killed connection", with(testKilledConnection))
+	t.Run("paused", with(testPaused))
+	for _, f := range faults() {
+		if slices.Contains([]string{"killed", "restarted", "stopped", "sessions killed", "statements killed"}, f.name) {
+			t.Run(f.name, with(testFaults(f)))
+		}
+	}
+	t.Run("lost, unknown", with(testLostUnknown))
+	t.Run("cuts", with(testCuts))
+	t.Run("row too large", with(testRowTooLarge))
+}
+
+// testRowTooLarge: a mail that no row holds harms no other, and the operator
+// hears of it before it comes.
+func testRowTooLarge(t *testing.T, b *bench) {
+	b.create(t)
+	s := b.open(t, func(o *mysql.Options) { o.MaxMessage = 8 << 20 })
+	defer s.Close()
+	c := savemail.New(s, savemail.Options{Log: b.options().Log})
+	outcomes := make(chan error, 3)
+	for i, size := range []int{100, 7 << 20, 5 << 20} {
+		large := i == 1
+		c.Submit(storetest.Envelope(strings.Repeat("y", size), "b@example.com"), func(err error) {
+			if errors.Is(err, savemail.ErrRejected) != large || (err == nil) == large {
+				t.Errorf("%d bytes: %v", size, err)
+			}
+			outcomes <- err
+		})
+	}
+	for range 3 {
+		<-outcomes
+	}
+	if rows := b.rows(t); len(rows) != 2 {
+		t.Errorf("%d rows", len(rows))
+	}
+	if !strings.Contains(b.log.String(), "txn-entry-size-limit") {
+		t.Errorf("log: %s", b.log)
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !tidb
+
+package testserver
+
+// database is what a Suite has for MySQL.
+func database(t T) *MariaDBServer { return MariaDB(t, "--max-allowed-packet=64M") }

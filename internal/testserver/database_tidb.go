@@ -1,0 +1,7 @@
+//go:build tidb
+
+package testserver
+
+// database is what a Suite has for MySQL: make test-tidb runs on TiDB what
+// else runs on MariaDB.
+func database(t T) *MariaDBServer { return TiDB(t) }
