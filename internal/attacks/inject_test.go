@@ -164,6 +164,9 @@ func TestOddFiles(t *testing.T) {
 	testserver.NeedRoot(t)
 	for _, key := range []string{"GSMTP_LOG_FILE", "SQLITE_FILE"} {
 		for _, kind := range []string{"symbolic link to a file of root's", "FIFO", "directory", "device", "link into nothing"} {
+			if key == "GSMTP_LOG_FILE" && kind == "device" {
+				continue // as good as /dev/null
+			}
 			t.Run(key+" "+kind, func(t *testing.T) {
 				d := shared.Daemon(t, nil)
 				path := filepath.Join(d.Dir, "odd")

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+
+	"goguerrillad/internal/testserver"
 )
 
 // A sample is a mail and what the daemon must make of it.
@@ -40,9 +42,9 @@ func samples() []sample {
 	}, attachment()}
 }
 
-// attachment is a mail with a file of 10 MB.
+// attachment is a mail with a file of 10 MB, or what fits into a row.
 func attachment() sample {
-	const size = 10_000_000
+	const size = min(10_000_000, testserver.LargestRow/2)
 	file := make([]byte, size)
 	random := rand.NewChaCha8([32]byte{1})
 	random.Read(file)

@@ -61,7 +61,7 @@ func openFile(ctx context.Context, o Options) (*file, error) {
 // create makes an empty file if there is none, for the owner to write and the
 // group to read, and its directory if that alone is missing.
 func create(path string) error {
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+	if err := isFile(path); !errors.Is(err, fs.ErrNotExist) {
 		// Never open what is there: closing it would end the locks that
 		// another connection of this process has on it (POSIX).
 		return err
@@ -80,6 +80,16 @@ func create(path string) error {
 		return err
 	}
 	return errors.Join(f.Close(), syncDir(dir))
+}
+
+// isFile returns an error for what cannot be a database: SQLite would wait for
+// the other end of a FIFO, for good.
+func isFile(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("cannot open what is no regular file")
+	}
+	return err
 }
 
 // syncDir makes a new name in a directory durable.

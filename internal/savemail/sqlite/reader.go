@@ -20,7 +20,7 @@ type Reader struct {
 
 // NewReader opens the file read-only and creates nothing, not even a WAL.
 func NewReader(o Options) (*Reader, error) {
-	if _, err := os.Stat(o.File); err != nil {
+	if err := isFile(o.File); err != nil {
 		return nil, fmt.Errorf("open the SQLite file: %w", err)
 	}
 	query := fmt.Sprintf("mode=ro&_pragma=busy_timeout(%d)", busyTimeout.Milliseconds())
