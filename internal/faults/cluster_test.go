@@ -1,11 +1,11 @@
 package faults
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -45,8 +45,8 @@ func testCluster(t *testing.T, spread string) {
 		if i == 1 { // another order of preference
 			hosts = []string{c.nodes[1].Addr, c.nodes[2].Addr, c.wire.Addr}
 		}
-		d.Configure(t, c.nodes[0].Keys())
-		d.Configure(t, map[string]string{"MYSQL_HOST": strings.Join(hosts, ","), "MYSQL_SPREAD": spread, "GSMTP_TIMEOUT": "60"})
+		d.Configure(t, pageKeys(t, hosts))
+		d.Configure(t, map[string]string{"MYSQL_PASS": c.nodes[0].Pass, "MYSQL_SPREAD": spread, "GSMTP_TIMEOUT": "60"})
 		d.Start(t)
 	}
 	c.db = c.nodes[2].Connect(t)
@@ -58,6 +58,17 @@ func testCluster(t *testing.T, spread string) {
 		})
 	}
 	c.run(t, faults)
+}
+
+// pageKeys is the configuration of the page on clusters, with other addresses.
+func pageKeys(t *testing.T, hosts []string) (keys map[string]string) {
+	t.Helper()
+	text := testserver.ReadPage(t, "cluster.md").Block(t, "json galera",
+		"192.0.2.11:3306", hosts[0], "192.0.2.12:3306", hosts[1], "192.0.2.13:3306", hosts[2])
+	if err := json.Unmarshal([]byte(text), &keys); err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }
 
 // complete waits until every node is a member again, and has all rows.

@@ -208,6 +208,20 @@ func (m *MariaDBServer) Exec(t T, statements ...string) {
 	}
 }
 
+// QueryRow reads one value as root.
+func (m *MariaDBServer) QueryRow(t T, query string, into any) {
+	t.Helper()
+	if err := m.root.QueryRow(query).Scan(into); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// Port returns the TCP port.
+func (m *MariaDBServer) Port() string {
+	_, port, _ := net.SplitHostPort(m.Addr)
+	return port
+}
+
 // Kill ends the server as a crash would.
 func (m *MariaDBServer) Kill() { m.process.Kill() }
 
