@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,8 +17,8 @@ import (
 
 // A cgroup bounds the memory of the processes in it.
 type cgroup struct {
-	dir         string
-	limit, kill string // files: the bound, and how often it has cost a life
+	dir                string
+	limit, usage, kill string // files: the bound, what is used, and how often it has cost a life
 }
 
 // newCgroup makes one by the first or the second version of cgroups.
@@ -25,9 +26,9 @@ func newCgroup(t *testing.T, bytes int64) *cgroup {
 	t.Helper()
 	testserver.NeedRoot(t)
 	name := fmt.Sprintf("goguerrillad-test-%d", os.Getpid())
-	g := &cgroup{filepath.Join("/sys/fs/cgroup", name), "memory.max", "memory.events"}
+	g := &cgroup{filepath.Join("/sys/fs/cgroup", name), "memory.max", "memory.current", "memory.events"}
 	if _, err := os.Stat("/sys/fs/cgroup/memory"); err == nil {
-		g = &cgroup{filepath.Join("/sys/fs/cgroup/memory", name), "memory.limit_in_bytes", "memory.oom_control"}
+		g = &cgroup{filepath.Join("/sys/fs/cgroup/memory", name), "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.oom_control"}
 	}
 	if err := os.Mkdir(g.dir, 0o755); err != nil {
 		t.Fatalf("make a cgroup: %v", err)
@@ -35,15 +36,30 @@ func newCgroup(t *testing.T, bytes int64) *cgroup {
 	t.Cleanup(func() {
 		testserver.Await(t, nil, 10*time.Second, "the cgroup stays", func() error { return os.Remove(g.dir) })
 	})
-	g.bound(t, bytes)
+	if err := g.bound(bytes); err != nil {
+		t.Fatalf("bound the memory: %v", err)
+	}
 	return g
 }
 
-func (g *cgroup) bound(t *testing.T, bytes int64) {
+// bound fails when the processes cannot do with so little.
+func (g *cgroup) bound(bytes int64) error {
+	return os.WriteFile(filepath.Join(g.dir, g.limit), []byte(strconv.FormatInt(bytes, 10)), 0)
+}
+
+// squeeze leaves no more memory than there is in use. It may have become more
+// or less meanwhile.
+func (g *cgroup) squeeze(t *testing.T) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(g.dir, g.limit), []byte(strconv.FormatInt(bytes, 10)), 0); err != nil {
-		t.Fatalf("bound the memory: %v", err)
+	text, err := os.ReadFile(filepath.Join(g.dir, g.usage))
+	if err != nil {
+		t.Fatal(err)
 	}
+	used, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = g.bound(used)
 }
 
 // under is a command that executes another one in the cgroup.
@@ -100,18 +116,32 @@ func TestFaultsMemory(t *testing.T) {
 			name: "killed for want of memory",
 			ail: func(t *testing.T) {
 				var all sync.WaitGroup
-				all.Go(func() { crowd(t, d.Addr, 20, 3_900_000) })
+				killed := make(chan struct{})
+				all.Go(func() {
+					for {
+						select {
+						case <-killed:
+							return
+						default:
+							crowd(t, d.Addr, 20, 3_900_000)
+						}
+					}
+				})
 				time.Sleep(between(w.rand, 0, 200*time.Millisecond))
-				for bytes := int64(limit); g.kills(t) == i; bytes = max(bytes*9/10, 1<<20) {
-					// The kernel may find that it cannot do with less, and then
-					// kills nobody until more is asked for.
-					os.WriteFile(filepath.Join(g.dir, g.limit), []byte(strconv.FormatInt(bytes, 10)), 0)
-					time.Sleep(5 * time.Millisecond)
-				}
+				testserver.Await(t, nil, time.Minute, "nobody is killed", func() error {
+					if g.kills(t) > i {
+						return nil
+					}
+					g.squeeze(t)
+					return errors.New("not yet")
+				})
+				close(killed)
 				all.Wait()
 			},
 			mend: func(t *testing.T) {
-				g.bound(t, limit)
+				if err := g.bound(limit); err != nil {
+					t.Fatal(err)
+				}
 				d.Start(w.whole)
 			},
 		})
