@@ -14,7 +14,6 @@ import (
 type tally struct {
 	name               string
 	times              int
-	before             testserver.Audit // at the last beginning
 	acknowledged       int
 	stored, unasked    int
 	temporary, broken  int
