@@ -22,7 +22,7 @@ type Disk struct {
 func NewDisk(t T, megabytes int) *Disk {
 	t.Helper()
 	NeedRoot(t)
-	Need(t, "mkfs.ext4", "e2fsck", "losetup", "mount", "umount")
+	Need(t, "mkfs.ext4", "e2fsck", "losetup", "blockdev", "mount", "umount")
 	d := &Disk{Dir: shortDir(t), image: filepath.Join(t.TempDir(), "image")}
 	file, err := os.Create(d.image)
 	if err == nil {
@@ -107,7 +107,11 @@ func (d *Disk) Fail(t T) {
 // Who has files open there must open them anew.
 func (d *Disk) Repair(t T) {
 	t.Helper()
-	d.unmount(t)
+	system(t, "umount", "-l", d.Dir)
+	// Who has files open holds the first mount alive: what it has in memory
+	// must not be written over what the next one will have.
+	system(t, "blockdev", "--flushbufs", d.device)
+	system(t, "losetup", "-d", d.device)
 	// 1: errors were corrected.
 	if out, err := exec.Command("e2fsck", "-fy", d.image).CombinedOutput(); err != nil {
 		if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != 1 {
