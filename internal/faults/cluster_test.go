@@ -71,14 +71,6 @@ func pageKeys(t *testing.T, hosts []string) (keys map[string]string) {
 	return keys
 }
 
-// complete waits until every node is a member again, and has all rows.
-func (c *cluster) complete(t *testing.T) {
-	t.Helper()
-	for _, node := range c.nodes {
-		c.galera.AwaitSize(t, node, len(c.nodes))
-	}
-}
-
 // any returns one of the nodes, the one that fails this time.
 func (c *cluster) any() *testserver.MariaDBServer { return c.nodes[c.rand.IntN(len(c.nodes))] }
 
@@ -94,7 +86,7 @@ func (c *cluster) faults(spread bool) []fault {
 			},
 			mend: func(t *testing.T) {
 				mend(t)
-				c.complete(t)
+				c.galera.Complete(c.whole)
 			},
 		}
 	}
@@ -105,25 +97,25 @@ func (c *cluster) faults(spread bool) []fault {
 		one("node killed", 25, wait(0, 10*time.Second),
 			func(*testing.T) { node.Kill() },
 			func(*testing.T) { node.Start(c.whole) }),
-		one("node hung", 10, wait(time.Second, 15*time.Second),
+		one("node hung", 5, wait(time.Second, 15*time.Second),
 			func(t *testing.T) { node.Pause(t) },
 			func(t *testing.T) { node.Continue(t) }),
-		one("nodes restarted one after another", 3, nil,
+		one("nodes restarted one after another", 2, nil,
 			func(t *testing.T) {
 				for _, n := range c.nodes {
 					n.Stop()
 					n.Start(c.whole)
-					c.complete(t)
+					c.galera.Complete(c.whole)
 				}
 			},
 			func(*testing.T) {}),
-		one("node read-only", 10, wait(0, 5*time.Second),
+		one("node read-only", 3, wait(0, 5*time.Second),
 			func(t *testing.T) { node.Exec(t, "SET GLOBAL read_only=ON") },
 			func(t *testing.T) { node.Exec(t, "SET GLOBAL read_only=OFF") }),
-		one("node cut off from the others", 10, wait(time.Second, 10*time.Second),
+		one("node cut off from the others", 4, wait(time.Second, 10*time.Second),
 			func(t *testing.T) { c.isolate(t, 1, node) },
 			func(t *testing.T) { c.isolate(t, 0, node) }),
-		one("node without its state: a donor gives it everything", 5, nil,
+		one("node without its state: a donor gives it everything", 3, nil,
 			func(t *testing.T) {
 				node.Stop()
 				if err := os.Remove(filepath.Join(node.DataDir(), "grastate.dat")); err != nil {
@@ -132,14 +124,14 @@ func (c *cluster) faults(spread bool) []fault {
 				node.Start(c.whole)
 			},
 			func(*testing.T) {}),
-		one("table changed", 10, nil,
+		one("table changed", 5, nil,
 			func(t *testing.T) {
 				node.Exec(t, "ALTER TABLE mail.new_mail ADD COLUMN more varchar(10) NOT NULL DEFAULT '', MODIFY subject varchar(100) NOT NULL")
 				c.load.AwaitAcks(t, 20)
 				node.Exec(t, "ALTER TABLE mail.new_mail DROP COLUMN more, MODIFY subject varchar(255) NOT NULL")
 			},
 			func(*testing.T) {}),
-		one("certification conflicts", 10, wait(time.Second, 5*time.Second),
+		one("certification conflicts", 5, wait(time.Second, 5*time.Second),
 			func(t *testing.T) { // nodes give the same numbers to different mails
 				for _, n := range c.nodes {
 					n.Exec(t, "SET GLOBAL wsrep_auto_increment_control=OFF", "SET GLOBAL auto_increment_increment=1", "SET GLOBAL auto_increment_offset=1")
@@ -151,7 +143,7 @@ func (c *cluster) faults(spread bool) []fault {
 				}
 			}),
 		{
-			name: "quorum lost", subject: subject, times: 5,
+			name: "quorum lost", subject: subject, times: 3,
 			ail: func(t *testing.T) {
 				c.isolate(t, 1, c.nodes[:2]...)
 				c.load.AwaitRefusal(t)
@@ -159,12 +151,12 @@ func (c *cluster) faults(spread bool) []fault {
 			hold: wait(0, 5*time.Second),
 			mend: func(t *testing.T) {
 				c.isolate(t, 0, c.nodes[:2]...)
-				c.complete(t)
+				c.galera.Complete(c.whole)
 			},
 		},
 	}
 	slow := fault{
-		name: "one node slow", subject: subject, times: 10,
+		name: "one node slow", subject: subject, times: 5,
 		ail:  func(*testing.T) { c.wire.Snip(testserver.Snip{Back: true, Delay: 3 * time.Second}) },
 		hold: wait(2*time.Second, 10*time.Second),
 		mend: func(*testing.T) { c.wire.Mend() },

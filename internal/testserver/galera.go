@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A Galera is a cluster of MariaDB servers on loopback addresses of their own.
@@ -62,6 +63,7 @@ func StartGalera(t T, n int, times string, options ...string) *Galera {
 			m.install(t)
 			m.StartAlone(t)
 			m.connectRoot(t)
+			g.AwaitSize(t, m, 1)
 			m.addUser(t)
 			continue
 		}
@@ -105,16 +107,48 @@ func (m *MariaDBServer) StartAlone(t T) {
 // that has a quorum.
 func (g *Galera) AwaitSize(t T, node *MariaDBServer, n int) {
 	t.Helper()
+	Await(t, node.process, serverStart, "the cluster is not complete", func() error { return node.sees(n) })
+}
+
+// sees is nil when a node sees so many.
+func (m *MariaDBServer) sees(n int) error {
 	want := map[string]string{"wsrep_cluster_size": strconv.Itoa(n), "wsrep_cluster_status": "Primary", "wsrep_ready": "ON"}
-	Await(t, node.process, serverStart, "the cluster is not complete", func() error {
-		for name, want := range want {
-			var got string
-			if err := node.root.QueryRow("SHOW GLOBAL STATUS LIKE '"+name+"'").Scan(&name, &got); err != nil {
-				return fmt.Errorf("ask for %s: %w", name, err)
+	for name, want := range want {
+		var got string
+		if err := m.root.QueryRow("SHOW GLOBAL STATUS LIKE '"+name+"'").Scan(&name, &got); err != nil {
+			return fmt.Errorf("ask %s for %s: %w", m.Addr, name, err)
+		}
+		if got != want {
+			return fmt.Errorf("%s of %s is %s, want %s", name, m.Addr, got, want)
+		}
+	}
+	return nil
+}
+
+// Complete waits until all nodes are there. One that has ended, or does not
+// find the others, is started again, as an operator would.
+func (g *Galera) Complete(t T) {
+	t.Helper()
+	restart := time.Now().Add(serverStart)
+	Await(t, nil, 3*serverStart, "the cluster is not complete", func() error {
+		for _, node := range g.Nodes {
+			err := node.sees(len(g.Nodes))
+			if err == nil {
+				continue
 			}
-			if got != want {
-				return fmt.Errorf("%s is %s, want %s", name, got, want)
+			select {
+			case <-node.process.Done():
+				t.Logf("a node has ended and is started again: %s", node.Addr)
+				node.Start(t)
+			default:
+				if time.Now().After(restart) {
+					restart = time.Now().Add(serverStart)
+					t.Logf("a node does not find the others and is started again: %v", err)
+					node.Kill()
+					node.Start(t)
+				}
 			}
+			return err
 		}
 		return nil
 	})
