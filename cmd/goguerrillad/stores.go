@@ -8,6 +8,7 @@ import (
 	"goguerrillad/internal/config"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/discard"
+	"goguerrillad/internal/savemail/maildir"
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/savemail/redis"
 	"goguerrillad/internal/savemail/sqlite"
@@ -23,6 +24,9 @@ type place struct {
 
 // mysqlBatch is where batches stop to pay for MySQL, in bytes.
 const mysqlBatch = 300 << 10
+
+// maildirWriters is how many files are synced at a time.
+const maildirWriters = 4
 
 // openStore makes the store that the configuration names. A store of one's own
 // gets its case here. None is connected to yet: a database may be away.
@@ -44,6 +48,9 @@ func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 		}
 	case config.SaveSQLite:
 		p.Store = sqlite.New(sqliteOptions(cfg, log))
+	case config.SaveMaildir:
+		p.Store = maildir.Store{Dir: cfg.Maildir}
+		p.options.Writers = maildirWriters
 	case config.SaveDiscard:
 		p.Store = discard.Store{}
 	default:
@@ -63,6 +70,8 @@ func openReader(cfg *config.Config) (r savemail.Reader, err error) {
 		r, err = mysql.NewReader(mysqlOptions(cfg, log))
 	case config.SaveSQLite:
 		r, err = sqlite.NewReader(sqliteOptions(cfg, log))
+	case config.SaveMaildir:
+		r, err = maildir.NewReader(cfg.Maildir)
 	default:
 		err = fmt.Errorf("GM_SAVE_MAIL is %s: there is nothing to read", cfg.SaveMail)
 	}

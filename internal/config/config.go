@@ -46,11 +46,12 @@ type Config struct {
 
 	Group, User ID // to become after binding
 
-	SaveMail   string // SaveMySQL, SaveSQLite or SaveDiscard
+	SaveMail   string // SaveMySQL, SaveSQLite, SaveMaildir or SaveDiscard
 	Table      string // table, or database.table
 	Compress   bool   // zlib in the column mail
 	MySQL      MySQL
 	SQLiteFile string // path
+	Maildir    string // path of a directory
 	Redis      Redis
 
 	// Warnings are sentences for the log about what is allowed but probably
@@ -64,6 +65,7 @@ type Config struct {
 const (
 	SaveMySQL   = "mysql"
 	SaveSQLite  = "sqlite"
+	SaveMaildir = "maildir"
 	SaveDiscard = "discard"
 )
 

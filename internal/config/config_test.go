@@ -25,7 +25,7 @@ func TestDefaults(t *testing.T) {
 		want := config.Config{
 			File: "f", PrimaryHost: "box.example.net", HostName: "box.example.net", Listen: []string{"0.0.0.0:25"},
 			MaxSize: 131072, Timeout: 100 * time.Second, MaxClients: 500, Memory: 256 << 20,
-			SaveMail: config.SaveSQLite, Table: "new_mail", SQLiteFile: "mail.db",
+			SaveMail: config.SaveSQLite, Table: "new_mail", SQLiteFile: "mail.db", Maildir: "Maildir",
 			MySQL:    config.MySQL{TLS: config.TLSOff},
 			AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
 			Redis:    config.Redis{Mode: config.RedisCache, Expire: time.Hour},
@@ -85,7 +85,7 @@ func Test2012(t *testing.T) {
 		MaxSize: 15728640, Timeout: 100 * time.Second, MaxClients: 500, Memory: 256 << 20, LogFile: "/dev/stdout",
 		KeyFile: "/etc/ssl/private/example.com.key", CertFile: "/etc/ssl/certs/example.com.crt", Certificate: c.Certificate,
 		Group: config.ID{Name: "508", Num: 508}, User: config.ID{Name: "504", Num: 504},
-		SaveMail: config.SaveMySQL, Table: "new_mail", SQLiteFile: "mail.db",
+		SaveMail: config.SaveMySQL, Table: "new_mail", SQLiteFile: "mail.db", Maildir: "Maildir",
 		MySQL:    config.MySQL{Hosts: []string{"127.0.0.1:3306"}, User: "gmail_mail", Pass: "$ecure1t", DB: "gmail_mail", TLS: config.TLSOff},
 		AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
 		Redis:    config.Redis{Mode: config.RedisCache, Expire: time.Hour},

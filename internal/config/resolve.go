@@ -209,9 +209,12 @@ func (d *draft) store() error {
 			d.warn("MYSQL_DB is given without MYSQL_HOST: mail goes to SQLite, not to MySQL")
 		}
 	}
+	state, _, _ := strings.Cut(d.env.Getenv("STATE_DIRECTORY"), ":")
 	if d.SQLiteFile == "" {
-		state, _, _ := strings.Cut(d.env.Getenv("STATE_DIRECTORY"), ":")
 		d.SQLiteFile = filepath.Join(state, "mail.db")
+	}
+	if d.Maildir == "" {
+		d.Maildir = filepath.Join(state, "Maildir")
 	}
 	if d.Redis.Host == "" && (d.Redis.Mode == RedisStore || d.given["REDIS_PASS"] != "") {
 		d.warn("REDIS_MODE=store or REDIS_PASS is given without REDIS_HOST: no mail goes to Redis")
@@ -231,6 +234,13 @@ func (d *draft) store() error {
 		}
 		if len(d.Table) > 7 && strings.EqualFold(d.Table[:7], "sqlite_") {
 			return d.blameKey("GM_MAIL_TABLE", bad("begins with sqlite_", "SQLite keeps such names to itself, want another"))
+		}
+	case SaveMaildir:
+		if d.Redis.Mode == RedisStore && d.Redis.Host != "" {
+			return d.blameKey("REDIS_MODE", bad("is store", "GM_SAVE_MAIL=maildir has the message in its files, want cache"))
+		}
+		if d.Compress {
+			d.warn("GM_MAIL_COMPRESS=Y is for tables: the files of GM_SAVE_MAIL=maildir are not compressed")
 		}
 	case SaveDiscard:
 		if d.Redis.Host != "" {

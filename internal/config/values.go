@@ -52,9 +52,9 @@ func oneOf(words ...string) func(string) (string, error) {
 
 func saveMail(v string) (string, error) {
 	if strings.EqualFold(v, "webhook") {
-		return "", bad("asks for what this version does not have yet", "want mysql, sqlite or discard")
+		return "", bad("asks for what this version does not have yet", "want mysql, sqlite, maildir or discard")
 	}
-	return oneOf(SaveMySQL, SaveSQLite, SaveDiscard)(v)
+	return oneOf(SaveMySQL, SaveSQLite, SaveMaildir, SaveDiscard)(v)
 }
 
 // plain takes text without control characters.

@@ -30,7 +30,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GSMTP_VERBOSE": "yes"}`, `1:19: GSMTP_VERBOSE: "yes" is neither Y nor N: want Y or N`},
 		{`{"GM_MAIL_COMPRESS": "1"}`, `1:22: GM_MAIL_COMPRESS: "1" is neither Y nor N: want Y or N`},
 		{`{"MYSQL_TLS": "true"}`, `1:15: MYSQL_TLS: "true" is not known: want N, preferred, Y or skip-verify`},
-		{`{"GM_SAVE_MAIL": "postgres"}`, `1:18: GM_SAVE_MAIL: "postgres" is not known: want mysql, sqlite or discard`},
+		{`{"GM_SAVE_MAIL": "postgres"}`, `1:18: GM_SAVE_MAIL: "postgres" is not known: want mysql, sqlite, maildir or discard`},
 		// Hosts.
 		{`{"GM_ALLOWED_HOSTS": "a.com,,b.com"}`, `1:22: GM_ALLOWED_HOSTS: "a.com,,b.com" has nothing as element 2: ` + hosts},
 		{`{"GM_ALLOWED_HOSTS": "a.com, "}`, `1:22: GM_ALLOWED_HOSTS: "a.com, " has nothing as element 2: ` + hosts},
@@ -129,7 +129,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"NGINX_AUTH_BACKENDS": ":25"}`, `1:25: NGINX_AUTH_BACKENDS: ":25" is not an IP address and a port: want ip:port or [v6]:port`},
 		{`{"GSMTP_PROXY_PROTOCOL": "v2"}`, `1:26: GSMTP_PROXY_PROTOCOL: "v2" is neither Y nor N: want Y or N`},
 		// What a later version brings.
-		{`{"GM_SAVE_MAIL": "webhook"}`, `1:18: GM_SAVE_MAIL: "webhook" asks for what this version does not have yet: want mysql, sqlite or discard`},
+		{`{"GM_SAVE_MAIL": "webhook"}`, `1:18: GM_SAVE_MAIL: "webhook" asks for what this version does not have yet: want mysql, sqlite, maildir or discard`},
 		{`{"WEBHOOK_URL": "https://me:secret@example.com/"}`, `1:17: WEBHOOK_URL: asks for what this version does not have yet: want "", or leave the key out`},
 		{`{"REDIS_STREAM": "mail"}`, `1:18: REDIS_STREAM: "mail" asks for what this version does not have yet: want "", or leave the key out`},
 		{`{"GM_RECIPIENT_QUERY": "select 1"}`, `1:24: GM_RECIPIENT_QUERY: "select 1" asks for what this version does not have yet: want "", or leave the key out`},

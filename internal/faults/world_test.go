@@ -19,6 +19,7 @@ type world struct {
 	daemons []*testserver.Daemon
 	load    *testserver.Load
 	db      *sql.DB // reads the table
+	maildir string  // in place of db
 	log     string  // file that is emptied now and then, "" for none
 	ledger  ledger
 	// most is the longest recovery that is allowed, once the cause is over.
@@ -56,8 +57,15 @@ func (w *world) startLoad(t *testing.T) {
 func (w *world) audit(t *testing.T) testserver.Audit {
 	t.Helper()
 	w.load.Pause()
-	w.load.Collect(t, w.db, "new_mail")
+	if w.maildir != "" {
+		w.load.CollectMaildir(t, w.maildir)
+	} else {
+		w.load.Collect(t, w.db, "new_mail")
+	}
 	a := w.load.Audit()
+	if w.maildir != "" {
+		a.Partial = 0 // files have no transaction; of what is acknowledged, all are there
+	}
 	if wrong := a.Wrong(); wrong != "" {
 		t.Errorf("%s\n%s", wrong, w.logs())
 	}

@@ -7,6 +7,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -196,16 +199,46 @@ func (l *Load) Collect(t T, db *sql.DB, table string) {
 		if _, err := db.Exec("DELETE FROM "+table+" WHERE mail_id <= ?", newest); err != nil {
 			return fmt.Errorf("delete what was read: %w", err)
 		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for from, hashes := range rows {
-			if !strings.HasSuffix(from, "@"+loadDomain) {
-				continue
-			}
-			l.rows[from] = append(l.rows[from], hashes...)
-		}
+		l.add(rows)
 		return nil
 	})
+}
+
+func (l *Load) add(rows map[string][]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for from, hashes := range rows {
+		if strings.HasSuffix(from, "@"+loadDomain) {
+			l.rows[from] = append(l.rows[from], hashes...)
+		}
+	}
+}
+
+// CollectMaildir is Collect for a Maildir, of which no file may be half.
+func (l *Load) CollectMaildir(t T, dir string) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, "new", "*"))
+	if err != nil {
+		t.Fatalf("read the Maildir: %v", err)
+	}
+	rows := make(map[string][]string)
+	for _, path := range found {
+		text, err := os.ReadFile(path)
+		if err == nil {
+			err = os.Remove(path)
+		}
+		if err != nil {
+			t.Fatalf("read the Maildir: %v", err)
+		}
+		_, rest, _ := strings.Cut(filepath.Base(path), "_")
+		hash, size, _ := strings.Cut(rest, ".goguerrilla,S=")
+		if size != strconv.Itoa(len(text)) {
+			t.Fatalf("%s has %d bytes", path, len(text))
+		}
+		from, _, _ := strings.Cut(strings.TrimPrefix(string(text), "Return-Path: <"), ">")
+		rows[from] = append(rows[from], hash)
+	}
+	l.add(rows)
 }
 
 // readHashes returns the hashes of all rows by sender, and the newest row.

@@ -30,7 +30,7 @@ func one(t *testing.T, h Harness) {
 	save(t, h.Store, e)
 	if rows, ok := h.rows(t, 1); ok {
 		h.check(t, rows[0], e, 0)
-		if r := rows[0]; r.Subject != "hello" || r.IP != "192.0.2.7" || r.HasAttach != 0 || r.AttachInfo != "[]" {
+		if r := rows[0]; !h.MailsOnly && (r.Subject != "hello" || r.IP != "192.0.2.7" || r.HasAttach != 0 || r.AttachInfo != "[]") {
 			t.Errorf("subject %q, ip %q, has_attach %d, attach_info %q", r.Subject, r.IP, r.HasAttach, r.AttachInfo)
 		}
 	}
@@ -60,7 +60,7 @@ func nullSender(t *testing.T, h Harness) {
 	if rows, ok := h.rows(t, 2); ok {
 		h.check(t, rows[0], e, 0)
 		h.check(t, rows[1], mapped, 0)
-		if rows[0].IP != "" || rows[1].IP != "198.51.100.1" {
+		if !h.MailsOnly && (rows[0].IP != "" || rows[1].IP != "198.51.100.1") {
 			t.Errorf("ip_addr %q and %q", rows[0].IP, rows[1].IP)
 		}
 	}
@@ -177,7 +177,7 @@ func attachments(t *testing.T, h Harness) {
 			mailinfo.Attachment{Name: fmt.Sprintf("\u00fc%d.bin", i), Type: "application/octet-stream", Size: int64(i)})
 	}
 	save(t, h.Store, few, many)
-	rows, ok := h.rows(t, 2)
+	rows, ok := h.columns(t, 2)
 	if !ok {
 		return
 	}
@@ -203,7 +203,7 @@ func unicodeValues(t *testing.T, h Harness) {
 	e := Envelope(text, "b@example.com")
 	e.Info.Subject = "gr\u00fc\u00dfe \u20ac \u4e2d\u6587 \U0001F600 end"
 	save(t, h.Store, e)
-	if rows, ok := h.rows(t, 1); ok {
+	if rows, ok := h.columns(t, 1); ok {
 		h.check(t, rows[0], e, 0)
 		got, want := []rune(rows[0].Subject), []rune(e.Info.Subject)
 		if len(got) != len(want) {
@@ -231,7 +231,7 @@ func longValues(t *testing.T, h Harness) {
 	room := e.HeadRoom()
 	e.SetMessage(append(make([]byte, room), text...), room)
 	save(t, h.Store, e)
-	rows, ok := h.rows(t, 1)
+	rows, ok := h.columns(t, 1)
 	if !ok {
 		return
 	}
@@ -260,7 +260,7 @@ func contextEnded(t *testing.T, h Harness) {
 	if h.Rows == nil {
 		return
 	}
-	if len(errs) != 1 || !errors.Is(errs[0], savemail.ErrUnavailable) {
+	if len(errs) != 1 || errs[0] == nil || errors.Is(errs[0], savemail.ErrUnknown) || errors.Is(errs[0], savemail.ErrRejected) {
 		t.Errorf("Save with a context that has ended: %v", errs)
 	}
 	h.rows(t, 1)
@@ -290,10 +290,10 @@ func concurrent(t *testing.T, h Harness) {
 	if rows, ok := h.rows(t, writers*batches*size); ok {
 		seen := map[string]bool{}
 		for _, r := range rows {
-			seen[r.To] = true
+			seen[r.Hash] = true
 		}
 		if len(seen) != len(rows) {
-			t.Errorf("%d different recipients in %d rows", len(seen), len(rows))
+			t.Errorf("%d different hashes in %d rows", len(seen), len(rows))
 		}
 	}
 }

@@ -26,6 +26,8 @@ type Harness struct {
 	Reader func(t *testing.T) savemail.Reader
 	// Reopen returns a new store for the same place; the old one is closed.
 	Reopen func(t *testing.T) savemail.Store
+	// MailsOnly says that a row has nothing but a hash and the mail.
+	MailsOnly bool
 	// Compressed says that messages are expected to be stored as zlib.
 	Compressed bool
 	// InRedis returns the message of a row that is expected to have it there.
@@ -161,6 +163,13 @@ func (h *Harness) rows(t *testing.T, want int) ([]Row, bool) {
 	return rows, true
 }
 
+// columns is rows for a store that has columns.
+func (h *Harness) columns(t *testing.T, want int) ([]Row, bool) {
+	t.Helper()
+	rows, ok := h.rows(t, want)
+	return rows, ok && !h.MailsOnly
+}
+
 // check compares a row with recipient i of an envelope.
 func (h *Harness) check(t *testing.T, row Row, e *envelope.Envelope, i int) {
 	t.Helper()
@@ -170,6 +179,10 @@ func (h *Harness) check(t *testing.T, row Row, e *envelope.Envelope, i int) {
 		body = savemail.BodyZlib
 	}
 	how := body
+	if h.MailsOnly {
+		row.Body, row.From, row.To, row.Recipient, row.Charset, row.ContentType = body, e.From, to.Address, to.Address, e.Info.Charset, e.Info.ContentType
+		row.Date = "known to the mail"
+	}
 	if h.InRedis != nil {
 		if len(row.Mail) > 0 {
 			t.Errorf("mail is %.100q, want it empty", row.Mail)

@@ -1,0 +1,106 @@
+package maildir_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/maildir"
+	"goguerrillad/internal/savemail/storetest"
+)
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Harness {
+		dir := filepath.Join(t.TempDir(), "Maildir")
+		open := func(*testing.T) savemail.Store { return maildir.Store{Dir: dir} }
+		return storetest.Harness{
+			Store: open(t), Reopen: open, MailsOnly: true,
+			Rows: func(t *testing.T) []storetest.Row { return files(t, filepath.Join(dir, "new")) },
+			Reader: func(t *testing.T) savemail.Reader {
+				r, err := maildir.NewReader(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return r
+			},
+		}
+	})
+}
+
+// files are the mails in a directory, in the order of their names.
+func files(t *testing.T, dir string) (rows []storetest.Row) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		mail, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(entry.Name(), "_")
+		hash, _, _ := strings.Cut(rest, ".")
+		rows = append(rows, storetest.Row{Hash: hash, Mail: mail})
+	}
+	return rows
+}
+
+// TestAllOrNone: where one recipient's file cannot be made there is no other.
+func TestAllOrNone(t *testing.T) {
+	dir := t.TempDir()
+	s := maildir.Store{Dir: dir}
+	e := storetest.Envelope("Subject: x\r\n\r\n", "a@example.com", "b@example.com", "c@example.com")
+	e.To[1].Hash = "no/such/directory"
+	good := storetest.Envelope("Subject: x\r\n\r\n", "d@example.com")
+	errs := s.Save(t.Context(), []*envelope.Envelope{e, good})
+	if errs[0] == nil || errors.Is(errs[0], savemail.ErrUnknown) || errs[1] != nil {
+		t.Errorf("outcomes %v", errs)
+	}
+	if rows := files(t, filepath.Join(dir, "new")); len(rows) != 1 || rows[0].Hash != good.To[0].Hash {
+		t.Errorf("%d files", len(rows))
+	}
+	if rows := files(t, filepath.Join(dir, "tmp")); len(rows) != 0 {
+		t.Errorf("%d files are left in tmp", len(rows))
+	}
+}
+
+// TestReader reads what a mail program has moved to cur, and leaves alone what
+// others have put there.
+func TestReader(t *testing.T) {
+	dir := t.TempDir()
+	s := maildir.Store{Dir: dir}
+	e := storetest.Envelope("Subject: =?utf-8?Q?gr=C3=BC=C3=9Fe?=\r\n\r\ntext\r\n", "b@example.com")
+	if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(filepath.Join(dir, "new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := entries[0].Name()
+	if err := errors.Join(
+		os.Rename(filepath.Join(dir, "new", name), filepath.Join(dir, "cur", name+":2,S")),
+		os.WriteFile(filepath.Join(dir, "new", "9999999999.somebody.else"), []byte("Subject: other\r\n\r\n"), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	r, err := maildir.NewReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := r.List(t.Context(), 10)
+	if err != nil || len(list) != 1 || list[0].Subject != "grüße" || list[0].Size != int64(e.BlobSize(0)) {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if mail, err := r.Show(t.Context(), e.To[0].Hash); err != nil || string(mail) != string(e.Blob(0)) {
+		t.Errorf("%q, %v", mail, err)
+	}
+	if _, err := maildir.NewReader(filepath.Join(dir, "none")); err == nil {
+		t.Error("a reader of nothing")
+	}
+}
