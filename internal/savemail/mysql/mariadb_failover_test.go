@@ -2,7 +2,9 @@ package mysql_test
 
 import (
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,4 +81,88 @@ func (p *pair) moved(t *testing.T, text string, n int) {
 		}
 		return nil
 	})
+}
+
+// testAiling: a host that takes no mail costs a dial now and then, and not one
+// for each mail.
+func testAiling(t *testing.T, b *bench) {
+	b.create(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var dials atomic.Int32
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			dials.Add(1)
+			c.Close()
+		}
+	}()
+	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{l.Addr().String(), b.server.Addr} })
+	defer s.Close()
+	for range 100 {
+		one(t, s, nil)
+	}
+	if n := dials.Load(); n > 10 {
+		t.Errorf("%d dials for 100 mails", n)
+	}
+}
+
+// testSpread: every host has its share, and one that has a Save under way gets
+// the next only when all have.
+func testSpread(t *testing.T, b *bench) {
+	b.create(t)
+	var addrs []string
+	counts := make([]atomic.Int32, 3)
+	var delay atomic.Bool // of the next mail to host 1
+	slow := make(chan struct{}, 1)
+	for i := range counts {
+		p := testserver.ProxyMySQL(t, b.server.Addr)
+		p.Arm(func(statement string) *testserver.Fault {
+			if !strings.Contains(statement, "VALUES") {
+				return nil
+			}
+			counts[i].Add(1)
+			if i != 1 || !delay.CompareAndSwap(true, false) {
+				return nil
+			}
+			slow <- struct{}{}
+			return &testserver.Fault{Part: 2, Answer: 2, Delay: time.Second}
+		})
+		addrs = append(addrs, p.Addr)
+	}
+	s := b.open(t, func(o *mysql.Options) { o.Hosts, o.Spread = addrs, true })
+	defer s.Close()
+	for range 30 {
+		one(t, s, nil)
+	}
+	for i := range counts {
+		if n := counts[i].Load(); n < 8 || n > 12 {
+			t.Errorf("host %d got %d of 30 mails", i, n)
+		}
+	}
+	// One that is slow is passed over as long as another is free.
+	delay.Store(true)
+	outcomes := make(chan error, 3)
+	for range 3 {
+		go func() { outcomes <- save(t, s, "b@example.com")[0] }()
+	}
+	<-slow
+	before := counts[1].Load()
+	for range 20 {
+		one(t, s, nil)
+	}
+	if n := counts[1].Load(); n != before {
+		t.Errorf("the slow host got %d more mails", n-before)
+	}
+	for range 3 {
+		if err := <-outcomes; err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -79,6 +79,8 @@ func TestMariaDB(t *testing.T) {
 	t.Run("lost, unknown", with(testLostUnknown))
 	t.Run("cuts", with(testCuts))
 	t.Run("leaks", with(testLeaks))
+	t.Run("ailing host", with(testAiling))
+	t.Run("spread", with(testSpread))
 }
 
 // benches gives each test a table of its own on a server: with runs one, and
