@@ -87,13 +87,15 @@ func useRedis(cfg *config.Config) bool {
 
 func redisOptions(cfg *config.Config, log *slog.Logger) redis.Options {
 	return redis.Options{
-		Host:     cfg.Redis.Host,
-		Pass:     cfg.Redis.Pass,
-		DB:       cfg.Redis.DB,
-		InPlace:  cfg.Redis.Mode == config.RedisStore,
-		Expire:   cfg.Redis.Expire,
-		Compress: cfg.Compress,
-		Log:      log,
+		Host:      cfg.Redis.Host,
+		Pass:      cfg.Redis.Pass,
+		DB:        cfg.Redis.DB,
+		InPlace:   cfg.Redis.Mode == config.RedisStore,
+		Expire:    cfg.Redis.Expire,
+		Compress:  cfg.Compress,
+		Stream:    cfg.Redis.Stream,
+		StreamMax: cfg.Redis.StreamMax,
+		Log:       log,
 	}
 }
 

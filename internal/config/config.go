@@ -99,6 +99,9 @@ type Redis struct {
 	DB     int
 	Mode   string        // RedisCache or RedisStore
 	Expire time.Duration // whole seconds, at least one
+	// Stream is the key of a stream that hears of each row, "" for none.
+	Stream    string
+	StreamMax int64 // entries that it keeps, about
 }
 
 // The values of REDIS_MODE.

@@ -28,7 +28,7 @@ func TestDefaults(t *testing.T) {
 			SaveMail: config.SaveSQLite, Table: "new_mail", SQLiteFile: "mail.db", Maildir: "Maildir",
 			MySQL:    config.MySQL{TLS: config.TLSOff},
 			AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
-			Redis:    config.Redis{Mode: config.RedisCache, Expire: time.Hour},
+			Redis:    config.Redis{Mode: config.RedisCache, Expire: time.Hour, StreamMax: 100_000},
 		}
 		if !sameExported(*c, want) {
 			t.Errorf("%s\n got %+v\nwant %+v", text, *c, want)
@@ -88,7 +88,7 @@ func Test2012(t *testing.T) {
 		SaveMail: config.SaveMySQL, Table: "new_mail", SQLiteFile: "mail.db", Maildir: "Maildir",
 		MySQL:    config.MySQL{Hosts: []string{"127.0.0.1:3306"}, User: "gmail_mail", Pass: "$ecure1t", DB: "gmail_mail", TLS: config.TLSOff},
 		AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
-		Redis:    config.Redis{Mode: config.RedisCache, Expire: time.Hour},
+		Redis:    config.Redis{Mode: config.RedisCache, Expire: time.Hour, StreamMax: 100_000},
 	}
 	if !sameExported(*c, want) {
 		t.Errorf(" got %+v\nwant %+v", *c, want)
@@ -147,11 +147,11 @@ func TestValues(t *testing.T) {
 		{`{"GUID": "504"}`, func(c *config.Config) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "504", Num: 504}, {Name: "508", Num: 508}}},
 		{`{"GUID": "77", "SGID": "4294967294"}`, func(c *config.Config) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "77", Num: 77}, {Name: "4294967294", Num: 4294967294}}},
 		// Redis.
-		{`{"REDIS_HOST": "/run/redis.sock", "REDIS_PASS": " ü", "REDIS_DB": "7", "REDIS_MODE": "STORE", "REDIS_EXPIRE_SECONDS": "60"}`,
+		{`{"REDIS_HOST": "/run/redis.sock", "REDIS_PASS": " ü", "REDIS_DB": "7", "REDIS_MODE": "STORE", "REDIS_EXPIRE_SECONDS": "60", "REDIS_STREAM": "mails", "REDIS_STREAM_MAXLEN": "7"}`,
 			func(c *config.Config) any { return c.Redis },
-			config.Redis{Host: "/run/redis.sock", Pass: " ü", DB: 7, Mode: config.RedisStore, Expire: time.Minute}},
+			config.Redis{Host: "/run/redis.sock", Pass: " ü", DB: 7, Mode: config.RedisStore, Expire: time.Minute, Stream: "mails", StreamMax: 7}},
 		{`{"REDIS_MODE": "store"}`, func(c *config.Config) any { return c.Warnings },
-			[]string{"REDIS_MODE=store or REDIS_PASS is given without REDIS_HOST: no mail goes to Redis"}},
+			[]string{"REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is given without REDIS_HOST: no mail goes to Redis"}},
 		{`{"REDIS_HOST": "[::1]:6379", "GM_SAVE_MAIL": "discard"}`, func(c *config.Config) any { return c.Warnings },
 			[]string{"GM_SAVE_MAIL is discard: nothing goes to the Redis of REDIS_HOST either"}},
 		{`{"NGINX_AUTH_ENABLED": "y", "NGINX_AUTH": "[::1]:9000", "NGINX_AUTH_BACKENDS": "192.0.2.1:25, [2001:db8::1]:2525"}`,
@@ -161,7 +161,7 @@ func TestValues(t *testing.T) {
 		{`{"GSMTP_PROXY_PROTOCOL": "Y"}`, func(c *config.Config) any { return c.Warnings },
 			[]string{"GSMTP_PROXY_PROTOCOL is Y without GSMTP_TRUSTED_PROXIES: nobody may send a PROXY header"}},
 		// Keys of later versions at what means off.
-		{`{"REDIS_STREAM_MAXLEN": "100000"}`,
+		{`{"GM_RECIPIENT_CACHE_SECONDS": "60"}`,
 			func(c *config.Config) any { return len(c.Warnings) }, 0},
 	}
 	for _, c := range cases {

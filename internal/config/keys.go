@@ -191,6 +191,12 @@ func keysSince() []Key {
 				d.Redis.Expire = time.Duration(n) * time.Second
 				return err
 			}},
+		{Name: "REDIS_STREAM", Derived: "none",
+			Doc:  "Redis stream that gets an entry for each row, after the commit",
+			take: func(d *draft, v string) error { return set(&d.Redis.Stream, v, plain) }},
+		{Name: "REDIS_STREAM_MAXLEN", Default: "100000",
+			Doc:  "entries that the stream keeps, about",
+			take: func(d *draft, v string) error { return set(&d.Redis.StreamMax, v, number("entries", 1, math.MaxInt32)) }},
 	}
 }
 
@@ -198,10 +204,6 @@ func keysSince() []Key {
 // known, so that a file written for that version says what it misses here.
 func laterKeys() []Key {
 	return []Key{
-		{Name: "REDIS_STREAM", Derived: "none", Doc: "Redis stream that gets an entry for each row",
-			take: func(_ *draft, v string) error { return check(v, plain) }},
-		{Name: "REDIS_STREAM_MAXLEN", Default: "100000", Doc: "entries that the stream keeps",
-			take: func(_ *draft, v string) error { return check(v, number("entries", 1, math.MaxInt32)) }},
 		{Name: "WEBHOOK_URL", Derived: "none", Secret: true, Doc: "address that mail is posted to",
 			take: func(_ *draft, v string) error { return check(v, plain) }},
 		{Name: "WEBHOOK_SECRET", Derived: "none", Secret: true, Doc: "key that the posts are signed with",

@@ -216,8 +216,8 @@ func (d *draft) store() error {
 	if d.Maildir == "" {
 		d.Maildir = filepath.Join(state, "Maildir")
 	}
-	if d.Redis.Host == "" && (d.Redis.Mode == RedisStore || d.given["REDIS_PASS"] != "") {
-		d.warn("REDIS_MODE=store or REDIS_PASS is given without REDIS_HOST: no mail goes to Redis")
+	if d.Redis.Host == "" && (d.Redis.Mode == RedisStore || d.given["REDIS_PASS"] != "" || d.Redis.Stream != "") {
+		d.warn("REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is given without REDIS_HOST: no mail goes to Redis")
 	}
 	_, _, qualified := strings.Cut(d.Table, ".")
 	switch d.SaveMail {

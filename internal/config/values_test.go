@@ -131,7 +131,7 @@ func TestRefusedValues(t *testing.T) {
 		// What a later version brings.
 		{`{"GM_SAVE_MAIL": "webhook"}`, `1:18: GM_SAVE_MAIL: "webhook" asks for what this version does not have yet: want mysql, sqlite, maildir or discard`},
 		{`{"WEBHOOK_URL": "https://me:secret@example.com/"}`, `1:17: WEBHOOK_URL: asks for what this version does not have yet: want "", or leave the key out`},
-		{`{"REDIS_STREAM": "mail"}`, `1:18: REDIS_STREAM: "mail" asks for what this version does not have yet: want "", or leave the key out`},
+		{`{"WEBHOOK_SECRET": "mail"}`, `1:20: WEBHOOK_SECRET: asks for what this version does not have yet: want "", or leave the key out`},
 		{`{"GM_RECIPIENT_QUERY": "select 1"}`, `1:24: GM_RECIPIENT_QUERY: "select 1" asks for what this version does not have yet: want "", or leave the key out`},
 		// Of two mistakes the first is told.
 		{"{\"GSMTP_TIMEOUT\": \"x\",\n\"GSMTP_MAX_SIZE\": 1}", `1:19: GSMTP_TIMEOUT: "x" is not a whole number: want whole seconds from 1 to 86400, digits only`},

@@ -562,6 +562,7 @@ func TestPagesAreTested(t *testing.T) {
 			"haproxy several"},
 		"balancing.md": {"json chooses", "json takes", "nginx balancing"},
 		"cluster.md":   {"json galera"}, // in package faults
+		"stream.md":    {"json stream", "python consumer", "go consumer"},
 	}
 	for name, titles := range tested {
 		for title := range testserver.ReadPage(t, name) {

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 
+	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/discard"
 	"goguerrillad/internal/savemail/redis"
+	"goguerrillad/internal/savemail/storetest"
 	"goguerrillad/internal/testserver"
 )
 
@@ -293,4 +297,68 @@ func TestLeavesNothing(t *testing.T) {
 		return nil
 	})
 	f.logged(down, 0)
+}
+
+// TestStream: entries in order, while Redis comes and goes, and what is queued
+// leaves before the end.
+func TestStream(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a Redis")
+	}
+	server := testserver.Redis(t)
+	log := &testserver.Journal{}
+	s := redis.New(discard.Store{}, redis.Options{Host: server.Addr, Expire: time.Hour, Stream: "mails", StreamMax: 1000,
+		Log: slog.New(slog.NewTextHandler(log, nil))})
+	sent := 0
+	save := func(n int) {
+		t.Helper()
+		for range n {
+			sent++
+			e := storetest.Envelope("Subject: s\r\n\r\n", fmt.Sprintf("u%d@example.com", sent))
+			begun := time.Now()
+			if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(begun); took > 3*time.Second {
+				t.Errorf("a mail takes %v", took)
+			}
+		}
+	}
+	save(10)
+	server.Kill()
+	save(20)
+	server.Start(t)
+	save(10)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := redigo.Values(server.Connect(t).Do("XRANGE", "mails", "-", "+"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The first ones have died with a Redis that saves nothing.
+	if len(entries) < 20 || len(entries) > 40 {
+		t.Errorf("%d entries", len(entries))
+	}
+	last := 0
+	for _, entry := range entries {
+		parts, _ := redigo.Values(entry, nil)
+		fields, err := redigo.StringMap(parts[1], nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		fmt.Sscanf(fields["to"], "u%d@", &n)
+		if n <= last {
+			t.Errorf("entry of %s comes behind %d", fields["to"], last)
+		}
+		last = n
+		if date, err := time.Parse(time.RFC3339, fields["date"]); err != nil || time.Since(date) > time.Minute ||
+			len(fields["hash"]) != 32 || fields["from"] != "a@example.org" || fields["size"] != "14" || fields["subject"] != "s" {
+			t.Errorf("%v", fields)
+		}
+	}
+	if last != sent {
+		t.Errorf("the last entry is of mail %d, want %d", last, sent)
+	}
 }

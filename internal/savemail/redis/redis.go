@@ -27,18 +27,23 @@ type Options struct {
 	InPlace  bool
 	Expire   time.Duration // how long a message stays, in whole seconds, at least one
 	Compress bool          // zlib (RFC 1950), as in the column mail
-	Log      *slog.Logger
+	// Stream is the key of a stream that gets an entry for each row which is
+	// committed, "" for none; it keeps about StreamMax of them.
+	Stream    string
+	StreamMax int64
+	Log       *slog.Logger
 }
 
 // patience is the time for which one Save may wait for Redis, in all.
 const patience = time.Second
 
 // Store is a store with Redis beside it. It holds a connection for each Save
-// that runs at a time, and one goroutine.
+// that runs at a time, and one goroutine, with a stream two.
 type Store struct {
 	inner      savemail.Store
 	options    Options
 	client     *client
+	stream     *stream // nil without one
 	compressor savemail.Compressor
 }
 
@@ -51,6 +56,9 @@ func New(inner savemail.Store, o Options) savemail.Store {
 			"host", o.Host, "expire", o.Expire)
 	}
 	s := &Store{inner: inner, options: o, client: newClient(o)}
+	if o.Stream != "" {
+		s.stream = newStream(o, s.client)
+	}
 	if k, ok := inner.(savemail.Checker); ok {
 		return struct {
 			*Store
@@ -61,8 +69,16 @@ func New(inner savemail.Store, o Options) savemail.Store {
 }
 
 // Save has the store save the batch. Before that or after it, the messages go
-// to Redis.
+// to Redis; the stream is told of them in the background.
 func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
+	errs := s.save(ctx, batch)
+	if s.stream != nil {
+		s.stream.tell(batch, errs)
+	}
+	return errs
+}
+
+func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) []error {
 	for _, e := range batch {
 		for i := range e.To {
 			e.To[i].InRedis = false
@@ -146,6 +162,9 @@ func (s *Store) Settle(ctx context.Context) {
 
 // Close closes the store and the connections to Redis.
 func (s *Store) Close() error {
+	if s.stream != nil {
+		s.stream.close()
+	}
 	s.client.close()
 	return s.inner.Close()
 }
