@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,7 +74,7 @@ func newArena(t *testing.T, keys map[string]string) *arena {
 			t.Fatal(err)
 		}
 	}
-	a.before = a.peak(t)
+	a.before = a.Memory(t, "VmHWM")
 	a.beside.Go(a.behave)
 	a.beside.Go(a.watch)
 	return a
@@ -158,7 +157,7 @@ func (a *arena) behave() {
 // watch counts descriptors.
 func (a *arena) watch() {
 	for {
-		n := a.descriptors()
+		n := a.Descriptors()
 		a.mu.Lock()
 		a.files = max(a.files, n)
 		a.mu.Unlock()
@@ -170,34 +169,6 @@ func (a *arena) watch() {
 	}
 }
 
-func (a *arena) descriptors() int {
-	open, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(a.Pid()), "fd"))
-	if err != nil {
-		return 0
-	}
-	return len(open)
-}
-
-// peak is the most memory that the daemon has had, in bytes.
-func (a *arena) peak(t *testing.T) int64 {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(a.Pid()), "status"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			n, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n << 10
-		}
-	}
-	t.Fatal("no VmHWM")
-	return 0
-}
-
 // end stops the good client, wants everything given back, and ends the daemon.
 func (a *arena) end(t *testing.T) {
 	t.Helper()
@@ -205,7 +176,7 @@ func (a *arena) end(t *testing.T) {
 	a.beside.Wait()
 	// The store's files, the sockets and the loops; each idle session is one more.
 	testserver.Await(t, a.Process(), 3*timeout*time.Second, "descriptors are not given back", func() error {
-		if n := a.descriptors(); n > 25 {
+		if n := a.Descriptors(); n > 25 {
 			return fmt.Errorf("%d are open", n)
 		}
 		return nil
@@ -236,7 +207,7 @@ func TestAttacks(t *testing.T) {
 				begun := time.Now()
 				x.run(t, a)
 				took := time.Since(begun)
-				more := a.peak(t) - a.before
+				more := a.Memory(t, "VmHWM") - a.before
 				a.end(t)
 				if x.more == 0 {
 					x.more = leastMemory

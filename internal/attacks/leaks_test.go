@@ -5,8 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -65,9 +63,7 @@ func (a *arena) weigh(t *testing.T, metrics string) (w weight) {
 		w.resident = int64(page["process_resident_memory_bytes"])
 		return nil
 	})
-	if open, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(a.Pid()), "fd")); err == nil {
-		w.descriptors = len(open)
-	}
+	w.descriptors = a.Descriptors()
 	return w
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,26 +13,6 @@ import (
 
 	"goguerrillad/internal/testserver"
 )
-
-// memory reads a value of /proc/PID/status in bytes: VmRSS now, VmHWM at most.
-func memory(t *testing.T, d *testserver.Daemon, key string) int64 {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Pid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, key+":"); ok {
-			n, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n << 10
-		}
-	}
-	t.Fatalf("no %s", key)
-	return 0
-}
 
 // TestLargeMails sends 1.5 GB at once.
 func TestLargeMails(t *testing.T) {
@@ -68,7 +47,7 @@ func TestLargeMails(t *testing.T) {
 			if codes["250 2.0.0"] == 0 {
 				t.Error("not one was taken")
 			}
-			peak := memory(t, d, "VmHWM")
+			peak := d.Memory(t, "VmHWM")
 			t.Logf("%v, at most %d MiB", codes, peak>>20)
 			if peak > most {
 				t.Errorf("%d MiB of memory", peak>>20)
@@ -144,9 +123,9 @@ func TestIdleConnections(t *testing.T) {
 				}
 			}
 			open(50) // what the first ones cost is the daemon's, not theirs
-			before := memory(t, d, "VmRSS")
+			before := d.Memory(t, "VmRSS")
 			open(c.count)
-			each := (memory(t, d, "VmRSS") - before) / int64(c.count)
+			each := (d.Memory(t, "VmRSS") - before) / int64(c.count)
 			t.Logf("%d bytes each", each)
 			if each > c.most {
 				t.Errorf("%d bytes each, want at most %d", each, c.most)
@@ -192,7 +171,7 @@ func TestEndlessLine(t *testing.T) {
 				}
 			}
 			send(t, c, "before@example.com") // store and buffers are warm
-			before := memory(t, d, "VmHWM")
+			before := d.Memory(t, "VmHWM")
 			endless(t, c.Conn, size)
 			expect(t, c, 500, "5.5.", "")
 			expect(t, c, 250, "", "NOOP")
@@ -202,7 +181,7 @@ func TestEndlessLine(t *testing.T) {
 			endless(t, c.Conn, size)
 			expect(t, c, 552, "5.3.4", "\r\n.")
 			send(t, c, "after@example.com")
-			more := memory(t, d, "VmHWM") - before
+			more := d.Memory(t, "VmHWM") - before
 			t.Logf("%d KiB more", more>>10)
 			if more > most {
 				t.Errorf("%d KiB more memory", more>>10)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -168,6 +169,33 @@ func (d *Daemon) Process() *Process { return d.proc }
 
 // Pid is the process's id.
 func (d *Daemon) Pid() int { return d.proc.Cmd.Process.Pid }
+
+// Memory returns a value of /proc/PID/status in bytes: VmRSS now, VmHWM at
+// most.
+func (d *Daemon) Memory(t T, key string) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Pid()))
+	if err != nil {
+		t.Fatalf("read the memory: %v", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, key+":"); ok {
+			n, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
+			if err != nil {
+				t.Fatalf("read the memory: %v", err)
+			}
+			return n << 10
+		}
+	}
+	t.Fatalf("no %s", key)
+	return 0
+}
+
+// Descriptors returns how many are open, 0 when the process has ended.
+func (d *Daemon) Descriptors() int {
+	open, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Pid()))
+	return len(open)
+}
 
 // Log returns all that was logged since the first Start, wherever to.
 func (d *Daemon) Log() string {
