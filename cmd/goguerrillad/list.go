@@ -18,16 +18,24 @@ import (
 // readTime bounds what -list and -show ask of the store.
 const readTime = time.Minute
 
-// list prints the n newest mails, newest first, one a line in columns
-// separated by tabs: hash, date, from, to, size, subject.
+// list prints the n newest mails, newest first, one a line: hash, date, from,
+// to, size, subject. On a terminal they are cut to its width, elsewhere whole
+// and parted by tabs.
 func list(w io.Writer, cfg *config.Config, n int) error {
 	return withReader(cfg, func(ctx context.Context, r savemail.Reader) error {
 		mails, err := r.List(ctx, n)
 		if err != nil {
 			return fmt.Errorf("list: %w", err)
 		}
-		out := bufio.NewWriter(w)
+		if len(mails) == 0 {
+			return errors.New("no mail is stored")
+		}
+		out, columns := bufio.NewWriter(w), terminalColumns(w)
 		for _, m := range mails {
+			if columns > 0 {
+				fmt.Fprintln(out, fitted(m, columns))
+				continue
+			}
 			fmt.Fprintf(out, "%s\t%s\t<%s>\t<%s>\t%d\t%s\n", printable(m.Hash),
 				m.Date.Format("2006-01-02T15:04:05"), printable(m.From), printable(m.To), m.Size, printable(m.Subject))
 		}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/savemail"
+)
+
+// TestFitted: a line has as many columns as the terminal, whatever the mail
+// says, and the hash is whole.
+func TestFitted(t *testing.T) {
+	hash := strings.Repeat("0123456789abcdef", 2)
+	for _, m := range []savemail.Listed{
+		{},
+		{From: "a@example.org", To: "b@example.com", Subject: "short", Size: 5},
+		{From: strings.Repeat("a", 100) + "@example.org", To: strings.Repeat("b", 100) + "@example.com", Subject: strings.Repeat("subject ", 50), Size: 1 << 50},
+		{From: "送信者@example.org", To: "受信者受信者受信者受信者@example.com", Subject: strings.Repeat("件名", 100), Size: 99_999},
+		{From: "a\u0301\u0301\u0301@example.org", Subject: "\x1b[2J\r\n\u202e" + strings.Repeat("😀", 60)},
+	} {
+		m.Hash, m.Date = hash, time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+		for _, columns := range []int{80, 81, 100, 132, 250} {
+			line := fitted(m, columns)
+			if n := textColumns(line); n > columns || !strings.HasPrefix(line, hash+" 01-31 12:00 ") {
+				t.Errorf("%d columns, want %d: %q", n, columns, line)
+			}
+			if strings.ContainsAny(line, "\x1b\r\n\u202e") {
+				t.Errorf("%q", line)
+			}
+		}
+	}
+	m := savemail.Listed{Hash: hash, From: "alice@example.org", To: "bob@example.com", Subject: "a subject that is rather long for the place", Size: 12_345}
+	want := hash + " 01-01 00:00 alice@exampl… bob@example.…  12.3k a subject that is r…"
+	if got := fitted(m, 100); got != want {
+		t.Errorf("\n got %q\nwant %q", got, want)
+	}
+}
+
+func TestHumanSize(t *testing.T) {
+	for n, want := range map[int64]string{0: "0", 9999: "9999", 10_000: "10.0k", 999_949: "999.9k", 15_000_000: "15.0M", 1 << 62: "4.6E"} {
+		if got := humanSize(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
