@@ -159,7 +159,7 @@ func (d *daemon) report() {
 		"sessions", s.Sessions, "memory", s.Memory, "waiting", s.Waiting, "queued", c.Queued,
 		"connections", s.Accepted, "full", s.RefusedFull, "full_address", s.RefusedIP, "proxy_headers", s.RefusedHeaders, "accept_errors", s.AcceptErrors,
 		"messages", c.Mails, "rows", c.Rows, "batches", c.Batches,
-		"unavailable", c.Unavailable, "rejected", c.Rejected, "unknown", c.Unknown,
+		"unavailable", c.Unavailable, "rejected", c.Rejected, "refused", c.Refused, "unknown", c.Unknown,
 		"tls", s.TLS12+s.TLS13, "tls_failed", s.TLSFailed, "expired", s.Expired,
 		"store_up", up, "since", since, "last_error", lastErr)
 }

@@ -12,6 +12,7 @@ import (
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/savemail/redis"
 	"goguerrillad/internal/savemail/sqlite"
+	"goguerrillad/internal/savemail/webhook"
 	"goguerrillad/internal/smtp"
 )
 
@@ -51,6 +52,13 @@ func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 	case config.SaveMaildir:
 		p.Store = maildir.Store{Dir: cfg.Maildir}
 		p.options.Writers = maildirWriters
+	case config.SaveWebhook:
+		store, err := webhook.New(webhook.Options{URL: cfg.Webhook.URL, Secret: cfg.Webhook.Secret, Version: version})
+		if err != nil {
+			return place{}, fmt.Errorf("WEBHOOK_URL: %w", err)
+		}
+		p.Store = store
+		p.options.Writers, p.options.MaxRows = webhook.Writers, 1
 	case config.SaveDiscard:
 		p.Store = discard.Store{}
 	default:

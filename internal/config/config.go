@@ -46,12 +46,13 @@ type Config struct {
 
 	Group, User ID // to become after binding
 
-	SaveMail   string // SaveMySQL, SaveSQLite, SaveMaildir or SaveDiscard
+	SaveMail   string // SaveMySQL, SaveSQLite, SaveMaildir, SaveWebhook or SaveDiscard
 	Table      string // table, or database.table
 	Compress   bool   // zlib in the column mail
 	MySQL      MySQL
 	SQLiteFile string // path
 	Maildir    string // path of a directory
+	Webhook    Webhook
 	Redis      Redis
 
 	// Warnings are sentences for the log about what is allowed but probably
@@ -66,6 +67,7 @@ const (
 	SaveMySQL   = "mysql"
 	SaveSQLite  = "sqlite"
 	SaveMaildir = "maildir"
+	SaveWebhook = "webhook"
 	SaveDiscard = "discard"
 )
 
@@ -84,6 +86,12 @@ const (
 	TLSVerify     = "Y"           // always, certificate verified
 	TLSSkipVerify = "skip-verify" // always, unverified
 )
+
+// Webhook is who is handed every mail.
+type Webhook struct {
+	URL    string // https or http, "" when SaveMail is not webhook and none was given
+	Secret string // "" = posts are not signed
+}
 
 // AuthHTTP is the server that nginx asks where to send a session.
 type AuthHTTP struct {

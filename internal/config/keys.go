@@ -149,7 +149,7 @@ func keysSince() []Key {
 			Doc:  "address of the metrics, the state of health and the status page; systemd's socket metrics wins over it",
 			take: func(d *draft, v string) error { return set(&d.Metrics, v, oneAddress) }},
 		{Name: "GM_SAVE_MAIL", Derived: "mysql if MYSQL_HOST is given, else sqlite",
-			Doc:  "where mail is stored: mysql, sqlite, maildir, or discard to throw it away",
+			Doc:  "where mail is stored: mysql, sqlite, maildir, webhook, or discard to throw it away",
 			take: func(d *draft, v string) error { return set(&d.SaveMail, v, saveMail) }},
 		{Name: "GM_MAIL_COMPRESS", Default: "N",
 			Doc:  "Y stores messages compressed by zlib, with body=gzencode",
@@ -168,6 +168,12 @@ func keysSince() []Key {
 		{Name: "GM_MAILDIR", Derived: "$STATE_DIRECTORY/Maildir, else Maildir in the working directory",
 			Doc:  "directory of the store maildir, created if it is missing",
 			take: func(d *draft, v string) error { return set(&d.Maildir, v, path) }},
+		{Name: "WEBHOOK_URL", Derived: "none", Secret: true,
+			Doc:  "address that the store webhook posts each mail to, https or http",
+			take: func(d *draft, v string) error { return set(&d.Webhook.URL, v, webhookURL) }},
+		{Name: "WEBHOOK_SECRET", Derived: "none", Secret: true,
+			Doc:  "key that the posts are signed with: whsec_ and base64, or any text",
+			take: func(d *draft, v string) error { return set(&d.Webhook.Secret, v, webhookSecret) }},
 		{Name: "REDIS_HOST", Derived: "none",
 			Doc:  "host:port or /path/to.sock of Redis",
 			take: func(d *draft, v string) error { return set(&d.Redis.Host, v, oneServer) }},
@@ -204,10 +210,6 @@ func keysSince() []Key {
 // known, so that a file written for that version says what it misses here.
 func laterKeys() []Key {
 	return []Key{
-		{Name: "WEBHOOK_URL", Derived: "none", Secret: true, Doc: "address that mail is posted to",
-			take: func(_ *draft, v string) error { return check(v, plain) }},
-		{Name: "WEBHOOK_SECRET", Derived: "none", Secret: true, Doc: "key that the posts are signed with",
-			take: func(_ *draft, v string) error { return check(v, password) }},
 		{Name: "GM_RECIPIENT_QUERY", Derived: "none", Doc: "SQL that decides on each recipient",
 			take: func(_ *draft, v string) error { return check(v, password) }},
 		{Name: "GM_RECIPIENT_CACHE_SECONDS", Default: "60", Doc: "seconds that an answer of the query is kept",

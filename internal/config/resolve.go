@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -235,17 +237,36 @@ func (d *draft) store() error {
 		if len(d.Table) > 7 && strings.EqualFold(d.Table[:7], "sqlite_") {
 			return d.blameKey("GM_MAIL_TABLE", bad("begins with sqlite_", "SQLite keeps such names to itself, want another"))
 		}
-	case SaveMaildir:
+	case SaveMaildir, SaveWebhook:
 		if d.Redis.Mode == RedisStore && d.Redis.Host != "" {
-			return d.blameKey("REDIS_MODE", bad("is store", "GM_SAVE_MAIL=maildir has the message in its files, want cache"))
+			return d.blameKey("REDIS_MODE", bad("is store", "GM_SAVE_MAIL="+d.SaveMail+" has no column that the message could be taken out of, want cache"))
 		}
 		if d.Compress {
-			d.warn("GM_MAIL_COMPRESS=Y is for tables: the files of GM_SAVE_MAIL=maildir are not compressed")
+			d.warn("GM_MAIL_COMPRESS=Y is for tables: GM_SAVE_MAIL=" + d.SaveMail + " does not compress")
+		}
+		if d.SaveMail == SaveWebhook {
+			return d.webhook()
 		}
 	case SaveDiscard:
 		if d.Redis.Host != "" {
 			d.warn("GM_SAVE_MAIL is discard: nothing goes to the Redis of REDIS_HOST either")
 		}
+	}
+	return nil
+}
+
+// webhook checks what the store of this name needs.
+func (d *draft) webhook() error {
+	u, err := url.Parse(d.Webhook.URL)
+	if err != nil || d.Webhook.URL == "" {
+		return d.blameKey("WEBHOOK_URL", bad("is missing", "GM_SAVE_MAIL=webhook wants https://host/path"))
+	}
+	host := u.Hostname()
+	if ip, err := netip.ParseAddr(host); u.Scheme == "http" && host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		d.warn("WEBHOOK_URL is http: mail goes through the network in clear, and whoever answers is believed")
+	}
+	if d.Webhook.Secret == "" {
+		d.warn("WEBHOOK_SECRET is not given: the receiver cannot tell whose posts it gets")
 	}
 	return nil
 }

@@ -1,9 +1,11 @@
 package config
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,10 +53,31 @@ func oneOf(words ...string) func(string) (string, error) {
 }
 
 func saveMail(v string) (string, error) {
-	if strings.EqualFold(v, "webhook") {
-		return "", bad("asks for what this version does not have yet", "want mysql, sqlite, maildir or discard")
+	return oneOf(SaveMySQL, SaveSQLite, SaveMaildir, SaveWebhook, SaveDiscard)(v)
+}
+
+// webhookURL says nothing of the value, which may hold a password.
+func webhookURL(v string) (string, error) {
+	const want = "want https://host/path, or http:// to a program on this machine"
+	u, err := url.Parse(v)
+	switch {
+	case err != nil:
+		return "", bad("is no URL", want)
+	case u.Scheme != "https" && u.Scheme != "http":
+		return "", bad("is neither https nor http", want)
+	case u.Hostname() == "":
+		return "", bad("names no host", want)
 	}
-	return oneOf(SaveMySQL, SaveSQLite, SaveMaildir, SaveDiscard)(v)
+	return plain(v)
+}
+
+func webhookSecret(v string) (string, error) {
+	if encoded, ok := strings.CutPrefix(v, "whsec_"); ok {
+		if key, err := base64.StdEncoding.DecodeString(encoded); err != nil || len(key) == 0 {
+			return "", bad("is not base64 behind whsec_", "want it as it was given, or a text of your own without whsec_")
+		}
+	}
+	return password(v)
 }
 
 // plain takes text without control characters.

@@ -30,7 +30,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GSMTP_VERBOSE": "yes"}`, `1:19: GSMTP_VERBOSE: "yes" is neither Y nor N: want Y or N`},
 		{`{"GM_MAIL_COMPRESS": "1"}`, `1:22: GM_MAIL_COMPRESS: "1" is neither Y nor N: want Y or N`},
 		{`{"MYSQL_TLS": "true"}`, `1:15: MYSQL_TLS: "true" is not known: want N, preferred, Y or skip-verify`},
-		{`{"GM_SAVE_MAIL": "postgres"}`, `1:18: GM_SAVE_MAIL: "postgres" is not known: want mysql, sqlite, maildir or discard`},
+		{`{"GM_SAVE_MAIL": "postgres"}`, `1:18: GM_SAVE_MAIL: "postgres" is not known: want mysql, sqlite, maildir, webhook or discard`},
 		// Hosts.
 		{`{"GM_ALLOWED_HOSTS": "a.com,,b.com"}`, `1:22: GM_ALLOWED_HOSTS: "a.com,,b.com" has nothing as element 2: ` + hosts},
 		{`{"GM_ALLOWED_HOSTS": "a.com, "}`, `1:22: GM_ALLOWED_HOSTS: "a.com, " has nothing as element 2: ` + hosts},
@@ -129,9 +129,11 @@ func TestRefusedValues(t *testing.T) {
 		{`{"NGINX_AUTH_BACKENDS": ":25"}`, `1:25: NGINX_AUTH_BACKENDS: ":25" is not an IP address and a port: want ip:port or [v6]:port`},
 		{`{"GSMTP_PROXY_PROTOCOL": "v2"}`, `1:26: GSMTP_PROXY_PROTOCOL: "v2" is neither Y nor N: want Y or N`},
 		// What a later version brings.
-		{`{"GM_SAVE_MAIL": "webhook"}`, `1:18: GM_SAVE_MAIL: "webhook" asks for what this version does not have yet: want mysql, sqlite, maildir or discard`},
-		{`{"WEBHOOK_URL": "https://me:secret@example.com/"}`, `1:17: WEBHOOK_URL: asks for what this version does not have yet: want "", or leave the key out`},
-		{`{"WEBHOOK_SECRET": "mail"}`, `1:20: WEBHOOK_SECRET: asks for what this version does not have yet: want "", or leave the key out`},
+		{`{"GM_SAVE_MAIL": "webhook"}`, ` WEBHOOK_URL: is missing: GM_SAVE_MAIL=webhook wants https://host/path`},
+		{`{"WEBHOOK_URL": "ftp://user:secret@host/"}`, `1:17: WEBHOOK_URL: is neither https nor http: want https://host/path, or http:// to a program on this machine`},
+		{`{"WEBHOOK_SECRET": "whsec_!"}`, `1:20: WEBHOOK_SECRET: is not base64 behind whsec_: want it as it was given, or a text of your own without whsec_`},
+		{`{"WEBHOOK_URL": "me:secret@example.com/"}`, `1:17: WEBHOOK_URL: is neither https nor http: want https://host/path, or http:// to a program on this machine`},
+		{`{"GM_RECIPIENT_QUERY": "SELECT 1"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 1" asks for what this version does not have yet: want "", or leave the key out`},
 		{`{"GM_RECIPIENT_QUERY": "select 1"}`, `1:24: GM_RECIPIENT_QUERY: "select 1" asks for what this version does not have yet: want "", or leave the key out`},
 		// Of two mistakes the first is told.
 		{"{\"GSMTP_TIMEOUT\": \"x\",\n\"GSMTP_MAX_SIZE\": 1}", `1:19: GSMTP_TIMEOUT: "x" is not a whole number: want whole seconds from 1 to 86400, digits only`},

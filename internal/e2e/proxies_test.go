@@ -562,6 +562,7 @@ func TestPagesAreTested(t *testing.T) {
 			"haproxy several"},
 		"balancing.md": {"json chooses", "json takes", "nginx balancing"},
 		"cluster.md":   {"json galera"}, // in package faults
+		"webhook.md":   {"json webhook", "python receiver", "javascript receiver", "php receiver"},
 		"stream.md":    {"json stream", "python consumer", "go consumer"},
 	}
 	for name, titles := range tested {

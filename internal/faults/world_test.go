@@ -18,9 +18,10 @@ type world struct {
 	rand    *rand.Rand
 	daemons []*testserver.Daemon
 	load    *testserver.Load
-	db      *sql.DB // reads the table
-	maildir string  // in place of db
-	log     string  // file that is emptied now and then, "" for none
+	db      *sql.DB                    // reads the table
+	maildir string                     // in place of db
+	other   func() map[string][]string // the same: what has arrived since it was asked last
+	log     string                     // file that is emptied now and then, "" for none
 	ledger  ledger
 	// most is the longest recovery that is allowed, once the cause is over.
 	most time.Duration
@@ -57,9 +58,12 @@ func (w *world) startLoad(t *testing.T) {
 func (w *world) audit(t *testing.T) testserver.Audit {
 	t.Helper()
 	w.load.Pause()
-	if w.maildir != "" {
+	switch {
+	case w.maildir != "":
 		w.load.CollectMaildir(t, w.maildir)
-	} else {
+	case w.other != nil:
+		w.load.Add(w.other())
+	default:
 		w.load.Collect(t, w.db, "new_mail")
 	}
 	a := w.load.Audit()

@@ -201,6 +201,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	count("mails_total", mailsHelp, saver.Mails, labels{"outcome": "stored"})
 	count("mails_total", mailsHelp, saver.Unavailable, labels{"outcome": "unavailable"})
 	count("mails_total", mailsHelp, saver.Rejected, labels{"outcome": "rejected"})
+	count("mails_total", mailsHelp, saver.Refused, labels{"outcome": "refused"})
 	count("mails_total", mailsHelp, saver.Unknown, labels{"outcome": "unknown"})
 	count("rows_total", "Rows that were stored.", saver.Rows, nil)
 	count("mail_bytes_total", "Bytes of the stored mails, as they arrived.", saver.Bytes, nil)

@@ -87,6 +87,7 @@ type Counters struct {
 	Bytes       uint64 // of the committed mails, as they arrived
 	Unavailable uint64 // mails that failed because the store could not be reached or written
 	Rejected    uint64 // mails that the store refused
+	Refused     uint64 // mails that the store refused for good
 	Unknown     uint64 // mails whose outcome could not be settled
 	Queued      int    // mails waiting for a writer now
 }
@@ -260,6 +261,8 @@ func kind(err error) error {
 		return ErrUnknown
 	case errors.Is(err, ErrRejected):
 		return ErrRejected
+	case errors.Is(err, ErrRefused):
+		return ErrRefused
 	default:
 		return ErrUnavailable
 	}

@@ -19,7 +19,7 @@ type Store interface {
 	// order; nil means durable. It may be called by as many goroutines at a
 	// time as the Committer has writers, and returns soon after ctx is done.
 	//
-	// An error is one of the three kinds below, told by errors.Is; any other
+	// An error is one of the kinds below, told by errors.Is; any other
 	// counts as ErrUnavailable. A store that knows which envelopes are to be
 	// rejected may do so and commit the others.
 	Save(ctx context.Context, batch []*envelope.Envelope) []error
@@ -27,7 +27,7 @@ type Store interface {
 	Close() error
 }
 
-// The kinds of failure. To the client all of them are 451.
+// The kinds of failure. To the client all of them but ErrRefused are 451.
 var (
 	// ErrUnavailable: the store cannot be reached or cannot write now; nothing
 	// of the batch is stored.
@@ -35,6 +35,10 @@ var (
 	// ErrRejected: the data itself was refused; nothing of the batch is stored.
 	// The Committer halves the batch until the guilty envelope stands alone.
 	ErrRejected = errors.New("store rejects the mail")
+	// ErrRefused: the mail will never be taken, and its sender is to hear so.
+	// The error wraps the smtp.Reply, with a code from 500 on. Only a store that
+	// asks somebody who may decide that has it.
+	ErrRefused = errors.New("mail refused")
 	// ErrUnknown: whether the batch was committed could not be settled in
 	// time. It must not be stored again.
 	ErrUnknown = errors.New("outcome of the commit is unknown")

@@ -190,6 +190,8 @@ func (c *Committer) report(g *generation, batch []pending, errs []error, took ti
 		case ErrRejected:
 			n.Rejected++
 			g.logRejected(batch[i].envelope, err)
+		case ErrRefused:
+			n.Refused++
 		case ErrUnknown:
 			n.Unknown++
 			unknown = err
@@ -238,6 +240,7 @@ func (c *Committer) count(n Counters) {
 	c.counters.Bytes += n.Bytes
 	c.counters.Unavailable += n.Unavailable
 	c.counters.Rejected += n.Rejected
+	c.counters.Refused += n.Refused
 	c.counters.Unknown += n.Unknown
 }
 

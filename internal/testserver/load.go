@@ -199,12 +199,13 @@ func (l *Load) Collect(t T, db *sql.DB, table string) {
 		if _, err := db.Exec("DELETE FROM "+table+" WHERE mail_id <= ?", newest); err != nil {
 			return fmt.Errorf("delete what was read: %w", err)
 		}
-		l.add(rows)
+		l.Add(rows)
 		return nil
 	})
 }
 
-func (l *Load) add(rows map[string][]string) {
+// Add takes note of rows, as hashes by sender, that somebody else has read.
+func (l *Load) Add(rows map[string][]string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for from, hashes := range rows {
@@ -238,7 +239,7 @@ func (l *Load) CollectMaildir(t T, dir string) {
 		from, _, _ := strings.Cut(strings.TrimPrefix(string(text), "Return-Path: <"), ">")
 		rows[from] = append(rows[from], hash)
 	}
-	l.add(rows)
+	l.Add(rows)
 }
 
 // readHashes returns the hashes of all rows by sender, and the newest row.

@@ -1,0 +1,182 @@
+// Package webhook hands every mail to a program that speaks HTTP: one POST for
+// a mail, whose answer decides what its sender hears.
+package webhook
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/smtp"
+)
+
+// Writers is how many mails are posted at a time, each on a connection of its
+// own or in an HTTP/2 stream. A batch is one mail: none waits for another's
+// answer.
+const Writers = 16
+
+// Options say where mail goes.
+type Options struct {
+	URL     string // https or http
+	Secret  string // signs the posts unless it is "": whsec_ and base64, or any text
+	Version string // of the program, for User-Agent
+	// TLS says whom to trust; nil = whom the system does.
+	TLS *tls.Config
+}
+
+// Store posts mail. It holds at most Writers connections and one more.
+type Store struct {
+	url    string
+	agent  string
+	secret []byte
+	client *http.Client
+}
+
+// Bounds of what an answer may cost.
+const (
+	dialTimeout   = 5 * time.Second
+	headerMost    = 16 << 10 // bytes
+	bodyMost      = 16 << 10 // bytes that are read, so that the connection can be kept
+	bodyPatience  = time.Second
+	idleTimeout   = 30 * time.Second // below that of most servers
+	handshakeTime = 5 * time.Second
+)
+
+// New returns the store, which connects when there is mail. An error means
+// that the options cannot be used.
+func New(o Options) (*Store, error) {
+	secret, err := parseSecret(o.Secret)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:        o.TLS,
+		TLSHandshakeTimeout:    handshakeTime,
+		ForceAttemptHTTP2:      true,
+		MaxConnsPerHost:        Writers + 1,
+		MaxIdleConnsPerHost:    Writers + 1,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: headerMost,
+		DisableCompression:     true,
+	}
+	return &Store{
+		url: o.URL, agent: "goguerrillad/" + cmp.Or(o.Version, "unknown"), secret: secret,
+		client: &http.Client{
+			Transport: transport,
+			// Mail goes where the operator sent it, and nowhere else.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Save posts one mail after the other; the Committer gives it one at a time.
+func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
+	errs := make([]error, len(batch))
+	for i, e := range batch {
+		errs[i] = s.post(ctx, e)
+	}
+	return errs
+}
+
+// refused is what a sender hears of a mail that the receiver will never take.
+func refused() error {
+	return fmt.Errorf("%w: %w", savemail.ErrRefused, smtp.Reply{Code: 550, Enhanced: smtp.RelayDenied, Text: "Message refused"})
+}
+
+// post hands a mail over. Whatever is no clear answer may have arrived or not:
+// the sender comes again. A connection that was kept may have died, which only
+// the POST finds out: what has no answer at all is posted once more, under the
+// same id.
+func (s *Store) post(ctx context.Context, e *envelope.Envelope) error {
+	body, err := newBody(e)
+	if err != nil {
+		return fmt.Errorf("%w: %w", savemail.ErrRejected, err)
+	}
+	request, err := s.request(ctx, e.To[0].Hash, body)
+	if err != nil {
+		return fmt.Errorf("%w: make the request: %w", savemail.ErrUnavailable, secretless(err))
+	}
+	response, err := s.client.Do(request)
+	if err != nil && ctx.Err() == nil {
+		s.client.CloseIdleConnections() // they are as old
+		request.Body = io.NopCloser(body.reader())
+		response, err = s.client.Do(request)
+	}
+	return s.answer(response, err)
+}
+
+// request makes the POST of a mail.
+func (s *Store) request(ctx context.Context, id string, body *body) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, body.reader())
+	if err != nil {
+		return nil, err
+	}
+	now := strconv.FormatInt(time.Now().Unix(), 10)
+	request.ContentLength = body.size()
+	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(body.reader()), nil }
+	request.Header.Set("Content-Type", body.contentType)
+	request.Header.Set("User-Agent", s.agent)
+	request.Header.Set("Webhook-Id", id)
+	request.Header.Set("Webhook-Timestamp", now)
+	if s.secret != nil {
+		request.Header.Set("Webhook-Signature", s.sign(id, now, body))
+	}
+	return request, nil
+}
+
+// answer makes an outcome of a response.
+func (s *Store) answer(response *http.Response, err error) error {
+	if err != nil {
+		return fmt.Errorf("%w: %w", savemail.ErrUnavailable, secretless(err))
+	}
+	defer response.Body.Close()
+	patience := time.AfterFunc(bodyPatience, func() { response.Body.Close() })
+	defer patience.Stop()
+	_, _ = io.CopyN(io.Discard, response.Body, bodyMost) // the status is all that counts
+	switch code := response.StatusCode; {
+	case code/100 == 2:
+		return nil
+	case code == http.StatusUnprocessableEntity:
+		return refused()
+	}
+	return fmt.Errorf("%w: the receiver answers %s", savemail.ErrUnavailable, response.Status)
+}
+
+// secretless leaves the URL out, which may hold a password.
+func secretless(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// Check asks for nothing, and wants any answer.
+func (s *Store) Check(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, s.url, nil)
+	if err != nil {
+		return fmt.Errorf("%w: make a request: %w", savemail.ErrUnavailable, secretless(err))
+	}
+	request.Header.Set("User-Agent", s.agent)
+	response, err := s.client.Do(request)
+	if err != nil {
+		return fmt.Errorf("%w: %w", savemail.ErrUnavailable, secretless(err))
+	}
+	return response.Body.Close()
+}
+
+// Close closes the connections.
+func (s *Store) Close() error {
+	s.client.CloseIdleConnections()
+	return nil
+}

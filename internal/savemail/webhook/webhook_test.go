@@ -1,0 +1,315 @@
+package webhook_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/mailinfo"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/savemail/webhook"
+	"goguerrillad/internal/smtp"
+)
+
+const secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+
+// receive starts a receiver by HTTPS, and a store that trusts it.
+func receive(t *testing.T, handle http.HandlerFunc) (*webhook.Store, *httptest.Server) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handle)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return open(t, server.URL+"/mail", server.Certificate()), server
+}
+
+func open(t *testing.T, url string, trusted *x509.Certificate) *webhook.Store {
+	t.Helper()
+	roots := x509.NewCertPool()
+	if trusted != nil {
+		roots.AddCert(trusted)
+	}
+	s, err := webhook.New(webhook.Options{URL: url, Secret: secret, Version: "1", TLS: &tls.Config{RootCAs: roots}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func save(t *testing.T, s *webhook.Store, e *envelope.Envelope, timeout time.Duration) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	return s.Save(ctx, []*envelope.Envelope{e})[0]
+}
+
+// A post is what a receiver has got.
+type post struct {
+	header   http.Header
+	body     []byte
+	envelope map[string]any
+	mail     string
+}
+
+// read takes a POST apart as any receiver would, and checks its signature.
+func read(r *http.Request) (p post, err error) {
+	p.header = r.Header
+	if p.body, err = io.ReadAll(r.Body); err != nil {
+		return p, err
+	}
+	key, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
+	h := hmac.New(sha256.New, key)
+	fmt.Fprintf(h, "%s.%s.%s", r.Header.Get("webhook-id"), r.Header.Get("webhook-timestamp"), p.body)
+	if got, want := r.Header.Get("webhook-signature"), "v1,"+base64.StdEncoding.EncodeToString(h.Sum(nil)); got != want {
+		return p, fmt.Errorf("signature %q, want %q", got, want)
+	}
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/form-data" {
+		return p, fmt.Errorf("content type %q, %w", kind, err)
+	}
+	form, err := multipart.NewReader(strings.NewReader(string(p.body)), params["boundary"]).ReadForm(1 << 30)
+	if err != nil {
+		return p, err
+	}
+	if err := json.Unmarshal([]byte(form.Value["envelope"][0]), &p.envelope); err != nil {
+		return p, err
+	}
+	file, err := form.File["mail"][0].Open()
+	if err != nil {
+		return p, err
+	}
+	mail, err := io.ReadAll(file)
+	p.mail = string(mail)
+	return p, err
+}
+
+// TestPost: what a receiver gets.
+func TestPost(t *testing.T) {
+	posts := make(chan post, 1)
+	s, _ := receive(t, func(w http.ResponseWriter, r *http.Request) {
+		p, err := read(r)
+		if err != nil {
+			t.Error(err)
+		}
+		posts <- p
+		w.WriteHeader(http.StatusNoContent)
+	})
+	e := storetest.Envelope("Subject: =?utf-8?Q?gr=C3=BC=C3=9Fe?=\r\n\r\n\x00\xff--boundary\r\n.\r\n", "b@example.com", "\"odd \\\" one\"@example.com")
+	e.TLS = "TLS1.3 TLS_AES_128_GCM_SHA256"
+	e.Info.Attachments = []mailinfo.Attachment{{Name: "ü.pdf", Type: "application/pdf", Size: 3}}
+	if err := save(t, s, e, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	p := <-posts
+	if p.mail != string(e.Blob(0)) {
+		t.Errorf("mail %q", p.mail)
+	}
+	for name, want := range map[string]any{
+		"hash": e.To[0].Hash, "from": "a@example.org", "recipients": []any{"b@example.com", "\"odd \\\" one\"@example.com"}, "remote": "192.0.2.7",
+		"helo": "client.example.org", "tls": e.TLS, "date": e.Date.UTC().Format(time.RFC3339), "size": float64(e.Size()), "subject": "grüße",
+		"attachments": []any{map[string]any{"name": "ü.pdf", "type": "application/pdf", "size": 3.0}},
+	} {
+		if got := fmt.Sprint(p.envelope[name]); got != fmt.Sprint(want) {
+			t.Errorf("%s is %s, want %v", name, got, want)
+		}
+	}
+	if len(p.envelope) != 10 || p.header.Get("webhook-id") != e.To[0].Hash || p.header.Get("User-Agent") != "goguerrillad/1" {
+		t.Errorf("%v, %v", p.envelope, p.header)
+	}
+	if at, err := time.Parse(time.RFC3339, p.envelope["date"].(string)); err != nil || time.Since(at) > time.Minute {
+		t.Errorf("date: %v", err)
+	}
+}
+
+// TestAnswers: what an answer, or none, is for the sender.
+func TestAnswers(t *testing.T) {
+	status := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			w.Header().Set("Location", "/elsewhere")
+			w.WriteHeader(code)
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		handle http.HandlerFunc
+		kind   error
+	}{
+		{"200", status(200), nil},
+		{"201", status(201), nil},
+		{"204", status(204), nil},
+		{"422", status(422), savemail.ErrRefused},
+		{"400", status(400), savemail.ErrUnavailable},
+		{"404", status(404), savemail.ErrUnavailable},
+		{"429", status(429), savemail.ErrUnavailable},
+		{"500", status(500), savemail.ErrUnavailable},
+		{"301", status(301), savemail.ErrUnavailable},
+		{"307", status(307), savemail.ErrUnavailable},
+		{"hangs", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, savemail.ErrUnavailable},
+		{"slowly for ever behind 200", func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				w.Write([]byte("x"))
+				w.(http.Flusher).Flush()
+				time.Sleep(10 * time.Millisecond) // the attack
+			}
+		}, nil},
+		{"closes", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, savemail.ErrUnavailable},
+		{"large header", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) }, savemail.ErrUnavailable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			elsewhere := atomic.Bool{}
+			s, _ := receive(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/mail" {
+					elsewhere.Store(true)
+				}
+				tt.handle(w, r)
+			})
+			err := save(t, s, storetest.Envelope("Subject: x\r\n\r\n", "b@example.com"), 2*time.Second)
+			if !errors.Is(err, tt.kind) {
+				t.Errorf("outcome %v, want %v", err, tt.kind)
+			}
+			if elsewhere.Load() {
+				t.Error("the mail was posted elsewhere")
+			}
+			var reply smtp.Reply
+			if tt.kind == savemail.ErrRefused && (!errors.As(err, &reply) || reply.Code != 550 || reply.Enhanced != "5.7.1") {
+				t.Errorf("reply %v", reply)
+			}
+		})
+	}
+}
+
+// TestTrouble is what no handler does.
+func TestTrouble(t *testing.T) {
+	_, other := receive(t, func(http.ResponseWriter, *http.Request) {})
+	e := storetest.Envelope("Subject: x\r\n\r\n", "b@example.com")
+	unavailable := func(name string, s *webhook.Store) {
+		t.Helper()
+		err := save(t, s, e, 2*time.Second)
+		if !errors.Is(err, savemail.ErrUnavailable) || strings.Contains(err.Error(), "passw0rd") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := s.Check(t.Context()); err == nil || strings.Contains(err.Error(), "passw0rd") {
+			t.Errorf("%s: Check %v", name, err)
+		}
+	}
+	unavailable("a certificate that nobody vouches for", open(t, other.URL, nil))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			bufio.NewReader(c).ReadString('\n')
+			c.Write([]byte("garbage\r\n\r\n"))
+			c.Close()
+		}
+	}()
+	unavailable("garbage", open(t, "http://user:passw0rd@"+l.Addr().String(), nil))
+	l.Close()
+	unavailable("nobody", open(t, "http://user:passw0rd@"+l.Addr().String(), nil))
+	for _, o := range []webhook.Options{{URL: "http://x/", Secret: "whsec_"}, {URL: "http://x/", Secret: "whsec_%"}} {
+		if _, err := webhook.New(o); err == nil {
+			t.Errorf("%+v is taken", o)
+		}
+	}
+}
+
+// TestConnections: there are so many and no more, they are kept, and one that
+// has died while idle costs no mail.
+func TestConnections(t *testing.T) {
+	var running, most, opened atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := running.Add(1)
+		defer running.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		io.Copy(io.Discard, r.Body)
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	s := open(t, server.URL, nil)
+	all := func() {
+		t.Helper()
+		var posts sync.WaitGroup
+		for range 200 {
+			posts.Go(func() {
+				if err := save(t, s, storetest.Envelope("Subject: x\r\n\r\n", "b@example.com"), 20*time.Second); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		posts.Wait()
+	}
+	all()
+	if most.Load() > webhook.Writers+1 || opened.Load() > webhook.Writers+1 {
+		t.Errorf("%d posts at a time, %d connections", most.Load(), opened.Load())
+	}
+	server.CloseClientConnections()
+	all()
+}
+
+// TestStore runs the suite of stores, of which only outcomes are looked at.
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Harness {
+		s, _ := receive(t, func(_ http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				if _, err := read(r); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		return storetest.Harness{Store: s}
+	})
+}
+
+// TestRepeats: a post without an answer is made once more, under the same id.
+func TestRepeats(t *testing.T) {
+	ids := make(chan string, 2)
+	s, _ := receive(t, func(_ http.ResponseWriter, r *http.Request) {
+		p, err := read(r)
+		if err != nil {
+			t.Error(err)
+		}
+		ids <- p.header.Get("webhook-id")
+		if len(ids) == 1 {
+			panic(http.ErrAbortHandler)
+		}
+	})
+	if err := save(t, s, storetest.Envelope("Subject: x\r\n\r\n", "b@example.com"), 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if first, second := <-ids, <-ids; first != second {
+		t.Errorf("ids %s and %s", first, second)
+	}
+}
