@@ -131,25 +131,35 @@ func (g *Galera) Complete(t T) {
 	t.Helper()
 	restart := time.Now().Add(serverStart)
 	Await(t, nil, 3*serverStart, "the cluster is not complete", func() error {
+		var lost *MariaDBServer // the one that the others lack
+		var missing error
 		for _, node := range g.Nodes {
-			err := node.sees(len(g.Nodes))
-			if err == nil {
-				continue
-			}
 			select {
 			case <-node.process.Done():
-				t.Logf("a node has ended and is started again: %s", node.Addr)
+				t.Logf("the node %s has ended, and is started again", node.Addr)
 				node.Start(t)
 			default:
-				if time.Now().After(restart) {
-					restart = time.Now().Add(serverStart)
-					t.Logf("a node does not find the others and is started again: %v", err)
-					node.Kill()
-					node.Start(t)
+			}
+			if err := node.sees(len(g.Nodes)); err != nil {
+				missing = err
+				if lost == nil || node.sees(1) == nil || !node.ready() {
+					lost = node
 				}
 			}
-			return err
 		}
-		return nil
+		if missing != nil && time.Now().After(restart) {
+			restart = time.Now().Add(serverStart)
+			t.Logf("the node %s does not find the others, and is started again: %v", lost.Addr, missing)
+			lost.Kill()
+			lost.Start(t)
+		}
+		return missing
 	})
+}
+
+// ready reports whether a node takes statements.
+func (m *MariaDBServer) ready() bool {
+	var name, value string
+	err := m.root.QueryRow("SHOW GLOBAL STATUS LIKE 'wsrep_ready'").Scan(&name, &value)
+	return err == nil && value == "ON"
 }

@@ -149,8 +149,35 @@ func (m *MariaDBServer) Start(t T) {
 
 func (m *MariaDBServer) start(t T, once ...string) {
 	t.Helper()
-	m.process = Start(t, m.command(once...))
+	for attempt := 1; ; attempt++ {
+		m.process = Start(t, m.command(once...))
+		if !m.galera || attempt == startMost || m.listens() {
+			break
+		}
+		t.Logf("the node %s gives up, and is started again", m.Addr)
+	}
 	Await(t, m.process, serverStart, "MariaDB does not start", Dial(m.Addr))
+}
+
+// startMost is how often a node of a cluster is started that gives up, as one
+// does whose donor has gone away. A service manager would do the same.
+const startMost = 5
+
+// listens waits until the server listens, and reports false when it ends or
+// takes too long.
+func (m *MariaDBServer) listens() bool {
+	for deadline := time.Now().Add(serverStart); time.Now().Before(deadline); {
+		if Dial(m.Addr)() == nil {
+			return true
+		}
+		select {
+		case <-m.process.Done():
+			return false
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	m.process.Kill()
+	return false
 }
 
 // mariadbd is the command of a server that was found when it was installed.
