@@ -236,7 +236,8 @@ func (d *Daemon) Reload(t T, changes map[string]string) bool {
 	}
 	Await(t, d.proc, 20*time.Second, "the reload", func() error {
 		if good() == wasGood && bad() == wasBad {
-			return errors.New("neither done nor refused")
+			log := d.Log()
+			return fmt.Errorf("neither done nor refused:\n%s", log[max(0, len(log)-5000):])
 		}
 		return nil
 	})

@@ -86,7 +86,14 @@ func (d *Disk) Fill(t T) {
 // Empty ends Fill.
 func (d *Disk) Empty(t T) {
 	t.Helper()
-	if err := os.Remove(d.ballast()); err != nil {
+	err := os.Remove(d.ballast())
+	if err == nil { // or it is there again after a Fail
+		var dir *os.File
+		if dir, err = os.Open(d.Dir); err == nil {
+			err = errors.Join(dir.Sync(), dir.Close())
+		}
+	}
+	if err != nil {
 		t.Fatalf("empty the disk: %v", err)
 	}
 }

@@ -155,13 +155,17 @@ func (m *MariaDBServer) start(t T, once ...string) {
 			break
 		}
 		t.Logf("the node %s gives up, and is started again", m.Addr)
+		time.Sleep(startPause)
 	}
 	Await(t, m.process, serverStart, "MariaDB does not start", Dial(m.Addr))
 }
 
 // startMost is how often a node of a cluster is started that gives up, as one
 // does whose donor has gone away. A service manager would do the same.
-const startMost = 5
+const (
+	startMost  = 5
+	startPause = 3 * time.Second
+)
 
 // listens waits until the server listens, and reports false when it ends or
 // takes too long.
