@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"goguerrillad/internal/testserver"
@@ -51,7 +52,10 @@ func TestList(t *testing.T) {
 	}
 	d := newDaemon(t, nil)
 	d.Start(t)
-	if out, err := d.Cmd("-list", "3").CombinedOutput(); err == nil || !strings.Contains(string(out), "no mail is stored") {
-		t.Errorf("-list of nothing: %v, %q", err, out)
-	}
+	testserver.Await(t, d.Process(), 10*time.Second, "-list of nothing", func() error { // when there is a table
+		if out, err := d.Cmd("-list", "3").CombinedOutput(); err == nil || !strings.Contains(string(out), "no mail is stored") {
+			return fmt.Errorf("%v, %q", err, out)
+		}
+		return nil
+	})
 }

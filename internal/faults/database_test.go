@@ -33,7 +33,7 @@ func (w *world) ofMariaDB(m *testserver.MariaDBServer, disk *testserver.Disk) []
 			mend: func(t *testing.T) { m.Continue(t) },
 		},
 		{
-			name: "MariaDB read-only", subject: subject, times: 20,
+			name: "MariaDB read-only", subject: subject, times: 20, alone: true,
 			ail: func(t *testing.T) {
 				m.Exec(t, "SET GLOBAL read_only=ON")
 				w.load.AwaitRefusal(t)
@@ -58,7 +58,7 @@ func (w *world) ofMariaDB(m *testserver.MariaDBServer, disk *testserver.Disk) []
 			},
 		},
 		{
-			name: "disk of MariaDB full", subject: subject, times: 20,
+			name: "disk of MariaDB full", subject: subject, times: 20, alone: true,
 			ail: func(t *testing.T) {
 				disk.Fill(t)
 				w.load.AwaitRefusal(t)
@@ -67,7 +67,7 @@ func (w *world) ofMariaDB(m *testserver.MariaDBServer, disk *testserver.Disk) []
 			mend: func(t *testing.T) { disk.Empty(t) },
 		},
 		{
-			name: "disk of MariaDB read-only", subject: subject, times: 20,
+			name: "disk of MariaDB read-only", subject: subject, times: 20, alone: true,
 			ail: func(t *testing.T) {
 				disk.Fail(t)
 				w.load.AwaitRefusal(t)
@@ -85,7 +85,7 @@ func (w *world) ofMariaDB(m *testserver.MariaDBServer, disk *testserver.Disk) []
 func (w *world) ofWire(wire *testserver.Wire) []fault {
 	const subject = "network"
 	cut := func(name string, s testserver.Snip, most int) fault {
-		return fault{name: name, subject: subject, times: 150, ail: func(t *testing.T) {
+		return fault{name: name, subject: subject, times: 150, alone: true, ail: func(t *testing.T) {
 			cuts := wire.Cuts()
 			s.After = w.rand.IntN(most)
 			wire.Snip(s)

@@ -25,7 +25,7 @@ func TestFaultsMaildir(t *testing.T) {
 	w.startLoad(t)
 	w.run(t, slices.Concat(w.ofDaemon(d, cert), []fault{
 		{
-			name: "disk of the Maildir full", subject: "disk", times: 20,
+			name: "disk of the Maildir full", subject: "disk", times: 20, alone: true,
 			ail: func(t *testing.T) {
 				disk.Fill(t)
 				w.load.AwaitRefusal(t)
@@ -34,7 +34,7 @@ func TestFaultsMaildir(t *testing.T) {
 			mend: func(t *testing.T) { disk.Empty(t) },
 		},
 		{
-			name: "disk of the Maildir read-only", subject: "disk", times: 20,
+			name: "disk of the Maildir read-only", subject: "disk", times: 20, alone: true,
 			ail: func(t *testing.T) {
 				disk.Fail(t)
 				w.load.AwaitRefusal(t)

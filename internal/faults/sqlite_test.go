@@ -18,7 +18,7 @@ func (w *world) ofSQLite(disk *testserver.Disk) []fault {
 	var locked *sql.Conn
 	return []fault{
 		{
-			name: "disk of SQLite full", subject: subject, times: 50,
+			name: "disk of SQLite full", subject: subject, times: 50, alone: true,
 			ail: func(t *testing.T) {
 				disk.Fill(t)
 				w.load.AwaitRefusal(t)
@@ -27,7 +27,7 @@ func (w *world) ofSQLite(disk *testserver.Disk) []fault {
 			mend: func(t *testing.T) { disk.Empty(t) },
 		},
 		{
-			name: "disk of SQLite read-only", subject: subject, times: 50,
+			name: "disk of SQLite read-only", subject: subject, times: 50, alone: true,
 			ail: func(t *testing.T) {
 				disk.Fail(t)
 				w.load.AwaitRefusal(t)

@@ -36,6 +36,7 @@ type fault struct {
 	hold    func() time.Duration // how long it lasts; nil: not at all
 	mend    func(t *testing.T)   // nil: it is over by itself
 	times   int                  // in the long form
+	alone   bool                 // it waits for what mail does, which another fault may stop
 	silence time.Duration        // the longest that is allowed, 0 = any
 }
 
@@ -160,7 +161,7 @@ func (w *world) run(t *testing.T, faults []fault) {
 	}
 	for range pairs {
 		a, b := faults[w.rand.IntN(len(faults))], faults[w.rand.IntN(len(faults))]
-		if a.subject == b.subject {
+		if a.subject == b.subject || b.alone {
 			continue
 		}
 		w.befall(t, a, b)
