@@ -53,11 +53,7 @@ func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 		p.Store = maildir.Store{Dir: cfg.Maildir}
 		p.options.Writers = maildirWriters
 	case config.SaveWebhook:
-		store, err := webhook.New(webhook.Options{URL: cfg.Webhook.URL, Secret: cfg.Webhook.Secret, Version: version})
-		if err != nil {
-			return place{}, fmt.Errorf("WEBHOOK_URL: %w", err)
-		}
-		p.Store = store
+		p.Store = webhook.New(webhook.Options{URL: cfg.Webhook.URL, Key: cfg.Webhook.Key, Version: version})
 		p.options.Writers, p.options.MaxRows = webhook.Writers, 1
 	case config.SaveDiscard:
 		p.Store = discard.Store{}

@@ -89,8 +89,8 @@ const (
 
 // Webhook is who is handed every mail.
 type Webhook struct {
-	URL    string // https or http, "" when SaveMail is not webhook and none was given
-	Secret string // "" = posts are not signed
+	URL string // https or http, "" when SaveMail is not webhook and none was given
+	Key []byte // nil = posts are not signed
 }
 
 // AuthHTTP is the server that nginx asks where to send a session.

@@ -146,6 +146,9 @@ func TestValues(t *testing.T) {
 		{`{"GUID": "mail"}`, func(c *config.Config) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "mail", Num: 504}, {Name: "508", Num: 508}}},
 		{`{"GUID": "504"}`, func(c *config.Config) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "504", Num: 504}, {Name: "508", Num: 508}}},
 		{`{"GUID": "77", "SGID": "4294967294"}`, func(c *config.Config) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "77", Num: 77}, {Name: "4294967294", Num: 4294967294}}},
+		// The webhook's key.
+		{`{"WEBHOOK_SECRET": "whsec_MDEyMw=="}`, func(c *config.Config) any { return string(c.Webhook.Key) }, "0123"},
+		{`{"WEBHOOK_SECRET": "any text"}`, func(c *config.Config) any { return string(c.Webhook.Key) }, "any text"},
 		// Redis.
 		{`{"REDIS_HOST": "/run/redis.sock", "REDIS_PASS": " ü", "REDIS_DB": "7", "REDIS_MODE": "STORE", "REDIS_EXPIRE_SECONDS": "60", "REDIS_STREAM": "mails", "REDIS_STREAM_MAXLEN": "7"}`,
 			func(c *config.Config) any { return c.Redis },

@@ -173,7 +173,7 @@ func keysSince() []Key {
 			take: func(d *draft, v string) error { return set(&d.Webhook.URL, v, webhookURL) }},
 		{Name: "WEBHOOK_SECRET", Derived: "none", Secret: true,
 			Doc:  "key that the posts are signed with: whsec_ and base64, or any text",
-			take: func(d *draft, v string) error { return set(&d.Webhook.Secret, v, webhookSecret) }},
+			take: func(d *draft, v string) error { return set(&d.Webhook.Key, v, webhookKey) }},
 		{Name: "REDIS_HOST", Derived: "none",
 			Doc:  "host:port or /path/to.sock of Redis",
 			take: func(d *draft, v string) error { return set(&d.Redis.Host, v, oneServer) }},

@@ -265,7 +265,7 @@ func (d *draft) webhook() error {
 	if ip, err := netip.ParseAddr(host); u.Scheme == "http" && host != "localhost" && (err != nil || !ip.IsLoopback()) {
 		d.warn("WEBHOOK_URL is http: mail goes through the network in clear, and whoever answers is believed")
 	}
-	if d.Webhook.Secret == "" {
+	if d.Webhook.Key == nil {
 		d.warn("WEBHOOK_SECRET is not given: the receiver cannot tell whose posts it gets")
 	}
 	return nil

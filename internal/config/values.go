@@ -71,13 +71,19 @@ func webhookURL(v string) (string, error) {
 	return plain(v)
 }
 
-func webhookSecret(v string) (string, error) {
-	if encoded, ok := strings.CutPrefix(v, "whsec_"); ok {
-		if key, err := base64.StdEncoding.DecodeString(encoded); err != nil || len(key) == 0 {
-			return "", bad("is not base64 behind whsec_", "want it as it was given, or a text of your own without whsec_")
-		}
+// webhookKey returns the key that a secret stands for. As Standard Webhooks
+// has it, whsec_ is followed by the key in base64; any other text is the key.
+func webhookKey(v string) ([]byte, error) {
+	encoded, ok := strings.CutPrefix(v, "whsec_")
+	if !ok {
+		text, err := password(v)
+		return []byte(text), err
 	}
-	return password(v)
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil || len(key) == 0 {
+		return nil, bad("is not base64 behind whsec_", "want it as it was given, or a text of your own without whsec_")
+	}
+	return key, nil
 }
 
 // plain takes text without control characters.

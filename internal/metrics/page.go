@@ -124,7 +124,7 @@ func (m *Server) view() view {
 	}
 	for _, p := range []pair{
 		{"no room", server.RefusedFull}, {"too many from one address", server.RefusedIP}, {"PROXY header", server.RefusedHeaders},
-		{"store away", saver.Unavailable}, {"store refuses", saver.Rejected}, {"webhook refuses", saver.Refused}, {"outcome unknown", saver.Unknown},
+		{"store away", saver.Unavailable}, {"store refuses", saver.Rejected}, {"refused for good", saver.Refused}, {"outcome unknown", saver.Unknown},
 		{"550, no such domain", m.replies[550].Load()}, {"552, too big", m.replies[552].Load()},
 	} {
 		if p.Value > 0 {

@@ -41,10 +41,9 @@ func (o Options) withDefaults() Options {
 // and saves it as one batch. There is no commit timer; batches grow by
 // themselves while the store is busy.
 //
-// Its goroutines are the writers of the current store and their reliefs, those of a replaced
-// store until their last Save has ended, the last of them until it has settled
-// what is open, and one watcher for a store that is a
-// Checker. Its queue holds what the sessions have submitted and not got back:
+// Its goroutines are the writers of the current store with their reliefs and
+// one watcher, and those of a replaced store until their last Save has ended,
+// the last of them until it has settled what is open. Its queue holds what the sessions have submitted and not got back:
 // at most one envelope a session, each within the sessions' memory budget.
 type Committer struct {
 	ctx    context.Context // of every Save; ended when Drain is cut short
@@ -115,12 +114,12 @@ func (c *Committer) start(store Store, o Options) {
 	for range g.Writers {
 		c.run(g, func() { c.write(g) })
 	}
+	check := func(context.Context) error { return nil } // until a Save says otherwise
 	if k, ok := store.(Checker); ok {
-		wasDown := !c.health.up
-		c.run(g, func() { c.watch(g, k, wasDown) })
-	} else {
-		c.health.rise(g.Log) // until a Save says otherwise
+		check = k.Check
 	}
+	wasDown := !c.health.up
+	c.run(g, func() { c.watch(g, check, wasDown) })
 }
 
 // run starts a goroutine of g; c.mu is held. The last one of a store that is

@@ -88,11 +88,13 @@ func (c *Committer) doubt(g *generation, err error) {
 // watch checks the store at the start, and then whenever it is down. Only a
 // Check that has failed, or the first of a store that replaces one that was
 // down, is believed when it succeeds: else each mail that meets a full disk
-// would be followed by word that the store is back.
-func (c *Committer) watch(g *generation, k Checker, believed bool) {
+// would be followed by word that the store is back. A store that is no Checker
+// is back when a Save succeeds, or none has failed for quietTime: else nothing
+// would come to it from those who ask first whether it is up.
+func (c *Committer) watch(g *generation, check func(context.Context) error, believed bool) {
 	for {
 		ctx, cancel := context.WithTimeout(g.ctx, g.Timeout)
-		err := k.Check(ctx)
+		err := check(ctx)
 		cancel()
 		if g.ctx.Err() != nil {
 			return

@@ -114,3 +114,24 @@ func TestWatchSeesNothing(t *testing.T) {
 		drain(t, c)
 	})
 }
+
+// TestNoChecker: a store that cannot be asked is up again when none of its
+// Saves has failed for a while, since mail may wait for that.
+func TestNoChecker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{save: func(_ context.Context, batch []*envelope.Envelope) []error {
+			return savemail.Outcome(len(batch), savemail.ErrUnavailable)
+		}}
+		c := savemail.New(s, savemail.Options{})
+		newOutcomes(t).submit(c, mail("x", 1, 1))
+		time.Sleep(10 * time.Second)
+		if up, _, _ := c.State(); up {
+			t.Error("a store whose Save has failed is up")
+		}
+		time.Sleep(time.Minute)
+		if up, _, _ := c.State(); !up {
+			t.Error("it is down for good")
+		}
+		drain(t, c)
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
 )
 
 func (s Store) path(dir, name string) string { return filepath.Join(s.Dir, dir, name) }
@@ -44,6 +45,15 @@ func writeSynced(path string, text []byte) error {
 	}
 	_, err = f.Write(text)
 	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// unknown is the outcome of what has its name, and perhaps not for good.
+func unknown(errs []error, why error) {
+	for i, err := range errs {
+		if err == nil {
+			errs[i] = fmt.Errorf("%w: %w", savemail.ErrUnknown, why)
+		}
+	}
 }
 
 // syncDir makes new names in a directory durable.

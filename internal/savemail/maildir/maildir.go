@@ -4,11 +4,9 @@ package maildir
 
 import (
 	"context"
-	"fmt"
 	"os"
 
 	"goguerrillad/internal/envelope"
-	"goguerrillad/internal/savemail"
 )
 
 // Store is a Maildir: a directory with the directories tmp, new and cur.
@@ -23,7 +21,7 @@ func (s Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 		}
 	}
 	if err := syncDir(s.path("new", "")); err != nil {
-		return savemail.Outcome(len(batch), fmt.Errorf("%w: %w", savemail.ErrUnknown, err))
+		unknown(errs, err)
 	}
 	return errs
 }

@@ -69,6 +69,19 @@ func TestAllOrNone(t *testing.T) {
 	}
 }
 
+// TestNowhere: where no directory can be made nothing is stored, for sure.
+func TestNowhere(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := maildir.Store{Dir: filepath.Join(file, "Maildir")}
+	err := s.Save(t.Context(), []*envelope.Envelope{storetest.Envelope("Subject: x\r\n\r\n", "a@example.com")})[0]
+	if err == nil || errors.Is(err, savemail.ErrUnknown) {
+		t.Errorf("outcome %v", err)
+	}
+}
+
 // TestReader reads what a mail program has moved to cur, and leaves alone what
 // others have put there.
 func TestReader(t *testing.T) {

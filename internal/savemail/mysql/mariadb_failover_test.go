@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/testserver"
 )
@@ -110,6 +111,27 @@ func testAiling(t *testing.T, b *bench) {
 	}
 	if n := dials.Load(); n > 10 {
 		t.Errorf("%d dials for 100 mails", n)
+	}
+}
+
+// testAlone: what the only host refuses is not sent again.
+func testAlone(t *testing.T, b *bench) {
+	b.create(t)
+	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
+	defer s.Close()
+	b.server.Exec(t, "ALTER TABLE mail."+b.table+" AUTO_INCREMENT=2147483647")
+	one(t, s, nil)
+	var sent atomic.Int32
+	proxy.Arm(func(statement string) *testserver.Fault {
+		if strings.Contains(statement, "VALUES") {
+			sent.Add(1)
+		}
+		return nil
+	})
+	one(t, s, savemail.ErrUnavailable)
+	if n := sent.Load(); n != 1 {
+		t.Errorf("sent %d times", n)
 	}
 }
 

@@ -80,6 +80,7 @@ func TestMariaDB(t *testing.T) {
 	t.Run("cuts", with(testCuts))
 	t.Run("leaks", with(testLeaks))
 	t.Run("ailing host", with(testAiling))
+	t.Run("only host", with(testAlone))
 	t.Run("spread", with(testSpread))
 }
 

@@ -92,7 +92,7 @@ func (s *Store) yield(h *host, v verdict, why error) bool {
 		rest = restTime
 	}
 	s.ail(h, why, rest)
-	return slices.ContainsFunc(s.hosts, func(h *host) bool { return h.health.ailing == nil })
+	return len(s.hosts) > 1 && slices.ContainsFunc(s.hosts, func(h *host) bool { return h.health.ailing == nil })
 }
 
 // look reads the columns anew after the table took the values amiss, and

@@ -32,7 +32,7 @@ type stream struct {
 	queue   chan entry
 	quit    chan struct{} // closed when nothing more comes
 	done    chan struct{} // closed when the goroutine has ended
-	end     atomic.Int64  // Unix time in nanoseconds: when close has waited for long enough
+	end     time.Time     // until when close waits; set before quit is closed
 	missed  atomic.Int64  // entries that have been left out and not been told of
 }
 
@@ -89,7 +89,7 @@ func (s *stream) run() {
 		case <-time.After(pause):
 			pause = nextPause(pause)
 		case <-s.quit:
-			if pause = minPause; s.late() {
+			if pause = minPause; time.Now().After(s.end) {
 				return
 			}
 			time.Sleep(pause)
@@ -130,10 +130,7 @@ func (s *stream) send(batch []entry) (left []entry) {
 
 // close sends what is queued, for as long as there is patience, and ends.
 func (s *stream) close() {
-	s.end.Store(time.Now().Add(patience).UnixNano())
+	s.end = time.Now().Add(patience)
 	close(s.quit)
 	<-s.done
 }
-
-// late reports whether the patience of close is over.
-func (s *stream) late() bool { return time.Now().UnixNano() > s.end.Load() }

@@ -6,12 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
 	"net/textproto"
-	"strings"
 	"time"
 
 	"goguerrillad/internal/envelope"
@@ -86,28 +84,10 @@ func (b *body) size() int64 { return int64(len(b.before) + len(b.mail) + len(b.b
 
 // sign is the signature of version 1 of the Standard Webhooks convention.
 func (s *Store) sign(id, timestamp string, b *body) string {
-	h := hmac.New(sha256.New, s.secret)
+	h := hmac.New(sha256.New, s.key)
 	h.Write([]byte(id + "." + timestamp + "."))
 	h.Write(b.before)
 	h.Write(b.mail)
 	h.Write(b.behind)
 	return "v1," + base64.StdEncoding.EncodeToString(h.Sum(nil))
-}
-
-// parseSecret returns the key that a secret stands for, nil for "". As the
-// convention has it, whsec_ is followed by the key in base64; anything else is
-// the key itself.
-func parseSecret(text string) ([]byte, error) {
-	if text == "" {
-		return nil, nil
-	}
-	encoded, ok := strings.CutPrefix(text, "whsec_")
-	if !ok {
-		return []byte(text), nil
-	}
-	key, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil || len(key) == 0 {
-		return nil, errors.New("what stands behind whsec_ is not base64")
-	}
-	return key, nil
 }

@@ -28,7 +28,7 @@ const Writers = 16
 // Options say where mail goes.
 type Options struct {
 	URL     string // https or http
-	Secret  string // signs the posts unless it is "": whsec_ and base64, or any text
+	Key     []byte // signs the posts, nil for none
 	Version string // of the program, for User-Agent
 	// TLS says whom to trust; nil = whom the system does.
 	TLS *tls.Config
@@ -38,7 +38,7 @@ type Options struct {
 type Store struct {
 	url    string
 	agent  string
-	secret []byte
+	key    []byte // nil: posts are not signed
 	client *http.Client
 }
 
@@ -52,13 +52,8 @@ const (
 	handshakeTime = 5 * time.Second
 )
 
-// New returns the store, which connects when there is mail. An error means
-// that the options cannot be used.
-func New(o Options) (*Store, error) {
-	secret, err := parseSecret(o.Secret)
-	if err != nil {
-		return nil, err
-	}
+// New returns the store, which connects when there is mail.
+func New(o Options) *Store {
 	transport := &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSClientConfig:        o.TLS,
@@ -71,13 +66,13 @@ func New(o Options) (*Store, error) {
 		DisableCompression:     true,
 	}
 	return &Store{
-		url: o.URL, agent: "goguerrillad/" + cmp.Or(o.Version, "unknown"), secret: secret,
+		url: o.URL, agent: "goguerrillad/" + cmp.Or(o.Version, "unknown"), key: o.Key,
 		client: &http.Client{
 			Transport: transport,
 			// Mail goes where the operator sent it, and nowhere else.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-	}, nil
+	}
 }
 
 // Save posts one mail after the other; the Committer gives it one at a time.
@@ -129,7 +124,7 @@ func (s *Store) request(ctx context.Context, id string, body *body) (*http.Reque
 	request.Header.Set("User-Agent", s.agent)
 	request.Header.Set("Webhook-Id", id)
 	request.Header.Set("Webhook-Timestamp", now)
-	if s.secret != nil {
+	if s.key != nil {
 		request.Header.Set("Webhook-Signature", s.sign(id, now, body))
 	}
 	return request, nil
