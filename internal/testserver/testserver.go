@@ -149,13 +149,26 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// Pause stops the process in the midst of what it does; the kernel still takes
-// connections for it.
+// Pause stops the process in the midst of what it does, and waits until all of
+// its threads stand still; the kernel still takes connections for it.
 func (p *Process) Pause(t T) {
 	t.Helper()
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatalf("pause %s: %v", p.Cmd.Path, err)
 	}
+	Await(t, p, 10*time.Second, "threads go on", func() error {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Cmd.Process.Pid))
+		if err != nil {
+			return err
+		}
+		for _, task := range tasks {
+			stat, err := os.ReadFile(task) // proc_pid_stat(5): the state stands behind the name
+			if err == nil && !bytes.Contains(stat, []byte(") T ")) {
+				return fmt.Errorf("%s", stat)
+			}
+		}
+		return nil
+	})
 }
 
 // Continue ends a Pause.
