@@ -102,8 +102,7 @@ func (c *Committer) watch(g *generation, check func(context.Context) error, beli
 		if err != nil {
 			believed = true
 			c.down(g, err)
-		} else if believed || c.quiet() {
-			c.up(g)
+		} else if c.answered(g, believed) {
 			select {
 			case <-g.poke:
 				believed = false
@@ -120,10 +119,16 @@ func (c *Committer) watch(g *generation, check func(context.Context) error, beli
 	}
 }
 
-// quiet reports whether a store that was down has not failed for a while, or
-// is up again.
-func (c *Committer) quiet() bool {
+// answered takes note that a Check has succeeded, and reports whether the store
+// is up: it was, or the Check is believed, or no Save has failed for a while.
+func (c *Committer) answered(g *generation, believed bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.health.up || time.Since(c.health.failed) > quietTime
+	if !believed && !c.health.up && time.Since(c.health.failed) <= quietTime {
+		return false
+	}
+	if c.current == g {
+		c.health.rise(g.Log)
+	}
+	return true
 }

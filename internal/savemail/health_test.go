@@ -119,10 +119,11 @@ func TestWatchSeesNothing(t *testing.T) {
 // Saves has failed for a while, since mail may wait for that.
 func TestNoChecker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var log testserver.Journal
 		s := &script{save: func(_ context.Context, batch []*envelope.Envelope) []error {
 			return savemail.Outcome(len(batch), savemail.ErrUnavailable)
 		}}
-		c := savemail.New(s, savemail.Options{})
+		c := savemail.New(s, savemail.Options{Log: log.Logger()})
 		newOutcomes(t).submit(c, mail("x", 1, 1))
 		time.Sleep(10 * time.Second)
 		if up, _, _ := c.State(); up {

@@ -12,9 +12,9 @@ CGO_ENABLED=${race:+1} go test $race -count=1 -timeout 45m -v -skip "$measuring"
 CGO_ENABLED=0 go test -count=1 -timeout 15m -v -run "$measuring" ./internal/smtpd >>build/test.log 2>&1 || status=$?
 grep -E '^(ok|FAIL|panic|\?)' build/test.log
 if [ $status -ne 0 ]; then
-	echo "--- what failed (all of it is in build/test.log):"
-	grep -nE '^ *--- FAIL|^panic:|WARNING: DATA RACE|\.go:[0-9]+: ' build/test.log |
-		grep -vE 'skip' | tail -n 200
+	echo "--- what failed, and what it said last (all of it is in build/test.log):"
+	grep -E '^ *--- FAIL' build/test.log
+	grep -nE -B 15 -A 5 '^ *--- FAIL|^panic:|WARNING: DATA RACE' build/test.log | cut -c 1-300 | tail -n 200
 fi
 passed=$(grep -cE '^ *--- PASS' build/test.log)
 failed=$(grep -cE '^ *--- FAIL' build/test.log)
