@@ -2,12 +2,15 @@ package testserver
 
 import (
 	"database/sql"
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -150,6 +153,7 @@ func (m *MariaDBServer) Start(t T) {
 func (m *MariaDBServer) start(t T, once ...string) {
 	t.Helper()
 	for attempt := 1; ; attempt++ {
+		m.endTransfer(t)
 		m.process = Start(t, m.command(once...))
 		if !m.galera || attempt == startMost || m.listens() {
 			break
@@ -163,14 +167,36 @@ func (m *MariaDBServer) start(t T, once ...string) {
 // startMost is how often a node of a cluster is started that gives up, as one
 // does whose donor has gone away. A service manager would do the same.
 const (
-	startMost  = 5
-	startPause = 3 * time.Second
+	startMost    = 5
+	startPause   = 3 * time.Second
+	transferTime = 2 * time.Minute // of everything that a cluster has, beside other tests
 )
+
+// endTransfer ends the program by which a node of a cluster was being given
+// everything when it was killed: it would keep the node's place.
+func (m *MariaDBServer) endTransfer(t T) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(m.dir, "rsync_sst.pid"))
+	if err != nil {
+		return
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return
+	}
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil || strings.TrimSpace(string(name)) != "rsync" {
+		return
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		t.Fatalf("end rsync: %v", err)
+	}
+}
 
 // listens waits until the server listens, and reports false when it ends or
 // takes too long.
 func (m *MariaDBServer) listens() bool {
-	for deadline := time.Now().Add(serverStart); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(transferTime); time.Now().Before(deadline); {
 		if Dial(m.Addr)() == nil {
 			return true
 		}
