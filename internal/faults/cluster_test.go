@@ -21,9 +21,17 @@ type cluster struct {
 	wire   *testserver.Wire
 }
 
-// silence is how long no mail may be taken when one node of three dies. The
-// others suspect it after five seconds, and commit nothing before that.
-const silence = 10 * time.Second
+// How long no mail may be taken when one node of three dies. The others suspect
+// it after five seconds, and commit nothing before that; should it be back
+// before they have agreed, they begin anew, and Galera alone takes longer.
+const (
+	silence     = 10 * time.Second
+	longSilence = 20 * time.Second
+)
+
+// slowness is how late the answers of a slow node are. What it was given when
+// it became slow waits for so long, and nothing else does.
+const slowness = 3 * time.Second
 
 // TestCluster breaks what two daemons stand on that store in a Galera cluster.
 func TestCluster(t *testing.T) {
@@ -78,7 +86,7 @@ func (c *cluster) any() *testserver.MariaDBServer { return c.nodes[c.rand.IntN(l
 func (c *cluster) faults(spread bool) []fault {
 	var node *testserver.MariaDBServer // that fails
 	const subject = "cluster"
-	one := func(name string, times int, hold func() time.Duration, ail, mend func(t *testing.T)) fault {
+	at := func(name string, times int, silence time.Duration, hold func() time.Duration, ail, mend func(t *testing.T)) fault {
 		return fault{name: name, subject: subject, times: times, hold: hold, silence: silence,
 			ail: func(t *testing.T) {
 				node = c.any()
@@ -90,14 +98,20 @@ func (c *cluster) faults(spread bool) []fault {
 			},
 		}
 	}
+	one := func(name string, times int, hold func() time.Duration, ail, mend func(t *testing.T)) fault {
+		return at(name, times, silence, hold, ail, mend)
+	}
 	wait := func(least, most time.Duration) func() time.Duration {
 		return func() time.Duration { return between(c.rand, least, most) }
 	}
 	faults := []fault{
-		one("node killed", 25, wait(0, 10*time.Second),
+		one("node killed", 25, wait(8*time.Second, 12*time.Second),
 			func(*testing.T) { node.Kill() },
 			func(*testing.T) { node.Start(c.whole) }),
-		one("node hung", 5, wait(time.Second, 15*time.Second),
+		at("node killed, and soon back", 10, longSilence, wait(0, 6*time.Second),
+			func(*testing.T) { node.Kill() },
+			func(*testing.T) { node.Start(c.whole) }),
+		at("node hung", 5, longSilence, wait(time.Second, 15*time.Second),
 			func(t *testing.T) { node.Pause(t) },
 			func(t *testing.T) { node.Continue(t) }),
 		one("nodes restarted one after another", 2, nil,
@@ -112,7 +126,7 @@ func (c *cluster) faults(spread bool) []fault {
 		one("node read-only", 3, wait(0, 5*time.Second),
 			func(t *testing.T) { node.Exec(t, "SET GLOBAL read_only=ON") },
 			func(t *testing.T) { node.Exec(t, "SET GLOBAL read_only=OFF") }),
-		one("node cut off from the others", 4, wait(time.Second, 10*time.Second),
+		at("node cut off from the others", 4, longSilence, wait(time.Second, 10*time.Second),
 			func(t *testing.T) { c.isolate(t, 1, node) },
 			func(t *testing.T) { c.isolate(t, 0, node) }),
 		one("node without its state: a donor gives it everything", 3, nil,
@@ -157,12 +171,12 @@ func (c *cluster) faults(spread bool) []fault {
 	}
 	slow := fault{
 		name: "one node slow", subject: subject, times: 5,
-		ail:  func(*testing.T) { c.wire.Snip(testserver.Snip{Back: true, Delay: 3 * time.Second}) },
+		ail:  func(*testing.T) { c.wire.Snip(testserver.Snip{Back: true, Delay: slowness}) },
 		hold: wait(2*time.Second, 10*time.Second),
 		mend: func(*testing.T) { c.wire.Mend() },
 	}
 	if spread { // the others do what it does not
-		slow.silence = time.Second
+		slow.silence = slowness + time.Second
 	}
 	return append(faults, slow)
 }
