@@ -17,6 +17,7 @@ import (
 	"goguerrillad/internal/listen"
 	"goguerrillad/internal/logging"
 	"goguerrillad/internal/metrics"
+	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtpd"
@@ -24,18 +25,19 @@ import (
 
 // daemon is what runs, and what a reload changes.
 type daemon struct {
-	flags     flags
-	cfg       *config.Config
-	log       *logging.Log
-	sockets   []listen.Socket
-	settings  atomic.Pointer[session.Settings]
-	committer *savemail.Committer
-	server    *smtpd.Server
-	shown     atomic.Pointer[metrics.Config]
-	authHTTP  *authhttp.Server
-	metrics   *metrics.Server
-	authWeb   *web // serves authHTTP
-	statusWeb *web // serves metrics
+	flags      flags
+	cfg        *config.Config
+	log        *logging.Log
+	sockets    []listen.Socket
+	settings   atomic.Pointer[session.Settings]
+	recipients *recipient.Directory
+	committer  *savemail.Committer
+	server     *smtpd.Server
+	shown      atomic.Pointer[metrics.Config]
+	authHTTP   *authhttp.Server
+	metrics    *metrics.Server
+	authWeb    *web // serves authHTTP
+	statusWeb  *web // serves metrics
 }
 
 // reload reads the configuration anew, checks all that can fail, and then
@@ -83,7 +85,8 @@ func (d *daemon) tryReload() error {
 	limitMemory(cfg)
 	d.cfg = cfg
 	d.show(cfg, store)
-	d.settings.Store(sessionSettings(cfg, store))
+	d.recipients.Use(store.recipients, cfg.Recipients.Keep)
+	d.settings.Store(d.sessionSettings(store))
 	d.server.Reload(serverSettings(cfg))
 	d.committer.Swap(store.Store, store.options)
 	if err := d.moveWebs(web); err != nil {
@@ -143,6 +146,7 @@ func (d *daemon) stop(ctx context.Context) error {
 			d.log.Warn("the stop was cut short, senders will try again", "error", err)
 		}
 	}
+	d.recipients.Close()
 	d.report()
 	d.metrics.Close()
 	if err := d.statusWeb.stop(ctx); err != nil {
@@ -153,12 +157,13 @@ func (d *daemon) stop(ctx context.Context) error {
 
 // report logs the counters.
 func (d *daemon) report() {
-	s, c := d.server.Stats(), d.committer.Counters()
+	s, c, r := d.server.Stats(), d.committer.Counters(), d.recipients.Stats()
 	up, since, lastErr := d.committer.State()
 	d.log.Info("counters",
 		"sessions", s.Sessions, "memory", s.Memory, "waiting", s.Waiting, "queued", c.Queued,
 		"connections", s.Accepted, "full", s.RefusedFull, "full_address", s.RefusedIP, "proxy_headers", s.RefusedHeaders, "accept_errors", s.AcceptErrors,
 		"messages", c.Mails, "rows", c.Rows, "batches", c.Batches,
+		"recipient_queries", r.Asked, "recipient_queries_failed", r.Failed, "recipients_known", r.Cached,
 		"unavailable", c.Unavailable, "rejected", c.Rejected, "refused", c.Refused, "unknown", c.Unknown,
 		"tls", s.TLS12+s.TLS13, "tls_failed", s.TLSFailed, "expired", s.Expired,
 		"store_up", up, "since", since, "last_error", lastErr)
@@ -191,8 +196,10 @@ func (d *daemon) warn() {
 	}
 }
 
-func sessionSettings(cfg *config.Config, store place) *session.Settings {
-	return &session.Settings{
+// sessionSettings are those of the current configuration.
+func (d *daemon) sessionSettings(store place) *session.Settings {
+	cfg := d.cfg
+	s := &session.Settings{
 		HostName:    cfg.HostName,
 		PrimaryHost: cfg.PrimaryHost,
 		Hosts:       cfg.Hosts,
@@ -203,6 +210,10 @@ func sessionSettings(cfg *config.Config, store place) *session.Settings {
 		Trusted:     cfg.Trusted,
 		Fits:        store.fits,
 	}
+	if cfg.Recipients.Query != nil {
+		s.Recipients = d.recipients
+	}
+	return s
 }
 
 func serverSettings(cfg *config.Config) smtpd.Settings {

@@ -47,6 +47,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	switch {
 	case f.test:
+		if err := tryRecipients(stderr, cfg); err != nil {
+			return refuse(stderr, err)
+		}
 		fmt.Fprintf(stdout, "%s: configuration is good\n", f.config)
 	case f.list > 0:
 		err = list(stdout, cfg, f.list)

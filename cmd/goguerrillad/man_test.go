@@ -34,12 +34,10 @@ func plain(s string) string {
 	return regexp.MustCompile(`\s+([.,])`).ReplaceAllString(strings.Join(strings.Fields(s), " "), "$1")
 }
 
-// The page names every key with its default, and no other; those that a later
-// version brings stand by themselves.
+// The page names every key with its default, and no other.
 func TestConfigPage(t *testing.T) {
-	const later, migrating = "KEYS OF LATER VERSIONS", "MIGRATING FROM GO-GUERRILLA OF 2012"
+	const migrating = "MIGRATING FROM GO-GUERRILLA OF 2012"
 	told := map[string]string{}
-	of := map[string]bool{} // in the section of later versions
 	sections := page(t, "goguerrilla.conf.5")
 	for title, body := range sections {
 		if title == migrating {
@@ -50,7 +48,7 @@ func TestConfigPage(t *testing.T) {
 			if _, twice := told[key]; twice {
 				t.Errorf("%s is there twice", key)
 			}
-			told[key], of[key] = plain(text), title == later
+			told[key] = plain(text)
 		}
 	}
 	var names []string
@@ -60,8 +58,6 @@ func TestConfigPage(t *testing.T) {
 		switch {
 		case !there:
 			t.Errorf("%s is missing", k.Name)
-		case of[k.Name] != k.Later:
-			t.Errorf("%s stands under %s: %v", k.Name, later, of[k.Name])
 		case !strings.Contains(text, "Default: ") || !strings.Contains(text, "Default: "+k.Default):
 			t.Errorf("%s: the default %q is not told: %s", k.Name, k.Default, text)
 		}

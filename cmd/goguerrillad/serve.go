@@ -11,6 +11,7 @@ import (
 	"goguerrillad/internal/listen"
 	"goguerrillad/internal/logging"
 	"goguerrillad/internal/privdrop"
+	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/service"
 	"goguerrillad/internal/session"
@@ -127,7 +128,9 @@ func (d *daemon) start(web [2][]listen.Socket) error {
 		return err
 	}
 	d.show(d.cfg, store)
-	d.settings.Store(sessionSettings(d.cfg, store))
+	d.recipients = recipient.New(d.log.Logger)
+	d.recipients.Use(store.recipients, d.cfg.Recipients.Keep)
+	d.settings.Store(d.sessionSettings(store))
 	d.committer = savemail.New(store.Store, store.options)
 	world := &session.World{
 		Settings: d.settings.Load,

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/discard"
 	"goguerrillad/internal/savemail/maildir"
@@ -19,8 +21,18 @@ import (
 // place is a store with what is decided by its kind.
 type place struct {
 	savemail.Store
-	options savemail.Options
-	fits    func(address string) *smtp.Reply // nil when every recipient does
+	options    savemail.Options
+	fits       func(address string) *smtp.Reply // nil when every recipient does
+	recipients recipient.Source                 // nil when nobody is asked about them
+}
+
+// Close closes what was never used.
+func (p place) Close() error {
+	err := p.Store.Close()
+	if p.recipients != nil {
+		err = errors.Join(err, p.recipients.Close())
+	}
+	return err
 }
 
 // mysqlBatch is where batches stop to pay for MySQL, in bytes.
@@ -62,6 +74,10 @@ func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 	}
 	if useRedis(cfg) {
 		p.Store = redis.New(p.Store, redisOptions(cfg, log))
+	}
+	var err error
+	if p.recipients, err = openRecipients(cfg, log); err != nil {
+		return place{}, errors.Join(err, p.Store.Close())
 	}
 	return p, nil
 }

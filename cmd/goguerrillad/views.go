@@ -7,6 +7,7 @@ import (
 	"goguerrillad/internal/config"
 	"goguerrillad/internal/listen"
 	"goguerrillad/internal/metrics"
+	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtp"
@@ -56,13 +57,14 @@ func (d *daemon) refusal() *smtp.Reply {
 // served.
 func (d *daemon) newMetrics() *metrics.Server {
 	return metrics.New(metrics.Sources{
-		Version: version,
-		Commit:  commit,
-		Server:  func() smtpd.Stats { return d.server.Stats() },
-		Saver:   func() savemail.Counters { return d.committer.Counters() },
-		State:   func() (bool, time.Time, error) { return d.committer.State() },
-		Full:    func() bool { return d.server.Full() },
-		Config:  func() metrics.Config { return *d.shown.Load() },
+		Version:    version,
+		Commit:     commit,
+		Server:     func() smtpd.Stats { return d.server.Stats() },
+		Saver:      func() savemail.Counters { return d.committer.Counters() },
+		Recipients: func() recipient.Stats { return d.recipients.Stats() },
+		State:      func() (bool, time.Time, error) { return d.committer.State() },
+		Full:       func() bool { return d.server.Full() },
+		Config:     func() metrics.Config { return *d.shown.Load() },
 	})
 }
 

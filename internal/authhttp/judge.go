@@ -65,9 +65,15 @@ func begins(line, verb string) bool {
 // replyLine is the last line of a reply.
 var replyLine = regexp.MustCompile(`([0-9]{3}) (?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?(.*)\r\n$`)
 
-// ask says one command line. A header field cannot hold the end of one.
+// ask says one command line, and waits where the session wants a recipient
+// checked. A header field cannot hold the end of a line.
 func ask(ses *session.Session, line string) smtp.Reply {
 	_, out := ses.Feed([]byte(line+"\r\n"), nil)
+	if ses.Wish() == session.WishRecipient {
+		answer := make(chan *smtp.Reply, 1)
+		ses.Check(func(refusal *smtp.Reply) { answer <- refusal })
+		out = ses.Checked(<-answer, out)
+	}
 	m := replyLine.FindStringSubmatch(string(out))
 	if m == nil {
 		return notAMail

@@ -26,10 +26,11 @@ import (
 // 192.0.2.1:25.
 type fixture struct {
 	*authhttp.Server
-	addr     string
-	log      testserver.Journal
-	refusal  atomic.Pointer[smtp.Reply]
-	sessions atomic.Int64
+	addr       string
+	log        testserver.Journal
+	refusal    atomic.Pointer[smtp.Reply]
+	recipients atomic.Pointer[dialogue.Recipients] // nil: all
+	sessions   atomic.Int64
 }
 
 func start(t testing.TB, settings authhttp.Settings) *fixture {
@@ -41,9 +42,15 @@ func start(t testing.TB, settings authhttp.Settings) *fixture {
 	f := &fixture{}
 	f.Server = authhttp.New(authhttp.Options{
 		World: &session.World{
-			Settings: usual.Settings.Session,
-			Now:      time.Now,
-			Log:      slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			Settings: func() *session.Settings {
+				settings := usual.Settings.Session()
+				if r := f.recipients.Load(); r != nil {
+					settings.Recipients = *r
+				}
+				return settings
+			},
+			Now: time.Now,
+			Log: slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		},
 		NewID:    func() string { return "id" },
 		Refuse:   f.refusal.Load,
@@ -162,6 +169,24 @@ func TestVerdict(t *testing.T) {
 	}
 	if got := verdict(f.ask(t, usual("Auth-SMTP-To: RCPT TO:<b@elsewhere.example>"))); !strings.HasPrefix(got, "550 ") {
 		t.Errorf("a recipient that is refused for good, full: %s", got)
+	}
+}
+
+// TestRecipients: who is asked for is asked for here as well.
+func TestRecipients(t *testing.T) {
+	f := start(t, authhttp.Settings{})
+	f.recipients.Store(&dialogue.Recipients{"b@example.com", "known@example.com"})
+	for _, tt := range []struct{ to, want string }{
+		{"b@example.com", "OK 192.0.2.1:25"},
+		{"known@example.com", "OK 192.0.2.1:25"},
+		{"c@example.com", "550 5.1.1 Nobody, wait 1"},
+		{"known-not@example.com", "550 5.1.1 Nobody, wait 1"},
+		{"later@example.com", "451 4.3.0 Later, wait 1"},
+		{"b@elsewhere.example", "550 5.7.1 Relaying denied: no such domain here, wait 1"},
+	} {
+		if got := verdict(f.ask(t, usual("Auth-SMTP-To: RCPT TO:<"+tt.to+">"))); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.to, got, tt.want)
+		}
 	}
 }
 

@@ -16,6 +16,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"goguerrillad/internal/recipient"
 )
 
 // Config is one configuration with all defaults filled in. It is immutable.
@@ -54,6 +56,7 @@ type Config struct {
 	Maildir    string // path of a directory
 	Webhook    Webhook
 	Redis      Redis
+	Recipients Recipients
 
 	// Warnings are sentences for the log about what is allowed but probably
 	// not meant.
@@ -91,6 +94,12 @@ const (
 type Webhook struct {
 	URL string // https or http, "" when SaveMail is not webhook and none was given
 	Key []byte // nil = posts are not signed
+}
+
+// Recipients is what the store's database is asked about each of them.
+type Recipients struct {
+	Query *recipient.Query // nil = all of Hosts receive
+	Keep  time.Duration    // of an answer, whole seconds; 0 = it is not kept
 }
 
 // AuthHTTP is the server that nginx asks where to send a session.
@@ -232,6 +241,8 @@ type draft struct {
 	Config
 	env Environment
 	at  map[string]int // offset of each given key's value
+
+	query string // of recipients, until the store is known
 }
 
 // mistake is a fault with its place: the offset of a token, or -1.

@@ -29,6 +29,8 @@ func TestDefaults(t *testing.T) {
 			MySQL:    config.MySQL{TLS: config.TLSOff},
 			AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
 			Redis:    config.Redis{Mode: config.RedisCache, Expire: time.Hour, StreamMax: 100_000},
+
+			Recipients: config.Recipients{Keep: time.Minute},
 		}
 		if !sameExported(*c, want) {
 			t.Errorf("%s\n got %+v\nwant %+v", text, *c, want)
@@ -89,6 +91,8 @@ func Test2012(t *testing.T) {
 		MySQL:    config.MySQL{Hosts: []string{"127.0.0.1:3306"}, User: "gmail_mail", Pass: "$ecure1t", DB: "gmail_mail", TLS: config.TLSOff},
 		AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
 		Redis:    config.Redis{Mode: config.RedisCache, Expire: time.Hour, StreamMax: 100_000},
+
+		Recipients: config.Recipients{Keep: time.Minute},
 	}
 	if !sameExported(*c, want) {
 		t.Errorf(" got %+v\nwant %+v", *c, want)
@@ -163,9 +167,14 @@ func TestValues(t *testing.T) {
 		{`{"GSMTP_PROXY_PROTOCOL": "Y", "GSMTP_TRUSTED_PROXIES": "unix"}`, func(c *config.Config) any { return c.ProxyProtocol && len(c.Warnings) == 0 }, true},
 		{`{"GSMTP_PROXY_PROTOCOL": "Y"}`, func(c *config.Config) any { return c.Warnings },
 			[]string{"GSMTP_PROXY_PROTOCOL is Y without GSMTP_TRUSTED_PROXIES: nobody may send a PROXY header"}},
-		// Keys of later versions at what means off.
-		{`{"GM_RECIPIENT_CACHE_SECONDS": "60"}`,
-			func(c *config.Config) any { return len(c.Warnings) }, 0},
+		{`{"GM_RECIPIENT_QUERY": "SELECT '\\\\' FROM t WHERE a=:address", "GM_RECIPIENT_CACHE_SECONDS": "0"}`, // \\ is a character to SQLite
+			func(c *config.Config) any { return []any{c.Recipients.Query.SQL, c.Recipients.Keep, len(c.Warnings)} },
+			[]any{`SELECT '\\' FROM t WHERE a=?`, time.Duration(0), 0}},
+		{`{"GM_RECIPIENT_QUERY": "SELECT '\\\\', ':x' FROM t WHERE d=:domain;", "MYSQL_HOST": "/s", "MYSQL_DB": "d"}`,
+			func(c *config.Config) any { return []any{c.Recipients.Query.SQL, c.Recipients.Keep, len(c.Warnings)} },
+			[]any{`SELECT '\\', ':x' FROM t WHERE d=?`, time.Minute, 0}},
+		{`{"GM_RECIPIENT_QUERY": "SELECT 1"}`, func(c *config.Config) any { return c.Warnings },
+			[]string{"GM_RECIPIENT_QUERY has neither :address nor :domain: its answer is the same for every recipient"}},
 	}
 	for _, c := range cases {
 		if got := c.got(mustParse(t, w, c.text)); !reflect.DeepEqual(got, c.want) {

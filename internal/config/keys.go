@@ -2,7 +2,6 @@ package config
 
 import (
 	"math"
-	"strings"
 	"time"
 )
 
@@ -15,7 +14,6 @@ type Key struct {
 	Since2012 bool   // one of the 20 keys of the 2012 program
 	Secret    bool   // its value is never shown
 	Reload    bool   // takes effect on SIGHUP; otherwise the program must be restarted
-	Later     bool   // known and checked, but what it switches on is not in this version
 
 	take func(d *draft, value string) error
 }
@@ -33,16 +31,9 @@ const (
 // in which the sample shows them.
 func Keys() []Key {
 	keys := append(keys2012(), keysSince()...)
-	for _, k := range laterKeys() {
-		k.Later = true
-		keys = append(keys, k)
-	}
 	for i := range keys {
 		// Becoming somebody happens once.
 		keys[i].Reload = keys[i].Name != "SGID" && keys[i].Name != "GUID"
-		if k := keys[i]; k.Later {
-			keys[i].take = k.onlyOff
-		}
 	}
 	return keys
 }
@@ -94,7 +85,7 @@ func keys2012() []Key {
 			take: func(d *draft, v string) error { return set(&d.MySQL.User, v, plain) }},
 		{Name: "MYSQL_PASS", Derived: "the systemd credential mysql_pass, else none", Secret: true,
 			Doc:  "password of the database",
-			take: func(d *draft, v string) error { return set(&d.MySQL.Pass, v, password) }},
+			take: func(d *draft, v string) error { return set(&d.MySQL.Pass, v, anyText) }},
 		{Name: "MYSQL_DB", Derived: "none",
 			Doc:  "name of the database",
 			take: func(d *draft, v string) error { return set(&d.MySQL.DB, v, databaseName) }},
@@ -151,6 +142,16 @@ func keysSince() []Key {
 		{Name: "GM_SAVE_MAIL", Derived: "mysql if MYSQL_HOST is given, else sqlite",
 			Doc:  "where mail is stored: mysql, sqlite, maildir, webhook, or discard to throw it away",
 			take: func(d *draft, v string) error { return set(&d.SaveMail, v, saveMail) }},
+		{Name: "GM_RECIPIENT_QUERY", Derived: "none: all of GM_ALLOWED_HOSTS receive",
+			Doc:  "SQL with :address and :domain that the store's database is asked for each recipient, one who has no row is refused",
+			take: func(d *draft, v string) error { return set(&d.query, v, anyText) }},
+		{Name: "GM_RECIPIENT_CACHE_SECONDS", Default: "60",
+			Doc: "seconds that an answer of the query is kept, 0 asks each time",
+			take: func(d *draft, v string) error {
+				n, err := number("seconds", 0, maxTimeout)(v)
+				d.Recipients.Keep = time.Duration(n) * time.Second
+				return err
+			}},
 		{Name: "GM_MAIL_COMPRESS", Default: "N",
 			Doc:  "Y stores messages compressed by zlib, with body=gzencode",
 			take: func(d *draft, v string) error { return set(&d.Compress, v, yesNo) }},
@@ -179,7 +180,7 @@ func keysSince() []Key {
 			take: func(d *draft, v string) error { return set(&d.Redis.Host, v, oneServer) }},
 		{Name: "REDIS_PASS", Derived: "the systemd credential redis_pass, else none", Secret: true,
 			Doc:  "password of Redis",
-			take: func(d *draft, v string) error { return set(&d.Redis.Pass, v, password) }},
+			take: func(d *draft, v string) error { return set(&d.Redis.Pass, v, anyText) }},
 		{Name: "REDIS_DB", Default: "0",
 			Doc: "number of the database in Redis",
 			take: func(d *draft, v string) error {
@@ -206,45 +207,11 @@ func keysSince() []Key {
 	}
 }
 
-// laterKeys are those whose function comes with a later version. They are
-// known, so that a file written for that version says what it misses here.
-func laterKeys() []Key {
-	return []Key{
-		{Name: "GM_RECIPIENT_QUERY", Derived: "none", Doc: "SQL that decides on each recipient",
-			take: func(_ *draft, v string) error { return check(v, password) }},
-		{Name: "GM_RECIPIENT_CACHE_SECONDS", Default: "60", Doc: "seconds that an answer of the query is kept",
-			take: func(_ *draft, v string) error { return check(v, number("seconds", 0, maxTimeout)) }},
-	}
-}
-
-// onlyOff takes the value of a key that a later version brings: well formed,
-// and nothing but what the key's absence means. A value that asked for more
-// must not be silently ignored.
-func (k Key) onlyOff(d *draft, value string) error {
-	if err := k.take(d, value); err != nil {
-		return err
-	}
-	if !strings.EqualFold(value, k.Default) {
-		want := `want ""`
-		if k.Default != "" {
-			want = "want " + k.Default
-		}
-		return bad("asks for what this version does not have yet", want+", or leave the key out")
-	}
-	return nil
-}
-
 // set stores what parse makes of a value.
 func set[T any](field *T, value string, parse func(string) (T, error)) error {
 	v, err := parse(value)
 	if err == nil {
 		*field = v
 	}
-	return err
-}
-
-// check only looks whether a value is well formed.
-func check[T any](value string, parse func(string) (T, error)) error {
-	_, err := parse(value)
 	return err
 }

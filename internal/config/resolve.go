@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"goguerrillad/internal/recipient"
 )
 
 // resolve fills in the defaults and checks what concerns more than one key.
@@ -36,6 +38,7 @@ func (d *draft) resolve() error {
 		{"REDIS_PASS", func(d *draft) error { return d.credential("redis_pass", &d.Redis.Pass) }},
 		{"GSMTP_TRUSTED_PROXIES", (*draft).trust},
 		{"GM_SAVE_MAIL", (*draft).store},
+		{"GM_RECIPIENT_QUERY", (*draft).recipients},
 	} {
 		err := step.do(d)
 		var m *mistake
@@ -182,7 +185,7 @@ func (d *draft) credential(name string, pass *string) error {
 	if len(text) > credentialBound {
 		return bad("the systemd credential "+name+" is too long", fmt.Sprintf("want at most %d bytes", credentialBound))
 	}
-	*pass, err = password(strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"))
+	*pass, err = anyText(strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"))
 	return err
 }
 
@@ -252,6 +255,30 @@ func (d *draft) store() error {
 			d.warn("GM_SAVE_MAIL is discard: nothing goes to the Redis of REDIS_HOST either")
 		}
 	}
+	return nil
+}
+
+// recipients reads the query in the language of the store's database.
+func (d *draft) recipients() error {
+	if d.query == "" {
+		return nil
+	}
+	dialect := recipient.MySQL
+	switch d.SaveMail {
+	case SaveMySQL:
+	case SaveSQLite:
+		dialect = recipient.SQLite
+	default:
+		return bad("is given", "GM_SAVE_MAIL="+d.SaveMail+" has no database to ask, want mysql or sqlite")
+	}
+	q, err := recipient.Parse(d.query, dialect)
+	if err != nil {
+		return bad(err.Error(), "want one SELECT with the parameters :address and :domain")
+	}
+	if !q.Asks() {
+		d.warn("GM_RECIPIENT_QUERY has neither :address nor :domain: its answer is the same for every recipient")
+	}
+	d.Recipients.Query = &q
 	return nil
 }
 

@@ -28,16 +28,11 @@ func suggest(name string, keys []Key) string {
 	}
 	best, least := "", 1<<30
 	for _, k := range keys {
-		// Keys of this version go first among equals.
-		n := 2 * distance(strings.ToUpper(name), k.Name)
-		if k.Later {
-			n++
-		}
-		if n < least {
+		if n := distance(strings.ToUpper(name), k.Name); n < least {
 			best, least = k.Name, n
 		}
 	}
-	if least/2 > max(2, min(len(name), maxCompared)/2) {
+	if least > max(2, min(len(name), maxCompared)/2) {
 		return "the nearest known key is " + best
 	}
 	return "did you mean " + best + "?"

@@ -76,7 +76,7 @@ func webhookURL(v string) (string, error) {
 func webhookKey(v string) ([]byte, error) {
 	encoded, ok := strings.CutPrefix(v, "whsec_")
 	if !ok {
-		text, err := password(v)
+		text, err := anyText(v)
 		return []byte(text), err
 	}
 	key, err := base64.StdEncoding.DecodeString(encoded)
@@ -112,9 +112,9 @@ func sqliteFile(v string) (string, error) {
 	return path(v)
 }
 
-// password takes everything that a line of text can hold and more: databases
-// allow what they like.
-func password(v string) (string, error) {
+// anyText takes everything that a line can hold and more: databases allow what
+// they like.
+func anyText(v string) (string, error) {
 	if strings.Contains(v, "\x00") {
 		return "", bad("has a NUL", "want text")
 	}

@@ -128,13 +128,17 @@ func TestRefusedValues(t *testing.T) {
 		{`{"NGINX_AUTH_BACKENDS": "192.0.2.1:0"}`, `1:25: NGINX_AUTH_BACKENDS: "192.0.2.1:0" has no port from 1 to 65535: want ip:port or [v6]:port`},
 		{`{"NGINX_AUTH_BACKENDS": ":25"}`, `1:25: NGINX_AUTH_BACKENDS: ":25" is not an IP address and a port: want ip:port or [v6]:port`},
 		{`{"GSMTP_PROXY_PROTOCOL": "v2"}`, `1:26: GSMTP_PROXY_PROTOCOL: "v2" is neither Y nor N: want Y or N`},
-		// What a later version brings.
+		// Stores.
 		{`{"GM_SAVE_MAIL": "webhook"}`, ` WEBHOOK_URL: is missing: GM_SAVE_MAIL=webhook wants https://host/path`},
 		{`{"WEBHOOK_URL": "ftp://user:secret@host/"}`, `1:17: WEBHOOK_URL: is neither https nor http: want https://host/path, or http:// to a program on this machine`},
 		{`{"WEBHOOK_SECRET": "whsec_!"}`, `1:20: WEBHOOK_SECRET: is not base64 behind whsec_: want it as it was given, or a text of your own without whsec_`},
 		{`{"WEBHOOK_URL": "me:secret@example.com/"}`, `1:17: WEBHOOK_URL: is neither https nor http: want https://host/path, or http:// to a program on this machine`},
-		{`{"GM_RECIPIENT_QUERY": "SELECT 1"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 1" asks for what this version does not have yet: want "", or leave the key out`},
-		{`{"GM_RECIPIENT_QUERY": "select 1"}`, `1:24: GM_RECIPIENT_QUERY: "select 1" asks for what this version does not have yet: want "", or leave the key out`},
+		// Recipients.
+		{`{"GM_RECIPIENT_QUERY": "SELECT :user"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT :user" has the parameter :user: want one SELECT with the parameters :address and :domain`},
+		{`{"GM_RECIPIENT_QUERY": "SELECT 'x"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 'x" has a quote that does not end: want one SELECT with the parameters :address and :domain`},
+		{`{"GM_RECIPIENT_QUERY": " ;"}`, `1:24: GM_RECIPIENT_QUERY: " ;" has no statement: want one SELECT with the parameters :address and :domain`},
+		{`{"GM_RECIPIENT_QUERY": "SELECT 1", "GM_SAVE_MAIL": "discard"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 1" is given: GM_SAVE_MAIL=discard has no database to ask, want mysql or sqlite`},
+		{`{"GM_RECIPIENT_CACHE_SECONDS": "-1"}`, `1:32: GM_RECIPIENT_CACHE_SECONDS: "-1" is not a whole number: want whole seconds from 0 to 86400, digits only`},
 		// Of two mistakes the first is told.
 		{"{\"GSMTP_TIMEOUT\": \"x\",\n\"GSMTP_MAX_SIZE\": 1}", `1:19: GSMTP_TIMEOUT: "x" is not a whole number: want whole seconds from 1 to 86400, digits only`},
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/smtpd"
 )
@@ -25,6 +26,7 @@ type Sources struct {
 	Version, Commit string
 	Server          func() smtpd.Stats
 	Saver           func() savemail.Counters
+	Recipients      func() recipient.Stats
 	// State tells whether the store takes mail, since when that is so, and the
 	// last thing that went wrong.
 	State func() (up bool, since time.Time, lastErr error)
@@ -203,6 +205,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	count("mails_total", mailsHelp, saver.Rejected, labels{"outcome": "rejected"})
 	count("mails_total", mailsHelp, saver.Refused, labels{"outcome": "refused"})
 	count("mails_total", mailsHelp, saver.Unknown, labels{"outcome": "unknown"})
+	recipients := c.Recipients()
+	const queriesHelp = "Queries about recipients."
+	count("recipient_queries_total", queriesHelp, recipients.Asked-recipients.Failed, labels{"outcome": "answered"})
+	count("recipient_queries_total", queriesHelp, recipients.Failed, labels{"outcome": "failed"})
+	count("recipient_cache_hits_total", "Recipients of whom the answer was known.", recipients.Cached, nil)
 	count("rows_total", "Rows that were stored.", saver.Rows, nil)
 	count("mail_bytes_total", "Bytes of the stored mails, as they arrived.", saver.Bytes, nil)
 	for code := range c.replies {

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"goguerrillad/internal/metrics"
+	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/smtpd"
 )
@@ -34,6 +35,7 @@ func start(t *testing.T) *fixture {
 		Saver: func() savemail.Counters {
 			return savemail.Counters{Mails: 7, Rows: 9, Bytes: 700, Unavailable: 2, Unknown: 1, Queued: 8}
 		},
+		Recipients: func() recipient.Stats { return recipient.Stats{Cached: 30, Asked: 5, Failed: 2} },
 		State: func() (bool, time.Time, error) {
 			return !f.down.Load(), time.Unix(1700000000, 0), errors.New("dial tcp 192.0.2.1:3306: refused")
 		},
@@ -67,6 +69,7 @@ func TestMetrics(t *testing.T) {
 		"goguerrillad_sessions 3", "goguerrillad_sessions_limit 500", "goguerrillad_memory_reserved_bytes 4096",
 		`goguerrillad_connections_refused_total{reason="full"} 2`, `goguerrillad_connections_refused_total{reason="address"} 5`,
 		`goguerrillad_mails_total{outcome="stored"} 7`, `goguerrillad_mails_total{outcome="unavailable"} 2`,
+		`goguerrillad_recipient_queries_total{outcome="answered"} 3`, `goguerrillad_recipient_queries_total{outcome="failed"} 2`, "goguerrillad_recipient_cache_hits_total 30",
 		"goguerrillad_rows_total 9", "goguerrillad_mail_bytes_total 700", "goguerrillad_queued_mails 8",
 		`goguerrillad_replies_total{code="250"} 2`, `goguerrillad_replies_total{code="550"} 1`,
 		"goguerrillad_commit_duration_seconds_count 1", "goguerrillad_commit_rows_sum 9", "goguerrillad_store_up 1", "goguerrillad_redis_up 0",

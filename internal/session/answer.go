@@ -61,10 +61,10 @@ func (s *Session) close() {
 // Expired says that Settings.Timeout has passed since Turns last moved, or
 // since the last Expired that the session survived. It survives while text
 // comes fast enough. A wait for room ends as Room(false) does; while a message
-// is being saved nothing expires.
+// is being saved or a recipient asked for, nothing expires.
 func (s *Session) Expired(out []byte) []byte {
 	switch {
-	case s.wish == WishSave || s.wish == WishClose:
+	case s.wish == WishSave || s.wish == WishRecipient || s.wish == WishClose:
 		return out
 	case s.wish == WishRoom:
 		return s.Room(false, out)

@@ -14,6 +14,7 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/session/dialogue"
+	"goguerrillad/internal/smtp"
 )
 
 // memory is a budget that a test looks into.
@@ -141,6 +142,12 @@ func (c *client) pump() {
 			return
 		case session.WishSave:
 			c.out = c.s.Saved(c.save(c.s.Envelope()), c.out)
+			c.fresh = true
+			continue
+		case session.WishRecipient:
+			answer := make(chan *smtp.Reply)
+			c.s.Check(func(refusal *smtp.Reply) { answer <- refusal })
+			c.out = c.s.Checked(<-answer, c.out)
 			c.fresh = true
 			continue
 		case session.WishRoom:

@@ -10,6 +10,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/session"
+	"goguerrillad/internal/session/dialogue"
 )
 
 var replyLine = regexp.MustCompile(`^[2-5][0-9][0-9][ -][ -~]*\r\n$`)
@@ -25,6 +26,7 @@ func FuzzSession(f *testing.F) {
 		"HELO x\r\nMAIL FROM:<a@example.org> SMTPUTF8 BODY=BINARYMIME SIZE=100\r\nRCPT TO:<ü@example.com>\r\nRCPT TO:<postmaster>\r\nDATA\r\nBDAT 5\r\nabcdeBDAT 0 LAST\r\n",
 		"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n" + strings.Repeat(".\r..\r\n..", 200) + "\r\n.\r\nQUIT\r\n",
 		"BDAT 9223372036854775807 LAST\r\n" + long,
+		"HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<b@example.com>\r\nRCPT TO:<later@example.com>\r\nRCPT TO:<c@example.com>\r\nRCPT TO:<known@example.com>\r\nDATA\r\n.\r\n",
 		"GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00", "NOOP\n\r\nNOOP\r\r\n\x00\r\n", strings.Repeat("\r\n", 25),
 		"EHLO x\r\nXCLIENT ADDR=198.51.100.9 LOGIN=a+2Bb\r\nHELO y\r\nMAIL FROM:<a@b>\r\nXCLIENT HELO=z\r\nRCPT TO:<postmaster>\r\nDATA\r\n.\r\n",
 		"HELO x\r\nMAIL FROM:<a@b>\r\nBDAT 3\r\nabcRCPT TO:<b@c>\r\nBDAT 3\r\nabcDATA\r\nVRFY\r\nEXPN\r\nHELP\r\nRSET\r\nXCLIENT a\r\n",
@@ -38,6 +40,9 @@ func FuzzSession(f *testing.F) {
 			if seed%2 == 0 {
 				settings.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
 			}
+			if seed%3 == 0 {
+				settings.Recipients = dialogue.Recipients{"b@example.com"}
+			}
 			c := newClient(t, settings)
 			c.store = func(e *envelope.Envelope) error {
 				if e.Size() > 600 || len(e.To) == 0 {
@@ -46,6 +51,9 @@ func FuzzSession(f *testing.F) {
 				for i, to := range e.To {
 					if _, domain, _ := strings.Cut(to.Address, "@"); !strings.HasPrefix(to.Address, `"`) && !settings.Hosts.Match(domain) {
 						t.Errorf("stored for %q", to.Address)
+					}
+					if settings.Recipients != nil && to.Address != "b@example.com" {
+						t.Errorf("stored for %q, who is nobody", to.Address)
 					}
 					e.Blob(i)
 				}

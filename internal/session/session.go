@@ -21,7 +21,7 @@
 //
 // Replies are appended to out, so that a pipelined group costs one write. A
 // session that wishes for something consumes nothing until the wish is
-// answered by Saved, Room or TLSStarted.
+// answered by Saved, Checked, Room or TLSStarted.
 //
 // The protocol is RFC 5321 with these extensions: SIZE (RFC 1870), PIPELINING
 // (RFC 2920), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), CHUNKING and
@@ -42,11 +42,12 @@ import (
 type Wish uint8
 
 const (
-	WishInput    Wish = iota // more bytes from the client
-	WishRoom                 // memory for the message: try again by Room
-	WishSave                 // Envelope() is to be committed: answer by Saved
-	WishStartTLS             // after the replies are written, shake hands: answer by TLSStarted
-	WishClose                // after the replies are written, close the connection
+	WishInput     Wish = iota // more bytes from the client
+	WishRoom                  // memory for the message: try again by Room
+	WishRecipient             // whether a recipient is one: call Check, answer by Checked
+	WishSave                  // Envelope() is to be committed: answer by Saved
+	WishStartTLS              // after the replies are written, shake hands: answer by TLSStarted
+	WishClose                 // after the replies are written, close the connection
 )
 
 // Memory hands out message buffers under one budget for the whole process.
@@ -58,6 +59,15 @@ type Memory interface {
 	Grow(buf []byte, n int) ([]byte, bool)
 	// Release takes a buffer back. Release(nil) does nothing.
 	Release(buf []byte)
+}
+
+// Recipients knows who receives. Its methods never block.
+type Recipients interface {
+	// Known returns what is known of an address at once: nil, or the refusal.
+	Known(address string) (refusal *smtp.Reply, ok bool)
+	// Ask finds it out, and calls done once, from any goroutine, within a few
+	// seconds.
+	Ask(address string, done func(refusal *smtp.Reply))
 }
 
 // Settings is the part of the configuration that a session obeys. It is
@@ -77,6 +87,8 @@ type Settings struct {
 	// Fits says whether the store's columns take a recipient whole: nil, or
 	// the refusal. It is nil when every recipient fits.
 	Fits func(address string) *smtp.Reply
+	// Recipients decides on those of our domains; nil when all of them receive.
+	Recipients Recipients
 }
 
 // World is what all sessions of a server share.

@@ -37,7 +37,39 @@ func (s *Session) rcpt(arg string) smtp.Reply {
 			return s.refuseRcpt(address, *refusal)
 		}
 	}
+	if s.settings.Recipients != nil {
+		refusal, known := s.settings.Recipients.Known(address)
+		if !known {
+			s.tx.candidate, s.wish = address, WishRecipient
+			return smtp.Reply{}
+		}
+		if refusal != nil {
+			return s.refuseRcpt(address, *refusal)
+		}
+	}
+	return s.grantRcpt(address)
+}
 
+// Check asks about the recipient of WishRecipient; done is as Recipients.Ask
+// has it, and what it hears is for Checked.
+func (s *Session) Check(done func(refusal *smtp.Reply)) {
+	s.settings.Recipients.Ask(s.tx.candidate, done)
+}
+
+// Checked answers WishRecipient: nil, or the refusal.
+func (s *Session) Checked(refusal *smtp.Reply, out []byte) []byte {
+	if s.wish != WishRecipient {
+		return out
+	}
+	s.wish = WishInput
+	if refusal != nil {
+		return s.answer(out, s.refuseRcpt(s.tx.candidate, *refusal))
+	}
+	return s.answer(out, s.grantRcpt(s.tx.candidate))
+}
+
+// grantRcpt takes a recipient.
+func (s *Session) grantRcpt(address string) smtp.Reply {
 	s.tx.granted++
 	for _, known := range s.tx.env.To {
 		if known.Address == address {

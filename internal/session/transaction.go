@@ -24,6 +24,8 @@ type transaction struct {
 	last    bool  // the chunk is the last
 	failed  bool  // the rest of the message is thrown away
 
+	candidate string // WishRecipient: who is asked for
+
 	overfull bool // a recipient beyond maxRecipients was refused
 }
 

@@ -33,6 +33,7 @@ type phase uint8
 const (
 	talking   phase = iota // the client's: more input, or reading what we sent
 	roomless               // the budget's: noteRoom, or the deadline
+	checking               // the recipients': noteChecked; no deadline runs
 	saving                 // the saver's: noteSaved; no deadline runs
 	shaking                // TLS handshake: noteShaken, or the deadline
 	meeting                // the client's: who it is, before the greeting
@@ -79,7 +80,7 @@ func (c *conn) event(events uint32) {
 			return
 		}
 		c.readable() // sees an error, or what came before it
-	case roomless, saving:
+	case roomless, checking, saving:
 		switch {
 		case events&gone != 0:
 			c.drop()
@@ -199,6 +200,11 @@ func (c *conn) proceed(in, out []byte) {
 			c.keep(in)
 			c.send(out, 0)
 			c.awaitRoom()
+		case session.WishRecipient:
+			c.keep(in)
+			c.check()
+			c.send(out, 0)
+			c.listen()
 		case session.WishSave:
 			c.keep(in)
 			c.save()
@@ -230,7 +236,7 @@ func (c *conn) listen() {
 	if c.phase == closed {
 		return
 	}
-	if turns := c.session.Turns(); turns != c.turns && c.phase != saving {
+	if turns := c.session.Turns(); turns != c.turns && c.phase != saving && c.phase != checking {
 		c.turns = turns
 		c.loop.deadlines.renew(&c.timer, c.loop.now)
 	}

@@ -26,7 +26,7 @@ func (l *loop) drain() {
 	l.each(func(c *conn) {
 		c.moved = l.now
 		switch c.phase {
-		case talking, roomless, saving:
+		case talking, roomless, checking, saving:
 			out := c.session.Drain(l.out[:0])
 			if c.phase == talking && c.session.Wish() == session.WishClose {
 				c.proceed(nil, out)

@@ -5,10 +5,12 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"goguerrillad/internal/smtp"
 )
 
 // inbox is how everything outside a loop speaks to it: the saver with
-// outcomes, the budget with room, shakes of hands, the server with commands.
+// outcomes, the recipients with answers, the budget with room, shakes of hands, the server with commands.
 // Its length is bounded by the loop's sessions, each of which waits for one
 // note at most, and a few commands.
 type inbox struct {
@@ -25,6 +27,8 @@ type note struct {
 	conn *conn
 	err  error
 	run  func(*loop) // for noteCommand
+
+	refusal *smtp.Reply // for noteChecked
 }
 
 type noteKind uint8
@@ -32,6 +36,7 @@ type noteKind uint8
 const (
 	noteCommand noteKind = iota // run run
 	noteSaved                   // err is the outcome of conn's message
+	noteChecked                 // refusal is what conn's recipient meets, nil for none
 	noteRoom                    // there is memory for conn
 	noteShaken                  // err is the outcome of conn's TLS handshake
 )

@@ -186,6 +186,8 @@ func (l *loop) read(n *note) {
 		n.run(l)
 	case noteSaved:
 		l.guarded(c, func() { c.outcome(n.err) })
+	case noteChecked:
+		l.guarded(c, func() { c.checked(n.refusal) })
 	case noteRoom:
 		l.guarded(c, c.roomGranted)
 	case noteShaken:

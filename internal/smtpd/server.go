@@ -5,8 +5,8 @@
 // A few event loops do all the work, each on a thread of its own (loop.go). A
 // connection belongs to the loop that accepted it (accept.go) until it is
 // closed; what happens to it (conn.go) happens on that thread, without locks.
-// What takes time elsewhere, the saving of a message, a shake of hands, the
-// wait for memory, comes back to the loop as a note (inbox.go).
+// What takes time elsewhere, the saving of a message, a question about a
+// recipient, a shake of hands, the wait for memory, comes back to the loop as a note (inbox.go).
 //
 // The way of a mail: loop.accept → conn.readable → conn.proceed → conn.save →
 // Options.Save … → loop.post → conn.outcome → conn.proceed.

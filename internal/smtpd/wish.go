@@ -1,6 +1,9 @@
 package smtpd
 
-import "goguerrillad/internal/session"
+import (
+	"goguerrillad/internal/session"
+	"goguerrillad/internal/smtp"
+)
 
 // What a session wishes for, and how the answer comes back.
 
@@ -33,6 +36,30 @@ func (c *conn) outcome(err error) {
 	if c.phase == closed { // the client has gone; now the message's buffer goes too
 		return
 	}
+	c.moved = l.now
+	c.turns = c.session.Turns()
+	l.deadlines.renew(&c.timer, l.now)
+	c.rejoin(out)
+}
+
+// check has the session's recipient asked for. Until the answer comes the
+// client is not heard and has no deadline: an answer never takes long.
+func (c *conn) check() {
+	l := c.loop
+	c.phase = checking
+	c.timer.stop()
+	c.session.Check(func(refusal *smtp.Reply) {
+		l.post(note{kind: noteChecked, conn: c, refusal: refusal})
+	})
+}
+
+// checked tells the session what its recipient meets.
+func (c *conn) checked(refusal *smtp.Reply) {
+	l := c.loop
+	if c.phase != checking { // the client has gone
+		return
+	}
+	out := c.session.Checked(refusal, l.out[:0])
 	c.moved = l.now
 	c.turns = c.session.Turns()
 	l.deadlines.renew(&c.timer, l.now)

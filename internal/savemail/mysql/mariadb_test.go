@@ -82,6 +82,8 @@ func TestMariaDB(t *testing.T) {
 	t.Run("ailing host", with(testAiling))
 	t.Run("only host", with(testAlone))
 	t.Run("spread", with(testSpread))
+	t.Run("recipients", with(testRecipients))
+	t.Run("recipients, several hosts", with(testRecipientsHosts))
 }
 
 // benches gives each test a table of its own on a server: with runs one, and

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"goguerrillad/internal/session"
+	"goguerrillad/internal/smtp"
 )
 
 // Settings are what a script needs of the server that it talks to:
@@ -20,6 +22,7 @@ import (
 //	set only tls                   the script makes sense inside TLS alone
 //	set store fails                every message meets an error of the store
 //	set trusted                    the client is a trusted proxy
+//	set recipients a@example.com ...  those who receive; all others are asked for
 type Settings struct {
 	MaxSize     int64
 	Hosts       Hosts
@@ -27,6 +30,7 @@ type Settings struct {
 	Clear, TLS  bool // where the script is run
 	StoreFails  bool
 	Trusted     bool
+	Recipients  Recipients // nil: all
 }
 
 func usual() Settings {
@@ -57,6 +61,8 @@ func (s *Settings) set(line string) (err error) {
 		s.StoreFails = true
 	case line == "trusted":
 		s.Trusted = true
+	case key == "recipients":
+		s.Recipients = strings.Fields(value)
 	default:
 		return fmt.Errorf("unknown setting %q", line)
 	}
@@ -76,7 +82,35 @@ func (s *Settings) Session() *session.Settings {
 	if s.Trusted {
 		settings.Trusted = everybody{}
 	}
+	if s.Recipients != nil {
+		settings.Recipients = s.Recipients
+	}
 	return settings
+}
+
+// Recipients are those who receive. Those who are called known are known, and
+// about those who are called later nothing is found out.
+type Recipients []string
+
+// Known is session.Recipients'.
+func (r Recipients) Known(address string) (refusal *smtp.Reply, ok bool) {
+	if !strings.HasPrefix(address, "known") {
+		return nil, false
+	}
+	return r.refusal(address), true
+}
+
+// Ask is session.Recipients'.
+func (r Recipients) Ask(address string, done func(*smtp.Reply)) { go done(r.refusal(address)) }
+
+func (r Recipients) refusal(address string) *smtp.Reply {
+	switch {
+	case strings.HasPrefix(address, "later"):
+		return &smtp.Reply{Code: 451, Enhanced: smtp.SystemTrouble, Text: "Later"}
+	case !slices.Contains(r, address):
+		return &smtp.Reply{Code: 550, Enhanced: smtp.NoSuchMailbox, Text: "Nobody"}
+	}
+	return nil
 }
 
 type everybody struct{}

@@ -1,0 +1,126 @@
+package recipient_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/recipient"
+)
+
+const both = recipient.Dialect(2)
+
+func dialects(d recipient.Dialect) []recipient.Dialect {
+	if d == both {
+		return []recipient.Dialect{recipient.MySQL, recipient.SQLite}
+	}
+	return []recipient.Dialect{d}
+}
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct {
+		text    string
+		dialect recipient.Dialect
+		sql     string
+		args    string // a for the address, d for the domain
+	}{
+		{"SELECT 1 FROM u WHERE mail=:address", both, "SELECT 1 FROM u WHERE mail=?", "a"},
+		{"SELECT 1 FROM u WHERE d=:domain OR mail=:address OR d=:domain", both, "SELECT 1 FROM u WHERE d=? OR mail=? OR d=?", "dad"},
+		{"SELECT 1 FROM u WHERE mail=:address;\n ", both, "SELECT 1 FROM u WHERE mail=?", "a"},
+		{"SELECT ':address', \":domain\", `:address` FROM u WHERE d=:domain", both, "SELECT ':address', \":domain\", `:address` FROM u WHERE d=?", "d"},
+		{"SELECT 'it''s :address' FROM u WHERE d=:domain", both, "SELECT 'it''s :address' FROM u WHERE d=?", "d"},
+		{"SELECT 1 -- :address; ?\nFROM u WHERE d=:domain", both, "SELECT 1 -- :address; ?\nFROM u WHERE d=?", "d"},
+		{"SELECT 1 /* :address ? ' */FROM u WHERE d=:domain", both, "SELECT 1 /* :address ? ' */FROM u WHERE d=?", "d"},
+		{"SELECT 1 FROM u WHERE d=:domain -- the end", both, "SELECT 1 FROM u WHERE d=? -- the end", "d"},
+		{`SELECT 'a\':address' FROM u WHERE d=:domain`, recipient.MySQL, `SELECT 'a\':address' FROM u WHERE d=?`, "d"},
+		{`SELECT 'a\' FROM u WHERE d=:domain`, recipient.SQLite, `SELECT 'a\' FROM u WHERE d=?`, "d"},
+		{"SELECT `a\\` FROM u WHERE d=:domain", recipient.MySQL, "SELECT `a\\` FROM u WHERE d=?", "d"},
+		{"SELECT 1 # it's :address\nFROM u WHERE d=:domain", recipient.MySQL, "SELECT 1 # it's :address\nFROM u WHERE d=?", "d"},
+		{"SELECT 1--1 FROM u WHERE d=:domain", recipient.MySQL, "SELECT 1--1 FROM u WHERE d=?", "d"},
+		{"SELECT [it's :address] FROM u WHERE d=:domain", recipient.SQLite, "SELECT [it's :address] FROM u WHERE d=?", "d"},
+		{"SELECT @@hostname, @x := 1, a$b FROM u WHERE d=:domain", recipient.MySQL, "SELECT @@hostname, @x := 1, a$b FROM u WHERE d=?", "d"},
+		{"SELECT 1", both, "SELECT 1", ""},
+		{"SELECT 'ü' FROM ü WHERE ü=:address", both, "SELECT 'ü' FROM ü WHERE ü=?", "a"},
+	} {
+		for _, d := range dialects(tt.dialect) {
+			q, err := recipient.Parse(tt.text, d)
+			args := ""
+			for _, a := range q.Args("a", "d") {
+				args += a.(string)
+			}
+			if err != nil || q.SQL != tt.sql || args != tt.args || q.Asks() != (args != "") {
+				t.Errorf("%s: %q with %q, %v", tt.text, q.SQL, args, err)
+			}
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		text    string
+		dialect recipient.Dialect
+		problem string
+	}{
+		{"SELECT 1 FROM u WHERE mail=:user", both, "has the parameter :user"},
+		{"SELECT 1 FROM u WHERE mail=:ADDRESS", both, "has the parameter :ADDRESS"},
+		{"SELECT 1 FROM u WHERE mail=:address2", both, "has the parameter :address2"},
+		{"SELECT 1 FROM u WHERE mail=?", both, "has the parameter ?"},
+		{"SELECT 1 FROM u WHERE mail=@address", recipient.SQLite, "has the parameter @"},
+		{"SELECT 1 FROM u WHERE mail=$address", recipient.SQLite, "has the parameter $"},
+		{"SELECT 1; DROP TABLE u", both, "has something behind its ;"},
+		{"SELECT 'x FROM u", both, "has a quote that does not end"},
+		{`SELECT 'x\'`, recipient.MySQL, "has a quote that does not end"},
+		{"SELECT [x FROM u", recipient.SQLite, "has a quote that does not end"},
+		{"SELECT 1 /* x", both, "has a comment that does not end"},
+		{" \n", both, "has no statement"},
+		{";", both, "has no statement"},
+	} {
+		for _, d := range dialects(tt.dialect) {
+			if _, err := recipient.Parse(tt.text, d); err == nil || err.Error() != tt.problem {
+				t.Errorf("%s: %v, want %s", tt.text, err, tt.problem)
+			}
+		}
+	}
+}
+
+// FuzzParse: what is parsed has a ? for each parameter, reads the same when it
+// is put together again, and lost nothing else.
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{
+		"SELECT 1 FROM u WHERE mail=:address AND d=:domain;", `SELECT 'a\':address', "x", [y], @z`, "SELECT 1 -- x\n/* y */ # z\n", "::address:=:domain", "?", "'",
+	} {
+		f.Add(text, true)
+		f.Add(text, false)
+	}
+	f.Fuzz(func(t *testing.T, text string, lite bool) {
+		d := recipient.MySQL
+		if lite {
+			d = recipient.SQLite
+		}
+		q, err := recipient.Parse(text, d)
+		if err != nil {
+			return
+		}
+		args := q.Args(":address", ":domain")
+		if len(args) == 0 && q.SQL != text && strings.TrimRight(strings.TrimSpace(text), ";") == text {
+			t.Errorf("%q became %q", text, q.SQL)
+		}
+		if n := strings.Count(text, ":address") + strings.Count(text, ":domain"); len(args) > n {
+			t.Errorf("%d parameters in %q", len(args), text)
+		}
+		if strings.Count(q.SQL, "?") < len(args) {
+			t.Errorf("%q for %d", q.SQL, len(args))
+		}
+		// The names in place of the marks: the same statement.
+		if strings.Count(q.SQL, "?") == len(args) {
+			again := q.SQL
+			for _, a := range args {
+				again = strings.Replace(again, "?", a.(string), 1)
+			}
+			p, err := recipient.Parse(again, d)
+			if err != nil || !reflect.DeepEqual(p, q) {
+				t.Errorf("%q: %v, %v", again, p, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,131 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"goguerrillad/internal/recipient"
+)
+
+// Recipients asks the file who receives, on connections of its own that only
+// read.
+type Recipients struct {
+	file  string
+	query recipient.Query
+
+	mu   sync.Mutex
+	open *opened // nil until it could be
+}
+
+// opened is the file that was at the path at one time.
+type opened struct {
+	info  fs.FileInfo
+	db    *sql.DB
+	users sync.WaitGroup
+}
+
+// NewRecipients returns what asks the query of the file that the store has.
+// The file is opened when that is needed, and never made.
+func NewRecipients(o Options, q recipient.Query) *Recipients {
+	return &Recipients{file: o.File, query: q}
+}
+
+// TryRecipients asks the query once, and leaves no trace on the disk.
+func TryRecipients(ctx context.Context, o Options, q recipient.Query, address, domain string) error {
+	r, err := NewReader(o)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = has(ctx, r.db, q, address, domain)
+	return err
+}
+
+// Has reports whether the query has a row.
+func (r *Recipients) Has(ctx context.Context, address, domain string) (bool, error) {
+	o, err := r.acquire()
+	if err != nil {
+		return false, fmt.Errorf("open %s: %w", r.file, err)
+	}
+	defer o.users.Done()
+	return has(ctx, o.db, r.query, address, domain)
+}
+
+func has(ctx context.Context, db *sql.DB, q recipient.Query, address, domain string) (found bool, err error) {
+	rows, err := db.QueryContext(ctx, q.SQL, q.Args(address, domain)...)
+	if err != nil {
+		return false, refusal(err)
+	}
+	found = rows.Next()
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return false, refusal(err)
+	}
+	return found, nil
+}
+
+// refusal tells an error that is the query's own.
+func refusal(err error) error {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqlite3.SQLITE_ERROR {
+		return fmt.Errorf("%w: %w", recipient.ErrInvalid, err)
+	}
+	return err
+}
+
+// acquire returns the file that is at the path now, for one user more.
+func (r *Recipients) acquire() (*opened, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	info, err := os.Stat(r.file)
+	if err == nil && r.open != nil && os.SameFile(info, r.open.info) {
+		r.open.users.Add(1)
+		return r.open, nil
+	}
+	r.forget()
+	if err != nil {
+		return nil, err
+	}
+	if err := isFile(r.file); err != nil {
+		return nil, err
+	}
+	db, err := connect(r.file, fmt.Sprintf("mode=ro&_pragma=busy_timeout(%d)", busyTimeout.Milliseconds()))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(recipient.Connections)
+	db.SetMaxIdleConns(recipient.Connections)
+	r.open = &opened{info: info, db: db}
+	r.open.users.Add(1)
+	return r.open, nil
+}
+
+// forget closes the file when its users have gone.
+func (r *Recipients) forget() {
+	if o := r.open; o != nil {
+		r.open = nil
+		go func() { // one for each file that was replaced, for the time of its last query
+			o.users.Wait()
+			_ = o.db.Close() // nothing was written
+		}()
+	}
+}
+
+// Close closes the file.
+func (r *Recipients) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open == nil {
+		return nil
+	}
+	o := r.open
+	r.open = nil
+	o.users.Wait()
+	return o.db.Close()
+}

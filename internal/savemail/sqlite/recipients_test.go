@@ -1,0 +1,91 @@
+package sqlite_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"testing"
+
+	"goguerrillad/internal/recipient"
+	"goguerrillad/internal/savemail/sqlite"
+)
+
+func query(t *testing.T, text string) recipient.Query {
+	t.Helper()
+	q, err := recipient.Parse(text, recipient.SQLite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// TestRecipients: the query reads what is at the path now, beside a store that
+// writes, and writes nothing itself.
+func TestRecipients(t *testing.T) {
+	o := options(t)
+	r := sqlite.NewRecipients(o, query(t, "SELECT 1 FROM mailbox WHERE address=:address OR domain=:domain"))
+	has := func(address, domain string, want bool, kind error) {
+		t.Helper()
+		if got, err := r.Has(t.Context(), address, domain); got != want || !errors.Is(err, kind) {
+			t.Errorf("%s: %v, %v", address, got, err)
+		}
+	}
+	has("a@b", "b", false, fs.ErrNotExist)
+	s := open(t, o)
+	save(t, s, "text")
+	has("a@b", "b", false, recipient.ErrInvalid) // there is no such table yet
+	execute(t, o.File, "CREATE TABLE mailbox (address TEXT, domain TEXT)", "INSERT INTO mailbox VALUES ('a@b', NULL), (NULL, 'c')")
+	has("a@b", "b", true, nil)
+	has("b@b", "b", false, nil)
+	has("x@c", "c", true, nil)
+	has("' OR 1=1 --", "\x00", false, nil)
+	save(t, s, "text")
+	// Another file in its place.
+	if err := os.Rename(o.File, o.File+".old"); err != nil {
+		t.Fatal(err)
+	}
+	has("a@b", "b", false, fs.ErrNotExist)
+	execute(t, o.File, "CREATE TABLE mailbox (address TEXT, domain TEXT)", "INSERT INTO mailbox VALUES ('b@b', NULL)")
+	has("a@b", "b", false, nil)
+	has("b@b", "b", true, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Has(ctx, "a@b", "b"); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end: %v", err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+
+	w := sqlite.NewRecipients(o, query(t, "DELETE FROM mailbox WHERE address=:address RETURNING 1"))
+	if _, err := w.Has(t.Context(), "b@b", "b"); err == nil {
+		t.Error("a query that writes is run")
+	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTryRecipients leaves no trace beside a file that nobody has open.
+func TestTryRecipients(t *testing.T) {
+	o := options(t)
+	execute(t, o.File, "PRAGMA journal_mode=WAL", "CREATE TABLE mailbox (address TEXT)")
+	before := files(t, o.File)
+	for text, kind := range map[string]error{
+		"SELECT 1 FROM mailbox WHERE address=:address":  nil,
+		"SELECT 1 FROM missing WHERE address=:address":  recipient.ErrInvalid,
+		"SELECT 1 FROM mailbox WHERE address=:address)": recipient.ErrInvalid,
+	} {
+		if err := sqlite.TryRecipients(t.Context(), o, query(t, text), "a@b", "b"); !errors.Is(err, kind) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if after := files(t, o.File); len(after) != len(before) {
+		t.Errorf("%q became %q", before, after)
+	}
+	o.File += ".missing"
+	if err := sqlite.TryRecipients(t.Context(), o, query(t, "SELECT 1"), "a@b", "b"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a file: %v", err)
+	}
+}
