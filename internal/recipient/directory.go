@@ -2,6 +2,7 @@ package recipient
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"strings"
@@ -28,7 +29,7 @@ var ErrInvalid = errors.New("the database refuses the query")
 // Bounds of a Directory.
 const (
 	Connections = 4       // queries at a time
-	maxKnown    = 1 << 17 // answers that are kept: under 30 MiB of usual addresses
+	maxKnown    = 1 << 17 // answers that are kept: under 30 MiB
 	askTime     = 5 * time.Second
 	quietTime   = time.Minute // in which a query that fails is logged once
 )
@@ -63,11 +64,14 @@ type Stats struct {
 type generation struct {
 	source  Source
 	keep    time.Duration
-	known   *simplelru.LRU[string, answer]
+	known   *simplelru.LRU[key, answer]
 	asked   map[string]*question // one for each address, as many as there are sessions at most
 	slots   chan struct{}        // a token for each query that runs
 	running sync.WaitGroup       // a goroutine for each question
 }
+
+// A key stands for an address, so that an answer takes the same room for each.
+type key = [sha256.Size]byte
 
 type answer struct {
 	refusal *smtp.Reply
@@ -87,7 +91,7 @@ func (d *Directory) Use(s Source, keep time.Duration) {
 	if s != nil {
 		next = &generation{source: s, keep: keep, asked: map[string]*question{}, slots: make(chan struct{}, Connections)}
 		// An error is a size below 1.
-		next.known, _ = simplelru.NewLRU[string, answer](maxKnown, nil)
+		next.known, _ = simplelru.NewLRU[key, answer](maxKnown, nil)
 	}
 	d.mu.Lock()
 	last := d.current
@@ -127,7 +131,7 @@ func (d *Directory) Known(address string) (refusal *smtp.Reply, ok bool) {
 }
 
 func (d *Directory) recall(g *generation, address string) (refusal *smtp.Reply, ok bool) {
-	a, ok := g.known.Get(address)
+	a, ok := g.known.Get(sha256.Sum256([]byte(address)))
 	if !ok || !time.Now().Before(a.until) {
 		return nil, false
 	}
@@ -174,7 +178,7 @@ func (d *Directory) ask(g *generation, address string) {
 	q := g.asked[address]
 	delete(g.asked, address)
 	if err == nil && g.keep > 0 {
-		g.known.Add(address, answer{refusal, time.Now().Add(g.keep)})
+		g.known.Add(sha256.Sum256([]byte(address)), answer{refusal, time.Now().Add(g.keep)})
 	}
 	d.note(err)
 	d.mu.Unlock()
