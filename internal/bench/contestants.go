@@ -34,6 +34,8 @@ func contestants() []contestant {
 		{"goguerrillad-discard", "nothing (discard)", startDiscard},
 		{"goguerrillad-sqlite", "SQLite transaction", startSQLite},
 		{"goguerrillad-mysql", "InnoDB transaction", startMySQL},
+		{"goguerrillad-maildir", "file and name, fsync", startMaildir},
+		{"goguerrillad-webhook", "the receiver's 204, which stores nothing", startWebhook},
 	}
 }
 
@@ -129,12 +131,17 @@ func startSMTPSink(ctx context.Context, h *harness) *server {
 }
 
 func startGoSMTP(_ context.Context, h *harness) *server {
+	s := startSink(h, smtpSink)
+	s.version = moduleVersion("github.com/emersion/go-smtp")
+	return s
+}
+
+// startSink starts this program as one of its sinks.
+func startSink(h *harness, argument string) *server {
 	program, err := os.Executable()
 	if err != nil {
 		h.Fatalf("find one's own program: %v", err)
 	}
 	addr := freeAddr(h)
-	s := startProcess(h, addr, exec.Command(program, sinkArgument, addr))
-	s.version = moduleVersion("github.com/emersion/go-smtp")
-	return s
+	return startProcess(h, addr, exec.Command(program, argument, addr))
 }

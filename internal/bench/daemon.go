@@ -26,7 +26,7 @@ func startDaemon(ctx context.Context, h *harness, keys map[string]string) (*serv
 	maps.Copy(all, keys)
 	d := testserver.NewDaemon(h, h.daemon, all)
 	// One line a mail: that is a part of its price.
-	d.Configure(h, map[string]string{"GSMTP_LOG_FILE": filepath.Join(d.Dir, "log")})
+	d.Configure(h, map[string]string{"GSMTP_LOG_FILE": filepath.Join(d.Dir, "log"), "GM_MAILDIR": filepath.Join(d.Dir, "Maildir")})
 	d.Start(h)
 	return &server{
 		addr:    d.Addr,

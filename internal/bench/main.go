@@ -39,8 +39,8 @@ type options struct {
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == sinkArgument {
-		fmt.Fprintln(os.Stderr, serveSink(os.Args[2]))
+	if serve := sink(os.Args); serve != nil {
+		fmt.Fprintln(os.Stderr, serve())
 		os.Exit(1)
 	}
 	o, err := parseOptions(os.Args[1:], os.Getenv)

@@ -19,8 +19,8 @@ import (
 
 // TestMain lets the test program be the go-smtp sink, as the benchmark is.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == sinkArgument {
-		fmt.Fprintln(os.Stderr, serveSink(os.Args[2]))
+	if serve := sink(os.Args); serve != nil {
+		fmt.Fprintln(os.Stderr, serve())
 		os.Exit(1)
 	}
 	os.Exit(m.Run())

@@ -4,23 +4,60 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-smtp"
 )
 
-// sinkArgument before an address makes the program a go-smtp server that
-// reads mail and forgets it: in a process of its own, so that its CPU can be
-// told from the benchmark's.
-const sinkArgument = "-go-smtp-sink"
+// The arguments that before an address make the program a server that reads
+// mail and forgets it: in a process of its own, so that its CPU can be told
+// from the benchmark's.
+const (
+	smtpSink    = "-go-smtp-sink"
+	webhookSink = "-webhook-sink"
+)
 
-// serveSink serves on addr until the process is ended.
-func serveSink(addr string) error {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+// sink returns what serves until the process is ended, nil when the arguments
+// ask for none.
+func sink(args []string) (serve func() error) {
+	if len(args) != 3 {
+		return nil
 	}
-	return newSink().Serve(l)
+	addr := args[2]
+	switch args[1] {
+	case smtpSink:
+		return func() error {
+			l, err := net.Listen("tcp", addr)
+			if err != nil {
+				return fmt.Errorf("listen: %w", err)
+			}
+			return newSink().Serve(l)
+		}
+	case webhookSink:
+		server := http.Server{Addr: addr, Handler: newReceiver(), ReadHeaderTimeout: time.Minute}
+		return server.ListenAndServe
+	}
+	return nil
+}
+
+// newReceiver returns a receiver of webhooks: it reads each POST to its end,
+// and tells a GET how many there were.
+func newReceiver() http.Handler {
+	var posts atomic.Int64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			fmt.Fprint(w, posts.Load())
+			return
+		}
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		posts.Add(1)
+		w.WriteHeader(http.StatusNoContent)
+	})
 }
 
 // newSink returns a server with the limits that one on the Internet has, as

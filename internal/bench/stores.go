@@ -3,7 +3,11 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -68,6 +72,45 @@ func startMySQL(ctx context.Context, h *harness) *server {
 		"innodb_log_file_size", "log_bin", "sync_binlog") + ", by unix socket"}}
 	daemon := s.output
 	s.output = func() string { return daemon() + m.Output() }
+	return s
+}
+
+func startMaildir(ctx context.Context, h *harness) *server {
+	s, d := startDaemon(ctx, h, map[string]string{"GM_SAVE_MAIL": "maildir"})
+	s.rows = func(context.Context) (int, error) {
+		names, err := os.ReadDir(filepath.Join(d.Keys["GM_MAILDIR"], "new"))
+		if errors.Is(err, fs.ErrNotExist) { // nothing came yet
+			err = nil
+		}
+		return len(names), err
+	}
+	return s
+}
+
+// startWebhook starts a receiver, whose CPU counts as a database's does, and a
+// goguerrillad that posts to it.
+func startWebhook(ctx context.Context, h *harness) *server {
+	receiver := startSink(h, webhookSink)
+	url := "http://" + receiver.addr + "/"
+	s, _ := startDaemon(ctx, h, map[string]string{"GM_SAVE_MAIL": "webhook", "WEBHOOK_URL": url, "WEBHOOK_SECRET": "secret"})
+	s.pids = append(s.pids, receiver.pids...)
+	s.rows = func(ctx context.Context) (int, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return 0, err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 0, fmt.Errorf("ask the receiver: %w", err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			return 0, fmt.Errorf("ask the receiver: %w", err)
+		}
+		return strconv.Atoi(string(text))
+	}
+	s.settings = []setting{{"webhook", "HTTP/1.1 on the same machine, signed"}}
 	return s
 }
 
