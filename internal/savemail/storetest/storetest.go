@@ -20,7 +20,7 @@ import (
 type Harness struct {
 	Store savemail.Store
 	// Rows returns all rows in the order of mail_id. It is nil for a store
-	// that keeps nothing, of which only the outcomes are tested.
+	// into which a test cannot look, of which only the outcomes are tested.
 	Rows func(t *testing.T) []Row
 	// Reader opens the place for reading, beside the store.
 	Reader func(t *testing.T) savemail.Reader
