@@ -41,12 +41,19 @@ func TestRecipients(t *testing.T) {
 	has("x@c", "c", true, nil)
 	has("' OR 1=1 --", "\x00", false, nil)
 	save(t, s, "text")
-	// Another file in its place.
-	if err := os.Rename(o.File, o.File+".old"); err != nil {
-		t.Fatal(err)
+	// No file, and then another one in place of the next.
+	rename := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
 	}
+	rename(o.File, o.File+".old")
 	has("a@b", "b", false, fs.ErrNotExist)
-	execute(t, o.File, "CREATE TABLE mailbox (address TEXT, domain TEXT)", "INSERT INTO mailbox VALUES ('b@b', NULL)")
+	execute(t, o.File, "CREATE TABLE mailbox (address TEXT, domain TEXT)")
+	has("b@b", "b", false, nil)
+	execute(t, o.File+".new", "CREATE TABLE mailbox (address TEXT, domain TEXT)", "INSERT INTO mailbox VALUES ('b@b', NULL)")
+	rename(o.File+".new", o.File)
 	has("a@b", "b", false, nil)
 	has("b@b", "b", true, nil)
 	ctx, cancel := context.WithCancel(t.Context())
