@@ -65,8 +65,11 @@ fuzz:
 		done; \
 	done
 
+# Prints what it measured, and writes it to these files. BENCH=short takes three
+# minutes.
+BENCH_OUT ?= build/performance
 bench: build
-	go run ./internal/bench
+	BENCH_OUT=$(BENCH_OUT) go run ./internal/bench
 
 install: build install-only
 

@@ -15,27 +15,38 @@ import (
 
 // The contestants that all others are compared with.
 const (
-	reference   = "smtp-sink"
-	goReference = "go-smtp"
+	reference    = "smtp-sink"
+	goReference  = "go-smtp"
+	tlsReference = "bare TLS"
 )
 
 // A contestant receives mail.
 type contestant struct {
 	name    string
 	durable string // what is safe when it answers 250
+	able    int    // what it can be asked to do
 	start   func(context.Context, *harness) *server
 }
+
+// What contestants can do.
+const (
+	plain   = 1 << iota // mails as smtp-source sends them
+	secured             // STARTTLS, and all that a client of ours does
+	shaking             // TLS handshakes, and nothing else
+)
 
 // contestants returns all of them, in the table's order.
 func contestants() []contestant {
 	return []contestant{
-		{reference, "nothing (discard)", startSMTPSink},
-		{goReference, "nothing (discard)", startGoSMTP},
-		{"goguerrillad-discard", "nothing (discard)", startDiscard},
-		{"goguerrillad-sqlite", "SQLite transaction", startSQLite},
-		{"goguerrillad-mysql", "InnoDB transaction", startMySQL},
-		{"goguerrillad-maildir", "file and name, fsync", startMaildir},
-		{"goguerrillad-webhook", "the receiver's 204, which stores nothing", startWebhook},
+		{reference, "nothing (discard)", plain, startSMTPSink},
+		{goReference, "nothing (discard)", plain | secured, startGoSMTP},
+		{tlsReference, "nothing (no mail)", shaking, startBareTLS},
+		{"postfix", "queue file, fsync", plain, startPostfix},
+		{"goguerrillad-discard", "nothing (discard)", plain | secured, startDiscard},
+		{"goguerrillad-sqlite", "SQLite transaction", plain | secured, startSQLite},
+		{"goguerrillad-mysql", "InnoDB transaction", plain | secured, startMySQL},
+		{"goguerrillad-maildir", "file and name, fsync", plain, startMaildir},
+		{"goguerrillad-webhook", "the receiver's 204, which stores nothing", plain, startWebhook},
 	}
 }
 
@@ -51,11 +62,20 @@ func contestantNames() []string {
 type server struct {
 	contestant
 	addr     string
-	pids     []int                              // all its processes
+	pids     []int                              // its processes
+	parent   int                                // whose children are its processes as well; 0 for none
 	rows     func(context.Context) (int, error) // in its store; nil if it has none
 	output   func() string                      // what it said, for an error
 	version  string
 	settings []setting
+}
+
+// processes returns the ids of those that run now.
+func (s *server) processes() []int {
+	if s.parent == 0 {
+		return s.pids
+	}
+	return family(s.parent)
 }
 
 // A setting is a line of the report.
@@ -136,12 +156,25 @@ func startGoSMTP(_ context.Context, h *harness) *server {
 	return s
 }
 
+// startBareTLS starts what shakes hands and closes: the price of TLS alone.
+func startBareTLS(_ context.Context, h *harness) *server {
+	s := startSink(h, tlsSink)
+	s.version = goVersion()
+	return s
+}
+
+func startPostfix(ctx context.Context, h *harness) *server {
+	addr, master, log := testserver.PostfixQueue(h, "example.com")
+	return &server{addr: addr, parent: master, output: log, version: output(ctx, "postconf", "-dh", "mail_version"),
+		settings: []setting{{"postfix", "defaults, its queue under the same directory as the stores; deliveries are thrown away"}}}
+}
+
 // startSink starts this program as one of its sinks.
 func startSink(h *harness, argument string) *server {
 	program, err := os.Executable()
 	if err != nil {
 		h.Fatalf("find one's own program: %v", err)
 	}
-	addr := freeAddr(h)
-	return startProcess(h, addr, exec.Command(program, argument, addr))
+	addr, pair := freeAddr(h), h.certificate()
+	return startProcess(h, addr, exec.Command(program, argument, addr, pair.CertFile, pair.KeyFile))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -91,6 +92,22 @@ func ownCPU() (time.Duration, error) {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }
 
+// family returns a process and its children of now. Whoever ends is counted
+// with its parent (processCPU).
+func family(pid int) []int {
+	pids := []int{pid}
+	// A list for each thread, of those that it has started.
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, list := range lists {
+		for _, child := range strings.Fields(contents(list)) {
+			if n, err := strconv.Atoi(child); err == nil {
+				pids = append(pids, n)
+			}
+		}
+	}
+	return pids
+}
+
 // A reading is taken before and after a turn.
 type reading struct{ machine, server, own time.Duration }
 
@@ -117,15 +134,15 @@ func foreign(before, after reading, client, wall time.Duration, cpus int) float6
 // settle waits, a second at most, until the processes have used no CPU for a
 // twentieth of a second, and returns their CPU time: what a server does after
 // its last 250 belongs to the price of the mail.
-func settle(pids []int) (time.Duration, error) {
-	last, err := processCPU(pids)
+func settle(processes func() []int) (time.Duration, error) {
+	last, err := processCPU(processes())
 	for range 20 {
 		if err != nil {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
 		was := last
-		if last, err = processCPU(pids); err == nil && last == was {
+		if last, err = processCPU(processes()); err == nil && last == was {
 			break
 		}
 	}

@@ -4,8 +4,15 @@ import (
 	"context"
 	"maps"
 	"path/filepath"
+	"strconv"
 
 	"goguerrillad/internal/testserver"
+)
+
+// What is asked of all servers.
+const (
+	maxMessage  = 4_000_000 // bytes of a message
+	maxSessions = 18_000
 )
 
 // startDaemon starts goguerrillad as people run it: its defaults for all keys
@@ -20,8 +27,11 @@ func startDaemon(ctx context.Context, h *harness, keys map[string]string) (*serv
 	}
 	all := map[string]string{
 		"GM_ALLOWED_HOSTS": "example.com",
-		"GSMTP_MAX_SIZE":   "",
+		"GSMTP_MAX_SIZE":   strconv.Itoa(maxMessage),
 		"GSMTP_TIMEOUT":    "",
+		"GM_MAX_CLIENTS":   strconv.Itoa(maxSessions),
+		"GSMTP_PUB_KEY":    h.certificate().CertFile,
+		"GSMTP_PRV_KEY":    h.certificate().KeyFile,
 	}
 	maps.Copy(all, keys)
 	d := testserver.NewDaemon(h, h.daemon, all)

@@ -15,6 +15,7 @@ import (
 type harness struct {
 	dir      string
 	daemon   string // the program, once it is built
+	pair     *testserver.Certificate
 	log      io.Writer
 	cleanups []func()
 }
@@ -121,6 +122,14 @@ func (h *harness) TempDir() string {
 		h.Fatalf("make a directory: %v", err)
 	}
 	return dir
+}
+
+// certificate returns the pair that all servers have: ECDSA P-256.
+func (h *harness) certificate() *testserver.Certificate {
+	if h.pair == nil {
+		h.pair = testserver.NewCertificate(h, h.dir, "server")
+	}
+	return h.pair
 }
 
 // Logf prints a line of progress.

@@ -12,7 +12,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -33,15 +32,18 @@ type options struct {
 	messages    int           // of one turn; case D has a fifth
 	budget      time.Duration // no round begins that would not end within it
 	seed        uint64        // of the order of turns
-	json        string        // file to write, or ""
+	out         string        // files to write, without .txt, .json and .svg; "" for none
 	cases       []string      // names, empty for all
 	contestants []string      // names, empty for all
 }
 
 func main() {
-	if serve := sink(os.Args); serve != nil {
-		fmt.Fprintln(os.Stderr, serve())
-		os.Exit(1)
+	if be := role(os.Args); be != nil {
+		if err := be(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	o, err := parseOptions(os.Args[1:], os.Getenv)
 	if errors.Is(err, flag.ErrHelp) {
@@ -80,7 +82,7 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&o.rounds, "rounds", o.rounds, "turns of each contestant in each case, 1 to 100; ROUNDS")
 	flags.IntVar(&o.messages, "messages", o.messages, "messages of one turn, 100 to 1000000 (case D: a fifth)")
-	flags.StringVar(&o.json, "json", getenv("BENCH_JSON"), "write everything measured to this `file`; BENCH_JSON")
+	flags.StringVar(&o.out, "out", getenv("BENCH_OUT"), "write the report to `path`.txt, .json and .svg; BENCH_OUT")
 	flags.Uint64Var(&o.seed, "seed", o.seed, "seed of the order of turns")
 	flags.StringVar(&cases, "cases", "", "comma `list` of cases (all)")
 	flags.StringVar(&contestants, "contestants", "", "comma `list` of contestants (all)")
@@ -146,15 +148,5 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 	if err := report.print(out); err != nil {
 		return err
 	}
-	if o.json == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(report, "", "  ")
-	if err == nil {
-		err = os.WriteFile(o.json, append(text, '\n'), 0o644)
-	}
-	if err != nil {
-		return fmt.Errorf("write the JSON report: %w", err)
-	}
-	return nil
+	return report.write(o.out)
 }

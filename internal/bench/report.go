@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
-// A report is all that was measured, as BENCH_JSON has it.
+// A report is all that was measured, as the file in JSON has it.
 type report struct {
 	Began    time.Time  `json:"began"`
 	Seconds  float64    `json:"seconds"` // of the whole run
@@ -30,13 +34,15 @@ type result struct {
 	Rate       float64  `json:"rate"`    // messages per second, median of the rounds
 	Slowest    float64  `json:"slowest"`
 	Fastest    float64  `json:"fastest"`
-	Reference  float64  `json:"reference"`  // smtp-sink's median of the same rounds
-	Ratio      float64  `json:"ratio"`      // to smtp-sink's
+	Reference  float64  `json:"reference"`  // the median of the case's reference in the same rounds
+	Ratio      float64  `json:"ratio"`      // to the reference's
 	GoRatio    float64  `json:"go_ratio"`   // to go-smtp's
 	ServerCPU  float64  `json:"server_cpu"` // seconds per 1,000 messages, median
-	CPURatio   float64  `json:"cpu_ratio"`  // to smtp-sink's
+	CPURatio   float64  `json:"cpu_ratio"`  // to the reference's
 	ClientCPU  float64  `json:"client_cpu"` // seconds per 1,000 messages, median
 	Foreign    float64  `json:"foreign"`    // share of the machine that other processes had, median
+	Median     float64  `json:"median"`     // milliseconds from the final dot to the 250, median; 0 with smtp-source
+	Slow       float64  `json:"slow"`       // the same, 99 % are faster
 	Spoilt     int      `json:"spoilt"`     // samples that were kept although that was over 10 %
 	PeakRSS    int64    `json:"peak_rss"`   // bytes, so far, over all cases, with shared pages in each process
 	Samples    []sample `json:"samples"`
@@ -49,16 +55,19 @@ func newReport(o options, began time.Time, rounds int, b *bench, loads []workloa
 		Rounds: rounds, Repeated: b.repeated, Cases: loads,
 	}
 	for _, w := range loads {
-		base := summary(b.samples[key{w.Name, reference}])
+		base := summary(b.samples[key{w.Name, w.base}])
 		goBase := summary(b.samples[key{w.Name, goReference}])
 		for _, s := range b.servers {
+			if w.able&s.able == 0 {
+				continue
+			}
 			got := summary(b.samples[key{w.Name, s.name}])
 			got.Case, got.Contestant, got.Durable = w.Name, s.name, s.durable
 			got.Reference = base.Rate
 			got.Ratio = ratio(got.Rate, base.Rate)
 			got.GoRatio = ratio(got.Rate, goBase.Rate)
 			got.CPURatio = ratio(got.ServerCPU, base.ServerCPU)
-			got.PeakRSS, _ = peakRSS(s.pids)
+			got.PeakRSS, _ = peakRSS(s.processes())
 			r.Results = append(r.Results, got)
 		}
 	}
@@ -81,6 +90,8 @@ func summary(samples []sample) result {
 		ServerCPU: median(column(func(s sample) float64 { return s.ServerCPU })),
 		ClientCPU: median(column(func(s sample) float64 { return s.ClientCPU })),
 		Foreign:   median(column(func(s sample) float64 { return s.Foreign })),
+		Median:    median(column(func(s sample) float64 { return s.Median })),
+		Slow:      median(column(func(s sample) float64 { return s.Slow })),
 	}
 	if len(rates) > 0 {
 		r.Slowest, r.Fastest = slices.Min(rates), slices.Max(rates)
@@ -109,6 +120,27 @@ func ratio(a, b float64) float64 {
 		return 0
 	}
 	return a / b
+}
+
+// write makes the files of a report: for people, for programs, and a chart.
+func (r *report) write(path string) error {
+	if path == "" {
+		return nil
+	}
+	var text strings.Builder
+	if err := r.print(&text); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	for suffix, content := range map[string]string{".txt": text.String(), ".json": string(data) + "\n", ".svg": r.chart()} {
+		if err := os.WriteFile(path+suffix, []byte(content), 0o644); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+	}
+	return nil
 }
 
 // describe adds what the figures depend on.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/xml"
 	"os"
 	"strings"
 	"testing"
@@ -38,8 +39,8 @@ func samplesOf(rates ...float64) []sample {
 func testReport() *report {
 	disturbed := samplesOf(400, 500, 900)
 	disturbed[2].Foreign = 0.31
-	sink := &server{contestant: contestant{name: reference, durable: "nothing"}, pids: []int{os.Getpid()}}
-	store := &server{contestant: contestant{name: "store", durable: "all"}, pids: []int{os.Getpid()}}
+	sink := &server{contestant: contestant{name: reference, durable: "nothing", able: plain}, pids: []int{os.Getpid()}}
+	store := &server{contestant: contestant{name: "store", durable: "all", able: plain}, pids: []int{os.Getpid()}}
 	b := &bench{
 		servers: []*server{sink, store},
 		samples: map[key][]sample{
@@ -76,11 +77,12 @@ func TestTable(t *testing.T) {
 	for i := range results {
 		results[i].PeakRSS = 30 << 20
 	}
+	results[1].Median, results[1].Slow = 4, 9.5
 	const want = `
-| contestant | durable at 250 | case | msgs/s median (min-max) | smtp-sink | x sink | x go-smtp | server CPU | x sink's | client CPU | other CPU | peak RSS | runs   |
-|------------|----------------|------|-------------------------|-----------|--------|-----------|------------|----------|------------|-----------|----------|--------|
-| smtp-sink  | nothing        | A    | 1000 (900-1100)         | 1000      | 1.00   | -         | 0.100      | 1.00     | 0.100      | 2 %       | 30 MiB   | 3      |
-| store      | all            | A    | 500 (400-900)           | 1000      | 0.50   | -         | 0.200      | 2.00     | 0.100      | 2 %       | 30 MiB   | 3 (1!) |
+| contestant | durable at 250 | case | msgs/s median (min-max) | reference | x    | x go-smtp | server CPU | x    | client CPU | wait 50 % | 99 % | other CPU | peak RSS | runs   |
+|------------|----------------|------|-------------------------|-----------|------|-----------|------------|------|------------|-----------|------|-----------|----------|--------|
+| smtp-sink  | nothing        | A    | 1000 (900-1100)         | 1000      | 1.00 | -         | 0.100      | 1.00 | 0.100      | -         | -    | 2 %       | 30 MiB   | 3      |
+| store      | all            | A    | 500 (400-900)           | 1000      | 0.50 | -         | 0.200      | 2.00 | 0.100      | 4.0       | 9.5  | 2 %       | 30 MiB   | 3 (1!) |
 `
 	if got := "\n" + table(results); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
@@ -96,7 +98,7 @@ func TestPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"case A: 5 KB, a connection each; 5000 messages a run, 100 sessions\n",
+		"case A: 5 KB, a connection each; 5000 messages a run, 100 sessions; reference smtp-sink\n",
 		"Medians of 3 rounds in random order (seed 7)",
 		"machine: 4; kept all the same: 1 (marked !)",
 		"\nSettings\n  SQLite: journal_mode=wal\n",
@@ -108,6 +110,21 @@ func TestPrint(t *testing.T) {
 	}
 	if strings.Contains(b.String(), "Machine") {
 		t.Errorf("a title without lines in\n%s", &b)
+	}
+}
+
+// TestChart: it is one image with a bar for each result, to scale.
+func TestChart(t *testing.T) {
+	r := testReport()
+	r.Cases[0].Title = "5 KB <&"
+	chart := r.chart()
+	if err := xml.Unmarshal([]byte(chart), new(struct{})); err != nil {
+		t.Errorf("%v\n%s", err, chart)
+	}
+	for _, want := range []string{`width="420"`, `width="210"`, "1000/s, x 1.00", "500/s, x 0.50", "5 KB &lt;&amp;"} {
+		if !strings.Contains(chart, want) {
+			t.Errorf("%s is not in\n%s", want, chart)
+		}
 	}
 }
 

@@ -1,45 +1,87 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-smtp"
 )
 
-// The arguments that before an address make the program a server that reads
-// mail and forgets it: in a process of its own, so that its CPU can be told
-// from the benchmark's.
+// The arguments that before an address, a certificate and a key make the
+// program a server that forgets what it reads: in a process of its own, so that
+// its CPU can be told from the benchmark's.
 const (
 	smtpSink    = "-go-smtp-sink"
 	webhookSink = "-webhook-sink"
+	tlsSink     = "-tls-sink"
 )
 
-// sink returns what serves until the process is ended, nil when the arguments
-// ask for none.
-func sink(args []string) (serve func() error) {
-	if len(args) != 3 {
+// role returns what the program is besides a benchmark: a client, or a server
+// until its process is ended. It is nil when the arguments ask for neither.
+func role(args []string) (be func() error) {
+	if len(args) == 3 && args[1] == clientArgument {
+		return func() error { return serveClient(args[2], os.Stdin, os.Stdout) }
+	}
+	if len(args) != 5 {
 		return nil
 	}
 	addr := args[2]
+	config := func() (*tls.Config, error) {
+		pair, err := tls.LoadX509KeyPair(args[3], args[4])
+		return &tls.Config{Certificates: []tls.Certificate{pair}}, err
+	}
 	switch args[1] {
 	case smtpSink:
 		return func() error {
+			s := newSink()
 			l, err := net.Listen("tcp", addr)
-			if err != nil {
-				return fmt.Errorf("listen: %w", err)
+			if err == nil {
+				s.TLSConfig, err = config()
 			}
-			return newSink().Serve(l)
+			if err != nil {
+				return err
+			}
+			return s.Serve(l)
+		}
+	case tlsSink:
+		return func() error {
+			c, err := config()
+			if err != nil {
+				return err
+			}
+			l, err := tls.Listen("tcp", addr, c)
+			if err != nil {
+				return err
+			}
+			return shakeHands(l)
 		}
 	case webhookSink:
 		server := http.Server{Addr: addr, Handler: newReceiver(), ReadHeaderTimeout: time.Minute}
 		return server.ListenAndServe
 	}
 	return nil
+}
+
+// shakeHands does so with everybody, and closes.
+func shakeHands(l net.Listener) error {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer conn.Close()
+			// Who fails is seen by the client.
+			_ = conn.(*tls.Conn).Handshake()
+		}()
+	}
 }
 
 // newReceiver returns a receiver of webhooks: it reads each POST to its end,
@@ -69,18 +111,23 @@ func newSink() *smtp.Server {
 	s.Domain = "localhost"
 	s.ReadTimeout = 100 * time.Second
 	s.WriteTimeout = 100 * time.Second
-	s.MaxMessageBytes = 131072
+	s.MaxMessageBytes = maxMessage
 	s.MaxRecipients = 100
 	return s
 }
 
-// A sinkSession accepts everything.
+// A sinkSession accepts everything that is not for refusedDomain.
 type sinkSession struct{}
 
 func (sinkSession) Reset()                               {}
 func (sinkSession) Logout() error                        { return nil }
 func (sinkSession) Mail(string, *smtp.MailOptions) error { return nil }
-func (sinkSession) Rcpt(string, *smtp.RcptOptions) error { return nil }
+func (sinkSession) Rcpt(to string, _ *smtp.RcptOptions) error {
+	if strings.HasSuffix(to, "@"+refusedDomain) {
+		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "Not here"}
+	}
+	return nil
+}
 func (sinkSession) Data(r io.Reader) error {
 	_, err := io.Copy(io.Discard, r)
 	return err

@@ -13,15 +13,16 @@ import (
 func (r *report) print(w io.Writer) error {
 	var b strings.Builder
 	for _, c := range r.Cases {
-		fmt.Fprintf(&b, "case %s: %s; %d messages a run, %d sessions\n", c.Name, c.Title, c.Messages, c.Sessions)
+		fmt.Fprintf(&b, "case %s: %s; %d messages a run, %d sessions; reference %s\n", c.Name, c.Title, c.Messages, c.Sessions, c.base)
 	}
 	b.WriteString("\n")
 	b.WriteString(table(r.Results))
 	b.WriteString("\n")
 	fmt.Fprintf(&b, "Medians of %d rounds in random order (seed %d), %s in all. Ratios are those of medians of the same rounds:\n",
 		r.Rounds, r.Seed, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
-	b.WriteString("x sink to smtp-sink's, x go-smtp to a go-smtp server's that stores nothing. CPU is in seconds per 1,000 messages,\n" +
-		"a database's included. Client and servers share the machine. Peak RSS counts over all cases.\n")
+	b.WriteString("x to the case's reference, x go-smtp to a go-smtp server's that stores nothing. CPU is in seconds per 1,000 messages,\n" +
+		"a database's included. Waits are from the final dot to the 250, in milliseconds. Client and servers share the machine.\n" +
+		"Peak RSS counts over all cases.\n")
 	fmt.Fprintf(&b, "Runs repeated because other processes had over %.0f %% of the machine: %d; kept all the same: %d (marked !).\n",
 		100*foreignLimit, r.Repeated, r.spoilt())
 	for _, group := range []struct {
@@ -53,8 +54,8 @@ func (r *report) spoilt() int {
 
 // table returns the results as a Markdown table.
 func table(results []result) string {
-	rows := [][]string{{"contestant", "durable at 250", "case", "msgs/s median (min-max)", "smtp-sink", "x sink", "x go-smtp",
-		"server CPU", "x sink's", "client CPU", "other CPU", "peak RSS", "runs"}}
+	rows := [][]string{{"contestant", "durable at 250", "case", "msgs/s median (min-max)", "reference", "x", "x go-smtp",
+		"server CPU", "x", "client CPU", "wait 50 %", "99 %", "other CPU", "peak RSS", "runs"}}
 	for _, r := range results {
 		runs := fmt.Sprint(len(r.Samples))
 		if r.Spoilt > 0 {
@@ -65,6 +66,7 @@ func table(results []result) string {
 			fmt.Sprintf("%.0f (%.0f-%.0f)", r.Rate, r.Slowest, r.Fastest),
 			unless(r.Reference, "%.0f"), unless(r.Ratio, "%.2f"), unless(r.GoRatio, "%.2f"),
 			fmt.Sprintf("%.3f", r.ServerCPU), unless(r.CPURatio, "%.2f"), fmt.Sprintf("%.3f", r.ClientCPU),
+			unless(r.Median, "%.1f"), unless(r.Slow, "%.1f"),
 			fmt.Sprintf("%.0f %%", 100*r.Foreign), fmt.Sprintf("%d MiB", r.PeakRSS>>20), runs,
 		})
 	}

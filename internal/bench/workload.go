@@ -16,6 +16,10 @@ type workload struct {
 	Messages int    `json:"messages"` // of one turn
 	Sessions int    `json:"sessions"` // at a time
 	Keep     bool   `json:"keep"`     // connections carry one message after another
+
+	base string // the contestant that the others are compared with
+	able int    // who takes part: those that can do this
+	plan *plan  // of a client of ours; nil for smtp-source
 }
 
 // turnTimeout bounds one turn; a server that hangs is an error.
@@ -24,11 +28,18 @@ const turnTimeout = 60 * time.Second
 // workloads returns the cases, with messages messages in a turn. Large ones
 // are fewer, so that a turn takes about as long.
 func workloads(messages int) []workload {
+	tls := func(resume bool) *plan { return &plan{TLS: true, Resume: resume} }
 	return []workload{
-		{Name: "A", Title: "5 KB, a connection each", Size: 5000, Messages: messages, Sessions: 100},
-		{Name: "B", Title: "5 KB, connections kept", Size: 5000, Messages: messages, Sessions: 100, Keep: true},
-		{Name: "C", Title: "500 B, a connection each", Size: 500, Messages: messages, Sessions: 100},
-		{Name: "D", Title: "100 KB, a connection each", Size: 100_000, Messages: messages / 5, Sessions: 50},
+		{Name: "A", Title: "5 KB, a connection each", Size: 5000, Messages: messages, Sessions: 100, base: reference, able: plain},
+		{Name: "B", Title: "5 KB, connections kept", Size: 5000, Messages: messages, Sessions: 100, Keep: true, base: reference, able: plain},
+		{Name: "C", Title: "500 B, a connection each", Size: 500, Messages: messages, Sessions: 100, base: reference, able: plain},
+		{Name: "D", Title: "100 KB, a connection each", Size: 100_000, Messages: messages / 5, Sessions: 50, base: reference, able: plain},
+		{Name: "E", Title: "5 KB inside TLS 1.3, a connection and a handshake each", Size: 5000, Messages: messages / 2, Sessions: 50,
+			base: tlsReference, able: secured | shaking, plan: tls(false)},
+		{Name: "R", Title: "the same, TLS sessions resumed", Size: 5000, Messages: messages / 2, Sessions: 50,
+			base: tlsReference, able: secured | shaking, plan: tls(true)},
+		{Name: "F", Title: "1 KB to 2 MB, multipart, 1 to 5 recipients, a third pipelining, a third by BDAT, 2 % refused, half of the clients 100 ms away",
+			Messages: messages / 2, Sessions: 200, base: goReference, able: secured, plan: &plan{Varied: true}},
 	}
 }
 
@@ -51,20 +62,33 @@ func (w workload) arguments() []string {
 	return args
 }
 
-// send runs the client against addr and returns the time that passed and the
-// CPU time that it used.
-func (w workload) send(ctx context.Context, program, addr string) (wall, cpu time.Duration, err error) {
+// send has the client send to a server, and returns the CPU time that it used.
+func (w workload) send(ctx context.Context, source string, s *server) (o outcome, cpu time.Duration, err error) {
+	if w.plan == nil {
+		return w.source(ctx, source, s.addr)
+	}
+	p := *w.plan
+	p.Addr, p.Do, p.Messages, p.Sessions, p.Size, p.Keep = s.addr, doMail, w.Messages, w.Sessions, w.Size, w.Keep
+	if s.able&shaking != 0 {
+		p.Do, p.TLS = doShake, false
+	}
+	return p.run(ctx)
+}
+
+// source runs smtp-source.
+func (w workload) source(ctx context.Context, program, addr string) (o outcome, cpu time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, turnTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, append(w.arguments(), addr)...)
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
-	wall = time.Since(start)
+	wall := time.Since(start)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return 0, 0, fmt.Errorf("smtp-source: %w: %s", err, out)
+		return o, 0, fmt.Errorf("smtp-source: %w: %s", err, out)
 	}
-	return wall, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
+	o = outcome{Messages: w.Messages, Rows: w.Messages, Wall: wall}
+	return o, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
 }

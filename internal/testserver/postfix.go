@@ -5,13 +5,32 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
 
-// Postfix runs a private Postfix: own queue, own configuration, no chroot. It
-// takes mail by SMTP and relays it.
+// Postfix runs a private Postfix that takes mail by SMTP and relays it.
 func Postfix(t T, routes []Route) *Sender {
+	t.Helper()
+	addr, _, log := startPostfix(t, routes)
+	return &Sender{
+		Name: "postfix", UTF8: true, Log: log,
+		Send: func(t T, m Mail) { t.Helper(); inject(t, addr, m) },
+	}
+}
+
+// PostfixQueue runs a private Postfix that takes mail for a domain into its
+// queue, as always, and throws it away when it is to be delivered. It returns
+// the process id of its master, whose children all others are.
+func PostfixQueue(t T, domain string) (addr string, master int, log func() string) {
+	t.Helper()
+	return startPostfix(t, []Route{{Domain: domain}})
+}
+
+// startPostfix starts one with its own queue and configuration, without
+// chroot. A route without an address is for mail that is thrown away.
+func startPostfix(t T, routes []Route) (addr string, master int, log func() string) {
 	t.Helper()
 	NeedRoot(t)
 	Need(t, "postfix")
@@ -27,6 +46,10 @@ func Postfix(t T, routes []Route) *Sender {
 	ca := ""
 	for _, r := range routes {
 		service := "clear"
+		if r.Addr == "" {
+			fmt.Fprintf(&transport, "%s discard:\n", r.Domain)
+			continue
+		}
 		if r.CA != "" {
 			ca, service = r.CA, "tls"
 		}
@@ -47,16 +70,20 @@ func Postfix(t T, routes []Route) *Sender {
 			t.Logf("stop Postfix: %v\n%s", err, out)
 		}
 	})
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	log := func() string {
+	addr = fmt.Sprintf("127.0.0.1:%d", port)
+	log = func() string {
 		text, _ := os.ReadFile(filepath.Join(dir, "mail.log"))
 		return string(text) + p.Output()
 	}
 	Await(t, p, 20*time.Second, "Postfix does not answer", Dial(addr))
-	return &Sender{
-		Name: "postfix", UTF8: true, Log: log,
-		Send: func(t T, m Mail) { t.Helper(); inject(t, addr, m) },
+	text, err := os.ReadFile(filepath.Join(dir, "queue", "pid", "master.pid"))
+	if err == nil {
+		master, err = strconv.Atoi(strings.TrimSpace(string(text)))
 	}
+	if err != nil {
+		t.Fatalf("Postfix's process id: %v", err)
+	}
+	return addr, master, log
 }
 
 // postfixMain: the directory, the file of the certificate authority.
@@ -97,6 +124,7 @@ proxymap unix - - n - - proxymap
 clear unix - - n - - smtp -o smtp_tls_security_level=none
 tls unix - - n - - smtp -o smtp_tls_security_level=secure -o smtp_tls_secure_cert_match=localhost
 error unix - - n - - error
+discard unix - - n - - discard
 retry unix - - n - - error
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"html"
+	"strings"
+)
+
+// Measures of the chart, in pixels.
+const (
+	chartWidth = 760
+	barLeft    = 190 // names stand left of it
+	barMost    = 420 // the longest bar
+	barHeight  = 16
+	barStep    = 22
+	headHeight = 30
+	caseGap    = 14
+)
+
+// chart draws the rates: a block for each case, a bar for each contestant, as
+// SVG that needs nothing else and suits a light and a dark page.
+func (r *report) chart() string {
+	var b strings.Builder
+	y := headHeight
+	for _, c := range r.Cases {
+		results := r.of(c.Name)
+		if len(results) == 0 {
+			continue
+		}
+		most := 0.0
+		for _, result := range results {
+			most = max(most, result.Rate)
+		}
+		fmt.Fprintf(&b, `<text class="head" x="0" y="%d">%s</text>`+"\n", y, html.EscapeString(c.Name+": "+c.Title))
+		y += barStep / 2
+		for _, result := range results {
+			kind := "other"
+			if strings.HasPrefix(result.Contestant, "goguerrillad") {
+				kind = "ours"
+			}
+			width := int(barMost * ratio(result.Rate, most))
+			label := fmt.Sprintf("%.0f/s", result.Rate)
+			if result.Ratio > 0 {
+				label += fmt.Sprintf(", x %.2f", result.Ratio)
+			}
+			fmt.Fprintf(&b, `<text x="0" y="%d">%s</text><rect class="%s" x="%d" y="%d" width="%d" height="%d"/><text x="%d" y="%d">%s</text>`+"\n",
+				y+barHeight-4, html.EscapeString(result.Contestant), kind, barLeft, y, width, barHeight, barLeft+width+6, y+barHeight-4, label)
+			y += barStep
+		}
+		y += headHeight - barStep/2 + caseGap
+	}
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" role="img">
+<title>Mails a second, and the ratio to the reference of the case</title>
+<style>text{font:13px sans-serif;fill:#222}.head{font-weight:bold}.ours{fill:#2a6fb0}.other{fill:#9aa4ad}
+@media(prefers-color-scheme:dark){text{fill:#ddd}.ours{fill:#5ba3e6}.other{fill:#6b757e}}</style>
+%s</svg>
+`, chartWidth, y, b.String())
+}
+
+// of returns the results of a case.
+func (r *report) of(name string) (results []result) {
+	for _, result := range r.Results {
+		if result.Case == name {
+			results = append(results, result)
+		}
+	}
+	return results
+}
