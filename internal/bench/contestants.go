@@ -61,11 +61,18 @@ func contestantNames() []string {
 // A server is a contestant that runs.
 type server struct {
 	contestant
-	addr     string
-	pids     []int                              // its processes
-	parent   int                                // whose children are its processes as well; 0 for none
-	rows     func(context.Context) (int, error) // in its store; nil if it has none
-	output   func() string                      // what it said, for an error
+	addr   string
+	pids   []int                              // its processes
+	parent int                                // whose children are its processes as well; 0 for none
+	rows   func(context.Context) (int, error) // in its store; nil if it has none
+	output func() string                      // what it said, for an error
+
+	// commit inserts n rows one by one, as large as a mail of 5 KB, and returns
+	// the median of what one takes; fill inserts n small ones. Both are nil
+	// without a table.
+	commit func(ctx context.Context, n int) (time.Duration, error)
+	fill   func(ctx context.Context, n int) error
+
 	version  string
 	settings []setting
 }

@@ -151,14 +151,19 @@ func settle(processes func() []int) (time.Duration, error) {
 
 // peakRSS returns the sum of the largest resident sets that processes have
 // had, in bytes.
-func peakRSS(pids []int) (int64, error) {
+func peakRSS(pids []int) (int64, error) { return memory(pids, "VmHWM") }
+
+// rss returns the sum of the resident sets that processes have now, in bytes.
+func rss(pids []int) (int64, error) { return memory(pids, "VmRSS") }
+
+func memory(pids []int, name string) (int64, error) {
 	var sum int64
 	for _, pid := range pids {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {
 			return 0, fmt.Errorf("read a server's memory: %w", err)
 		}
-		sum += kilobytes(string(text), "VmHWM") << 10
+		sum += kilobytes(string(text), name) << 10
 	}
 	return sum, nil
 }

@@ -32,7 +32,10 @@ type options struct {
 	messages    int           // of one turn; case D has a fifth
 	budget      time.Duration // no round begins that would not end within it
 	seed        uint64        // of the order of turns
+	rows        int           // that are added to the tables, to see what they cost
+	soak        int           // mails that are sent, to see what they leave behind
 	out         string        // files to write, without .txt, .json and .svg; "" for none
+	probes      bool          // what the cases do not show
 	cases       []string      // names, empty for all
 	contestants []string      // names, empty for all
 }
@@ -83,6 +86,9 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", o.rounds, "turns of each contestant in each case, 1 to 100; ROUNDS")
 	flags.IntVar(&o.messages, "messages", o.messages, "messages of one turn, 100 to 1000000 (case D: a fifth)")
 	flags.StringVar(&o.out, "out", getenv("BENCH_OUT"), "write the report to `path`.txt, .json and .svg; BENCH_OUT")
+	flags.IntVar(&o.rows, "rows", 0, "measure with so many rows more in the tables, 0 to 10000000 (takes minutes)")
+	flags.IntVar(&o.soak, "soak", 0, "measure the memory after so many mails, 0 to 10000000 (takes minutes)")
+	flags.BoolVar(&o.probes, "probes", getenv("BENCH") != "short", "measure what the cases do not show")
 	flags.Uint64Var(&o.seed, "seed", o.seed, "seed of the order of turns")
 	flags.StringVar(&cases, "cases", "", "comma `list` of cases (all)")
 	flags.StringVar(&contestants, "contestants", "", "comma `list` of contestants (all)")
@@ -94,6 +100,9 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	}
 	if o.rounds < 1 || o.rounds > 100 {
 		return o, fmt.Errorf("%d rounds: want 1 to 100", o.rounds)
+	}
+	if max(o.rows, o.soak) > 10_000_000 || min(o.rows, o.soak) < 0 {
+		return o, fmt.Errorf("%d rows, %d mails: want 0 to 10000000", o.rows, o.soak)
 	}
 	if o.messages < 100 || o.messages > 1_000_000 {
 		return o, fmt.Errorf("%d messages: want 100 to 1000000", o.messages)

@@ -160,6 +160,25 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestProbes measures a store by itself, small.
+func TestProbes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts real servers")
+	}
+	testserver.Need(t, "smtp-source")
+	o := options{rounds: 1, messages: 100, budget: time.Minute, probes: true, rows: 1000, soak: 1,
+		cases: []string{"C"}, contestants: []string{"goguerrillad-sqlite"}}
+	var out, log strings.Builder
+	if err := run(t.Context(), o, &out, &log); err != nil {
+		t.Fatalf("%v\n%s", err, &log)
+	}
+	for _, want := range []string{"commit of such a row", "99 % are faster", "A with 40 sessions", "a connection after EHLO, plain", "inside TLS", "A with 1000 rows more", "memory after"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &out)
+		}
+	}
+}
+
 // TestTurn has a sink claim what a store could hold.
 func TestTurn(t *testing.T) {
 	if testing.Short() {

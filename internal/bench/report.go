@@ -23,6 +23,7 @@ type report struct {
 	Skipped  []setting  `json:"skipped"`
 	Cases    []workload `json:"cases"`
 	Results  []result   `json:"results"`
+	Probes   []probe    `json:"probes"`
 }
 
 // A result is one contestant in one case. The ratios are 0 where the other

@@ -81,7 +81,14 @@ func measure(ctx context.Context, h *harness, o options, servers []*server, bega
 			break
 		}
 	}
-	return newReport(o, began, rounds, b, loads), nil
+	report := newReport(o, began, rounds, b, loads)
+	if o.probes {
+		var err error
+		if report.Probes, err = b.probes(ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	return report, nil
 }
 
 // warm sends a few messages to each server in each case, so that no first

@@ -26,13 +26,15 @@ func startDiscard(ctx context.Context, h *harness) *server {
 
 func startSQLite(ctx context.Context, h *harness) *server {
 	s, d := startDaemon(ctx, h, map[string]string{"GM_SAVE_MAIL": "sqlite"})
-	source := url.URL{Scheme: "file", Path: d.Keys["SQLITE_FILE"], RawQuery: "mode=ro&_pragma=busy_timeout(10000)"}
+	source := url.URL{Scheme: "file", Path: d.Keys["SQLITE_FILE"], RawQuery: "mode=rw&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)"}
 	db, err := sql.Open("sqlite", source.String())
 	if err != nil {
 		h.Fatalf("open the store: %v", err)
 	}
 	h.Cleanup(func() { db.Close() })
 	s.rows = countRows(db)
+	probeRows(s, db, dialect{`"`,
+		"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<?) SELECT n FROM c", "lower(hex(randomblob(16)))"})
 	s.version += ", SQLite " + ask(ctx, db, "SELECT sqlite_version()")
 	s.settings = []setting{{"SQLite", fmt.Sprintf(
 		"journal_mode=%s page_size=%s; goguerrillad's default for syncing, no key changes it",
@@ -66,6 +68,7 @@ func startMySQL(ctx context.Context, h *harness) *server {
 	}
 	s.pids = append(s.pids, pid)
 	s.rows = countRows(db)
+	probeRows(s, db, dialect{"`", "SELECT seq AS n FROM seq_1_to_100000 WHERE seq<=?", "md5(concat(n,uuid()))"})
 	s.version += ", MariaDB " + ask(ctx, db, "SELECT VERSION()")
 	s.settings = []setting{{"MariaDB", variables(ctx, db,
 		"innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_flush_method", "innodb_buffer_pool_size",

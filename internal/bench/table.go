@@ -25,6 +25,13 @@ func (r *report) print(w io.Writer) error {
 		"Peak RSS counts over all cases.\n")
 	fmt.Fprintf(&b, "Runs repeated because other processes had over %.0f %% of the machine: %d; kept all the same: %d (marked !).\n",
 		100*foreignLimit, r.Repeated, r.spoilt())
+	if len(r.Probes) > 0 {
+		rows := [][]string{{"contestant", "measured by itself", "", "unit"}}
+		for _, p := range r.Probes {
+			rows = append(rows, []string{p.Contestant, p.Name, fmt.Sprintf("%.3g", p.Value), p.Unit})
+		}
+		b.WriteString("\n" + align(rows))
+	}
 	for _, group := range []struct {
 		title string
 		lines []setting

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A dialect is how a database writes what the probes need.
+type dialect struct {
+	quote string // a name
+	many  string // SELECTs the numbers 1 to the parameter, as n
+	hash  string // of n, 32 characters that no other row has
+}
+
+// columns are those that a row is made of, but for its number and its date.
+func columns() []string {
+	return []string{"to", "from", "subject", "body", "charset", "mail", "spam_score", "hash", "content_type", "recipient",
+		"has_attach", "ip_addr", "attach_info", "delivered"}
+}
+
+// probeRows gives a server with a table what probes do with it.
+func probeRows(s *server, db *sql.DB, d dialect) {
+	names := columns()
+	hash := slices.Index(names, "hash")
+	insert := fmt.Sprintf("INSERT INTO new_mail (%[1]sdate%[1]s,%[1]s%[2]s%[1]s) ", d.quote, strings.Join(names, d.quote+","+d.quote))
+	s.commit = func(ctx context.Context, n int) (time.Duration, error) {
+		row := []any{"test@example.com", "a@b.com", "benchmark", "", "", []byte(constant(5000)[0]), 0, "", "", "test@example.com", 0, "127.0.0.1", "", 0}
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			return 0, err
+		}
+		defer conn.Close()
+		statement, err := conn.PrepareContext(ctx, insert+"VALUES (CURRENT_TIMESTAMP"+strings.Repeat(",?", len(names))+")")
+		if err != nil {
+			return 0, fmt.Errorf("prepare an INSERT: %w", err)
+		}
+		defer statement.Close()
+		took := make([]time.Duration, n)
+		for i := range took {
+			row[hash] = fmt.Sprintf("%032x", time.Now().UnixNano())
+			begun := time.Now()
+			if _, err := statement.ExecContext(ctx, row...); err != nil {
+				return 0, fmt.Errorf("insert a row: %w", err)
+			}
+			took[i] = time.Since(begun)
+		}
+		slices.Sort(took)
+		return took[n/2], nil
+	}
+	s.fill = func(ctx context.Context, n int) error {
+		const piece = 100_000 // of one transaction
+		values := []string{"'test@example.com'", "'a@b.com'", "'benchmark'", "''", "''", "'" + string(constant(500)[0]) + "'", "0", d.hash, "''",
+			"'test@example.com'", "0", "'127.0.0.1'", "''", "0"}
+		fill := insert + "SELECT CURRENT_TIMESTAMP," + strings.Join(values, ",") + " FROM (" + d.many + ") AS numbers"
+		for done := 0; done < n; done += piece {
+			if _, err := db.ExecContext(ctx, fill, min(piece, n-done)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
