@@ -3,6 +3,7 @@ package recipient
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"errors"
 	"log/slog"
 	"strings"
@@ -25,6 +26,18 @@ type Source interface {
 
 // ErrInvalid is the database's refusal of the query itself.
 var ErrInvalid = errors.New("the database refuses the query")
+
+// Found reports whether a query's answer has a row, and closes it.
+func Found(answer *sql.Rows, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	found := answer.Next()
+	if err := errors.Join(answer.Err(), answer.Close()); err != nil {
+		return false, err
+	}
+	return found, nil
+}
 
 // Bounds of a Directory.
 const (

@@ -105,15 +105,8 @@ func (h *asked) has(ctx context.Context, q recipient.Query, address, domain stri
 	if err != nil {
 		return false, refusal(err)
 	}
-	rows, err := s.QueryContext(ctx, q.Args(address, domain)...)
-	if err != nil {
-		return false, refusal(err)
-	}
-	found = rows.Next()
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return false, refusal(err)
-	}
-	return found, nil
+	found, err = recipient.Found(s.QueryContext(ctx, q.Args(address, domain)...))
+	return found, refusal(err)
 }
 
 // prepare returns the statement, which follows the host's connections.
@@ -137,7 +130,7 @@ func (h *asked) prepare(ctx context.Context, q recipient.Query) (*sql.Stmt, erro
 	return s, nil
 }
 
-// refusal tells an error that is the query's own.
+// refusal tells an error that is the query's own; nil stays nil.
 func refusal(err error) error {
 	e, ok := errors.AsType[*mysql.MySQLError](err)
 	if !ok {

@@ -60,18 +60,11 @@ func (r *Recipients) Has(ctx context.Context, address, domain string) (bool, err
 }
 
 func has(ctx context.Context, db *sql.DB, q recipient.Query, address, domain string) (found bool, err error) {
-	rows, err := db.QueryContext(ctx, q.SQL, q.Args(address, domain)...)
-	if err != nil {
-		return false, refusal(err)
-	}
-	found = rows.Next()
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return false, refusal(err)
-	}
-	return found, nil
+	found, err = recipient.Found(db.QueryContext(ctx, q.SQL, q.Args(address, domain)...))
+	return found, refusal(err)
 }
 
-// refusal tells an error that is the query's own.
+// refusal tells an error that is the query's own; nil stays nil.
 func refusal(err error) error {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqlite3.SQLITE_ERROR {
 		return fmt.Errorf("%w: %w", recipient.ErrInvalid, err)
