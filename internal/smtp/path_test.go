@@ -229,7 +229,7 @@ func TestPath(t *testing.T) {
 
 func FuzzPath(f *testing.F) {
 	for _, s := range []string{"<a@b.example> SIZE=1", "<>", "a@b X", `<"a\"b >"@[192.0.2.1]>`, "<@a,@[IPv6:::1]:u@c.>", "< postmaster >",
-		"<björn@bücher.example>", "<\xff@\x00>", "<a@[x:y]> ", "a@[O:r})99]", "root", "=", `"`} {
+		"<björn@bücher.example>", "<\xff@\x00>", "<a@[x:y]> ", "a@[O:r})99]", `<" \b&>"@[1:<7.81]>`, "root", "=", `"`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, arg string) {
@@ -252,11 +252,20 @@ func fuzzPath(t *testing.T, keyword, arg string, parse func(string) (smtp.Path, 
 	if strings.HasPrefix(bare, `"`) {
 		bare = "" // all that is printable may stand in a quoted string
 	}
+	domain := p.Domain
+	if strings.HasPrefix(domain, "[") {
+		// All that is printable may stand in a literal, but brackets and \.
+		domain = strings.Trim(strings.Map(func(r rune) rune {
+			if strings.ContainsRune("\"()<>@:,", r) {
+				return 'x'
+			}
+			return r
+		}, domain), "[]")
+	}
 	switch {
 	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || 0x80 <= r && r < 0xa0 }),
 		strings.ContainsAny(bare, " \"(),:;<>@[\\]"),
-		strings.ContainsAny(p.Domain, " \"<>@\\"),
-		strings.ContainsAny(p.Domain, "()[]:,") && !strings.HasPrefix(p.Domain, "["),
+		strings.ContainsAny(domain, " \"()<>@\\[]:,"),
 		params != strings.Trim(params, " \t"),
 		!strings.Contains(arg, p.Local), !strings.Contains(arg, p.Domain),
 		p.ASCII() != !strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 }),
