@@ -120,7 +120,8 @@ func isDomain(s string) bool {
 }
 
 // isLiteral reports whether s is an address literal (RFC 5321 section 4.1.3):
-// [192.0.2.1], [IPv6:2001:db8::1], or [tag:anything] with a tag to come.
+// [192.0.2.1], [IPv6:2001:db8::1], or [tag:anything] with a tag to come; anything
+// but < and >, by which a path is told from what follows it.
 func isLiteral(s string) bool {
 	s = s[1:]
 	if !strings.HasSuffix(s, "]") {
@@ -137,7 +138,7 @@ func isLiteral(s string) bool {
 		return err == nil && a.Is6() && a.Zone() == ""
 	}
 	for i := range len(content) {
-		if c := content[i]; c <= ' ' || c >= 0x7f || c == '[' || c == ']' || c == '\\' {
+		if c := content[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`[]\<>`, c) >= 0 {
 			return false
 		}
 	}

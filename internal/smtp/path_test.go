@@ -105,6 +105,8 @@ func TestParseReversePath(t *testing.T) {
 		{"FROM:<a@[x-:y]>", "", "", "", "501 5.1.7"},
 		{"FROM:<a@[x:]>", "", "", "", "501 5.1.7"},
 		{"FROM:<a@[x:y[z]>", "", "", "", "501 5.1.7"},
+		{"FROM:<a@[x:y>]>", "", "", "", "501 5.1.7"},
+		{"FROM:a@[x:y>]", "", "", "", "501 5.1.7"},
 
 		// Source routes.
 		{"FROM:<@a:u@c>", "u", "c", "", ""},
@@ -254,9 +256,9 @@ func fuzzPath(t *testing.T, keyword, arg string, parse func(string) (smtp.Path, 
 	}
 	domain := p.Domain
 	if strings.HasPrefix(domain, "[") {
-		// All that is printable may stand in a literal, but brackets and \.
+		// All that is printable may stand in a literal, but brackets of both kinds and \.
 		domain = strings.Trim(strings.Map(func(r rune) rune {
-			if strings.ContainsRune("\"()<>@:,", r) {
+			if strings.ContainsRune("\"()@:,", r) {
 				return 'x'
 			}
 			return r
