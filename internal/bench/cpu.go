@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -44,11 +46,15 @@ func parseMachineCPU(text string) (time.Duration, error) {
 }
 
 // processCPU returns the CPU time, user and system, of processes and of their
-// children that have ended.
+// children that have ended. Of those behind the first some may be such children
+// by now.
 func processCPU(pids []int) (time.Duration, error) {
 	var sum time.Duration
-	for _, pid := range pids {
+	for i, pid := range pids {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if i > 0 && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return 0, fmt.Errorf("read a server's CPU time: %w", err)
 		}
@@ -158,8 +164,11 @@ func rss(pids []int) (int64, error) { return memory(pids, "VmRSS") }
 
 func memory(pids []int, name string) (int64, error) {
 	var sum int64
-	for _, pid := range pids {
+	for i, pid := range pids {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if i > 0 && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return 0, fmt.Errorf("read a server's memory: %w", err)
 		}
