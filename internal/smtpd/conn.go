@@ -79,6 +79,9 @@ func (c *conn) event(events uint32) {
 			c.rejoin(c.loop.out[:0])
 			return
 		}
+		if c.secured != nil {
+			c.secured.wire.drained = false
+		}
 		c.readable() // sees an error, or what came before it
 	case roomless, checking, saving:
 		switch {

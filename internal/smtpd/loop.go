@@ -132,7 +132,7 @@ func (l *loop) over() bool {
 // wait returns the events of the next round.
 func (l *loop) wait() []unix.EpollEvent {
 	var wait time.Duration
-	if !l.pace.nap() && len(l.again) == 0 && l.sleep() {
+	if (l.shaking > 0 || !l.pace.nap()) && len(l.again) == 0 && l.sleep() {
 		wait = l.untilNext()
 	}
 	n, err := unix.EpollWait(l.epoll, l.events[:], milliseconds(wait))

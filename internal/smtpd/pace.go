@@ -13,7 +13,8 @@ import (
 // sessions are busy it is cheaper to sleep a moment on purpose and then to
 // look, without blocking, at all that has come: packets wake nobody, and are
 // handled in batches. With few sessions the moment would only be added to each
-// round trip, so the loop does that only while it is worth it.
+// round trip, so the loop does that only while it is worth it; and never while
+// TLS handshakes go on, which have use for the processor.
 const (
 	napTime     = 100 * time.Microsecond
 	napSessions = 8 // live sessions from which on a loop naps

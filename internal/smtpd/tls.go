@@ -21,14 +21,19 @@ type secured struct {
 // and sent by conn.send, since a write that failed for want of room would end
 // the connection for crypto/tls. During the handshake both wait instead.
 type wire struct {
-	fd    int
-	loop  *loop
-	shake *shake // nil after the handshake
+	fd      int
+	loop    *loop
+	shake   *shake // nil after the handshake
+	drained bool   // the last read has emptied the socket; the next event ends that
 }
 
 func (w *wire) Read(p []byte) (int, error) {
 	for {
+		if w.shake == nil && w.drained {
+			return 0, errAgain // without asking the kernel
+		}
 		n, err := readSocket(w.fd, p)
+		w.drained = n < len(p) && err == nil
 		if err != errAgain || w.shake == nil {
 			return n, err
 		}
