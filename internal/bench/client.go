@@ -134,7 +134,11 @@ func (c *client) converse(i int, o *outcome) error {
 // connect opens a connection, up to the answer to EHLO. With Varied every
 // other session is far away.
 func (c *client) connect(i int) (*peer, error) {
-	conn, err := net.Dial("tcp", c.Addr)
+	var dialer net.Dialer
+	if c.From != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(c.From)}
+	}
+	conn, err := dialer.Dial("tcp", c.Addr)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,8 @@ import (
 // chunks, pipelining, thinking, and how long each mail waits for its 250.
 type plan struct {
 	Addr     string  `json:"addr"`
-	Do       string  `json:"do"` // doMail, doShake or doHold
+	From     string  `json:"from"` // address of the client's, "" for the usual one
+	Do       string  `json:"do"`   // doMail, doShake or doHold
 	Messages int     `json:"messages"`
 	Sessions int     `json:"sessions"` // at a time; with doHold all of them
 	Size     int     `json:"size"`     // bytes of a message

@@ -41,7 +41,7 @@ func (b *bench) probes(ctx context.Context, o options) (found []probe, err error
 			found = append(found, probe{s.name, name, value, unit})
 		}
 		for _, measure := range []func(context.Context, options, *server, func(string, float64, string)) error{
-			b.lone, b.halfLoad, b.sessions, b.idle, b.grown, b.soak,
+			b.idle, b.lone, b.halfLoad, b.sessions, b.grown, b.soak,
 		} {
 			if err := measure(ctx, o, s, add); err != nil {
 				return found, fmt.Errorf("%s: %w", s.name, err)
@@ -145,7 +145,11 @@ func (b *bench) idle(ctx context.Context, o options, s *server, add func(string,
 // hold holds n connections, and returns the memory of each in bytes, and the
 // rate beside them.
 func (b *bench) hold(ctx context.Context, s *server, n int, tls bool, w workload) (each, with float64, err error) {
-	cmd, err := plan{Addr: s.addr, Do: doHold, Sessions: n, TLS: tls}.command(ctx)
+	// From an address of their own: else whoever connects beside them searches
+	// for a port among those that they have, or had a minute ago.
+	b.holds++
+	from := fmt.Sprintf("127.0.0.%d", 1+b.holds)
+	cmd, err := plan{Addr: s.addr, From: from, Do: doHold, Sessions: n, TLS: tls}.command(ctx)
 	if err != nil {
 		return 0, 0, err
 	}

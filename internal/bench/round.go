@@ -45,6 +45,7 @@ type bench struct {
 	samples  map[key][]sample // one for each round, in order
 	repeated int              // spoilt turns that were thrown away
 	spare    int              // more may be thrown away
+	holds    int              // of probes so far
 	log      func(format string, args ...any)
 }
 
