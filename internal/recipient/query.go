@@ -6,6 +6,7 @@ package recipient
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -42,8 +43,12 @@ func Parse(text string, d Dialect) (Query, error) {
 		}
 	}
 	s.take(len(s.text))
-	if strings.TrimSpace(s.out.String()) == "" {
+	switch verb := strings.ToUpper(s.verb); {
+	case strings.TrimSpace(s.out.String()) == "":
 		return Query{}, errors.New("has no statement")
+	case verb == "CALL" && d == MySQL: // a procedure may have rows
+	case !slices.Contains([]string{"SELECT", "WITH", "VALUES", "TABLE"}, verb):
+		return Query{}, errors.New("does not begin with SELECT")
 	}
 	return Query{SQL: s.out.String(), args: s.args}, nil
 }
@@ -70,6 +75,7 @@ type scanner struct {
 	text     string
 	dialect  Dialect
 	at, done int
+	verb     string // the first word
 	out      strings.Builder
 	args     []parameter
 }
@@ -103,7 +109,11 @@ func (s *scanner) step() error {
 	case c == ':' && len(rest) > 1 && isWord(rest[1]):
 		return s.parameter()
 	case isWord(c):
-		s.at += word(rest)
+		n := word(rest)
+		if s.verb == "" {
+			s.verb = rest[:n]
+		}
+		s.at += n
 	default:
 		s.at++
 	}

@@ -40,6 +40,9 @@ func TestParse(t *testing.T) {
 		{"SELECT [it's :address] FROM u WHERE d=:domain", recipient.SQLite, "SELECT [it's :address] FROM u WHERE d=?", "d"},
 		{"SELECT @@hostname, @x := 1, a$b FROM u WHERE d=:domain", recipient.MySQL, "SELECT @@hostname, @x := 1, a$b FROM u WHERE d=?", "d"},
 		{"SELECT 1", both, "SELECT 1", ""},
+		{"-- who\n(select 1) UNION (SELECT 2)", both, "-- who\n(select 1) UNION (SELECT 2)", ""},
+		{"WITH b AS (SELECT :domain) SELECT * FROM b", both, "WITH b AS (SELECT ?) SELECT * FROM b", "d"},
+		{"CALL receives(:address)", recipient.MySQL, "CALL receives(?)", "a"},
 		{"SELECT 'ü' FROM ü WHERE ü=:address", both, "SELECT 'ü' FROM ü WHERE ü=?", "a"},
 	} {
 		for _, d := range dialects(tt.dialect) {
@@ -72,6 +75,10 @@ func TestParseRefuses(t *testing.T) {
 		{`SELECT 'x\'`, recipient.MySQL, "has a quote that does not end"},
 		{"SELECT [x FROM u", recipient.SQLite, "has a quote that does not end"},
 		{"SELECT 1 /* x", both, "has a comment that does not end"},
+		{"SELEKT 1", both, "does not begin with SELECT"},
+		{"DELETE FROM u WHERE mail=:address", both, "does not begin with SELECT"},
+		{"CALL receives(:address)", recipient.SQLite, "does not begin with SELECT"},
+		{"'SELECT' 1", both, "does not begin with SELECT"},
 		{" \n", both, "has no statement"},
 		{";", both, "has no statement"},
 	} {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 
 	"modernc.org/sqlite"
@@ -38,14 +39,32 @@ func NewRecipients(o Options, q recipient.Query) *Recipients {
 	return &Recipients{file: o.File, query: q}
 }
 
-// TryRecipients asks the query once, and leaves no trace on the disk.
+// TryRecipients asks the query once, and leaves no trace on the disk. Of a file
+// that is missing it can only say whether the query is SQL.
 func TryRecipients(ctx context.Context, o Options, q recipient.Query, address, domain string) error {
 	r, err := NewReader(o)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(parse(ctx, q), err)
+	}
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	_, err = has(ctx, r.db, q, address, domain)
+	return err
+}
+
+// parse has SQLite read the query where there are no tables.
+func parse(ctx context.Context, q recipient.Query) error {
+	connector, err := sqlite.NewConnector(":memory:")
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	if _, err = has(ctx, db, q, "", ""); err != nil && strings.Contains(err.Error(), "no such table") {
+		return nil
+	}
 	return err
 }
 

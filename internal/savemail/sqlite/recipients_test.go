@@ -65,7 +65,7 @@ func TestRecipients(t *testing.T) {
 		t.Error(err)
 	}
 
-	w := sqlite.NewRecipients(o, query(t, "DELETE FROM mailbox WHERE address=:address RETURNING 1"))
+	w := sqlite.NewRecipients(o, query(t, "WITH who AS (SELECT :address AS address) DELETE FROM mailbox WHERE address IN who RETURNING 1"))
 	if _, err := w.Has(t.Context(), "b@b", "b"); err == nil {
 		t.Error("a query that writes is run")
 	}
@@ -92,7 +92,16 @@ func TestTryRecipients(t *testing.T) {
 		t.Errorf("%q became %q", before, after)
 	}
 	o.File += ".missing"
-	if err := sqlite.TryRecipients(t.Context(), o, query(t, "SELECT 1"), "a@b", "b"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("without a file: %v", err)
+	for text, invalid := range map[string]bool{
+		"SELECT 1": false,
+		"SELECT 1 FROM mailbox WHERE address=:address":  false,
+		"SELECT 1 FRM mailbox WHERE address=:address":   true,
+		"SELECT 1 FROM mailbox WHERE address=:address)": true,
+		"SELECT wrong": true,
+	} {
+		err := sqlite.TryRecipients(t.Context(), o, query(t, text), "a@b", "b")
+		if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, recipient.ErrInvalid) != invalid {
+			t.Errorf("%s, without a file: %v", text, err)
+		}
 	}
 }
