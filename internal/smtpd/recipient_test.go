@@ -29,6 +29,15 @@ func startAsking(t *testing.T, timeout time.Duration) (*fixture, asked) {
 	}), questions
 }
 
+// asking opens a transaction, up to the question about its recipient.
+func (f *fixture) asking(questions asked) (c *client, done func(*smtp.Reply)) {
+	f.t.Helper()
+	c = f.greeted()
+	c.say("MAIL FROM:<a@example.org>", "250")
+	c.send("RCPT TO:<b@example.com>\r\n")
+	return c, <-questions
+}
+
 // TestRecipientTakesTime: a question stops its own session alone, and its time
 // is not the client's.
 func TestRecipientTakesTime(t *testing.T) {
@@ -55,29 +64,21 @@ func TestRecipientTakesTime(t *testing.T) {
 // nobody, neither in the same place nor in one that was given to another.
 func TestGoneWhileAsked(t *testing.T) {
 	f, questions := startAsking(t, time.Minute)
-	c := f.greeted()
-	c.say("MAIL FROM:<a@example.org>", "250")
-	c.send("RCPT TO:<b@example.com>\r\n")
-	late := <-questions
+	c, late := f.asking(questions)
 	c.Conn.(*net.TCPConn).SetLinger(0)
 	c.Close()
 	f.await("descriptor given back", func(s smtpd.Stats) bool { return s.Sessions == 0 })
-	other := f.greeted()
-	other.say("MAIL FROM:<a@example.org>", "250")
-	other.send("RCPT TO:<b@example.com>\r\n")
-	mine := <-questions
+	other, mine := f.asking(questions)
 	late(nobody)
 	mine(nil)
 	other.expect("250 2.1.5")
 }
 
-// TestDrainWhileAsked: the transaction goes on, as any other.
+// TestDrainWhileAsked: the transaction goes on, as any other, and the session
+// ends with it.
 func TestDrainWhileAsked(t *testing.T) {
 	f, questions := startAsking(t, time.Minute)
-	c := f.greeted()
-	c.say("MAIL FROM:<a@example.org>", "250")
-	c.send("RCPT TO:<b@example.com>\r\n")
-	done := <-questions
+	c, done := f.asking(questions)
 	idle := f.greeted()
 	drained := make(chan error, 1)
 	go func() { drained <- f.shutdown() }()
@@ -86,8 +87,8 @@ func TestDrainWhileAsked(t *testing.T) {
 	done(nil)
 	c.expect("250 2.1.5")
 	c.say("DATA", "354")
-	c.send("text\r\n.\r\n")
-	c.expect("250")
+	c.send("text\r\n.\r\nNOOP\r\n")
+	c.expect("250 2.0.0 OK: queued")
 	c.expect("421 4.3.2")
 	c.Close()
 	if err := <-drained; err != nil {
@@ -98,10 +99,7 @@ func TestDrainWhileAsked(t *testing.T) {
 // TestCutWhileAsked: a question that is never answered holds no shutdown up.
 func TestCutWhileAsked(t *testing.T) {
 	f, questions := startAsking(t, time.Minute)
-	c := f.greeted()
-	c.say("MAIL FROM:<a@example.org>", "250")
-	c.send("RCPT TO:<b@example.com>\r\n")
-	done := <-questions
+	c, done := f.asking(questions)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := f.server.Shutdown(ctx); !errors.Is(err, context.Canceled) {
