@@ -385,7 +385,7 @@ func (m *machine) examples(t *testing.T) {
 	if got := m.show(t, service, "MemoryMax"); got != "268435456" {
 		t.Errorf("MemoryMax is %s", got)
 	}
-	m.Run(t, "rm -r /etc/systemd/system/goguerrillad.socket.d; systemctl revert "+service+"; systemctl daemon-reload; systemctl restart "+socket)
+	m.Run(t, "rm -r /etc/systemd/system/goguerrillad.socket.d; systemctl revert "+service+"; systemctl daemon-reload; systemctl stop "+socket+"; systemctl start "+socket)
 }
 
 // remove: mail and configuration stay, and are there for who comes back; a

@@ -67,7 +67,7 @@ func (m *machine) proxySockets(t *testing.T) {
 	m.configure(t, map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.1,unix"})
 	m.Write(t, auth, nginx.Block(t, "ini auth"))
 	m.Write(t, port, nginx.Block(t, "ini port"))
-	m.Run(t, "systemctl stop "+service+"; systemctl daemon-reload; systemctl restart "+socket+"; systemctl enable --now goguerrillad-auth.socket; systemctl start "+service)
+	m.Run(t, "systemctl stop "+socket+"; systemctl daemon-reload; systemctl start "+socket+"; systemctl enable --now goguerrillad-auth.socket; systemctl start "+service)
 	m.stored(t, m.takes(t, "127.0.0.1:2525"))
 	const metrics = "/etc/systemd/system/goguerrillad-metrics.socket"
 	m.Write(t, metrics, nginx.Block(t, "ini auth", "8025", "9100", "FileDescriptorName=auth_http", "FileDescriptorName=metrics"))
@@ -90,7 +90,7 @@ func (m *machine) proxySockets(t *testing.T) {
 	}
 
 	m.Write(t, port, haproxy.Block(t, "ini unix", "SocketUser=haproxy", "SocketUser=nobody"))
-	m.Run(t, "systemctl stop "+service+"; systemctl daemon-reload; systemctl restart "+socket+"; systemctl start "+service)
+	m.Run(t, "systemctl stop "+socket+"; systemctl daemon-reload; systemctl start "+socket+"; systemctl start "+service)
 	if got := m.Run(t, "stat -c '%U %a' /run/goguerrillad/smtp.sock"); got != "nobody 600" {
 		t.Errorf("the socket is %s", got)
 	}
@@ -104,9 +104,9 @@ func (m *machine) proxySockets(t *testing.T) {
 	}
 	c.Close()
 
-	m.Run(t, "systemctl stop goguerrillad-metrics.socket; systemctl disable --now goguerrillad-auth.socket; rm -r "+auth+" "+metrics+" "+filepath.Dir(port)+"; systemctl stop "+service)
+	m.Run(t, "systemctl stop goguerrillad-metrics.socket; systemctl disable --now goguerrillad-auth.socket; rm -r "+auth+" "+metrics+" "+filepath.Dir(port)+"; systemctl stop "+socket)
 	m.configure(t, map[string]string{"GSMTP_TRUSTED_PROXIES": ""})
-	m.Run(t, "systemctl daemon-reload; systemctl restart "+socket+"; systemctl start "+service)
+	m.Run(t, "systemctl daemon-reload; systemctl start "+socket+"; systemctl start "+service)
 	m.takes(t, "127.0.0.1:25")
 }
 
