@@ -35,24 +35,37 @@ func (s *Server) NewID() string {
 
 // Hashes makes the hashes of rows. Its zero value is ready, and may be used
 // from any goroutine.
+//
+// A table has an index of them. Were each random as a whole, each row of a
+// batch would change another page of that index, which costs a database more
+// than the row itself. So alikeHashes in a row begin with the same digits.
 type Hashes struct {
 	mu     sync.Mutex
-	random [1024]byte // one call of the system for 64 hashes
-	unused int        // bytes at the end of random
+	head   [alikeBytes]byte
+	random [alikeHashes * (hashBytes - alikeBytes)]byte
+	unused int // bytes at the end of random
 }
 
-// New returns 32 lower-case hexadecimal digits, 128 random bits.
+const (
+	hashBytes   = 16
+	alikeHashes = 64
+	alikeBytes  = 2 // as many beginnings as an index of 16 million rows has pages of 16 KiB
+)
+
+// New returns 32 lower-case hexadecimal digits, of which all but the first 4
+// tell nothing of any other hash: 112 random bits.
 func (h *Hashes) New() string {
-	var b [16]byte
+	var b [hashBytes]byte
 	h.mu.Lock()
 	if h.unused == 0 {
-		rand.Read(h.random[:]) // never fails: crypto/rand
+		rand.Read(h.head[:]) // never fails: crypto/rand
+		rand.Read(h.random[:])
 		h.unused = len(h.random)
 	}
-	copy(b[:], h.random[len(h.random)-h.unused:])
-	h.unused -= len(b)
+	n := copy(b[:], h.head[:])
+	h.unused -= copy(b[n:], h.random[len(h.random)-h.unused:])
 	h.mu.Unlock()
-	var digits [32]byte
+	var digits [2 * hashBytes]byte
 	hex.Encode(digits[:], b[:])
 	return string(digits[:])
 }

@@ -3,6 +3,7 @@ package smtpd_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -332,15 +333,31 @@ func TestSlowText(t *testing.T) {
 	fast.say(".", "250")
 }
 
+// TestHashes: they are unique, 64 in a row have their first 4 digits in common,
+// and any digit may stand in each of the other places.
 func TestHashes(t *testing.T) {
+	const runs = 100
 	var h smtpd.Hashes
-	seen := map[string]bool{}
-	for range 1000 {
+	seen, heads, digits := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for i := range runs * 64 {
 		s := h.New()
 		if len(s) != 32 || strings.Trim(s, "0123456789abcdef") != "" || seen[s] {
 			t.Fatalf("hash %q", s)
 		}
 		seen[s] = true
+		if i%64 != 0 && !heads[s[:4]] {
+			t.Errorf("hash %d, %s, begins unlike the one before", i, s)
+		}
+		heads[s[:4]] = true
+		for place := 4; place < len(s); place++ {
+			digits[fmt.Sprint(place, s[place:place+1])] = true
+		}
+	}
+	if len(heads) < runs-5 { // two may be the same by accident
+		t.Errorf("%d runs have %d beginnings", runs, len(heads))
+	}
+	if want := 28 * 16; len(digits) != want {
+		t.Errorf("%d digits at their places, want %d", len(digits), want)
 	}
 }
 
