@@ -3,6 +3,7 @@ package session_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"unsafe"
@@ -298,12 +299,39 @@ func TestIdleIsSmall(t *testing.T) {
 	}
 }
 
-// TestAllocations: a mail of the usual shape costs the strings and the
-// envelope that are handed on, and nothing for its text.
+// TestAllocations: a mail of the usual shape costs a session, an envelope and
+// the strings that are handed on.
 func TestAllocations(t *testing.T) {
 	c := newMail(t)
-	if n := testing.AllocsPerRun(100, c.mail); n > 10 {
+	if n := testing.AllocsPerRun(100, c.mail); n > 9 {
 		t.Errorf("a mail costs %v allocations", n)
+	}
+}
+
+// TestTextAllocatesNothing: whatever its length, and however it comes. Nor does
+// a command that has nothing to hand on.
+func TestTextAllocatesNothing(t *testing.T) {
+	text := strings.Repeat("a line of the text\r\n..with a dot\r\n", 20)
+	for name, begin := range map[string]string{"DATA": "DATA\r\n", "BDAT": "BDAT 90000\r\n"} {
+		c := newMail(t)
+		s := session.New(c.world, c, "id", netip.AddrPortFrom(netip.IPv4Unspecified(), 1))
+		c.out = s.Greet(c.out[:0])
+		for _, line := range []string{"EHLO client.example.org\r\n", "MAIL FROM:<a@example.org>\r\n", "RCPT TO:<b@example.com>\r\n"} {
+			c.feed(s, line)
+		}
+		if n := testing.AllocsPerRun(100, func() { c.feed(s, "NOOP\r\n") }); n > 0 {
+			t.Errorf("NOOP costs %v allocations", n)
+		}
+		if _, c.out = s.Feed([]byte(begin), c.out[:0]); s.Space() == nil {
+			t.Fatalf("%s is answered %q", begin, c.out)
+		}
+		in := []byte(text)
+		if n := testing.AllocsPerRun(50, func() { s.Feed(in, c.out[:0]) }); n > 0 {
+			t.Errorf("%d bytes after %s cost %v allocations", len(in), name, n)
+		}
+		if n := testing.AllocsPerRun(50, func() { s.Filled(copy(s.Space(), in), c.out[:0]) }); n > 0 {
+			t.Errorf("%d bytes in the message's buffer after %s cost %v allocations", len(in), name, n)
+		}
 	}
 }
 
