@@ -35,8 +35,11 @@ func (p place) Close() error {
 	return err
 }
 
-// mysqlBatch is where batches stop to pay for MySQL, in bytes.
-const mysqlBatch = 300 << 10
+// Where batches stop to pay for MySQL, and where they begin to beside another.
+const (
+	mysqlBatch  = 300 << 10 // bytes
+	mysqlEnough = 12        // mails
+)
 
 // maildirWriters is how many files are synced at a time.
 const maildirWriters = 4
@@ -52,7 +55,7 @@ func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 			return place{}, fmt.Errorf("MYSQL_HOST: %w", err)
 		}
 		p.Store, p.fits = store, store.Fits
-		p.options.Writers, p.options.MaxBytes = 2, mysqlBatch
+		p.options.Writers, p.options.MaxBytes, p.options.Enough = 2, mysqlBatch, mysqlEnough
 		if cfg.MySQL.Spread {
 			p.options.Writers = max(p.options.Writers, len(cfg.MySQL.Hosts))
 		}

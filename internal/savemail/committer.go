@@ -16,6 +16,7 @@ import (
 type Options struct {
 	Writers  int           // Saves that may run at a time, default 1
 	Reliefs  int           // Saves that may run beside, in place of some that last longer than reliefTime; default 0
+	Enough   int           // mails that are worth a Save while another runs, default 1; fewer wait for a moment, patience
 	MaxRows  int           // rows of one batch, default 50; an envelope with more is a batch of its own
 	MaxBytes int64         // bytes of mail in one batch, default 1 MiB; an envelope with more is a batch of its own
 	Timeout  time.Duration // from Submit to the outcome, default 60 s; every Save has at least half of it
@@ -28,6 +29,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.Writers = max(o.Writers, 1)
 	o.Reliefs = max(o.Reliefs, 0)
+	o.Enough = max(o.Enough, 1)
 	o.MaxRows = cmp.Or(max(o.MaxRows, 0), 50)
 	o.MaxBytes = cmp.Or(max(o.MaxBytes, 0), 1<<20)
 	o.Timeout = cmp.Or(max(o.Timeout, 0), time.Minute)
@@ -39,7 +41,8 @@ func (o Options) withDefaults() Options {
 
 // A Committer commits in groups: a writer that is free takes what is queued
 // and saves it as one batch. There is no commit timer; batches grow by
-// themselves while the store is busy.
+// themselves while the store is busy. Where several small batches cost a store
+// more than one, Options.Enough keeps them together.
 //
 // Its goroutines are the writers of the current store with their reliefs and
 // one watcher, and those of a replaced store until their last Save has ended,
@@ -54,6 +57,8 @@ type Committer struct {
 	mu       sync.Mutex
 	work     sync.Cond // something to take, or a reason to leave
 	queue    queue
+	hurry    *time.Timer // sets late
+	late     bool        // what is queued has waited for patience
 	current  *generation
 	running  int                 // writers and watchers of all generations
 	saves    map[*time.Time]bool // when each Save that runs must be over
@@ -73,6 +78,7 @@ type generation struct {
 	Options
 	store   Store
 	running int                // its writers and watcher, guarded by Committer.mu
+	saving  int                // its Saves under way, likewise
 	slow    int                // its writers that have been relieved and are not back, likewise
 	ctx     context.Context    // of the watcher
 	retire  context.CancelFunc // when a later store has taken over, or at the drain
@@ -100,6 +106,8 @@ func New(store Store, o Options) *Committer {
 	c.health = health{up: true, since: time.Now()}
 	c.sweeper = time.AfterFunc(time.Hour, c.sweep)
 	c.sweeper.Stop()
+	c.hurry = time.AfterFunc(time.Hour, c.hasten)
+	c.hurry.Stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.start(store, o)
@@ -167,6 +175,9 @@ func (c *Committer) Submit(e *envelope.Envelope, done func(error)) {
 		return
 	}
 	c.queue.push(pending{envelope: e, done: done, at: time.Now()})
+	if c.queue.len() == 1 {
+		c.waitForMore(c.current)
+	}
 	if !c.sweeping {
 		c.sweeping = true
 		c.sweeper.Reset(c.current.Timeout / 2)

@@ -19,7 +19,8 @@ func (p pending) bytes() int64 { return int64(p.envelope.Size()) * int64(p.rows(
 // A queue is first in, first out. Its length is bounded by who fills it.
 type queue struct {
 	entries []pending
-	head    int // entries before it are taken
+	head    int   // entries before it are taken
+	bytes   int64 // of those that are not
 }
 
 func (q *queue) len() int { return len(q.entries) - q.head }
@@ -34,6 +35,7 @@ func (q *queue) push(p pending) {
 		q.entries, q.head = q.entries[:n], 0
 	}
 	q.entries = append(q.entries, p)
+	q.bytes += p.bytes()
 }
 
 // first is the oldest entry of a queue that is not empty.
@@ -66,5 +68,6 @@ func (q *queue) pop() pending {
 	p := *q.first()
 	*q.first() = pending{}
 	q.head++
+	q.bytes -= p.bytes()
 	return p
 }

@@ -52,13 +52,48 @@ func (c *Committer) relieve(g *generation) bool {
 func (c *Committer) take(g *generation, batch []pending) []pending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.queue.len() == 0 && c.current == g && !c.draining {
+	for !c.due(g) && c.current == g && !c.draining {
 		c.work.Wait()
 	}
 	if c.current != g {
 		return batch
 	}
-	return c.queue.take(batch, g.MaxRows, g.MaxBytes)
+	batch = c.queue.take(batch, g.MaxRows, g.MaxBytes)
+	if len(batch) > 0 {
+		g.saving++
+	}
+	c.late = false
+	c.hurry.Stop()
+	c.waitForMore(g)
+	return batch
+}
+
+// patience is how long mails wait for others while a Save runs, which takes less
+// time by a database that is near and well.
+const patience = 5 * time.Millisecond
+
+// waitForMore bounds how long what is queued waits while a Save runs; c.mu is
+// held.
+func (c *Committer) waitForMore(g *generation) {
+	if g.Enough > 1 && g.saving > 0 && c.queue.len() > 0 {
+		c.hurry.Reset(patience)
+	}
+}
+
+// due reports whether what is queued is worth a Save now; c.mu is held.
+func (c *Committer) due(g *generation) bool {
+	if c.queue.len() == 0 {
+		return false
+	}
+	return g.saving == 0 || c.late || c.queue.len() >= g.Enough || c.queue.bytes >= g.MaxBytes
+}
+
+// hasten ends the patience with what is queued.
+func (c *Committer) hasten() {
+	c.mu.Lock()
+	c.late = true
+	c.mu.Unlock()
+	c.work.Signal()
 }
 
 // commit gives every envelope of a batch its outcome, and reports whether
@@ -84,6 +119,7 @@ func (c *Committer) commit(g *generation, batch []pending) (relieved bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.saves, &end)
+	g.saving--
 	if relieved {
 		g.slow--
 	}
