@@ -45,6 +45,7 @@ func contestants() []contestant {
 		{"goguerrillad-discard", "nothing (discard)", plain | secured, startDiscard},
 		{"goguerrillad-sqlite", "SQLite transaction", plain | secured, startSQLite},
 		{"goguerrillad-mysql", "InnoDB transaction", plain | secured, startMySQL},
+		{"goguerrillad-tidb", "TiDB transaction, one process", plain, startTiDB},
 		{"goguerrillad-maildir", "file and name, fsync", plain, startMaildir},
 		{"goguerrillad-webhook", "the receiver's 204, which stores nothing", plain, startWebhook},
 	}

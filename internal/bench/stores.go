@@ -46,6 +46,31 @@ func startSQLite(ctx context.Context, h *harness) *server {
 // above all, and a goguerrillad that stores there by the unix socket.
 func startMySQL(ctx context.Context, h *harness) *server {
 	m := testserver.MariaDB(h, "--innodb-buffer-pool-size=128M") // the default, tests have less
+	s, db := startOn(ctx, h, m, m.Socket)
+	probeRows(s, db, dialect{"`", "SELECT seq AS n FROM seq_1_to_100000 WHERE seq<=?", "md5(concat(n,uuid()))"})
+	s.version += ", MariaDB " + ask(ctx, db, "SELECT VERSION()")
+	s.settings = []setting{{"MariaDB", variables(ctx, db,
+		"innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_flush_method", "innodb_buffer_pool_size",
+		"innodb_log_file_size", "log_bin", "sync_binlog") + ", by unix socket"}}
+	return s
+}
+
+// startTiDB starts the same on TiDB, which is no package: it runs where make
+// test-tidb has built it.
+func startTiDB(ctx context.Context, h *harness) *server {
+	if _, err := testserver.LookPath("tidb-server"); err != nil {
+		h.Skipf("not built, make test-tidb does that")
+	}
+	m := testserver.TiDB(h)
+	s, db := startOn(ctx, h, m, m.Addr)
+	s.version += ", " + ask(ctx, db, "SELECT VERSION()")
+	s.settings = []setting{{"TiDB", "one process with its built-in store, by TCP"}}
+	return s
+}
+
+// startOn starts a goguerrillad that stores in a server of MySQL's kind, which
+// it reaches at host, a value of MYSQL_HOST.
+func startOn(ctx context.Context, h *harness, m *testserver.MariaDBServer, host string) (*server, *sql.DB) {
 	// The daemon is another user and has to get to the socket.
 	if err := os.Chmod(filepath.Dir(m.Socket), 0o755); err != nil {
 		h.Fatalf("open the socket's directory: %v", err)
@@ -56,26 +81,16 @@ func startMySQL(ctx context.Context, h *harness) *server {
 	}
 	s, _ := startDaemon(ctx, h, map[string]string{
 		"GM_SAVE_MAIL": "mysql",
-		"MYSQL_HOST":   m.Socket,
+		"MYSQL_HOST":   host,
 		"MYSQL_USER":   m.User,
 		"MYSQL_PASS":   m.Pass,
 		"MYSQL_DB":     m.DB,
 	})
-	file := ask(ctx, db, "SELECT @@pid_file")
-	pid, err := strconv.Atoi(strings.TrimSpace(contents(file)))
-	if err != nil {
-		h.Fatalf("MariaDB's process id in %s: %v", file, err)
-	}
-	s.pids = append(s.pids, pid)
+	s.pids = append(s.pids, m.Pid())
 	s.rows = countRows(db)
-	probeRows(s, db, dialect{"`", "SELECT seq AS n FROM seq_1_to_100000 WHERE seq<=?", "md5(concat(n,uuid()))"})
-	s.version += ", MariaDB " + ask(ctx, db, "SELECT VERSION()")
-	s.settings = []setting{{"MariaDB", variables(ctx, db,
-		"innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_flush_method", "innodb_buffer_pool_size",
-		"innodb_log_file_size", "log_bin", "sync_binlog") + ", by unix socket"}}
 	daemon := s.output
 	s.output = func() string { return daemon() + m.Output() }
-	return s
+	return s, db
 }
 
 func startMaildir(ctx context.Context, h *harness) *server {

@@ -291,6 +291,9 @@ func (m *MariaDBServer) Pause(t T) { t.Helper(); m.process.Pause(t) }
 // Continue ends a Pause.
 func (m *MariaDBServer) Continue(t T) { t.Helper(); m.process.Continue(t) }
 
+// Pid returns the id of the server's process.
+func (m *MariaDBServer) Pid() int { return m.process.Cmd.Process.Pid }
+
 // DataDir is where the server keeps everything.
 func (m *MariaDBServer) DataDir() string { return m.dir }
 
