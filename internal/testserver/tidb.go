@@ -16,7 +16,6 @@ func TiDB(t T) *MariaDBServer {
 	Need(t, "tidb-server")
 	dir := shortDir(t)
 	m := newMariaDB(dir, net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort(t))), nil)
-	status := strconv.Itoa(FreePort(t))
 	m.command = func(...string) *exec.Cmd {
 		program, err := LookPath("tidb-server")
 		if err != nil {
@@ -26,7 +25,7 @@ func TiDB(t T) *MariaDBServer {
 		os.Remove(m.Socket)
 		_, port, _ := net.SplitHostPort(m.Addr)
 		cmd := exec.Command(program, "-store", "unistore", "-path", m.dir, "-host", "127.0.0.1", "-P", port,
-			"-socket", m.Socket, "-status", status, "-L", "error", "-temp-dir", filepath.Join(dir, "tmp"))
+			"-socket", m.Socket, "-report-status=false", "-L", "error", "-temp-dir", filepath.Join(dir, "tmp"))
 		cmd.Dir = dir
 		return cmd
 	}
