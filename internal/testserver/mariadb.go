@@ -139,6 +139,9 @@ func (m *MariaDBServer) install(t T) {
 	}
 	cmd := exec.Command(program, "--no-defaults", m.account(), "--datadir="+m.dir,
 		"--auth-root-authentication-method=normal", "--skip-test-db")
+	// In a directory that others use, each server that starts removes the
+	// temporary tables of all.
+	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(m.Socket))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)
 	}
