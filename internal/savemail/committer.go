@@ -40,9 +40,9 @@ func (o Options) withDefaults() Options {
 }
 
 // A Committer commits in groups: a writer that is free takes what is queued
-// and saves it as one batch. There is no commit timer; batches grow by
-// themselves while the store is busy. Where several small batches cost a store
-// more than one, Options.Enough keeps them together.
+// and saves it as one batch. What comes while no Save runs is saved at once;
+// batches grow by themselves while the store is busy. Where several small ones
+// cost a store more than one, Options.Enough keeps them together for a moment.
 //
 // Its goroutines are the writers of the current store with their reliefs and
 // one watcher, and those of a replaced store until their last Save has ended,
@@ -57,10 +57,9 @@ type Committer struct {
 	mu       sync.Mutex
 	work     sync.Cond // something to take, or a reason to leave
 	queue    queue
-	hurry    *time.Timer // sets late
-	late     bool        // what is queued has waited for patience
+	hurry    *time.Timer // runs hasten
 	current  *generation
-	running  int                 // writers and watchers of all generations
+	running  int                 // writers, watchers and sweeps of all generations
 	saves    map[*time.Time]bool // when each Save that runs must be over
 	sweeper  *time.Timer         // runs sweep
 	sweeping bool                // it is set, as always when something is queued
@@ -77,7 +76,7 @@ var errStopping = fmt.Errorf("%w: the program is stopping", ErrUnavailable)
 type generation struct {
 	Options
 	store   Store
-	running int                // its writers and watcher, guarded by Committer.mu
+	running int                // its writers, watcher and sweeps, guarded by Committer.mu
 	saving  int                // its Saves under way, likewise
 	slow    int                // its writers that have been relieved and are not back, likewise
 	ctx     context.Context    // of the watcher

@@ -30,6 +30,7 @@ func TestEnough(t *testing.T) {
 		{"enough at last, and not again", 1, 1, []step{{0, 1}, {1, 1}, {2, 3}, {7, 1}}, []step{{0, 1}, {2, 4}, {12, 1}}},
 		{"large", 500, 2, []step{{0, 1}, {1, 1}}, []step{{0, 1}, {1, 1}}},
 		{"large, and a rest", 600, 1, []step{{0, 1}, {1, 2}}, []step{{0, 1}, {1, 1}, {6, 1}}},
+		{"large at last, and a rest", 600, 1, []step{{0, 1}, {1, 1}, {2, 1}}, []step{{0, 1}, {2, 1}, {7, 1}}},
 		{"nothing runs any more", 1, 1, []step{{0, 1}, {1, 1}, {2000, 1}, {2001, 1}}, []step{{0, 1}, {6, 1}, {2000, 1}, {2006, 1}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -62,8 +62,6 @@ func (c *Committer) take(g *generation, batch []pending) []pending {
 	if len(batch) > 0 {
 		g.saving++
 	}
-	c.late = false
-	c.hurry.Stop()
 	c.waitForMore(g)
 	return batch
 }
@@ -76,7 +74,7 @@ const patience = 5 * time.Millisecond
 // held.
 func (c *Committer) waitForMore(g *generation) {
 	if g.Enough > 1 && g.saving > 0 && c.queue.len() > 0 {
-		c.hurry.Reset(patience)
+		c.hurry.Reset(time.Until(c.queue.first().at.Add(patience)))
 	}
 }
 
@@ -85,14 +83,14 @@ func (c *Committer) due(g *generation) bool {
 	if c.queue.len() == 0 {
 		return false
 	}
-	return g.saving == 0 || c.late || c.queue.len() >= g.Enough || c.queue.bytes >= g.MaxBytes
+	return g.saving == 0 || c.queue.len() >= g.Enough || c.queue.bytes >= g.MaxBytes ||
+		time.Since(c.queue.first().at) >= patience
 }
 
-// hasten ends the patience with what is queued.
+// hasten has a writer look whether something has become due.
 func (c *Committer) hasten() {
-	c.mu.Lock()
-	c.late = true
-	c.mu.Unlock()
+	c.mu.Lock() // else the one that is about to wait would not hear of it
+	defer c.mu.Unlock()
 	c.work.Signal()
 }
 
@@ -160,12 +158,14 @@ func (c *Committer) sweep() {
 	if c.sweeping = c.queue.len() > 0; c.sweeping {
 		c.sweeper.Reset(time.Until(c.queue.first().at.Add(g.Timeout / 2)))
 	}
-	c.mu.Unlock()
 	if len(late) > 0 {
-		err := fmt.Errorf("%w: no writer was free for %v", ErrUnavailable, g.Timeout/2)
-		c.down(g, err)
-		c.fail(late, err)
+		c.run(g, func() { // Drain waits for it
+			err := fmt.Errorf("%w: no writer was free for %v", ErrUnavailable, g.Timeout/2)
+			c.down(g, err)
+			c.fail(late, err)
+		})
 	}
+	c.mu.Unlock()
 }
 
 // save has the store save a batch and reports the outcomes. A batch that is
