@@ -23,19 +23,21 @@ const dateLayout = "2006-01-02 15:04:05"
 type file struct {
 	info    fs.FileInfo // of what was opened
 	db      *sql.DB
-	conn    *sql.Conn // the only one
+	conn    *sql.Conn // the only one that writes
 	insert  *sql.Stmt
 	columns *savemail.Columns
+
+	checkpointer *checkpointer
 }
 
 // settings of the connection, in this order: the page size of a new file can
 // only be set before it becomes a WAL database. Large pages save a third of the
-// work for large mails. A checkpoint, for which all mails wait, comes each
-// 1,000 pages (SQLite's default).
+// work for large mails.
 var settings = []string{
 	"page_size=16384",
 	"journal_mode=WAL",
 	"synchronous=FULL",
+	fmt.Sprintf("wal_autocheckpoint=%d", forcedPages),
 }
 
 func openFile(ctx context.Context, o Options) (*file, error) {
@@ -140,6 +142,9 @@ func (f *file) prepare(ctx context.Context, o Options) (err error) {
 	if f.insert, err = f.conn.PrepareContext(ctx, statement); err != nil {
 		return fmt.Errorf("prepare the INSERT: %w", err)
 	}
+	if f.checkpointer, err = newCheckpointer(ctx, o.File); err != nil {
+		return fmt.Errorf("open for checkpoints: %w", err)
+	}
 	if f.info, err = os.Stat(o.File); err != nil {
 		return err
 	}
@@ -163,11 +168,22 @@ func placeholders(columns []string) string {
 // WAL that stayed behind must not be taken for that of another file.
 func (f *file) detach(ctx context.Context) {
 	// Where this fails, there is nothing else to be done for it.
+	_ = f.stopCheckpoints()
 	_, _ = f.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 }
 
+// stopCheckpoints leaves the file to the writer.
+func (f *file) stopCheckpoints() error {
+	if f.checkpointer == nil {
+		return nil
+	}
+	err := f.checkpointer.stop()
+	f.checkpointer = nil
+	return err
+}
+
 func (f *file) close() error {
-	var errs []error
+	errs := []error{f.stopCheckpoints()}
 	if f.insert != nil {
 		errs = append(errs, f.insert.Close())
 	}

@@ -16,6 +16,11 @@ import (
 // beginning and ends it between two rows: the driver would spend a goroutine a
 // row on more.
 func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) error {
+	checkpointer := s.file.checkpointer // s.file is nil after a failure
+	if err := checkpointer.begin(ctx); err != nil {
+		return fmt.Errorf("%w: %s: wait for a checkpoint: %w", savemail.ErrUnavailable, s.options.File, err)
+	}
+	defer checkpointer.end()
 	if _, err := s.file.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return s.fail("begin", err)
 	}
@@ -27,6 +32,7 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) error {
 	if _, err := s.file.conn.ExecContext(context.Background(), "COMMIT"); err != nil {
 		return s.failCommit(err)
 	}
+	checkpointer.committed(s.file.conn)
 	return nil
 }
 
