@@ -163,7 +163,7 @@ func (c *conn) lookUp(ctx context.Context, s *Store, v view, hash string) (there
 		}
 	}
 	var rows int
-	if err := c.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+s.table.String()+" WHERE `hash`=?", hash).Scan(&rows); err != nil {
+	if err := c.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+s.table.String()+" WHERE `hash`="+literal(hash)).Scan(&rows); err != nil {
 		return false, fmt.Errorf("look for the mail: %w", err)
 	}
 	return rows > 0, nil

@@ -29,13 +29,11 @@ func (c *conn) inspect(ctx context.Context, s *Store) {
 			"host", c.host.name, "sync_binlog", sync)
 	}
 	var engine, mailType string
-	if c.QueryRowContext(ctx, "SELECT IFNULL(ENGINE,'') FROM information_schema.TABLES WHERE TABLE_SCHEMA=IF(?='',DATABASE(),?) AND TABLE_NAME=?",
-		s.table.schema, s.table.schema, s.table.name).Scan(&engine) == nil && engine != "" && !strings.EqualFold(engine, "InnoDB") {
+	if c.QueryRowContext(ctx, "SELECT IFNULL(ENGINE,'') FROM information_schema.TABLES WHERE "+s.table.is()).Scan(&engine) == nil && engine != "" && !strings.EqualFold(engine, "InnoDB") {
 		s.warn(fmt.Sprintf("a 250 does not promise that the mail survives a crash, nor that all recipients of a mail are stored or none: the table %s is not InnoDB", s.table),
 			"host", c.host.name, "engine", engine)
 	}
-	if c.QueryRowContext(ctx, "SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA=IF(?='',DATABASE(),?) AND TABLE_NAME=? AND COLUMN_NAME='mail'",
-		s.table.schema, s.table.schema, s.table.name).Scan(&mailType) == nil && strings.Contains(mailType, "text") {
+	if c.QueryRowContext(ctx, "SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE "+s.table.is()+" AND COLUMN_NAME='mail'").Scan(&mailType) == nil && strings.Contains(mailType, "text") {
 		s.warn("the column mail should be a longblob: a text column does not take every byte", "host", c.host.name, "type", mailType)
 	}
 }

@@ -25,6 +25,8 @@ type bench struct {
 	db     *sql.DB
 	table  string
 	log    *testserver.Journal
+
+	maxSize int // storetest.Harness.MaxSize
 }
 
 func TestMariaDB(t *testing.T) {
@@ -173,6 +175,7 @@ func (b *bench) harness(t *testing.T, adapt func(*mysql.Options)) storetest.Harn
 			return r
 		},
 		Compressed: o.Compress,
+		MaxSize:    b.maxSize,
 	}
 }
 

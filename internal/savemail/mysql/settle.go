@@ -209,7 +209,7 @@ func (c *conn) outlive(ctx context.Context, lock string, answer time.Duration) e
 // holder returns the id of the session that holds the lock, 0 if none does.
 func (c *conn) holder(ctx context.Context, lock string) (int64, error) {
 	var id sql.NullInt64
-	if err := c.QueryRowContext(ctx, "SELECT IS_USED_LOCK(?)", lock).Scan(&id); err != nil {
+	if err := c.QueryRowContext(ctx, "SELECT IS_USED_LOCK("+literal(lock)+")").Scan(&id); err != nil {
 		return 0, fmt.Errorf("ask for the lost session: %w", err)
 	}
 	return id.Int64, nil
@@ -218,7 +218,7 @@ func (c *conn) holder(ctx context.Context, lock string) (int64, error) {
 // lock waits for a user lock.
 func (c *conn) lock(ctx context.Context, name string, wait time.Duration) (bool, error) {
 	var got sql.NullInt64 // NULL: an error on the server
-	if err := c.QueryRowContext(ctx, "SELECT GET_LOCK(?,?)", name, wait.Seconds()).Scan(&got); err != nil {
+	if err := c.QueryRowContext(ctx, fmt.Sprintf("SELECT GET_LOCK(%s,%f)", literal(name), wait.Seconds())).Scan(&got); err != nil {
 		return false, fmt.Errorf("wait for the end of the session: %w", err)
 	}
 	return got.Int64 == 1, nil

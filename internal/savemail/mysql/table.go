@@ -30,6 +30,19 @@ func (t table) String() string {
 	return quote(t.schema) + "." + quote(t.name)
 }
 
+// is is the condition on information_schema's tables.
+func (t table) is() string {
+	schema := "DATABASE()"
+	if t.schema != "" {
+		schema = literal(t.schema)
+	}
+	return "TABLE_SCHEMA=" + schema + " AND TABLE_NAME=" + literal(t.name)
+}
+
+// literal is a string in a statement. A parameter would be bytes (conn.setUp),
+// and an index on text is of no use for finding those.
+func literal(s string) string { return fmt.Sprintf("_utf8mb4 x'%x'", s) }
+
 func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 
 // into is the beginning of an INSERT.
@@ -41,14 +54,15 @@ func (t table) into() string {
 	return "INSERT INTO " + t.String() + " (" + strings.Join(written, ",") + ") "
 }
 
-// row has the values of savemail.Written: the server's clock, spam_score 0,
-// and perRow parameters.
-const (
-	row    = "(NOW(),?,?,?,?,?,?,0,?,?,?,?,?,?)"
-	perRow = 12
-)
-
+// insert has parameters for rows times the values of savemail.Written, without
+// date and spam_score: the server's clock and 0. Parameters are bytes
+// (conn.setUp), and all but the mail and a number are made text of.
 func (t table) insert(rows int) string {
+	const (
+		text = "CONVERT(? USING utf8mb4)"
+		row  = "(NOW()," + text + "," + text + "," + text + "," + text + "," + text + ",?,0," +
+			text + "," + text + "," + text + ",?," + text + "," + text + ")"
+	)
 	return t.into() + "VALUES " + row + strings.Repeat(","+row, rows-1)
 }
 
@@ -59,20 +73,22 @@ func (t table) probe() string {
 
 // columns reads what the table takes.
 func (t table) columns(ctx context.Context, c *conn) (*savemail.Columns, error) {
-	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH, CHARACTER_SET_NAME"+
-		" FROM information_schema.COLUMNS WHERE TABLE_SCHEMA=IF(?='',DATABASE(),?) AND TABLE_NAME=? ORDER BY ORDINAL_POSITION",
-		t.schema, t.schema, t.name)
+	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH, CHARACTER_SET_NAME"+
+		" FROM information_schema.COLUMNS WHERE "+t.is()+" ORDER BY ORDINAL_POSITION")
 	if err != nil {
 		return nil, fmt.Errorf("read the columns of %s: %w", t, err)
 	}
 	defer rows.Close()
 	var all []savemail.Column
 	for rows.Next() {
-		var name string
+		var name, kind string
 		var chars, bytes sql.NullInt64
 		var charset sql.NullString
-		if err := rows.Scan(&name, &chars, &bytes, &charset); err != nil {
+		if err := rows.Scan(&name, &kind, &chars, &bytes, &charset); err != nil {
 			return nil, fmt.Errorf("read the columns of %s: %w", t, err)
+		}
+		if strings.HasSuffix(kind, "text") {
+			bytes = chars // TiDB says more, and takes no more
 		}
 		all = append(all, savemail.Column{Name: name, Chars: chars.Int64, Bytes: bytes.Int64, Charset: charset.String})
 	}

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -141,7 +142,7 @@ func mixedBatch(t *testing.T, h Harness) {
 }
 
 func big(t *testing.T, h Harness) {
-	noise := make([]byte, 15_000_000)
+	noise := make([]byte, cmp.Or(h.MaxSize, 15_000_000))
 	if testing.Short() {
 		noise = noise[:1_000_000]
 	}

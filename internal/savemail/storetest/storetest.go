@@ -30,6 +30,9 @@ type Harness struct {
 	MailsOnly bool
 	// Compressed says that messages are expected to be stored as zlib.
 	Compressed bool
+	// MaxSize is the largest message that the store is asked to take, in bytes;
+	// 15,000,000 if it is 0.
+	MaxSize int
 	// InRedis returns the message of a row that is expected to have it there.
 	// It is nil for a store that keeps messages in the table.
 	InRedis func(t *testing.T, hash string) []byte
