@@ -48,7 +48,7 @@ func openFile(ctx context.Context, o Options) (*file, error) {
 	if _, err := sqlite.Fdatasync(true); err != nil && !errors.Is(err, sqlite.ErrFdatasyncUnavailable) {
 		return nil, err
 	}
-	db, err := connect(o.File, fmt.Sprintf("mode=rw&_pragma=busy_timeout(%d)", busyTimeout.Milliseconds()))
+	db, err := connect(o.File, "mode=rw")
 	if err != nil {
 		return nil, err
 	}
@@ -102,12 +102,14 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// connect returns a pool of one connection, which is made later.
+// connect returns a pool of one connection, which is made later and waits for
+// other processes.
 func connect(path, query string) (*sql.DB, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
+	query += fmt.Sprintf("&_pragma=busy_timeout(%d)", busyTimeout.Milliseconds())
 	name := url.URL{Scheme: "file", Path: abs, RawQuery: query}
 	connector, err := sqlite.NewConnector(name.String())
 	if err != nil {

@@ -23,7 +23,7 @@ func NewReader(o Options) (*Reader, error) {
 	if err := isFile(o.File); err != nil {
 		return nil, fmt.Errorf("open the SQLite file: %w", err)
 	}
-	query := fmt.Sprintf("mode=ro&_pragma=busy_timeout(%d)", busyTimeout.Milliseconds())
+	query := "mode=ro"
 	if _, err := os.Stat(o.File + "-wal"); errors.Is(err, fs.ErrNotExist) {
 		// Nobody has the file open. Then SQLite would create a WAL even to
 		// read; it does not when it is told that nothing changes.

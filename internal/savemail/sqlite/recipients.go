@@ -107,7 +107,7 @@ func (r *Recipients) acquire() (*opened, error) {
 	if err := isFile(r.file); err != nil {
 		return nil, err
 	}
-	db, err := connect(r.file, fmt.Sprintf("mode=ro&_pragma=busy_timeout(%d)", busyTimeout.Milliseconds()))
+	db, err := connect(r.file, "mode=ro")
 	if err != nil {
 		return nil, err
 	}
