@@ -54,9 +54,9 @@ func (t table) into() string {
 	return "INSERT INTO " + t.String() + " (" + strings.Join(written, ",") + ") "
 }
 
-// insert has parameters for rows times the values of savemail.Written, without
-// date and spam_score: the server's clock and 0. Parameters are bytes
-// (conn.setUp), and all but the mail and a number are made text of.
+// insert has rows times the values of savemail.Written: the server's clock as
+// date, 0 as spam_score, and parameters. Those are bytes (conn.setUp): what goes
+// into a column of text is converted.
 func (t table) insert(rows int) string {
 	const (
 		text = "CONVERT(? USING utf8mb4)"

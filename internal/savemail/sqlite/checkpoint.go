@@ -117,8 +117,8 @@ func (c *checkpointer) checkpoint(ctx context.Context) {
 	_, _ = c.pass(ctx)
 }
 
-// pass copies what was committed before it began, and returns how many pages
-// of the WAL have been copied by now, 0 when it has begun anew.
+// pass copies what was committed before it began, unless a reader needs the file
+// as it is, and returns how many pages of the WAL have been copied by now.
 func (c *checkpointer) pass(ctx context.Context) (done int, err error) {
 	var busy, length int
 	err = c.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &length, &done)
