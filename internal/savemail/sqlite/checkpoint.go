@@ -13,13 +13,14 @@ import (
 // them; the writer waits only for the last part, which is what was committed
 // meanwhile: the WAL begins anew when nothing is left in it.
 const (
-	checkpointPages = 1000 // of the WAL are worth a checkpoint, as SQLite has it
-	restPages       = 250  // for which the writer may wait
-	maxPasses       = 3    // before the writer waits in any case
+	checkpointPages = 500 // of the WAL are worth a checkpoint
+	restPages       = 250 // for which the writer may wait
+	maxPasses       = 3   // before the writer waits in any case
 
 	// forcedPages of the WAL make the writer's connection begin a checkpoint by
-	// itself: a reader or a slow disk has kept the other from its end.
-	forcedPages = 4 * checkpointPages
+	// itself, as SQLite has it, unless the other is at work: a full disk is a
+	// matter of the WAL as well, which cannot end when the file has no room.
+	forcedPages = 1000
 )
 
 // A checkpointer has one goroutine, until stop.
