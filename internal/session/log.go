@@ -104,14 +104,17 @@ func (s *Session) refuseMail(from string, reply smtp.Reply) smtp.Reply {
 // the first, since nothing bounds their number.
 func (s *Session) refuseRcpt(to string, reply smtp.Reply) smtp.Reply {
 	tx := s.tx
-	if reply == tooManyRecipients {
+	switch {
+	case reply == tooManyRecipients:
 		if tx.overfull {
 			return reply
 		}
 		tx.overfull = true
-	} else if reply.Code >= 500 {
-		tx.refused++
+	case reply.Code >= 500:
+		tx.refused = true
 		s.refused++
+	default:
+		tx.deferred = true
 	}
 	s.log(slog.LevelInfo, "recipient refused",
 		slog.String("helo", s.name),

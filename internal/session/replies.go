@@ -23,6 +23,7 @@ var (
 
 	// For the time being.
 	notSaved          = smtp.Reply{Code: 451, Enhanced: smtp.SystemTrouble, Text: "Mail not stored, try again later"}
+	noRecipientYet    = smtp.Reply{Code: 451, Enhanced: smtp.SystemTrouble, Text: "No recipient taken yet, try again later"}
 	systemFull        = smtp.Reply{Code: 452, Enhanced: smtp.SystemFull, Text: "Out of memory for messages, try again later"}
 	tooManyRecipients = smtp.Reply{Code: 452, Enhanced: smtp.TooManyRecipients, Text: "Too many recipients, send to the rest separately"}
 

@@ -33,9 +33,14 @@ func (s *Session) data(arg string) smtp.Reply {
 }
 
 // noRecipient tells a client that named none from one whose recipients were
-// all refused (RFC 5321 section 3.3).
+// all refused (RFC 5321 section 3.3). Where one of them may be tried again the
+// message is not refused for good, whatever the client makes of the replies to
+// RCPT: it may have sent DATA before it read them.
 func (s *Session) noRecipient() smtp.Reply {
-	if s.tx.refused > 0 {
+	switch {
+	case s.tx.deferred:
+		return noRecipientYet
+	case s.tx.refused:
 		return noValidRecipients
 	}
 	return needRcpt

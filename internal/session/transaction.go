@@ -10,7 +10,6 @@ type transaction struct {
 	env     envelope.Envelope
 	params  smtp.MailParams
 	granted int // recipients answered 250, repeated ones included
-	refused int // recipients refused
 
 	buf   []byte         // room, text, then bytes that dot has not resolved yet
 	room  int            // bytes of buf for the added header lines
@@ -26,6 +25,8 @@ type transaction struct {
 
 	candidate string // WishRecipient: who is asked for
 
+	refused  bool // a recipient was refused for good
+	deferred bool // a recipient was refused for the time being
 	overfull bool // a recipient beyond maxRecipients was refused
 }
 
