@@ -42,6 +42,6 @@ func startDaemon(ctx context.Context, h *harness, keys map[string]string) (*serv
 		addr:    d.Addr,
 		pids:    []int{d.Pid()},
 		output:  d.Log,
-		version: output(ctx, h.daemon, "-version"),
+		version: "goguerrillad " + sourceVersion(ctx),
 	}, d
 }
