@@ -24,7 +24,7 @@ const (
 	idlePlain  = 15_000 // connections; a process has 20,000 descriptors on some machines
 	idleTLS    = 5_000
 	alone      = 500 // mails, one at a time
-	probeTurns = 3   // of a workload, of which the median counts
+	probeTurns = 9   // of a workload, of which the median counts
 	fewest     = 50  // sessions
 	most       = 2000
 )
