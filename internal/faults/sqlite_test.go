@@ -35,7 +35,7 @@ func (w *world) ofSQLite(disk *testserver.Disk) []fault {
 			mend: func(t *testing.T) { disk.Repair(t) },
 		},
 		{
-			name: "SQLite locked by another process", subject: subject, times: 20,
+			name: "SQLite locked by another process", subject: subject, times: 20, alone: true,
 			ail: func(t *testing.T) {
 				testserver.Await(t, nil, 20*time.Second, "the lock", func() (err error) {
 					if locked, err = w.db.Conn(t.Context()); err != nil {

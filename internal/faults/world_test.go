@@ -36,7 +36,7 @@ type fault struct {
 	hold    func() time.Duration // how long it lasts; nil: not at all
 	mend    func(t *testing.T)   // nil: it is over by itself
 	times   int                  // in the long form
-	alone   bool                 // it waits for what mail does, which another fault may stop
+	alone   bool                 // it waits for mail or the daemon, which another fault may stop
 	silence time.Duration        // the longest that is allowed, 0 = any
 }
 
