@@ -100,29 +100,13 @@ func (s *Session) refuseMail(from string, reply smtp.Reply) smtp.Reply {
 	return reply
 }
 
-// refuseRcpt refuses a recipient, and logs it: of those that are too many only
-// the first, since nothing bounds their number.
-func (s *Session) refuseRcpt(to string, reply smtp.Reply) smtp.Reply {
-	tx := s.tx
-	switch {
-	case reply == tooManyRecipients:
-		if tx.overfull {
-			return reply
-		}
-		tx.overfull = true
-	case reply.Code >= 500:
-		tx.refused = true
-		s.refused++
-	default:
-		tx.deferred = true
-	}
+func (s *Session) logRcpt(to string, reply smtp.Reply) {
 	s.log(slog.LevelInfo, "recipient refused",
 		slog.String("helo", s.name),
-		slog.String("from", tx.env.From),
+		slog.String("from", s.tx.env.From),
 		slog.String("to", to),
 		slog.String("reply", reply.Error()),
 		slog.String("tls", s.tls))
-	return reply
 }
 
 // logEnd logs the end of a session that we close: of interest where it costs

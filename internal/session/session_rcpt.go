@@ -80,6 +80,25 @@ func (s *Session) grantRcpt(address string) smtp.Reply {
 	return rcptOK
 }
 
+// refuseRcpt refuses a recipient, and logs it: of those that are too many only
+// the first, since nothing bounds their number.
+func (s *Session) refuseRcpt(address string, reply smtp.Reply) smtp.Reply {
+	switch {
+	case reply == tooManyRecipients:
+		if s.tx.overfull {
+			return reply
+		}
+		s.tx.overfull = true
+	case reply.Code >= 500:
+		s.tx.refused = true
+		s.refused++
+	default:
+		s.tx.deferred = true
+	}
+	s.logRcpt(address, reply)
+	return reply
+}
+
 // mailbox returns the address as it is stored: as given, but for a postmaster
 // without a domain (RFC 5321 section 2.3.5), the one path that may lack it.
 func (s *Session) mailbox(to smtp.Path) string {

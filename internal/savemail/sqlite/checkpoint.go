@@ -11,16 +11,13 @@ import (
 // A checkpoint copies pages from the WAL into the file and syncs it, which takes
 // as long as many commits. So it is made on a connection of its own, beside
 // them; the writer waits only for the last part, which is what was committed
-// meanwhile: the WAL begins anew when nothing is left in it.
+// meanwhile: the WAL begins anew when nothing is left in it. SQLite's own, which
+// the writer makes from 1,000 pages on (wal_autocheckpoint), stays for when a
+// reader or a slow disk keeps this one from its end.
 const (
 	checkpointPages = 500 // of the WAL are worth a checkpoint
 	restPages       = 250 // for which the writer may wait
 	maxPasses       = 3   // before the writer waits in any case
-
-	// forcedPages of the WAL make the writer's connection begin a checkpoint by
-	// itself, as SQLite has it, unless the other is at work: a full disk is a
-	// matter of the WAL as well, which cannot end when the file has no room.
-	forcedPages = 1000
 )
 
 // A checkpointer has one goroutine, until stop.

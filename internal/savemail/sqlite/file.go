@@ -37,7 +37,6 @@ var settings = []string{
 	"page_size=16384",
 	"journal_mode=WAL",
 	"synchronous=FULL",
-	fmt.Sprintf("wal_autocheckpoint=%d", forcedPages),
 }
 
 func openFile(ctx context.Context, o Options) (*file, error) {
