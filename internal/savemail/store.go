@@ -6,6 +6,7 @@ package savemail
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"goguerrillad/internal/envelope"
@@ -49,6 +50,30 @@ var (
 // it is closed: Settle returns when nothing is open any more, or ctx is done.
 type Settler interface {
 	Settle(ctx context.Context)
+}
+
+// LogOutcome logs what became of messages whose outcome was unknown when their
+// senders were answered 451: nil means that they are stored, ErrUnavailable that
+// they are not and never will be, ErrUnknown that the store gives up. The
+// attributes have at least "hashes".
+func LogOutcome(log *slog.Logger, outcome error, attributes ...any) {
+	switch {
+	case outcome == nil:
+		log.Warn("messages with unknown outcome were stored; senders may deliver them again", attributes...)
+	case errors.Is(outcome, ErrUnknown):
+		log.Warn("outcome of messages remains unknown", attributes...)
+	default:
+		log.Info("messages with unknown outcome were not stored; senders deliver them again", attributes...)
+	}
+}
+
+// Hashes returns the hashes of all rows of a batch.
+func Hashes(batch []*envelope.Envelope) []string {
+	var hashes []string
+	for _, e := range batch {
+		hashes = appendHashes(hashes, e)
+	}
+	return hashes
 }
 
 // Outcome gives n envelopes the same outcome.

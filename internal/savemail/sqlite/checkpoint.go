@@ -3,47 +3,78 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
 )
 
 // A checkpoint copies pages from the WAL into the file and syncs it, which takes
-// as long as many commits. So it is made on a connection of its own, beside
-// them; the writer waits only for the last part, which is what was committed
-// meanwhile: the WAL begins anew when nothing is left in it. SQLite's own, which
-// the writer makes from 1,000 pages on (wal_autocheckpoint), stays for when a
-// reader or a slow disk keeps this one from its end.
+// as long as many commits. So it runs on a connection of its own, concurrently
+// with them; the writer waits only for the last part, which is what was committed
+// meanwhile: the WAL begins again from its start when nothing is left in it.
+// SQLite's automatic checkpoints are off, since they hide their errors; the
+// writer makes one when a reader or a slow disk keeps this one from its end.
 const (
-	checkpointPages = 500 // of the WAL are worth a checkpoint
-	restPages       = 250 // for which the writer may wait
-	maxPasses       = 3   // before the writer waits in any case
+	checkpointPages = 500  // of the WAL are worth a checkpoint
+	writerPages     = 1000 // that are not copied make the writer do a checkpoint
+	restPages       = 250  // for which the writer may wait
+	maxPasses       = 3    // before the writer waits in any case
 )
 
 // A checkpointer has one goroutine, until stop.
 type checkpointer struct {
 	db      *sql.DB
-	pages   int           // that the writer has written since it asked for a checkpoint
-	wanted  chan struct{} // holds 1
-	writing chan struct{} // holds 1: a transaction, or the last part of a checkpoint
+	log     *slog.Logger
+	failure atomic.Pointer[error] // of the first checkpoint that failed
+	pages   int                   // that the writer has written since it asked for a checkpoint
+	backlog int                   // pages of the WAL that are not in the file; writing guards it
+	wanted  chan struct{}         // holds 1
+	writing chan struct{}         // holds 1: a transaction, or the last part of a checkpoint
 	cancel  context.CancelFunc
 	stopped sync.WaitGroup
 }
 
 // newCheckpointer opens the file at path once more.
-func newCheckpointer(ctx context.Context, path string) (*checkpointer, error) {
-	db, err := connect(path, "mode=rw&_pragma=synchronous(FULL)")
+func newCheckpointer(ctx context.Context, path string, log *slog.Logger) (*checkpointer, error) {
+	db, err := connect(path, "mode=rw&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)")
 	if err != nil {
 		return nil, err
 	}
-	if err := db.PingContext(ctx); err != nil {
+	if err := keepWAL(ctx, db); err != nil {
 		_ = db.Close() // nothing was done with it
 		return nil, err
 	}
-	c := &checkpointer{db: db, wanted: make(chan struct{}, 1), writing: make(chan struct{}, 1)}
+	c := &checkpointer{db: db, log: log.With("file", path), wanted: make(chan struct{}, 1), writing: make(chan struct{}, 1)}
 	ctx, c.cancel = context.WithCancel(context.Background())
 	c.stopped.Go(func() { c.run(ctx) })
 	return c, nil
+}
+
+// keepWAL has the one connection of a pool leave the WAL when it closes.
+func keepWAL(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return persistWAL(conn, true)
+}
+
+// persistWAL says whether SQLite leaves the WAL when the connection closes as
+// the last one. Otherwise it deletes the WAL after a checkpoint, which trusts
+// what earlier ones have copied.
+func persistWAL(conn *sql.Conn, on bool) error {
+	mode := 0
+	if on {
+		mode = 1
+	}
+	return conn.Raw(func(driver any) error {
+		_, err := driver.(sqlite.FileControl).FileControlPersistWAL("main", mode)
+		return err
+	})
 }
 
 // stop interrupts a checkpoint and closes the connection.
@@ -68,19 +99,24 @@ func (c *checkpointer) end() { <-c.writing }
 
 // committed counts what the writer's connection has written.
 func (c *checkpointer) committed(writer *sql.Conn) {
-	// Where that fails, the next Save will hear why.
+	// Where that fails, the next Save will fail as well.
 	_ = writer.Raw(func(driver any) error {
 		pages, _, err := driver.(sqlite.DBStatus).Status(sqlite.DBStatusCacheWrite, true)
 		c.pages += pages
+		c.backlog += pages
 		return err
 	})
-	if c.pages < checkpointPages {
-		return
+	if c.pages >= checkpointPages {
+		c.pages = 0
+		select {
+		case c.wanted <- struct{}{}:
+		default:
+		}
 	}
-	c.pages = 0
-	select {
-	case c.wanted <- struct{}{}:
-	default:
+	if c.backlog >= writerPages {
+		state, err := walState(context.Background(), writer, "PASSIVE")
+		c.copied(state)
+		c.fail(err)
 	}
 }
 
@@ -88,37 +124,87 @@ func (c *checkpointer) run(ctx context.Context) {
 	for {
 		select {
 		case <-c.wanted:
-			c.checkpoint(ctx)
+			if err := c.checkpoint(ctx); ctx.Err() == nil {
+				c.fail(err)
+			}
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// checkpoint copies what the WAL holds. An error is nobody's business yet: mail
-// is as safe in the WAL, and the next checkpoint begins where this one ended.
-func (c *checkpointer) checkpoint(ctx context.Context) {
+// fail takes note of a checkpoint that failed. What it has copied may be lost
+// (durable.go): the store opens the file again before the next transaction.
+func (c *checkpointer) fail(err error) {
+	if err != nil && c.failure.CompareAndSwap(nil, &err) {
+		c.log.Error("SQLite checkpoint failed", "error", err)
+	}
+}
+
+// err returns why a checkpoint failed, nil if none has.
+func (c *checkpointer) err() error {
+	if err := c.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// checkpoint copies what the WAL holds.
+func (c *checkpointer) checkpoint(ctx context.Context) error {
 	for done, pass := 0, 1; pass <= maxPasses; pass++ {
-		before := done
-		var err error
-		if done, err = c.pass(ctx); err != nil {
-			return
+		state, err := c.pass(ctx)
+		if err != nil {
+			return err
 		}
-		if done-before <= restPages {
+		if state.copied-done <= restPages {
 			break
 		}
+		done = state.copied
 	}
 	if c.begin(ctx) != nil { // a writer that stops it has begun
-		return
+		return nil
 	}
 	defer c.end()
-	_, _ = c.pass(ctx)
+	state, err := c.pass(ctx)
+	c.copied(state)
+	return err
+}
+
+// copied sets the backlog; the caller is between begin and end.
+func (c *checkpointer) copied(state walFrames) {
+	if !state.busy {
+		c.backlog = state.frames - state.copied
+	}
 }
 
 // pass copies what was committed before it began, unless a reader needs the file
-// as it is, and returns how many pages of the WAL have been copied by now.
-func (c *checkpointer) pass(ctx context.Context) (done int, err error) {
-	var busy, length int
-	err = c.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &length, &done)
-	return done, err
+// as it is.
+func (c *checkpointer) pass(ctx context.Context) (walFrames, error) {
+	return walState(ctx, c.db, "PASSIVE")
+}
+
+// state returns what the WAL holds and copies nothing.
+func (c *checkpointer) state(ctx context.Context) (walFrames, error) {
+	return walState(ctx, c.db, "NOOP")
+}
+
+// walFrames is what a checkpoint reports.
+type walFrames struct {
+	frames int  // committed frames in the WAL
+	copied int  // of them, how many are in the database file
+	busy   bool // another checkpoint ran, or a reader was in the way: nothing is known
+}
+
+// complete reports whether all of the WAL is in the file, and synced.
+func (w walFrames) complete() bool { return !w.busy && w.frames == w.copied }
+
+// walState runs a checkpoint. A lock that another connection holds is no error.
+func walState(ctx context.Context, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, mode string) (w walFrames, err error) {
+	err = db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&w.busy, &w.frames, &w.copied)
+	if code := primary(err); code == lib.SQLITE_BUSY || code == lib.SQLITE_LOCKED {
+		return walFrames{busy: true}, nil
+	}
+	return w, err
 }

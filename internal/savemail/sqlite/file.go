@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ const dateLayout = "2006-01-02 15:04:05"
 
 // A file is an open database with its table.
 type file struct {
+	path    string      // absolute, without symbolic links: SQLite's WAL is beside it
 	info    fs.FileInfo // of what was opened
 	db      *sql.DB
 	conn    *sql.Conn // the only one that writes
@@ -32,54 +34,68 @@ type file struct {
 
 // settings of the connection, in this order: the page size of a new file can
 // only be set before it becomes a WAL database. Large pages save a third of the
-// work for large mails.
+// work for large mails. SQLite ignores the errors of automatic checkpoints.
 var settings = []string{
 	"page_size=16384",
 	"journal_mode=WAL",
 	"synchronous=FULL",
+	"wal_autocheckpoint=0",
 }
 
-func openFile(ctx context.Context, o Options) (*file, error) {
+// openFile opens the file, makes what is missing of it, and makes all that it
+// holds durable. With whole, that includes a complete checkpoint.
+func openFile(ctx context.Context, o Options, whole bool) (*file, error) {
 	if err := create(o.File); err != nil {
+		return nil, err
+	}
+	path, err := realPath(o.File)
+	if err != nil {
 		return nil, err
 	}
 	// As C builds of SQLite do: the length of the file is synced as well.
 	if _, err := sqlite.Fdatasync(true); err != nil && !errors.Is(err, sqlite.ErrFdatasyncUnavailable) {
 		return nil, err
 	}
-	db, err := connect(o.File, "mode=rw")
+	db, err := connect(path, "mode=rw")
 	if err != nil {
 		return nil, err
 	}
-	f := &file{db: db}
-	if err := f.prepare(ctx, o); err != nil {
-		return nil, errors.Join(err, f.close())
+	f := &file{path: path, db: db}
+	created, err := f.prepare(ctx, o)
+	if err == nil {
+		err = f.makeDurable(ctx, whole || created)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.close(true))
 	}
 	return f, nil
 }
 
+func realPath(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(abs)
+}
+
 // create makes an empty file if there is none, for the owner to write and the
-// group to read, and its directory if that alone is missing.
+// group to read, and its directory if that alone is missing. makeDurable syncs
+// their names.
 func create(path string) error {
 	if err := isFile(path); !errors.Is(err, fs.ErrNotExist) {
 		// Never open what is there: closing it would end the locks that
 		// another connection of this process has on it (POSIX).
 		return err
 	}
-	dir := filepath.Dir(path)
-	switch err := os.Mkdir(dir, 0o750); {
-	case err == nil:
-		if err := syncDir(filepath.Dir(dir)); err != nil {
-			return err
-		}
-	case !errors.Is(err, fs.ErrExist):
+	if err := os.Mkdir(filepath.Dir(path), 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), syncDir(dir))
+	return f.Close()
 }
 
 // isFile returns an error for what cannot be a database: SQLite would wait for
@@ -90,15 +106,6 @@ func isFile(path string) error {
 		err = errors.New("cannot open what is no regular file")
 	}
 	return err
-}
-
-// syncDir makes a new name in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // connect returns a pool of one connection, which is made later and waits for
@@ -119,37 +126,39 @@ func connect(path, query string) (*sql.DB, error) {
 	return db, nil
 }
 
-// prepare connects, makes the table if it is missing, and prepares the INSERT.
-func (f *file) prepare(ctx context.Context, o Options) (err error) {
+// prepare connects, makes the table if it is missing, which it reports, and
+// prepares the INSERT.
+func (f *file) prepare(ctx context.Context, o Options) (created bool, err error) {
 	if f.conn, err = f.db.Conn(ctx); err != nil {
-		return fmt.Errorf("open: %w", err)
+		return false, fmt.Errorf("open: %w", err)
+	}
+	if err := persistWAL(f.conn, true); err != nil {
+		return false, fmt.Errorf("keep the WAL: %w", err)
 	}
 	for _, pragma := range settings {
 		if _, err := f.conn.ExecContext(ctx, "PRAGMA "+pragma); err != nil {
-			return fmt.Errorf("set %s: %w", pragma, err)
+			return false, fmt.Errorf("set %s: %w", pragma, err)
 		}
 	}
 	var mode string
 	if err := f.conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
-		return fmt.Errorf("read the journal mode: %w", err)
+		return false, fmt.Errorf("read the journal mode: %w", err)
 	} else if mode != "wal" {
-		return fmt.Errorf("the journal mode is %s and cannot become wal", mode)
+		return false, fmt.Errorf("the journal mode is %s and cannot become wal", mode)
 	}
-	if f.columns, err = f.table(ctx, o.Table); err != nil {
-		return err
+	if created, err = f.table(ctx, o.Table); err != nil {
+		return false, err
 	}
 	written := savemail.Written()
 	statement := fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", quote(o.Table), quoteAll(written), placeholders(written))
 	if f.insert, err = f.conn.PrepareContext(ctx, statement); err != nil {
-		return fmt.Errorf("prepare the INSERT: %w", err)
+		return false, fmt.Errorf("prepare the INSERT: %w", err)
 	}
-	if f.checkpointer, err = newCheckpointer(ctx, o.File); err != nil {
-		return fmt.Errorf("open for checkpoints: %w", err)
+	if f.checkpointer, err = newCheckpointer(ctx, f.path, o.Log); err != nil {
+		return false, fmt.Errorf("open for checkpoints: %w", err)
 	}
-	if f.info, err = os.Stat(o.File); err != nil {
-		return err
-	}
-	return nil
+	f.info, err = os.Stat(f.path)
+	return created, err
 }
 
 // placeholders has a parameter for each column; spam_score is a constant.
@@ -167,10 +176,16 @@ func placeholders(columns []string) string {
 // detach makes a file that is no longer at its path complete in itself, since
 // SQLite would not on closing it: it may live on elsewhere as a backup, and the
 // WAL that stayed behind must not be taken for that of another file.
-func (f *file) detach(ctx context.Context) {
-	// Where this fails, there is nothing else to be done for it.
-	_ = f.stopCheckpoints()
-	_, _ = f.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+func (f *file) detach(ctx context.Context, log *slog.Logger) {
+	failed := f.checkpointer.err()
+	stopped := f.stopCheckpoints()
+	state, err := walState(ctx, f.conn, "TRUNCATE")
+	if err == nil && !state.complete() {
+		err = errors.New("another program reads or writes the file")
+	}
+	if err := errors.Join(failed, stopped, err); err != nil {
+		log.Error("SQLite file moved without the latest messages", "file", f.path, "error", err)
+	}
 }
 
 // stopCheckpoints leaves the file to the writer.
@@ -183,12 +198,17 @@ func (f *file) stopCheckpoints() error {
 	return err
 }
 
-func (f *file) close() error {
+// close closes the connections. With keep, the WAL stays as it is, for the next
+// openFile; else SQLite moves it into the file if no other connection is open.
+func (f *file) close(keep bool) error {
 	errs := []error{f.stopCheckpoints()}
 	if f.insert != nil {
 		errs = append(errs, f.insert.Close())
 	}
 	if f.conn != nil {
+		if !keep {
+			errs = append(errs, persistWAL(f.conn, false))
+		}
 		errs = append(errs, f.conn.Close())
 	}
 	return errors.Join(append(errs, f.db.Close())...)

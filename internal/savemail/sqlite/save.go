@@ -79,27 +79,34 @@ func (s *Store) fail(doing string, err error) error {
 	case isDataError(err):
 		err = fmt.Errorf("%w: %s: %w", savemail.ErrRejected, doing, err)
 	default:
+		late := code == lib.SQLITE_BUSY || code == lib.SQLITE_LOCKED ||
+			errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+		rolledBack = rolledBack && late
 		err = fmt.Errorf("%w: %s: %s: %w", savemail.ErrUnavailable, s.options.File, doing, err)
-		if code != lib.SQLITE_BUSY && code != lib.SQLITE_LOCKED {
-			rolledBack = false
-		}
 	}
 	if !rolledBack {
+		s.suspect = true
 		s.drop()
 	}
 	return err
 }
 
-// failCommit judges a COMMIT that failed. When the transaction is over by a
-// rollback, nothing is stored. An I/O error is not settled by that: the end of
-// the transaction may be in the WAL, and be found there after a crash.
+// A commitError is an error of COMMIT that leaves the outcome open.
+type commitError struct{ error }
+
+// failCommit judges a COMMIT that failed. When the disk was full, or SQLite has
+// rolled the transaction back for another reason, nothing is stored. An I/O error
+// does not settle that: the end of the transaction may be in the WAL.
 func (s *Store) failCommit(err error) error {
-	kind := savemail.ErrUnavailable
-	if rolledBack := s.rollback(); !rolledBack || primary(err) == lib.SQLITE_IOERR {
-		kind = savemail.ErrUnknown
-	}
+	rolledBack := s.rollback()
+	open := !rolledBack || primary(err) == lib.SQLITE_IOERR
+	err = fmt.Errorf("%s: commit: %w", s.options.File, err)
+	s.suspect = true
 	s.drop()
-	return fmt.Errorf("%w: %s: commit: %w", kind, s.options.File, err)
+	if open {
+		return &commitError{err}
+	}
+	return fmt.Errorf("%w: %w", savemail.ErrUnavailable, err)
 }
 
 // rollback reports whether no transaction is open any more; SQLite ends one by

@@ -5,11 +5,14 @@ package sqlite
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync"
 	"time"
+
+	lib "modernc.org/sqlite/lib"
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
@@ -27,9 +30,11 @@ type Options struct {
 // context of a Save ends first.
 const busyTimeout = 5 * time.Second
 
-// maxPause is the longest time for which a file that could not be opened is
-// not tried again.
-const maxPause = time.Second
+// A file that could not be opened is not tried again for a time between these.
+const (
+	minPause = 50 * time.Millisecond
+	maxPause = time.Second
+)
 
 // Store is one file. It writes through a single connection: SQLite has one
 // writer at a time, so give the Committer one writer.
@@ -39,11 +44,17 @@ type Store struct {
 
 	mu      sync.Mutex
 	file    *file  // nil until it could be opened, and after trouble
+	suspect bool   // something has failed since all of the file was durable
 	scratch []byte // one compressed mail, reused
 
 	tried time.Time     // when it could not be opened
 	pause time.Duration // from then on, in which failure is what it was
 	why   error
+
+	unsettled [][]string      // hashes of batches whose outcome is unknown
+	settled   chan struct{}   // closed when there are none any more; nil while there are none
+	life      context.Context // until Close
+	end       context.CancelFunc
 }
 
 // New returns the store. The file is opened by the first Check or Save, and
@@ -51,19 +62,23 @@ type Store struct {
 // later.
 func New(o Options) *Store {
 	o.Log = cmp.Or(o.Log, slog.Default())
-	return &Store{options: o}
+	s := &Store{options: o}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
 }
 
-// Save stores the batch in one transaction.
+// Save stores the batch in one transaction. When the outcome of its COMMIT is
+// unknown, Save opens the file again and looks for the batch, for up to a third
+// of the time that is left.
 func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if time.Since(s.tried) < s.pause {
-		return savemail.Outcome(len(batch), s.why)
-	}
-	err := s.open(ctx)
+	err := s.ready(ctx)
 	if err == nil {
 		err = s.save(ctx, batch)
+	}
+	if lost, ok := errors.AsType[*commitError](err); ok {
+		err = s.settle(ctx, batch, lost)
 	}
 	return savemail.Outcome(len(batch), err)
 }
@@ -75,28 +90,42 @@ func (s *Store) Check(ctx context.Context) error {
 	return s.open(ctx)
 }
 
-// open makes sure that s.file is what is at the path now. Otherwise mail would
-// go to a file that was deleted or replaced, and be lost.
-func (s *Store) open(ctx context.Context) error {
-	if s.file != nil {
-		if s.inPlace() {
-			return nil
-		}
-		s.options.Log.Warn("the SQLite file was moved, replaced or deleted: opening it again", "file", s.options.File)
-		s.file.detach(ctx)
-		s.drop()
-	}
-	f, err := openFile(ctx, s.options)
-	switch {
-	case err != nil && ctx.Err() != nil: // which says nothing about the file
-		return fmt.Errorf("%w: %s: %w", savemail.ErrUnavailable, s.options.File, err)
-	case err != nil:
-		s.tried = time.Now()
-		s.pause = min(max(2*s.pause, 50*time.Millisecond), maxPause)
-		s.why = fmt.Errorf("%w: %s: %w", savemail.ErrUnavailable, s.options.File, err)
+// ready is open, but fails at once for a while after it has failed.
+func (s *Store) ready(ctx context.Context) error {
+	if time.Since(s.tried) < s.pause {
 		return s.why
 	}
-	s.file, s.pause = f, 0
+	return s.open(ctx)
+}
+
+// open makes sure that s.file is what is at the path now, and that all of it is
+// durable. Otherwise messages would go to a file that was deleted or replaced, or
+// behind a hole in its WAL, and be lost.
+func (s *Store) open(ctx context.Context) error {
+	if s.file != nil {
+		switch {
+		case s.file.checkpointer.err() != nil:
+			s.suspect = true
+		case !s.inPlace():
+			s.options.Log.Warn("the SQLite file was moved, replaced or deleted: opening it again", "file", s.options.File)
+			s.file.detach(ctx, s.options.Log)
+		default:
+			return nil
+		}
+		s.drop()
+	}
+	f, err := openFile(ctx, s.options, s.suspect)
+	if err != nil {
+		err = fmt.Errorf("%w: %s: %w", savemail.ErrUnavailable, s.options.File, err)
+		if ctx.Err() == nil { // else it says nothing about the file
+			s.tried, s.why = time.Now(), err
+			s.pause = min(max(2*s.pause, minPause), maxPause)
+			s.suspect = s.suspect || primary(err) != lib.SQLITE_BUSY
+		}
+		return err
+	}
+	s.file, s.suspect, s.pause = f, false, 0
+	s.resolve(ctx)
 	return nil
 }
 
@@ -106,12 +135,10 @@ func (s *Store) inPlace() bool {
 	return err == nil && os.SameFile(now, s.file.info)
 }
 
-// drop closes the file, to be opened again by the next who needs it.
+// drop closes the file, to be opened again by the next who needs it. A WAL that
+// may have a hole stays.
 func (s *Store) drop() {
-	if s.file == nil {
-		return
-	}
-	if err := s.file.close(); err != nil {
+	if err := s.file.close(s.suspect); err != nil {
 		s.options.Log.Warn("the SQLite file does not close cleanly", "file", s.options.File, "error", err)
 	}
 	s.file = nil
@@ -119,15 +146,20 @@ func (s *Store) drop() {
 
 // Close closes the file; what the WAL holds is moved into it.
 func (s *Store) Close() error {
+	s.end()
+	s.Settle(context.Background())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.file == nil {
 		return nil
 	}
-	if !s.inPlace() {
-		s.file.detach(context.Background())
+	if s.file.checkpointer.err() != nil {
+		s.suspect = true
 	}
-	err := s.file.close()
+	if !s.inPlace() {
+		s.file.detach(context.Background(), s.options.Log)
+	}
+	err := s.file.close(s.suspect)
 	s.file = nil
 	return err
 }

@@ -29,25 +29,25 @@ const columnTypes = `
 	"attach_info"  TEXT NOT NULL,
 	"dkim_valid"   INTEGER DEFAULT NULL`
 
-// table returns the columns of the table, which is made if it is missing.
-func (f *file) table(ctx context.Context, name string) (*savemail.Columns, error) {
+// table reads the columns of the table, which it makes if it is missing, and
+// reports whether it did.
+func (f *file) table(ctx context.Context, name string) (created bool, err error) {
 	columns, err := f.readColumns(ctx, name)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	if len(columns) == 0 {
+	if created = len(columns) == 0; created {
 		if err := f.createTable(ctx, name); err != nil {
-			return nil, err
+			return false, err
 		}
 		if columns, err = f.readColumns(ctx, name); err != nil {
-			return nil, err
+			return false, err
 		}
 	}
-	c, err := savemail.NewColumns(columns)
-	if err != nil {
-		return nil, fmt.Errorf("table %s: %w", name, err)
+	if f.columns, err = savemail.NewColumns(columns); err != nil {
+		return false, fmt.Errorf("table %s: %w", name, err)
 	}
-	return c, nil
+	return created, nil
 }
 
 func (f *file) readColumns(ctx context.Context, table string) ([]savemail.Column, error) {

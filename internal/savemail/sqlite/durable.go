@@ -1,0 +1,114 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"goguerrillad/internal/savemail"
+)
+
+// After a failed write or sync the page cache cannot be trusted: Linux reports
+// the failure once, marks the pages clean, and serves bytes that are not on the
+// disk and that no later fsync(2) writes. SQLite reads them back: a connection
+// that recovers the WAL takes the frames of a failed commit for committed, and a
+// checkpoint syncs only what it has just copied. So after any failure, and
+// whenever the file is opened, since an earlier process may have left it after a
+// failure, the store drops its connections and makes the file durable before it
+// acknowledges a message. The steps, under SQLite's write lock, and where the
+// bytes are after each:
+//
+//  1. Ask for the state of the WAL: n committed frames, of which the first k
+//     are copied into the database file. If no other connection kept the
+//     wal-index alive, SQLite has just recovered it: k is 0.
+//  2. Read the frames 1 to n, verify their checksums, write the same bytes
+//     again, cut off what follows, sync (rewriteWAL). Each byte was written after
+//     the failure, so the sync covers it: the WAL on the disk is exactly the n
+//     frames, without a hole. A failed commit is now either among them, whole and
+//     durable, or gone for good. If the kernel has dropped pages since step 1,
+//     the checksums do not match and the store begins again.
+//  3. Write the pages of frames 1 to k again, as new frames behind the n, and
+//     commit. Their copies in the database file may be lost: a sync that failed
+//     may have covered an earlier, unsynced part of the checkpoint. The next
+//     checkpoint copies the new frames. Page 1 is always among the pages: the
+//     commit proves that the WAL can be written, and creates it.
+//  4. Checkpoint. Page 1 is on the disk after that: without it SQLite would
+//     delete the WAL after a crash.
+//  5. Sync the directories: SQLite ignores a failure to sync the name of the WAL.
+//
+// No acknowledged frame can follow a hole, since a commit appends to the n
+// frames, which have none, and the first failure after it begins all this again
+// before the next acknowledgement. No page is lost with the WAL, since SQLite
+// begins the WAL anew only after a checkpoint that has copied and synced all of
+// it, and every page that was copied without a successful sync is in a frame
+// behind k. A crash between the steps leaves a WAL whose first n frames are the
+// old ones or the same bytes again.
+
+// makeDurable does these steps. If whole is set, it fails unless the checkpoint
+// of step 4 copies and syncs all of the WAL; otherwise a reader may keep the
+// checkpoint from its end.
+func (f *file) makeDurable(ctx context.Context, whole bool) error {
+	if err := f.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return fmt.Errorf("lock for recovery: %w", err)
+	}
+	state, err := f.checkpointer.state(ctx)
+	if err != nil {
+		return fmt.Errorf("read the state of the WAL: %w", err)
+	}
+	pages, err := rewriteWAL(ctx, f.path+"-wal", state.frames)
+	if err != nil {
+		return err
+	}
+	if err := f.rewritePages(ctx, append(pages[:min(state.copied, len(pages))], 1)); err != nil {
+		return fmt.Errorf("write pages again: %w", err)
+	}
+	if err := f.exec(context.Background(), "COMMIT"); err != nil {
+		return fmt.Errorf("commit the pages: %w", err)
+	}
+	switch state, err := f.checkpointer.pass(ctx); {
+	case err != nil:
+		return fmt.Errorf("checkpoint: %w", err)
+	case whole && !state.complete():
+		return errors.New("checkpoint: another program reads or writes the file")
+	}
+	return f.syncDirs()
+}
+
+func (f *file) exec(ctx context.Context, statement string) error {
+	_, err := f.conn.ExecContext(ctx, statement)
+	return err
+}
+
+// rewritePages puts pages into the transaction as they are.
+func (f *file) rewritePages(ctx context.Context, pages []uint32) error {
+	update, err := f.conn.PrepareContext(ctx, "UPDATE sqlite_dbpage SET data=data WHERE pgno=?")
+	if err != nil {
+		return err
+	}
+	defer update.Close()
+	done := make(map[uint32]bool, len(pages))
+	for _, page := range pages {
+		if done[page] {
+			continue
+		}
+		done[page] = true
+		if _, err := update.ExecContext(ctx, page); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncDirs makes the names of the file, its WAL and its directory durable. An
+// earlier process may have created them and failed to.
+func (f *file) syncDirs() error {
+	dir := filepath.Dir(f.path)
+	if err := savemail.SyncDir(dir); err != nil {
+		return fmt.Errorf("sync the directory: %w", err)
+	}
+	if err := savemail.SyncName(dir); err != nil {
+		return fmt.Errorf("sync the directory above: %w", err)
+	}
+	return nil
+}

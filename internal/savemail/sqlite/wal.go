@@ -1,0 +1,122 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// Sizes in a write-ahead log, in bytes
+// (https://sqlite.org/fileformat2.html#the_write_ahead_log).
+const (
+	walHeaderSize   = 32 // magic, version, page size, sequence, salts, checksum
+	frameHeaderSize = 24 // page, database size in a commit frame, salts, checksum
+	walMagic        = 0x377f0682
+	maxPageSize     = 65536
+)
+
+// errWALChanged means that the frames that SQLite counts are not in the WAL.
+// The kernel may have dropped pages that it failed to write.
+var errWALChanged = errors.New("the WAL does not hold the frames that SQLite has read")
+
+// rewriteWAL writes the first frames of the WAL at path again, byte for byte,
+// cuts off what follows them, and syncs the WAL. It returns the page number of
+// each frame. The caller holds SQLite's write lock, so no other program writes
+// the WAL; no lock of SQLite is on the WAL itself, so closing it releases none.
+func rewriteWAL(ctx context.Context, path string, frames int) (pages []uint32, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) && frames == 0 {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	size := int64(0)
+	if frames > 0 {
+		if pages, size, err = rewriteFrames(ctx, f, frames); err != nil {
+			return nil, fmt.Errorf("rewrite the WAL: %w", err)
+		}
+	}
+	return pages, errors.Join(f.Truncate(size), f.Sync())
+}
+
+// rewriteFrames writes the header and the frames again and returns where the
+// last frame ends. It writes only what it has verified: each checksum covers
+// all bytes of the log before it, and the last frame ends a transaction.
+func rewriteFrames(ctx context.Context, f *os.File, frames int) (pages []uint32, end int64, err error) {
+	header := make([]byte, walHeaderSize)
+	if _, err := f.ReadAt(header, 0); err != nil {
+		return nil, 0, err
+	}
+	sum, pageSize, err := readWALHeader(header)
+	if err != nil {
+		return nil, 0, err
+	}
+	if _, err := f.WriteAt(header, 0); err != nil {
+		return nil, 0, err
+	}
+	end = walHeaderSize
+	frame := make([]byte, frameHeaderSize+pageSize)
+	ends := false
+	for range frames {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		if _, err := f.ReadAt(frame, end); err != nil {
+			return nil, 0, err
+		}
+		sum.add(frame[:8])
+		sum.add(frame[frameHeaderSize:])
+		if string(frame[8:16]) != string(header[16:24]) || !sum.is(frame[16:24]) {
+			return nil, 0, errWALChanged
+		}
+		if _, err := f.WriteAt(frame, end); err != nil {
+			return nil, 0, err
+		}
+		pages = append(pages, binary.BigEndian.Uint32(frame))
+		ends = binary.BigEndian.Uint32(frame[4:]) != 0
+		end += int64(len(frame))
+	}
+	if !ends {
+		return nil, 0, errWALChanged
+	}
+	return pages, end, nil
+}
+
+// readWALHeader verifies a header and returns its checksum, with which the
+// first frame's begins, and the page size.
+func readWALHeader(header []byte) (sum checksum, pageSize int, err error) {
+	magic := binary.BigEndian.Uint32(header)
+	sum.order = binary.LittleEndian
+	if magic&1 != 0 {
+		sum.order = binary.BigEndian
+	}
+	pageSize = int(binary.BigEndian.Uint32(header[8:]))
+	sum.add(header[:24])
+	if magic&^1 != walMagic || !sum.is(header[24:]) || pageSize < 512 || pageSize > maxPageSize {
+		return sum, 0, errWALChanged
+	}
+	return sum, pageSize, nil
+}
+
+// A checksum is that of a WAL: two sums over 32-bit words.
+type checksum struct {
+	order  binary.ByteOrder
+	s0, s1 uint32
+}
+
+// add adds bytes, a multiple of 8.
+func (c *checksum) add(b []byte) {
+	for ; len(b) >= 8; b = b[8:] {
+		c.s0 += c.order.Uint32(b) + c.s1
+		c.s1 += c.order.Uint32(b[4:]) + c.s0
+	}
+}
+
+// is reports whether the 8 bytes hold this checksum.
+func (c *checksum) is(b []byte) bool {
+	return binary.BigEndian.Uint32(b) == c.s0 && binary.BigEndian.Uint32(b[4:]) == c.s1
+}
