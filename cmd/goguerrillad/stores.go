@@ -65,7 +65,7 @@ func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 	case config.SaveSQLite:
 		p.Store = sqlite.New(sqliteOptions(cfg, log))
 	case config.SaveMaildir:
-		p.Store = maildir.Store{Dir: cfg.Maildir}
+		p.Store = maildir.New(cfg.Maildir)
 		p.options.Writers = maildirWriters
 	case config.SaveWebhook:
 		p.Store = webhook.New(webhook.Options{URL: cfg.Webhook.URL, Key: cfg.Webhook.Key, Version: version})

@@ -11,7 +11,7 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-func (s Store) path(dir, name string) string { return filepath.Join(s.Dir, dir, name) }
+func (s *Store) path(dir, name string) string { return filepath.Join(s.dir, dir, name) }
 
 // name is a file's: unlike any other, in the order of arrival, with the size
 // that readers look for, and the hash to find it by. It has none of the
@@ -21,20 +21,72 @@ func name(e *envelope.Envelope, i int) string {
 		e.Date.Unix(), e.Date.Nanosecond(), i, e.To[i].Hash, e.BlobSize(i))
 }
 
-// makeDirs makes what is missing of the Maildir, durably.
-func (s Store) makeDirs() error {
-	for _, dir := range []string{s.Dir, s.path("tmp", ""), s.path("new", ""), s.path("cur", "")} {
-		err := os.Mkdir(dir, 0o750)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		} else if err == nil {
-			err = syncDir(filepath.Dir(dir))
-		}
-		if err != nil {
-			return err
+// open makes what is missing of the Maildir and returns the directory new, whose
+// path is durable. The path is synced again after any failure, after a directory
+// was made, and when new is another directory than it was: whoever made it need
+// not have synced its name.
+func (s *Store) open() (*os.File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, dir := range []string{s.dir, s.path("tmp", ""), s.path("new", ""), s.path("cur", "")} {
+		switch err := os.Mkdir(dir, 0o750); {
+		case err == nil:
+			s.forgetLocked()
+		case !errors.Is(err, fs.ErrExist):
+			return nil, err
 		}
 	}
+	new, err := os.Open(s.path("new", ""))
+	if err != nil {
+		return nil, err
+	}
+	if !same(s.durable, new) {
+		if err := s.syncPath(); err != nil {
+			return nil, errors.Join(err, new.Close())
+		}
+	}
+	return new, nil
+}
+
+// syncPath makes the names of the Maildir and of its directories durable. It
+// keeps new open, so that no other directory gets its inode number.
+func (s *Store) syncPath() error {
+	s.forgetLocked()
+	new, err := os.Open(s.path("new", ""))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(savemail.SyncDir(s.dir), savemail.SyncName(s.dir)); err != nil {
+		return errors.Join(err, new.Close())
+	}
+	s.durable = new
 	return nil
+}
+
+func same(known, now *os.File) bool {
+	if known == nil {
+		return false
+	}
+	a, err := known.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := now.Stat()
+	return err == nil && os.SameFile(a, b)
+}
+
+// forget has the path synced again.
+func (s *Store) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetLocked()
+}
+
+func (s *Store) forgetLocked() {
+	if s.durable != nil {
+		s.durable.Close() // nothing was written to it
+		s.durable = nil
+	}
 }
 
 // writeSynced makes a file that is on the disk.
@@ -47,20 +99,29 @@ func writeSynced(path string, text []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// unknown is the outcome of what has its name, and perhaps not for good.
-func unknown(errs []error, why error) {
-	for i, err := range errs {
-		if err == nil {
-			errs[i] = fmt.Errorf("%w: %w", savemail.ErrUnknown, why)
+// undo takes the files of a batch back whose names could not be synced. What is
+// not gone for good, or was taken by a mail program meanwhile, has an unknown
+// outcome.
+func (s *Store) undo(new *os.File, batch []*envelope.Envelope, errs []error, why error) {
+	kinds := make([]error, len(batch))
+	for i, e := range batch {
+		if errs[i] != nil {
+			continue // it has no files
+		}
+		kinds[i] = savemail.ErrUnavailable
+		for j := range e.To {
+			if err := os.Remove(s.path("new", name(e, j))); err != nil {
+				kinds[i] = savemail.ErrUnknown
+			}
 		}
 	}
-}
-
-// syncDir makes new names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
+	failed := new.Sync() != nil
+	for i, kind := range kinds {
+		if kind != nil && failed {
+			kind = savemail.ErrUnknown
+		}
+		if kind != nil {
+			errs[i] = fmt.Errorf("%w: %w", kind, why)
+		}
 	}
-	return errors.Join(d.Sync(), d.Close())
 }

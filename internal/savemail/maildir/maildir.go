@@ -1,35 +1,50 @@
-// Package maildir stores every mail as a file, one for each recipient, in the
+// Package maildir stores every message as a file, one for each recipient, in the
 // directory new of a Maildir, where mail programs and scripts find it.
 package maildir
 
 import (
 	"context"
 	"os"
+	"sync"
 
 	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
 )
 
 // Store is a Maildir: a directory with the directories tmp, new and cur.
-type Store struct{ Dir string }
+type Store struct {
+	dir string
 
-// Save makes the files of a batch; its names in new are synced together.
-func (s Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
+	mu      sync.Mutex
+	durable *os.File // the directory new whose path is durable; nil if none is known to be
+}
+
+// New returns the store in dir, which the first Save creates.
+func New(dir string) *Store { return &Store{dir: dir} }
+
+// Save makes the files of a batch and syncs their names in new together.
+func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
+	new, err := s.open() // before the files: the kernel reports a write that fails to those who have it open
+	if err != nil {
+		return savemail.Outcome(len(batch), err)
+	}
+	defer new.Close()
 	errs := make([]error, len(batch))
 	for i, e := range batch {
 		if errs[i] = ctx.Err(); errs[i] == nil {
 			errs[i] = s.write(e)
 		}
 	}
-	if err := syncDir(s.path("new", "")); err != nil {
-		unknown(errs, err)
+	if err := new.Sync(); err != nil {
+		s.forget()
+		s.undo(new, batch, errs, err)
 	}
 	return errs
 }
 
-// write makes all files of a mail, each whole and synced before it has its
+// write makes all files of a message, each whole and synced before it has its
 // name in new, or none.
-func (s Store) write(e *envelope.Envelope) error {
-	err := s.makeDirs()
+func (s *Store) write(e *envelope.Envelope) (err error) {
 	for i := 0; i < len(e.To) && err == nil; i++ {
 		err = writeSynced(s.path("tmp", name(e, i)), e.Blob(i))
 	}
@@ -43,5 +58,8 @@ func (s Store) write(e *envelope.Envelope) error {
 	return err
 }
 
-// Close has nothing to close.
-func (s Store) Close() error { return nil }
+// Close closes the directory.
+func (s *Store) Close() error {
+	s.forget()
+	return nil
+}

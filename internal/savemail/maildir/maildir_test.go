@@ -16,7 +16,7 @@ import (
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Harness {
 		dir := filepath.Join(t.TempDir(), "Maildir")
-		open := func(*testing.T) savemail.Store { return maildir.Store{Dir: dir} }
+		open := func(*testing.T) savemail.Store { return maildir.New(dir) }
 		return storetest.Harness{
 			Store: open(t), Reopen: open, MailsOnly: true,
 			Rows: func(t *testing.T) []storetest.Row { return files(t, filepath.Join(dir, "new")) },
@@ -53,7 +53,7 @@ func files(t *testing.T, dir string) (rows []storetest.Row) {
 // TestAllOrNone: where one recipient's file cannot be made there is no other.
 func TestAllOrNone(t *testing.T) {
 	dir := t.TempDir()
-	s := maildir.Store{Dir: dir}
+	s := maildir.New(dir)
 	e := storetest.Envelope("Subject: x\r\n\r\n", "a@example.com", "b@example.com", "c@example.com")
 	e.To[1].Hash = "no/such/directory"
 	good := storetest.Envelope("Subject: x\r\n\r\n", "d@example.com")
@@ -75,7 +75,7 @@ func TestNowhere(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := maildir.Store{Dir: filepath.Join(file, "Maildir")}
+	s := maildir.New(filepath.Join(file, "Maildir"))
 	err := s.Save(t.Context(), []*envelope.Envelope{storetest.Envelope("Subject: x\r\n\r\n", "a@example.com")})[0]
 	if err == nil || errors.Is(err, savemail.ErrUnknown) {
 		t.Errorf("outcome %v", err)
@@ -86,7 +86,7 @@ func TestNowhere(t *testing.T) {
 // others have put there.
 func TestReader(t *testing.T) {
 	dir := t.TempDir()
-	s := maildir.Store{Dir: dir}
+	s := maildir.New(dir)
 	e := storetest.Envelope("Subject: =?utf-8?Q?gr=C3=BC=C3=9Fe?=\r\n\r\ntext\r\n", "b@example.com")
 	if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
 		t.Fatal(err)
