@@ -24,6 +24,8 @@ const (
 	back    = "Redis is back"
 	forgets = "forgets all messages when it ends"
 	evicts  = "maxmemory-policy is not noeviction"
+	seconds = "appendfsync is not always"
+	since   = "loses the messages since its last snapshot"
 )
 
 // TestWhereItIs: over TCP and a unix socket, with a password and in another
@@ -198,9 +200,10 @@ func TestWarnings(t *testing.T) {
 		want   []string
 	}{
 		{"neither", nil, []string{forgets}},
-		{"snapshots", []string{"--save", "3600 1"}, nil},
-		{"append only", []string{"--appendonly", "yes"}, nil},
-		{"evicting", []string{"--appendonly", "yes", "--maxmemory", "100mb", "--maxmemory-policy", "volatile-ttl"}, []string{evicts}},
+		{"snapshots", []string{"--save", "3600 1"}, []string{since}},
+		{"append only", []string{"--appendonly", "yes"}, []string{seconds}},
+		{"append only, synced", []string{"--appendonly", "yes", "--appendfsync", "always"}, nil},
+		{"evicting", []string{"--appendonly", "yes", "--appendfsync", "always", "--maxmemory", "100mb", "--maxmemory-policy", "volatile-ttl"}, []string{evicts}},
 		{"both", []string{"--maxmemory-policy", "allkeys-lru"}, []string{forgets, evicts}},
 		{"CONFIG renamed", []string{"--rename-command", "CONFIG", ""}, nil},
 		{"hardly any rights", []string{"--user", "default", "on", "nopass", "~*", "+setex", "+del", "+ping"}, nil},
@@ -209,7 +212,7 @@ func TestWarnings(t *testing.T) {
 			f := start(t, nil, tt.server...)
 			f.found()
 			f.await()
-			for _, warning := range []string{forgets, evicts} {
+			for _, warning := range []string{forgets, evicts, seconds, since} {
 				n := 0
 				for _, w := range tt.want {
 					if w == warning {

@@ -63,15 +63,24 @@ func (c *client) inspect(kn *conn) error {
 	if err != nil {
 		return err
 	}
-	if persistence["aof_enabled"] != "0" {
-		return nil
+	setting := "save"
+	if persistence["aof_enabled"] == "1" {
+		setting = "appendfsync"
 	}
-	save, err := redigo.Strings(kn.Do("CONFIG", "GET", "save"))
-	switch {
-	case err != nil && !refused(err):
+	values, err := redigo.Strings(kn.Do("CONFIG", "GET", setting))
+	if err != nil || len(values) != 2 {
+		if refused(err) {
+			err = nil
+		}
 		return err
-	case err == nil && len(save) == 2 && save[1] == "":
+	}
+	switch value := values[1]; {
+	case setting == "appendfsync" && value != "always":
+		c.warn("Redis may lose the messages of its last seconds in a crash of the machine: appendfsync is not always", "appendfsync", value)
+	case setting == "save" && value == "":
 		c.warn("Redis forgets all messages when it ends: it has neither save nor appendonly set")
+	case setting == "save":
+		c.warn("Redis loses the messages since its last snapshot in a crash: appendonly is not set", "save", value)
 	}
 	return nil
 }
