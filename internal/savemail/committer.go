@@ -81,7 +81,7 @@ type generation struct {
 	slow    int                // its writers that have been relieved and are not back, likewise
 	ctx     context.Context    // of the watcher
 	retire  context.CancelFunc // when a later store has taken over, or at the drain
-	poke    chan struct{}      // wakes the watcher when the store has gone down
+	poke    chan struct{}      // wakes the watcher when the store has gone down, or an outcome is unknown
 }
 
 // Counters are totals since the start, but for Queued.

@@ -68,20 +68,26 @@ func (c *Committer) down(g *generation, err error) {
 		return
 	}
 	if c.health.fall(g.Log, err) {
-		select {
-		case g.poke <- struct{}{}:
-		default:
-		}
+		g.wake()
 	}
 }
 
-// doubt keeps an error that does not tell whether the store is up; the next
-// batch will.
+// doubt keeps an error that does not tell whether the store is up; a Check or the
+// next batch will.
 func (c *Committer) doubt(g *generation, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.current == g {
 		c.health.last = err
+		g.wake()
+	}
+}
+
+// wake has the watcher check the store.
+func (g *generation) wake() {
+	select {
+	case g.poke <- struct{}{}:
+	default:
 	}
 }
 

@@ -136,3 +136,23 @@ func TestNoChecker(t *testing.T) {
 		drain(t, c)
 	})
 }
+
+// TestDoubt: an outcome that is unknown has the store checked.
+func TestDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log testserver.Journal
+		s := &checked{}
+		s.save = func(_ context.Context, batch []*envelope.Envelope) []error {
+			return savemail.Outcome(len(batch), savemail.ErrUnknown)
+		}
+		c := savemail.New(s, savemail.Options{Log: log.Logger()})
+		synctest.Wait()
+		s.set(errors.New("connection refused"))
+		newOutcomes(t).submit(c, mail("x", 1, 1))
+		synctest.Wait()
+		if up, _, _ := c.State(); up || log.Count("store unavailable") != 1 {
+			t.Errorf("up %v, log:\n%s", up, log.String())
+		}
+		drain(t, c)
+	})
+}

@@ -11,8 +11,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"goguerrillad/internal/envelope"
@@ -89,26 +91,34 @@ func refused() error {
 	return fmt.Errorf("%w: %w", savemail.ErrRefused, smtp.Reply{Code: 550, Enhanced: smtp.RelayDenied, Text: "Message refused"})
 }
 
-// post hands a mail over. Whatever is no clear answer may have arrived or not:
-// the sender comes again. A connection that was kept may have died, which only
+// post hands a message over. A connection that was kept may have died, which only
 // the POST finds out: what has no answer at all is posted once more, under the
-// same id.
+// same id. If a POST has left and no answer came, the receiver may have stored
+// the message: unless the second POST settles it, the outcome is unknown.
 func (s *Store) post(ctx context.Context, e *envelope.Envelope) error {
 	body, err := newBody(e)
 	if err != nil {
 		return fmt.Errorf("%w: %w", savemail.ErrRejected, err)
 	}
-	request, err := s.request(ctx, e.To[0].Hash, body)
+	var sent atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	request, err := s.request(traced, e.To[0].Hash, body)
 	if err != nil {
 		return fmt.Errorf("%w: make the request: %w", savemail.ErrUnavailable, secretless(err))
 	}
 	response, err := s.client.Do(request)
+	lost := err != nil && sent.Load()
 	if err != nil && ctx.Err() == nil {
 		s.client.CloseIdleConnections() // they are as old
 		request.Body = io.NopCloser(body.reader())
 		response, err = s.client.Do(request)
+		lost = lost || err != nil && sent.Load()
 	}
-	return s.answer(response, err)
+	err = s.answer(response, err)
+	if lost && err != nil && !errors.Is(err, savemail.ErrRefused) {
+		return fmt.Errorf("%w: %w", savemail.ErrUnknown, err)
+	}
+	return err
 }
 
 // request makes the POST of a mail.
