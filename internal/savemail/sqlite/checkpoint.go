@@ -198,10 +198,14 @@ type walFrames struct {
 // complete reports whether all of the WAL is in the file, and synced.
 func (w walFrames) complete() bool { return !w.busy && w.frames == w.copied }
 
-// walState runs a checkpoint. A lock that another connection holds is no error.
-func walState(ctx context.Context, db interface {
+// A querier is a connection, or a pool of one.
+type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}, mode string) (w walFrames, err error) {
+}
+
+// walState runs a checkpoint. It reports a lock that another connection holds as
+// busy, not as an error.
+func walState(ctx context.Context, db querier, mode string) (w walFrames, err error) {
 	err = db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&w.busy, &w.frames, &w.copied)
 	if code := primary(err); code == lib.SQLITE_BUSY || code == lib.SQLITE_LOCKED {
 		return walFrames{busy: true}, nil

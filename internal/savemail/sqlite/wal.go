@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 )
@@ -48,7 +49,7 @@ func rewriteWAL(ctx context.Context, path string, frames int) (pages []uint32, e
 // all bytes of the log before it, and the last frame ends a transaction.
 func rewriteFrames(ctx context.Context, f *os.File, frames int) (pages []uint32, end int64, err error) {
 	header := make([]byte, walHeaderSize)
-	if _, err := f.ReadAt(header, 0); err != nil {
+	if err := readAll(f, header, 0); err != nil {
 		return nil, 0, err
 	}
 	sum, pageSize, err := readWALHeader(header)
@@ -65,7 +66,7 @@ func rewriteFrames(ctx context.Context, f *os.File, frames int) (pages []uint32,
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
 		}
-		if _, err := f.ReadAt(frame, end); err != nil {
+		if err := readAll(f, frame, end); err != nil {
 			return nil, 0, err
 		}
 		sum.add(frame[:8])
@@ -84,6 +85,15 @@ func rewriteFrames(ctx context.Context, f *os.File, frames int) (pages []uint32,
 		return nil, 0, errWALChanged
 	}
 	return pages, end, nil
+}
+
+// readAll fills b; a WAL that is too short has changed.
+func readAll(f *os.File, b []byte, at int64) error {
+	_, err := f.ReadAt(b, at)
+	if errors.Is(err, io.EOF) {
+		return errWALChanged
+	}
+	return err
 }
 
 // readWALHeader verifies a header and returns its checksum, with which the

@@ -1,0 +1,164 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// openTest opens a new file.
+func openTest(t *testing.T) *file {
+	t.Helper()
+	f, err := openFile(t.Context(), Options{File: filepath.Join(t.TempDir(), "mail.db"), Table: "new_mail", Log: slog.New(slog.DiscardHandler)}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.close(false); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+// TestConnections: the settings that a 250 stands on, which no other connection
+// can see.
+func TestConnections(t *testing.T) {
+	f := openTest(t)
+	for name, db := range map[string]querier{"writer": f.conn, "checkpointer": f.checkpointer.db} {
+		for pragma, want := range map[string]int{"synchronous": 2, "wal_autocheckpoint": 0} {
+			var got int
+			if err := db.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
+				t.Errorf("%s: %s is %d, want %d (%v)", name, pragma, got, want, err)
+			}
+		}
+	}
+}
+
+// newWAL returns a WAL with two transactions, and how many frames each of them
+// ends with.
+func newWAL(t *testing.T) (wal []byte, first, second int) {
+	t.Helper()
+	f := openTest(t)
+	commit := func(statement string) int {
+		if err := f.exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+		state, err := f.checkpointer.state(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state.frames
+	}
+	first = commit("CREATE TABLE a (b)")
+	second = commit("INSERT INTO a VALUES (zeroblob(100000))")
+	wal, err := os.ReadFile(f.path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wal, first, second
+}
+
+func TestRewriteWAL(t *testing.T) {
+	wal, first, second := newWAL(t)
+	const frame = frameHeaderSize + 16384
+	end := func(frames int) int { return walHeaderSize + frames*frame }
+	if first < 1 || second < first+6 {
+		t.Fatalf("%d and %d frames", first, second)
+	}
+	change := func(at int) func([]byte) []byte {
+		return func(b []byte) []byte {
+			b[at] ^= 1
+			return b
+		}
+	}
+	same := func(b []byte) []byte { return b }
+	for _, tt := range []struct {
+		name   string
+		damage func([]byte) []byte
+		frames int
+		want   int // size of the WAL afterwards
+		err    error
+	}{
+		{"all frames", same, second, end(second), nil},
+		{"the second transaction is cut off", same, first, end(first), nil},
+		{"no frame", same, 0, 0, nil},
+		{"bytes follow", func(b []byte) []byte { return append(b[:end(second)], "rest"...) }, second, end(second), nil},
+		{"damage in what follows", change(end(first) + 5), first, end(first), nil},
+		{"half a transaction", same, second - 1, 0, errWALChanged},
+		{"header", change(17), second, 0, errWALChanged},
+		{"header's checksum", change(24), second, 0, errWALChanged},
+		{"magic", change(0), second, 0, errWALChanged},
+		{"first byte of a frame", change(walHeaderSize), second, 0, errWALChanged},
+		{"commit mark", change(end(second-1) + 7), second, 0, errWALChanged},
+		{"salt", change(end(1) + 8), second, 0, errWALChanged},
+		{"checksum", change(end(1) + 23), second, 0, errWALChanged},
+		{"last byte of a page", change(end(second) - 1), second, 0, errWALChanged},
+		{"shorter than the header", func(b []byte) []byte { return b[:walHeaderSize-1] }, second, 0, errWALChanged},
+		{"shorter by a byte", func(b []byte) []byte { return b[:end(second)-1] }, second, 0, errWALChanged},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "wal")
+			before := tt.damage(bytes.Clone(wal))
+			if err := os.WriteFile(path, before, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			pages, err := rewriteWAL(t.Context(), path, tt.frames)
+			if !errors.Is(err, tt.err) {
+				t.Fatalf("error %v, want %v", err, tt.err)
+			}
+			after, readErr := os.ReadFile(path)
+			if readErr != nil {
+				t.Fatal(readErr)
+			}
+			if err != nil {
+				tt.want = len(before)
+			} else if len(pages) != tt.frames {
+				t.Errorf("%d pages", len(pages))
+			}
+			if !bytes.Equal(after, before[:tt.want]) {
+				t.Errorf("%d bytes, or others than before; want the first %d", len(after), tt.want)
+			}
+		})
+	}
+	missing := filepath.Join(t.TempDir(), "wal")
+	if _, err := rewriteWAL(t.Context(), missing, 0); err != nil {
+		t.Errorf("no WAL: %v", err)
+	}
+	if _, err := rewriteWAL(t.Context(), missing, 1); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no WAL but a frame: %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	path := filepath.Join(t.TempDir(), "wal")
+	if err := os.WriteFile(path, wal, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rewriteWAL(ended, path, second); !errors.Is(err, context.Canceled) {
+		t.Errorf("a context that has ended: %v", err)
+	}
+}
+
+// FuzzRewriteWAL: whatever the bytes are, none is changed.
+func FuzzRewriteWAL(f *testing.F) {
+	f.Add([]byte("\x37\x7f\x06\x82"), uint8(1))
+	f.Add(make([]byte, walHeaderSize+frameHeaderSize+512), uint8(1))
+	f.Fuzz(func(t *testing.T, wal []byte, frames uint8) {
+		path := filepath.Join(t.TempDir(), "wal")
+		if err := os.WriteFile(path, wal, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := rewriteWAL(t.Context(), path, int(frames))
+		after, readErr := os.ReadFile(path)
+		if readErr != nil {
+			t.Fatal(readErr)
+		}
+		if !bytes.HasPrefix(wal, after) || err != nil && len(after) != len(wal) {
+			t.Errorf("%d bytes after, %d before: %v", len(after), len(wal), err)
+		}
+	})
+}
