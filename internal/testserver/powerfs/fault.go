@@ -1,0 +1,105 @@
+package powerfs
+
+import (
+	"path"
+	"slices"
+	"syscall"
+)
+
+// Op is one or several kinds of operations.
+type Op int
+
+// The kinds of operations. Sync is of a file and SyncDir of a directory;
+// Truncate includes fallocate(2); Create includes link(2) and symlink(2).
+const (
+	Write Op = 1 << iota
+	Truncate
+	Sync
+	SyncDir
+	Open
+	Create
+	Mkdir
+	Rename
+	Remove
+	Read
+)
+
+// Changes is what fails on a file system that has become read-only.
+const Changes = Write | Truncate | Sync | SyncDir | Create | Mkdir | Rename | Remove
+
+// A Fault has operations fail. The errors of a file system are EIO, ENOSPC and
+// EROFS.
+//
+// A write that fails has written nothing, or a random part from its beginning
+// that lies within the file's size.
+type Fault struct {
+	Op    Op
+	Match string // glob of the name or of the path below Dir, "" for all
+	Nth   int    // which operation from Inject on is the first to fail, 0 and 1 are the next
+	Count int    // how many fail, 0 for all until Clear
+	Errno syscall.Errno
+	Lost  bool // a failed sync has written no sector at all
+}
+
+// An Injection is a Fault at work.
+type Injection struct {
+	fault Fault
+	fs    *FS
+	seen  int
+	hits  int
+}
+
+// Inject has operations fail from now on.
+func (fs *FS) Inject(f Fault) *Injection {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	i := &Injection{fault: f, fs: fs}
+	fs.faults = append(fs.faults, i)
+	return i
+}
+
+// Hits returns how many operations have failed.
+func (i *Injection) Hits() int {
+	i.fs.mu.Lock()
+	defer i.fs.mu.Unlock()
+	return i.hits
+}
+
+// Clear ends the fault.
+func (i *Injection) Clear() {
+	i.fs.mu.Lock()
+	defer i.fs.mu.Unlock()
+	i.fs.faults = slices.DeleteFunc(i.fs.faults, func(other *Injection) bool { return other == i })
+}
+
+// Heal ends all faults.
+func (fs *FS) Heal() {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.faults = nil
+}
+
+// fault returns the fault that befalls an operation on one of these paths, nil
+// for none.
+func (fs *FS) fault(op Op, paths ...string) *Fault {
+	for _, i := range fs.faults {
+		if i.fault.Op&op == 0 || !i.fault.matches(paths) {
+			continue
+		}
+		i.seen++
+		first := max(i.fault.Nth, 1)
+		if i.seen >= first && (i.fault.Count == 0 || i.seen < first+i.fault.Count) {
+			i.hits++
+			return &i.fault
+		}
+	}
+	return nil
+}
+
+func (f Fault) matches(paths []string) bool {
+	return f.Match == "" || slices.ContainsFunc(paths, func(p string) bool {
+		whole, _ := path.Match(f.Match, p)
+		base, _ := path.Match(f.Match, path.Base(p))
+		return whole || base
+	})
+}

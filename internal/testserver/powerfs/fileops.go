@@ -1,0 +1,92 @@
+package powerfs
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+func (s *session) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	return s.on(in.NodeId, func(n *inode) fuse.Status {
+		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+		return s.fail(Open, n.path())
+	})
+}
+
+func (s *session) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (result fuse.ReadResult, status fuse.Status) {
+	status = s.on(in.NodeId, func(n *inode) fuse.Status {
+		if status := s.fail(Read, n.path()); status != fuse.OK {
+			return status
+		}
+		off := int64(in.Offset)
+		buf = buf[:max(0, min(int64(len(buf)), n.file.size-off))]
+		n.file.live.read(off, buf)
+		result = fuse.ReadResultData(buf)
+		return fuse.OK
+	})
+	return result, status
+}
+
+func (s *session) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (written uint32, status fuse.Status) {
+	status = s.on(in.NodeId, func(n *inode) fuse.Status {
+		n.mtime = time.Now()
+		n.ctime = n.mtime
+		if status := s.fail(Write, n.path()); status != fuse.OK {
+			// The kernel does not learn of a new size from a failure.
+			most := max(0, min(int64(len(data)), n.file.size-int64(in.Offset)))
+			part := s.fs.rand.Int64N(2) * s.fs.rand.Int64N(most+1)
+			n.file.write(s.fs.next(), int64(in.Offset), data[:part])
+			return status
+		}
+		n.file.write(s.fs.next(), int64(in.Offset), data)
+		written = uint32(len(data))
+		return fuse.OK
+	})
+	return written, status
+}
+
+func (s *session) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	return s.on(in.NodeId, func(n *inode) fuse.Status {
+		if f := s.fs.fault(Sync, n.path()); f != nil {
+			if n.file.failSync(s.fs.rand, f.Lost) && s.fs.options.Evict {
+				s.evictLater(n.number)
+			}
+			return fuse.Status(f.Errno)
+		}
+		n.file.sync()
+		s.fs.syncNames(n)
+		return fuse.OK
+	})
+}
+
+func (s *session) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
+	return s.on(in.NodeId, func(n *inode) fuse.Status {
+		if status := s.fail(Truncate, n.path()); status != fuse.OK {
+			return status
+		}
+		off, length := int64(in.Offset), int64(in.Length)
+		switch in.Mode &^ unix.FALLOC_FL_KEEP_SIZE {
+		case 0:
+		case unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE:
+			n.file.zero(s.fs.next(), off, length)
+		default:
+			return fuse.Status(syscall.EOPNOTSUPP)
+		}
+		if in.Mode&unix.FALLOC_FL_KEEP_SIZE == 0 && off+length > n.file.size {
+			n.file.truncate(s.fs.next(), off+length)
+		}
+		return fuse.OK
+	})
+}
+
+// Flush is not needed; the kernel does not ask again.
+func (s *session) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
+
+// Lseek leaves holes to the kernel, which sees none.
+func (s *session) Lseek(<-chan struct{}, *fuse.LseekIn, *fuse.LseekOut) fuse.Status {
+	return fuse.ENOSYS
+}
+
+func (s *session) String() string { return typeName }
