@@ -10,8 +10,25 @@ import (
 
 func (s *session) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	return s.on(in.NodeId, func(n *inode) fuse.Status {
-		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
-		return s.fail(Open, n.path())
+		if status := s.fail(Open, n.path()); status != fuse.OK {
+			return status
+		}
+		s.handle(n, out)
+		return fuse.OK
+	})
+}
+
+// handle opens a file.
+func (s *session) handle(n *inode, out *fuse.OpenOut) {
+	s.handles++
+	out.Fh, out.OpenFlags = s.handles, fuse.FOPEN_KEEP_CACHE
+	n.open[out.Fh] = 0
+}
+
+func (s *session) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	s.on(in.NodeId, func(n *inode) fuse.Status {
+		delete(n.open, in.Fh)
+		return fuse.OK
 	})
 }
 
@@ -53,11 +70,20 @@ func (s *session) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 			if n.file.failSync(s.fs.rand, f.Lost) && s.fs.options.Evict {
 				s.evictLater(n.number)
 			}
+			for other := range n.open {
+				if other != in.Fh {
+					n.open[other] = f.Errno
+				}
+			}
 			return fuse.Status(f.Errno)
 		}
 		n.file.sync()
 		s.fs.syncNames(n)
-		return fuse.OK
+		untold := n.open[in.Fh]
+		if untold != 0 {
+			n.open[in.Fh] = 0
+		}
+		return fuse.Status(untold)
 	})
 }
 

@@ -26,8 +26,9 @@ type inode struct {
 	name   string // its name there
 
 	file    file
-	target  string            // of a symbolic link
-	entries map[string]*inode // of a directory
+	open    map[uint64]syscall.Errno // handle: the error of a sync that it has not been told
+	target  string                   // of a symbolic link
+	entries map[string]*inode        // of a directory
 }
 
 func (n *inode) is(kind uint32) bool { return n.mode&syscall.S_IFMT == kind }
@@ -43,7 +44,7 @@ func (n *inode) path() string {
 func (fs *FS) newInode(mode, uid, gid uint32) *inode {
 	fs.last++
 	now := time.Now()
-	n := &inode{number: fs.last, mode: mode, uid: uid, gid: gid, mtime: now, ctime: now}
+	n := &inode{number: fs.last, mode: mode, uid: uid, gid: gid, mtime: now, ctime: now, open: make(map[uint64]syscall.Errno)}
 	if n.is(syscall.S_IFDIR) {
 		n.entries = make(map[string]*inode)
 	}

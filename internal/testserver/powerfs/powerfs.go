@@ -19,8 +19,8 @@
 //
 // A change of an owner, a mode or a time is durable immediately.
 //
-// A failed sync follows Linux, which reports an error once and marks the pages
-// clean: chance decides for each unsynced sector whether it reached the disk.
+// A failed sync follows Linux, which reports an error once to each process that
+// has the file open (errseq_t), and marks the pages clean: chance decides for each unsynced sector whether it reached the disk.
 // The bytes of a sector that did not stay readable, but no later sync makes
 // them durable; only a new write to the sector does. Sizes and names stay
 // unsynced after a failed sync, and a later successful sync makes them durable:

@@ -80,8 +80,14 @@ func (s *session) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *f
 }
 
 func (s *session) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
-	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
-	return s.add(Create, &in.InHeader, name, inode{mode: syscall.S_IFREG | in.Mode&0o7777}, &out.EntryOut)
+	status := s.add(Create, &in.InHeader, name, inode{mode: syscall.S_IFREG | in.Mode&0o7777}, &out.EntryOut)
+	if status != fuse.OK {
+		return status
+	}
+	return s.on(out.NodeId, func(n *inode) fuse.Status {
+		s.handle(n, &out.OpenOut)
+		return fuse.OK
+	})
 }
 
 func (s *session) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
