@@ -94,19 +94,18 @@ func (s *Store) fail(doing string, err error) error {
 // A commitError is an error of COMMIT that leaves the outcome open.
 type commitError struct{ error }
 
-// failCommit judges a COMMIT that failed. When the disk was full, or SQLite has
-// rolled the transaction back for another reason, nothing is stored. An I/O error
-// does not settle that: the end of the transaction may be in the WAL.
+// failCommit judges a COMMIT that failed. When the disk was full, the last frame
+// of the transaction was not written, so nothing is stored. Any other error may
+// have come after the transaction was in the WAL, also on the disk.
 func (s *Store) failCommit(err error) error {
-	rolledBack := s.rollback()
-	open := !rolledBack || primary(err) == lib.SQLITE_IOERR
+	full := s.rollback() && primary(err) == lib.SQLITE_FULL
 	err = fmt.Errorf("%s: commit: %w", s.options.File, err)
 	s.suspect = true
 	s.drop()
-	if open {
-		return &commitError{err}
+	if full {
+		return fmt.Errorf("%w: %w", savemail.ErrUnavailable, err)
 	}
-	return fmt.Errorf("%w: %w", savemail.ErrUnavailable, err)
+	return &commitError{err}
 }
 
 // rollback reports whether no transaction is open any more; SQLite ends one by

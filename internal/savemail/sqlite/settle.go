@@ -13,18 +13,23 @@ import (
 // (durable.go): then the frames of the transaction are either in the WAL for good,
 // or cut off. A transaction is all or nothing, so one hash stands for its batch.
 
-// laterMost is how many batches are settled after their senders were answered.
-const laterMost = 100
+const (
+	// settleTime is how long a Save without a deadline waits for its outcome.
+	settleTime = 10 * time.Second
+	// laterMost is how many batches are settled after their senders were answered.
+	laterMost = 100
+)
 
 // settle returns nil if the batch is stored after all, and ErrUnavailable if it
 // is not. If that cannot be found out in a third of the time that is left, it
 // returns ErrUnknown, and the outcome is logged later.
 func (s *Store) settle(ctx context.Context, batch []*envelope.Envelope, lost *commitError) error {
 	hashes := savemail.Hashes(batch)
-	settling, cancel := context.WithCancel(ctx)
+	limit := settleTime
 	if deadline, ok := ctx.Deadline(); ok {
-		settling, cancel = context.WithTimeout(ctx, time.Until(deadline)/3)
+		limit = time.Until(deadline) / 3
 	}
+	settling, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		err := s.ready(settling)
