@@ -24,6 +24,7 @@ const (
 // is not. If that cannot be found out in a third of the time that is left, it
 // returns ErrUnknown, and the outcome is logged later.
 func (s *Store) settle(ctx context.Context, batch []*envelope.Envelope, lost *commitError) error {
+	s.options.Log.Error("SQLite commit failed", "error", lost)
 	hashes := savemail.Hashes(batch)
 	limit := settleTime
 	if deadline, ok := ctx.Deadline(); ok {
