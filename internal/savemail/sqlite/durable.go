@@ -34,7 +34,8 @@ import (
 //     checkpoint copies the new frames. Page 1 is always among the pages: the
 //     commit proves that the WAL can be written, and creates it.
 //  4. Checkpoint. Page 1 is on the disk after that: without it SQLite would
-//     delete the WAL after a crash.
+//     delete the WAL after a crash. For a file that is being created, this must
+//     succeed; later a reader may keep the checkpoint from its end.
 //  5. Sync the directories: SQLite ignores a failure to sync the name of the WAL.
 //
 // No acknowledged frame can follow a hole, since a commit appends to the n
@@ -46,8 +47,7 @@ import (
 // old ones or the same bytes again.
 
 // makeDurable does these steps. If whole is set, it fails unless the checkpoint
-// of step 4 copies and syncs all of the WAL; otherwise a reader may keep the
-// checkpoint from its end.
+// of step 4 copies and syncs all of the WAL.
 func (f *file) makeDurable(ctx context.Context, whole bool) error {
 	if err := f.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("lock for recovery: %w", err)

@@ -43,7 +43,7 @@ var settings = []string{
 }
 
 // openFile opens the file, makes what is missing of it, and makes all that it
-// holds durable. With whole, that includes a complete checkpoint.
+// holds durable, after an earlier attempt to create it with a whole checkpoint.
 func openFile(ctx context.Context, o Options, whole bool) (*file, error) {
 	if err := create(o.File); err != nil {
 		return nil, err

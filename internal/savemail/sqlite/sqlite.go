@@ -45,6 +45,7 @@ type Store struct {
 	mu      sync.Mutex
 	file    *file  // nil until it could be opened, and after trouble
 	suspect bool   // something has failed since all of the file was durable
+	opened  bool   // what is at the path now was open before
 	scratch []byte // one compressed mail, reused
 
 	tried time.Time     // when it could not be opened
@@ -109,12 +110,13 @@ func (s *Store) open(ctx context.Context) error {
 		case !s.inPlace():
 			s.options.Log.Warn("the SQLite file was moved, replaced or deleted: opening it again", "file", s.options.File)
 			s.file.detach(ctx, s.options.Log)
+			s.opened = false
 		default:
 			return nil
 		}
 		s.drop()
 	}
-	f, err := openFile(ctx, s.options, s.suspect)
+	f, err := openFile(ctx, s.options, s.suspect && !s.opened)
 	if err != nil {
 		err = fmt.Errorf("%w: %s: %w", savemail.ErrUnavailable, s.options.File, err)
 		if ctx.Err() == nil { // else it says nothing about the file
@@ -124,7 +126,7 @@ func (s *Store) open(ctx context.Context) error {
 		}
 		return err
 	}
-	s.file, s.suspect, s.pause = f, false, 0
+	s.file, s.suspect, s.opened, s.pause = f, false, true, 0
 	s.resolve(ctx)
 	return nil
 }
