@@ -91,7 +91,7 @@ func TestSQLInjection(t *testing.T) {
 			rows := func(to string) []map[string]string { return a.rows(t, "to", to) }
 			if store == "mysql" {
 				m := shared.MariaDB()
-				m.Exec(t, testserver.Schema(t, m.DB+".new_mail"))
+				m.CreateTable(t, "new_mail")
 				t.Cleanup(func() { m.Exec(t, "DROP TABLE "+m.DB+".new_mail") })
 				a.Configure(t, m.Keys())
 				rows = func(to string) []map[string]string { return query(t, m.Connect(t), "to", to) }

@@ -76,9 +76,7 @@ func startOn(ctx context.Context, h *harness, m *testserver.MariaDBServer, host 
 		h.Fatalf("open the socket's directory: %v", err)
 	}
 	db := m.Connect(h)
-	if _, err := db.ExecContext(ctx, schema(h)); err != nil {
-		h.Fatalf("create the table: %v", err)
-	}
+	m.CreateTable(h, "new_mail")
 	s, _ := startDaemon(ctx, h, map[string]string{
 		"GM_SAVE_MAIL": "mysql",
 		"MYSQL_HOST":   host,
@@ -130,19 +128,6 @@ func startWebhook(ctx context.Context, h *harness) *server {
 	}
 	s.settings = []setting{{"webhook", "HTTP/1.1 on the same machine, signed"}}
 	return s
-}
-
-// schema is the statement that makes the table, as operators get it.
-func schema(h *harness) string {
-	root, err := testserver.ModuleRoot()
-	if err != nil {
-		h.Fatalf("%v", err)
-	}
-	text, err := os.ReadFile(filepath.Join(root, "internal", "savemail", "mysql", "new_mail.sql"))
-	if err != nil {
-		h.Fatalf("read the table's definition: %v", err)
-	}
-	return string(text)
 }
 
 // variables returns the values of global variables of the database.

@@ -21,7 +21,7 @@ func startDaemon(t *testing.T, store string, keys map[string]string) (*testserve
 	name := fmt.Sprintf("mail_%d", testserver.FreePort(t)) // a number that no other test has now
 	d.Configure(t, m.Keys())
 	d.Configure(t, map[string]string{"GM_MAIL_TABLE": name})
-	m.Exec(t, testserver.Schema(t, m.DB+"."+name))
+	m.CreateTable(t, name)
 	t.Cleanup(func() { m.Exec(t, "DROP TABLE "+m.DB+"."+name) })
 	d.Start(t)
 	return d, &table{m.Connect(t), name}

@@ -25,7 +25,7 @@ type outage struct {
 func TestOutage(t *testing.T) {
 	d := newDaemon(t, nil) // first: it knows whether all of this is to be skipped
 	m := testserver.MariaDB(t)
-	m.Exec(t, testserver.Schema(t, m.DB+".new_mail"))
+	m.CreateTable(t, "new_mail")
 	d.Configure(t, m.Keys())
 	o := &outage{Daemon: d, whole: t, db: m, table: &table{m.Connect(t), "new_mail"}}
 	for _, step := range []struct {

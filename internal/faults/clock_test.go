@@ -90,7 +90,7 @@ func TestFaultsDatabaseClock(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	c := newClock(t)
 	m := testserver.MariaDBUnder(t, c.env())
-	m.Exec(t, testserver.Schema(t, m.DB+".new_mail"))
+	m.CreateTable(t, "new_mail")
 	d.Configure(t, m.Keys())
 	d.Start(t)
 	w := &world{whole: t, rand: newRand(t), daemons: []*testserver.Daemon{d}, db: m.Connect(t)}

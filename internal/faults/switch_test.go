@@ -21,7 +21,7 @@ func TestFaultsSwitchOver(t *testing.T) {
 		m.Exec(t, "RESET MASTER", "SET GLOBAL gtid_slave_pos=''")
 	}
 	follow(t, replica, primary)
-	primary.Exec(t, testserver.Schema(t, primary.DB+".new_mail"))
+	primary.CreateTable(t, "new_mail")
 	d.Configure(t, primary.Keys())
 	d.Configure(t, map[string]string{"MYSQL_HOST": primary.Addr + "," + replica.Addr})
 	d.Start(t)

@@ -13,7 +13,7 @@ import (
 func TestFaultsTiDB(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	m := testserver.TiDB(t)
-	m.Exec(t, testserver.Schema(t, m.DB+".new_mail"))
+	m.CreateTable(t, "new_mail")
 	wire := testserver.StartWire(t, m.Addr)
 	cert := testserver.NewCertificate(t, d.Dir, "mx")
 	d.Configure(t, m.Keys())

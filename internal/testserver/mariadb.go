@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,14 +18,15 @@ import (
 )
 
 // A MariaDBServer is a MariaDB of the test's own: durable as by default, with
-// a user who has all rights on one database and none on others. It listens on
+// a database, and a user for the daemon, who has the rights that the manual
+// asks for and no others. It listens on
 // a TCP port and on a unix socket, both of which stay the same when it is
 // started again.
 type MariaDBServer struct {
 	Addr   string // address:port, on loopback
 	Socket string // path of the unix socket
 
-	User, Pass string
+	User, Pass string // of the daemon
 	DB         string // there, and empty
 
 	process *Process
@@ -86,13 +88,41 @@ func newMariaDB(dir, addr string, options []string) *MariaDBServer {
 	return m
 }
 
-// addUser makes the database and the user.
+// addUser makes the database and the user, who has no rights yet.
 func (m *MariaDBServer) addUser(t T) {
 	t.Helper()
 	m.Exec(t,
 		"CREATE DATABASE `"+m.DB+"`",
-		"CREATE USER `"+m.User+"`@`%` IDENTIFIED BY '"+m.Pass+"'",
-		"GRANT ALL ON `"+m.DB+"`.* TO `"+m.User+"`@`%`")
+		"CREATE USER `"+m.User+"`@`%` IDENTIFIED BY '"+m.Pass+"'")
+}
+
+// CreateTable makes a table for messages, unless it is there, and gives the
+// daemon's user the rights on it.
+func (m *MariaDBServer) CreateTable(t T, name string) {
+	t.Helper()
+	m.Exec(t, Schema(t, m.DB+"."+name))
+	for _, grant := range Grants(t) {
+		m.Exec(t, strings.NewReplacer("mail.new_mail", m.DB+"."+name, "'goguerrilla'@'localhost'", "`"+m.User+"`@`%`").Replace(grant))
+	}
+}
+
+// Grants returns the GRANT statements of the manual, for the table mail.new_mail
+// and the user 'goguerrilla'@'localhost'.
+func Grants(t T) []string {
+	t.Helper()
+	root, err := ModuleRoot()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "man/goguerrilla.conf.5"))
+	if err != nil {
+		t.Fatalf("read the manual: %v", err)
+	}
+	grants := regexp.MustCompile(`(?m)^GRANT .*;$`).FindAllString(string(text), -1)
+	if len(grants) == 0 {
+		t.Fatalf("the manual has no GRANT")
+	}
+	return grants
 }
 
 // Keys is the daemon's configuration for the server.
@@ -230,18 +260,16 @@ func (m *MariaDBServer) mariadbd(once ...string) *exec.Cmd {
 // connectRoot opens the connection that Exec uses, as root by the socket.
 func (m *MariaDBServer) connectRoot(t T) {
 	t.Helper()
-	m.root = m.connect(t, "root", "", "", "unix", m.Socket)
+	m.root = m.connect(t, "root", "", "", nil)
 	Await(t, m.process, serverStart, "MariaDB does not answer", m.root.Ping)
 }
 
-func (m *MariaDBServer) connect(t T, user, pass, db, network, addr string) *sql.DB {
+func (m *MariaDBServer) connect(t T, user, pass, db string, params map[string]string) *sql.DB {
 	t.Helper()
 	c := mysql.NewConfig()
-	c.User, c.Passwd, c.DBName, c.Net, c.Addr = user, pass, db, network, addr
+	c.User, c.Passwd, c.DBName, c.Net, c.Addr = user, pass, db, "unix", m.Socket
 	c.Logger = &mysql.NopLogger{}
-	if m.galera && user != "root" { // what is read or changed is what the cluster has by now
-		c.Params = map[string]string{"wsrep_sync_wait": "7"}
-	}
+	c.Params = params
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
 		t.Fatalf("%v", err)
@@ -251,11 +279,21 @@ func (m *MariaDBServer) connect(t T, user, pass, db, network, addr string) *sql.
 	return pool
 }
 
-// Connect returns a pool of the user's connections, by the unix socket. On a
-// node of a cluster they wait for what the others have done.
+// Connect returns a pool of connections of root, by the unix socket. On a node
+// of a cluster they wait for what the others have done.
 func (m *MariaDBServer) Connect(t T) *sql.DB {
 	t.Helper()
-	return m.connect(t, m.User, m.Pass, m.DB, "unix", m.Socket)
+	var params map[string]string
+	if m.galera {
+		params = map[string]string{"wsrep_sync_wait": "7"}
+	}
+	return m.connect(t, "root", "", m.DB, params)
+}
+
+// ConnectUser is Connect for the daemon's user.
+func (m *MariaDBServer) ConnectUser(t T) *sql.DB {
+	t.Helper()
+	return m.connect(t, m.User, m.Pass, m.DB, nil)
 }
 
 // Exec executes statements as root.

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -17,6 +18,7 @@ type conn struct {
 	host    *host
 	turn    *turn             // nil while nobody uses it
 	mark    mark              // how to find the session without the connection
+	facts   map[string]string // variables of the server (inspect.go)
 	packet  int64             // bytes: the server's max_allowed_packet
 	inserts map[int]*sql.Stmt // by number of rows, 1 to maxRows
 	args    []any             // of one statement, reused
@@ -66,33 +68,21 @@ func (s *Store) connectOnce(ctx context.Context, h *host) (*conn, error) {
 	return c, nil
 }
 
-// setUp makes the session what the store relies on, whatever the server's
-// defaults are, and looks at the table.
-func (c *conn) setUp(ctx context.Context, s *Store) error {
-	var autocommit bool
-	var charset string
-	if err := c.QueryRowContext(ctx, "SELECT @@max_allowed_packet, @@autocommit, @@character_set_client").
-		Scan(&c.packet, &autocommit, &charset); err != nil {
-		return fmt.Errorf("read the session's settings: %w", err)
+// setUp makes the session one that can write, and be found when it is lost. Its
+// settings are made already (connector).
+func (c *conn) setUp(ctx context.Context, s *Store) (err error) {
+	if c.facts, err = c.readFacts(ctx); err != nil {
+		return err
 	}
-	if !autocommit {
-		// Else an INSERT that succeeded would be rolled back at the end.
-		if _, err := c.ExecContext(ctx, "SET autocommit=1"); err != nil {
-			return fmt.Errorf("turn autocommit on: %w", err)
-		}
+	if c.packet, err = strconv.ParseInt(c.facts["max_allowed_packet"], 10, 64); err != nil {
+		return fmt.Errorf("read max_allowed_packet: %w", err)
 	}
-	if charset != "utf8mb4" {
-		// The server overrules the handshake (skip-character-set-client-handshake).
-		if _, err := c.ExecContext(ctx, "SET NAMES utf8mb4"); err != nil {
-			return fmt.Errorf("set the character set: %w", err)
-		}
-	}
-	// The driver does not say which parameters are bytes. What is not, the
-	// server reads from end to end to see whether it is text: for a mail of 100 KB
-	// that is a quarter of its time. One that refuses may do so.
-	_, err := c.ExecContext(ctx, "SET character_set_client=binary")
+	// The driver does not say which parameters are bytes. The server reads every
+	// other parameter from end to end to check that it is text: for a message of
+	// 100 KB that is a quarter of its time. A server may refuse the setting.
+	_, err = c.ExecContext(ctx, "SET character_set_client=binary")
 	if _, refused := errors.AsType[*mysql.MySQLError](err); err != nil && !refused {
-		return fmt.Errorf("have parameters taken as bytes: %w", err)
+		return fmt.Errorf("send parameters as bytes: %w", err)
 	}
 	if err := c.leaveMark(ctx, s); err != nil {
 		return err
@@ -103,29 +93,58 @@ func (c *conn) setUp(ctx context.Context, s *Store) error {
 	if err := c.probe(ctx, s); err != nil {
 		return err
 	}
+	if err := c.checkRights(ctx, s); err != nil {
+		return err
+	}
 	c.inspect(ctx, s)
 	return nil
 }
 
-// leaveMark makes the session one that can be found again.
+// leaveMark makes the session one that can be found again. The lock must be seen
+// as this session's by the next statement: a proxy may send that to another one.
 func (c *conn) leaveMark(ctx context.Context, s *Store) error {
 	name := newLockName()
 	got, err := c.lock(ctx, name, 0)
+	if err == nil && got {
+		var own sql.NullBool
+		err = c.QueryRowContext(ctx, "SELECT IS_USED_LOCK("+literal(name)+")=CONNECTION_ID()").Scan(&own)
+		got = own.Bool
+	}
 	if _, refused := errors.AsType[*mysql.MySQLError](err); refused || err == nil && !got {
-		s.warn("when a connection is lost in a commit, mails may be stored and yet answered 451: the server gives no user lock (GET_LOCK)",
-			"host", c.host.name, "error", err)
+		c.warnUnsettled(s, "GET_LOCK and IS_USED_LOCK", "", err)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	at, err := c.identify(ctx)
-	if err != nil {
-		return err
-	}
 	v, err := c.viewCluster(ctx)
-	c.mark = mark{name, at, v}
+	c.mark = mark{name, serverOf(c.facts), v}
 	return err
+}
+
+// checkRights drops the mark when the user may not do what settling needs.
+func (c *conn) checkRights(ctx context.Context, s *Store) error {
+	for _, right := range []struct{ needed, grant, statement string }{
+		{"SELECT", "GRANT SELECT ON " + s.table.String() + " TO CURRENT_USER", s.table.lookAt()},
+		{"KILL", "", "KILL 0"},
+	} {
+		_, err := c.ExecContext(ctx, right.statement)
+		e, refused := errors.AsType[*mysql.MySQLError](err)
+		switch {
+		case refused && e.Number != errNoSuchThread:
+			c.mark = mark{}
+			c.warnUnsettled(s, right.needed, right.grant, err)
+		case err != nil && !refused:
+			return fmt.Errorf("check the rights: %w", err)
+		}
+	}
+	return nil
+}
+
+// warnUnsettled warns that a lost answer leaves the outcome unknown.
+func (c *conn) warnUnsettled(s *Store, needed, grant string, err error) {
+	s.once.warn("unsettled "+needed, "MySQL commit outcomes cannot be settled",
+		"host", c.host.name, "needed", needed, "grant", grant, "error", err)
 }
 
 // probe inserts no row: it fails where an INSERT would, for want of rights, on

@@ -40,42 +40,25 @@ const (
 	over               // its user lock is free
 )
 
-// viewCluster asks a server for its cluster; any that knows no Galera has none.
+// viewCluster asks a server for its cluster. A server that is not a Galera node
+// has none.
 func (c *conn) viewCluster(ctx context.Context) (view, error) {
-	fail := func(err error) (view, error) { return view{}, fmt.Errorf("ask for Galera: %w", err) }
-	rows, err := c.QueryContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN "+
-		"('wsrep_cluster_state_uuid','wsrep_cluster_status','wsrep_incoming_addresses','wsrep_local_index')")
+	status, err := c.readStatus(ctx, "wsrep_cluster_state_uuid", "wsrep_cluster_status", "wsrep_incoming_addresses", "wsrep_local_index")
 	if err != nil {
-		return fail(err)
+		return view{}, err
 	}
-	defer rows.Close()
-	var v view
-	index := -1
-	for rows.Next() {
-		var name, value string
-		if err := rows.Scan(&name, &value); err != nil {
-			return fail(err)
-		}
-		switch name {
-		case "wsrep_cluster_state_uuid":
-			v.cluster = strings.Trim(value, "0-") // nothing is left without a cluster
-		case "wsrep_cluster_status":
-			v.primary = value == "Primary"
-		case "wsrep_incoming_addresses":
-			v.members = strings.Split(value, ",")
-		case "wsrep_local_index":
-			if index, err = strconv.Atoi(value); err != nil {
-				index = -1 // the largest number there is: in no cluster
-			}
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fail(err)
+	v := view{
+		cluster: strings.Trim(status["wsrep_cluster_state_uuid"], "0-"), // nothing is left without a cluster
+		primary: status["wsrep_cluster_status"] == "Primary",
+		members: strings.Split(status["wsrep_incoming_addresses"], ","),
 	}
 	if v.cluster == "" {
 		return view{}, nil
 	}
-	v.self = ownEntry(v.members, index)
+	// The largest number that there is stands for a node in no cluster.
+	if index, err := strconv.Atoi(status["wsrep_local_index"]); err == nil {
+		v.self = ownEntry(v.members, index)
+	}
 	return v, nil
 }
 

@@ -44,7 +44,7 @@ func (h *host) String() string { return h.name }
 // answerTime bounds the wait for one answer of a server.
 func (o Options) answerTime() time.Duration { return min(maxAnswer, o.Timeout/3) }
 
-func newHosts(o Options) ([]*host, error) {
+func newHosts(o Options, scope scope, once *once) ([]*host, error) {
 	if len(o.Hosts) == 0 {
 		return nil, errors.New("no MySQL host is given")
 	}
@@ -54,11 +54,11 @@ func newHosts(o Options) ([]*host, error) {
 		if err != nil {
 			return nil, err
 		}
-		connector, err := mysql.NewConnector(config)
+		plain, err := mysql.NewConnector(config)
 		if err != nil {
 			return nil, fmt.Errorf("MySQL host %s: %w", name, err)
 		}
-		db := sql.OpenDB(connector)
+		db := sql.OpenDB(connector{plain, name, scope, once})
 		// What a writer gives back is closed: a connection that another
 		// writer finds would have none of its prepared statements.
 		db.SetMaxIdleConns(-1)

@@ -135,6 +135,8 @@ func awaitSave(t *testing.T, s savemail.Store) {
 }
 
 func testMissingTable(t *testing.T, b *bench) {
+	b.create(t)
+	b.server.Exec(t, "DROP TABLE mail."+b.table) // the rights stay
 	s := b.open(t, nil)
 	defer s.Close()
 	if err := one(t, s, savemail.ErrUnavailable); !strings.Contains(err.Error(), b.table+"` does not exist") {
@@ -157,10 +159,10 @@ func testWrongPassword(t *testing.T, b *bench) {
 	if err := s.Check(t.Context()); !errors.Is(err, savemail.ErrUnavailable) || strings.Contains(err.Error(), "wrong") {
 		t.Errorf("Check: %v", err)
 	}
-	b.server.Exec(t, "ALTER USER other@`%` IDENTIFIED BY 'wrong'", "GRANT SELECT ON mail.* TO other@`%`")
+	b.server.Exec(t, "ALTER USER other@`%` IDENTIFIED BY 'wrong'", "GRANT SELECT ON mail."+b.table+" TO other@`%`")
 	time.Sleep(10 * time.Millisecond)
 	one(t, s, savemail.ErrUnavailable) // may not insert
-	b.server.Exec(t, "GRANT INSERT ON mail.* TO other@`%`")
+	b.server.Exec(t, "GRANT INSERT ON mail."+b.table+" TO other@`%`")
 	awaitSave(t, s)
 }
 
@@ -190,7 +192,7 @@ func testNumbersUsedUp(t *testing.T, b *bench) {
 
 func testTLS(t *testing.T, b *bench) {
 	b.create(t)
-	b.server.Exec(t, "CREATE USER tls@`%` IDENTIFIED BY 'x' REQUIRE SSL", "GRANT INSERT, SELECT ON mail.* TO tls@`%`")
+	b.server.Exec(t, "CREATE USER tls@`%` IDENTIFIED BY 'x' REQUIRE SSL", "GRANT INSERT, SELECT ON mail."+b.table+" TO tls@`%`")
 	for mode, kind := range map[string]error{
 		mysql.TLSOff:        savemail.ErrUnavailable,
 		mysql.TLSPreferred:  nil,
@@ -261,7 +263,7 @@ func testWarnings(t *testing.T, b *bench) {
 			t.Fatal(err)
 		}
 	}
-	for _, part := range []string{"innodb_flush_log_at_trx_commit=2", "engine=MyISAM", "type=longtext"} {
+	for _, part := range []string{"setting=innodb_flush_log_at_trx_commit value=2", "engine=MyISAM", "type=longtext"} {
 		if n := strings.Count(b.log.String(), part); n != 1 {
 			t.Errorf("%q is logged %d times:\n%s", part, n, b.log)
 		}

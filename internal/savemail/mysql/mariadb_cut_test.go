@@ -95,7 +95,7 @@ func openFiles(t *testing.T) int {
 // sessions returns how many the server has of our user.
 func (b *bench) sessions(t *testing.T) (n int) {
 	t.Helper()
-	if err := b.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST").Scan(&n); err != nil {
+	if err := b.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER='goguerrilla'").Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n

@@ -37,6 +37,7 @@ func testRecipients(t *testing.T, b *bench) {
 	table := "mail." + b.table + "_boxes"
 	b.server.Exec(t, "CREATE TABLE "+table+" (address varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, domain varchar(255) NOT NULL)")
 	defer b.server.Exec(t, "DROP TABLE "+table)
+	b.server.Exec(t, "GRANT SELECT ON "+table+" TO `"+b.server.User+"`@`%`")
 	b.server.Exec(t, "INSERT INTO "+table+" VALUES ('a@b', ''), ('\u00fc\U0001f4e7@b', ''), ('', 'c')")
 	r := recipients(t, b.options(), "SELECT NULL FROM "+table+" WHERE address=:address OR domain=:domain # :x\n")
 	for _, tt := range []struct {

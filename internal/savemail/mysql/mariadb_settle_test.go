@@ -64,7 +64,7 @@ func block(t *testing.T, db *sql.DB, table string) *sql.Tx {
 
 // session returns the id of the one session for which the condition holds.
 func (l *lost) session(condition string) (id int64, err error) {
-	err = l.db.QueryRow("SELECT ID FROM information_schema.PROCESSLIST WHERE ID<>CONNECTION_ID() AND " + condition).Scan(&id)
+	err = l.db.QueryRow("SELECT ID FROM information_schema.PROCESSLIST WHERE USER='goguerrilla' AND " + condition).Scan(&id)
 	return id, err
 }
 

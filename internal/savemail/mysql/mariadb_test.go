@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +63,7 @@ func TestMariaDB(t *testing.T) {
 	t.Run("column changes", with(testColumnChanges))
 	t.Run("missing table", with(testMissingTable))
 	t.Run("wrong password", with(testWrongPassword))
+	t.Run("rights", with(testRights))
 	t.Run("operator's columns", with(testOperatorsColumns))
 	t.Run("numbers used up", with(testNumbersUsedUp))
 	t.Run("TLS", with(testTLS))
@@ -121,9 +121,7 @@ func benches(whole *testing.T, server *testserver.MariaDBServer) (
 // create makes the table, letter by letter as the schema has it.
 func (b *bench) create(t *testing.T) {
 	t.Helper()
-	if _, err := b.db.Exec(strings.Replace(mysql.Schema, "new_mail", b.table, 1)); err != nil {
-		t.Fatal(err)
-	}
+	b.server.CreateTable(t, b.table)
 }
 
 // global sets a variable for new connections, until the test is over.

@@ -55,6 +55,7 @@ type Store struct {
 	hosts      []*host
 	table      table
 	compressor savemail.Compressor
+	once       *once
 	columns    atomic.Pointer[savemail.Columns] // of the host seen last, nil until the first connection
 
 	life       context.Context // until Close: of what is settled later
@@ -67,7 +68,6 @@ type Store struct {
 	later  int        // batches that are settled later
 	idle   []*conn    // at most idleMost for each host
 	closed bool
-	warned map[string]bool // a few fixed warnings
 
 	tried time.Time     // when no host could be reached
 	pause time.Duration // from then on, in which failure is what it was
@@ -79,11 +79,12 @@ type Store struct {
 func New(o Options) (*Store, error) {
 	o.Log = cmp.Or(o.Log, slog.Default())
 	o.Timeout = cmp.Or(o.Timeout, time.Minute)
-	hosts, err := newHosts(o)
+	once := newOnce(o.Log)
+	hosts, err := newHosts(o, ours, once)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{options: o, hosts: hosts, table: newTable(o.Table), warned: map[string]bool{}}
+	s := &Store{options: o, hosts: hosts, table: newTable(o.Table), once: once}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -155,12 +156,5 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// warn logs what the operator should know, once.
-func (s *Store) warn(text string, args ...any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.warned[text] {
-		s.warned[text] = true
-		s.options.Log.Warn(text, args...)
-	}
-}
+// warn logs a message once.
+func (s *Store) warn(message string, args ...any) { s.once.warn(message, message, args...) }

@@ -1,10 +1,12 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -42,7 +44,7 @@ type asked struct {
 // NewRecipients returns what asks the query. It connects when that is needed.
 func NewRecipients(o Options, q recipient.Query) (*Recipients, error) {
 	o.Timeout = askTimeout
-	hosts, err := newHosts(o)
+	hosts, err := newHosts(o, all, newOnce(cmp.Or(o.Log, slog.Default())))
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -147,11 +148,11 @@ func (s *Store) askServer(ctx context.Context, h *host, m mark, hash string) (fi
 		return unsettled, fateOf(err), err
 	}
 	defer c.drop() // frees the lock
-	at, err := c.identify(ctx)
+	facts, err := c.readFacts(ctx)
 	if err != nil {
 		return unsettled, silent, err
 	}
-	if at != m.server {
+	if at := serverOf(facts); at != m.server {
 		return unsettled, silent, fmt.Errorf("another server answers: %v, not %v", at, m.server)
 	}
 	if err := c.outlive(ctx, m.lock, s.options.answerTime()); err != nil {
@@ -224,12 +225,15 @@ func (c *conn) lock(ctx context.Context, name string, wait time.Duration) (bool,
 	return got.Int64 == 1, nil
 }
 
+// errNoSuchThread is KILL's answer for a session that does not exist.
+const errNoSuchThread = 1094
+
 // kill ends a session of our own user, for which it needs no privilege.
 func (c *conn) kill(ctx context.Context, id int64) error {
 	_, err := c.ExecContext(ctx, fmt.Sprintf("KILL %d", id))
 	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		switch e.Number {
-		case 1094, // it has just ended
+		case errNoSuchThread, // it has just ended
 			1047: // Galera, cut off from its cluster: waiting is all that is left
 			return nil
 		}
@@ -240,34 +244,10 @@ func (c *conn) kill(ctx context.Context, id int64) error {
 	return nil
 }
 
-// identify asks a server who it is. MariaDB has server_uid, MySQL server_uuid.
-func (c *conn) identify(ctx context.Context) (server, error) {
-	rows, err := c.QueryContext(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('hostname','port','server_uid','server_uuid','wsrep_node_name')")
-	if err != nil {
-		return server{}, fmt.Errorf("ask the server who it is: %w", err)
-	}
-	defer rows.Close()
-	var id server
-	for rows.Next() {
-		var name, value string
-		if err := rows.Scan(&name, &value); err != nil {
-			return server{}, fmt.Errorf("ask the server who it is: %w", err)
-		}
-		switch name {
-		case "hostname":
-			id.hostname = value
-		case "port":
-			id.port = value
-		case "wsrep_node_name":
-			id.node = value
-		default:
-			id.uid = value
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return server{}, fmt.Errorf("ask the server who it is: %w", err)
-	}
-	return id, nil
+// serverOf tells one server from another. MariaDB has server_uid, MySQL
+// server_uuid.
+func serverOf(facts map[string]string) server {
+	return server{facts["hostname"], facts["port"], cmp.Or(facts["server_uid"], facts["server_uuid"]), facts["wsrep_node_name"]}
 }
 
 // Bounds of what goes on after the client had its 451.

@@ -71,6 +71,9 @@ func (t table) probe() string {
 	return t.into() + "SELECT NOW(),'','','','','','',0,'','','',0,'','[]' FROM DUAL WHERE 1=0"
 }
 
+// lookAt is a look-up that finds nothing and reads no row.
+func (t table) lookAt() string { return "SELECT `hash` FROM " + t.String() + " WHERE 1=0" }
+
 // columns reads what the table takes.
 func (t table) columns(ctx context.Context, c *conn) (*savemail.Columns, error) {
 	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH, CHARACTER_SET_NAME"+

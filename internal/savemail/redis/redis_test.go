@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -171,7 +170,8 @@ func TestStores(t *testing.T) {
 		}
 	}
 	my := func(t *testing.T, compress bool) storetest.Harness {
-		maria.Exec(t, "DROP TABLE IF EXISTS mail.new_mail", strings.Replace(mysql.Schema, "`new_mail`", "mail.new_mail", 1))
+		maria.Exec(t, "DROP TABLE IF EXISTS mail.new_mail")
+		maria.CreateTable(t, "new_mail")
 		o := mysql.Options{Hosts: []string{maria.Socket}, User: maria.User, Pass: maria.Pass, DB: maria.DB,
 			Table: "new_mail", Compress: compress, Log: slog.New(slog.DiscardHandler)}
 		return storetest.Harness{

@@ -1,0 +1,45 @@
+package mysql
+
+import "testing"
+
+func TestGuards(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		values map[string]string
+		unsafe bool
+	}{
+		{"innodb_flush_log_at_trx_commit", map[string]string{"innodb_flush_log_at_trx_commit": "0"}, true},
+		{"innodb_flush_log_at_trx_commit", map[string]string{"innodb_flush_log_at_trx_commit": "1"}, false},
+		{"innodb_flush_log_at_trx_commit", map[string]string{"innodb_flush_log_at_trx_commit": "2"}, true},
+		{"innodb_flush_log_at_trx_commit", map[string]string{"innodb_flush_log_at_trx_commit": "3"}, false},
+		{"innodb_doublewrite", map[string]string{"innodb_doublewrite": "ON"}, false},
+		{"innodb_doublewrite", map[string]string{"innodb_doublewrite": "DETECT_AND_RECOVER"}, false},
+		{"innodb_doublewrite", map[string]string{"innodb_doublewrite": "DETECT_ONLY"}, true},
+		{"innodb_doublewrite", map[string]string{"innodb_doublewrite": "OFF"}, true},
+		{"innodb_flush_method", map[string]string{"innodb_flush_method": "O_DIRECT"}, false},
+		{"innodb_flush_method", map[string]string{"innodb_flush_method": "fsync"}, false},
+		{"innodb_flush_method", map[string]string{"innodb_flush_method": "nosync"}, true},
+		{"innodb_flush_method", map[string]string{"innodb_flush_method": "littlesync"}, true},
+		{"sync_binlog", map[string]string{"sync_binlog": "0", "log_bin": "OFF"}, false},
+		{"sync_binlog", map[string]string{"sync_binlog": "0", "log_bin": "ON"}, true},
+		{"sync_binlog", map[string]string{"sync_binlog": "1", "log_bin": "ON"}, false},
+		{"wsrep_on", map[string]string{"wsrep_on": "OFF", "wsrep_provider": "none"}, false},
+		{"wsrep_on", map[string]string{"wsrep_on": "OFF", "wsrep_provider": "/usr/lib/galera/libgalera_smm.so"}, true},
+		{"wsrep_on", map[string]string{"wsrep_on": "ON", "wsrep_provider": "/usr/lib/galera/libgalera_smm.so"}, false},
+		{"innodb_redo_log_enabled", map[string]string{"innodb_redo_log_enabled": "ON"}, false},
+		{"innodb_redo_log_enabled", map[string]string{"innodb_redo_log_enabled": "OFF"}, true},
+	} {
+		checked := false
+		for _, g := range guards {
+			if g.name == tt.name {
+				checked = true
+				if got := g.unsafe(tt.values[g.name], tt.values); got != tt.unsafe {
+					t.Errorf("%v: unsafe is %v", tt.values, got)
+				}
+			}
+		}
+		if !checked {
+			t.Errorf("no guard of %s", tt.name)
+		}
+	}
+}

@@ -1,0 +1,64 @@
+package mysql_test
+
+import (
+	"errors"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/testserver"
+)
+
+// TestGrantsInReadme: README has the statements of the manual.
+func TestGrantsInReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^GRANT .*;$`).FindAllString(string(readme), -1)
+	if want := testserver.Grants(t); strings.Join(found, "\n") != strings.Join(want, "\n") {
+		t.Errorf("README has %q, the manual %q", found, want)
+	}
+}
+
+// testRights: the rights of the manual settle a lost answer. Without SELECT the
+// log has a warning when the store connects, and the outcome is unknown at once.
+func testRights(t *testing.T, b *bench) {
+	b.create(t)
+	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	viaProxy := func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} }
+	s := b.open(t, viaProxy)
+	defer s.Close()
+	one(t, s, nil)
+	proxy.Once("VALUES", testserver.Fault{Part: 2})
+	one(t, s, nil)
+	if log := b.log.String(); strings.Contains(log, "cannot be settled") {
+		t.Errorf("log: %s", log)
+	}
+	b.server.Exec(t, "REVOKE SELECT ON mail."+b.table+" FROM `"+b.server.User+"`@`%`")
+	less := b.open(t, viaProxy)
+	defer less.Close()
+	for range 2 {
+		one(t, less, nil)
+		proxy.Once("VALUES", testserver.Fault{Part: 2})
+		start := time.Now()
+		one(t, less, savemail.ErrUnknown)
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("unknown after %v", d)
+		}
+	}
+	log := b.log.String()
+	if strings.Count(log, "cannot be settled") != 1 || !strings.Contains(log, "needed=SELECT grant=\"GRANT SELECT ON `"+b.table+"`") {
+		t.Errorf("log: %s", log)
+	}
+	b.server.Exec(t, "REVOKE INSERT ON mail."+b.table+" FROM `"+b.server.User+"`@`%`")
+	none := b.open(t, viaProxy)
+	defer none.Close()
+	if err := one(t, none, savemail.ErrUnavailable); errors.Is(err, savemail.ErrUnknown) {
+		t.Error(err)
+	}
+}

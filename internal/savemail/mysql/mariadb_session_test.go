@@ -1,0 +1,171 @@
+package mysql_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/testserver"
+)
+
+// TestSession gives a server defaults that no session of the store may have.
+func TestSession(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a MariaDB")
+	}
+	with, _ := benches(t, testserver.MariaDB(t, "--query-cache-type=1"))
+	for _, set := range []string{
+		"completion_type='CHAIN'", "completion_type='RELEASE'", "autocommit=0", "init_connect='START TRANSACTION'",
+	} {
+		t.Run(set, with(func(t *testing.T, b *bench) { testCommits(t, b, set) }))
+	}
+	t.Run("settings", with(testSettings))
+}
+
+// testCommits kills the server after a message of two statements, where COMMIT
+// matters, and four small messages: all rows are there.
+func testCommits(t *testing.T, b *bench, set string) {
+	b.create(t)
+	b.server.Exec(t, "SET GLOBAL "+set)
+	var to []string
+	if strings.HasPrefix(set, "completion_type") {
+		for i := range 60 {
+			to = append(to, fmt.Sprintf("u%d@example.com", i))
+		}
+	}
+	s := b.open(t, nil)
+	defer s.Close()
+	if to != nil {
+		for _, err := range s.Save(t.Context(), []*envelope.Envelope{storetest.Envelope(text, to...)}) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for range 4 {
+		if err := save(t, s, "b@example.com")[0]; err != nil {
+			t.Error(err)
+		}
+	}
+	b.server.Kill()
+	b.server.Start(b.whole) // without the setting
+	testserver.Await(t, nil, 30*time.Second, "the server does not answer", b.db.Ping)
+	if n := len(b.rows(t)); n != len(to)+4 {
+		t.Errorf("%d rows, want %d", n, len(to)+4)
+	}
+}
+
+// badValues has a value for each setting that harms, as SQL.
+var badValues = map[string]string{
+	"sql_select_limit":         "1",
+	"autocommit":               "0",
+	"completion_type":          "'CHAIN'",
+	"character_set_client":     "latin1",
+	"character_set_connection": "latin1",
+	"character_set_results":    "latin1",
+	"sql_mode":                 "'ANSI,EMPTY_STRING_IS_NULL,NO_BACKSLASH_ESCAPES'",
+	"tx_isolation":             "'READ-UNCOMMITTED'",
+	"tx_read_only":             "1",
+	"unique_checks":            "0",
+	"foreign_key_checks":       "0",
+	"sql_big_selects":          "0",
+	"max_statement_time":       "0.5",
+	"query_cache_type":         "'DEMAND'",
+	"system_versioning_asof":   "'2020-01-01 00:00:00'",
+	"sql_log_bin":              "0",
+	"wsrep_dirty_reads":        "1",
+}
+
+// testSettings gives each setting a bad value, for all sessions and by
+// init_connect: it is corrected in each session, messages are stored, and a lost
+// answer is settled.
+func testSettings(t *testing.T, b *bench) {
+	b.create(t)
+	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	b.server.Exec(t, "GRANT BINLOG ADMIN ON *.* TO `"+b.server.User+"`@`%`") // for init_connect
+	var known []string
+	for name := range mysql.SettingNames() {
+		var n int
+		b.server.QueryRow(t, "SELECT COUNT(*) FROM information_schema.SYSTEM_VARIABLES WHERE VARIABLE_NAME='"+name+"'", &n)
+		if n > 0 {
+			known = append(known, name)
+		}
+	}
+	slices.Sort(known)
+	if want := slices.Sorted(maps.Keys(badValues)); !slices.Equal(known, want) {
+		t.Errorf("settings that the server knows: %v, values for %v", known, want)
+	}
+	for i, name := range known {
+		t.Run(name, func(t *testing.T) {
+			if name != "sql_log_bin" {
+				var before string
+				b.server.QueryRow(t, "SELECT @@GLOBAL."+name, &before)
+				b.server.Exec(t, "SET GLOBAL "+name+"="+badValues[name])
+				defer b.server.Exec(t, "SET GLOBAL "+name+"="+restore(before))
+			}
+			b.server.Exec(t, "SET GLOBAL init_connect=\"SET SESSION "+name+"="+badValues[name]+"\"")
+			defer b.server.Exec(t, "SET GLOBAL init_connect=''")
+			testSetting(t, b, proxy, name)
+			if n := len(b.rows(t)); n != 3*(i+1) {
+				t.Errorf("%d rows, want %d", n, 3*(i+1))
+			}
+		})
+	}
+}
+
+// restore is a value that a server showed, as SQL.
+func restore(value string) string {
+	if strings.Trim(value, "0123456789.") == "" && value != "" || value == "DEFAULT" {
+		return value
+	}
+	return "'" + value + "'"
+}
+
+func testSetting(t *testing.T, b *bench, proxy *testserver.MySQLProxy, name string) {
+	// tally counts the sessions that correct the setting.
+	var mu sync.Mutex
+	tally := 0
+	cut := false
+	proxy.Arm(func(statement string) *testserver.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.HasPrefix(statement, "SET SESSION "+name+"=") {
+			tally++
+		}
+		if cut && strings.Contains(statement, "VALUES (") {
+			cut = false
+			return &testserver.Fault{Part: 2}
+		}
+		return nil
+	})
+	defer proxy.Arm(nil)
+	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
+	defer s.Close()
+	one(t, s, nil)
+	mu.Lock()
+	cut = true
+	mu.Unlock()
+	one(t, s, nil) // settled
+	one(t, s, nil)
+	o := b.options()
+	o.Hosts = []string{proxy.Addr}
+	if got, err := recipients(t, o, "SELECT 1 FROM DUAL WHERE :address='\u00fc'").Has(t.Context(), "\u00fc", ""); err != nil || !got {
+		t.Errorf("query: %v, %v", got, err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	want := 3 // to write, to ask, and to write again
+	if mysql.SettingNames()[name] {
+		want++
+	}
+	if tally != want || cut {
+		t.Errorf("corrected in %d sessions, want %d; answer lost: %v", tally, want, !cut)
+	}
+}
