@@ -48,6 +48,7 @@ func testCluster(t *testing.T, spread string) {
 		galera: g, nodes: g.Nodes, wire: testserver.StartWire(t, g.Nodes[0].Addr),
 	}
 	c.nodes[0].CreateTable(t, "new_mail")
+	g.AwaitTable(t, "new_mail")
 	for i, d := range c.daemons {
 		hosts := []string{c.wire.Addr, c.nodes[1].Addr, c.nodes[2].Addr}
 		if i == 1 { // another order of preference

@@ -1,111 +1,70 @@
 package savemail
 
-import (
-	"unicode/utf16"
-	"unicode/utf8"
+import "unicode/utf8"
 
-	"golang.org/x/text/encoding/charmap"
-)
+// plane is how many characters the Basic Multilingual Plane has.
+const plane = 1 << 16
 
-// A charset says what a text column can hold, by its name in MySQL.
-type charset struct {
-	// size returns the bytes that a character takes in the column, 0 when the
-	// set lacks it. ASCII takes unit bytes in each of them.
-	size func(r rune) int
-	unit int
+// A Charset is the character set of a text column: which characters it has, as
+// its server reports. It is immutable. A nil Charset has all of Unicode as UTF-8.
+type Charset struct {
+	name string // in SQL
+	// width is the most bytes that a character takes, 0 where the column holds
+	// UTF-8.
+	width  int
+	first  *[plane / 64]uint64 // a bit for each character of the first plane, nil for all
+	beyond bool                // the other planes
+	ascii  bool                // all of it
 }
 
-// charsetOf returns the set of that name. Of a set that is not known, ASCII is
-// used, which all sets that MySQL allows for a column contain.
-func charsetOf(name string) charset {
-	switch name {
-	case "", "binary", "utf8mb4": // bytes hold UTF-8
-		return charset{utf8.RuneLen, 1}
-	case "utf8", "utf8mb3":
-		return charset{plane(utf8.RuneLen), 1}
-	case "ucs2":
-		return charset{plane(func(rune) int { return 2 }), 2}
-	case "utf16", "utf16le":
-		return charset{func(r rune) int { return 2 * utf16.RuneLen(r) }, 2}
-	case "utf32":
-		return charset{func(rune) int { return 4 }, 4}
-	case "latin1":
-		return charset{latin1, 1}
-	}
-	if m := charmapOf(name); m != nil {
-		return charset{func(r rune) int { return single(m, r) }, 1}
-	}
-	return charset{func(r rune) int {
-		if r < utf8.RuneSelf {
-			return 1
+// NewCharset returns a set whose characters take width bytes at most, or as
+// many as in UTF-8 if width is 0. It asks has for each character of the Basic
+// Multilingual Plane; a nil has stands for all of them.
+func NewCharset(name string, width int, has func(r rune) bool, beyond bool) *Charset {
+	c := &Charset{name: name, width: width, beyond: beyond, ascii: true}
+	if has != nil {
+		c.first = new([plane / 64]uint64)
+		for r := range rune(plane) {
+			if has(r) {
+				c.first[r/64] |= 1 << (r % 64)
+			} else if r < utf8.RuneSelf {
+				c.ascii = false
+			}
 		}
-		return 0
-	}, 1}
+	}
+	return c
 }
 
-// plane leaves out what is beyond the Basic Multilingual Plane.
-func plane(size func(rune) int) func(rune) int {
-	return func(r rune) int {
-		if r > 0xFFFF {
-			return 0
-		}
-		return size(r)
+// Has reports whether the set has the character.
+func (c *Charset) Has(r rune) bool {
+	switch {
+	case c == nil:
+		return true
+	case r >= plane:
+		return c.beyond
 	}
+	return c.first == nil || c.first[r/64]&(1<<(r%64)) != 0
 }
 
-// latin1 is windows-1252 in MySQL, and the five bytes that are undefined there
-// are the controls of the same number.
-func latin1(r rune) int {
-	switch r {
-	case 0x81, 0x8D, 0x8F, 0x90, 0x9D:
-		return 1
+// bytes returns how many bytes the character takes in the column, at most.
+func (c *Charset) bytes(r rune) int64 {
+	if c == nil || c.width == 0 {
+		return int64(utf8.RuneLen(r))
 	}
-	return single(charmap.Windows1252, r)
+	return int64(c.width)
 }
 
-// single is the size in a set of single bytes. The controls U+0080 to U+009F
-// are left out: tables differ in them.
-func single(m *charmap.Charmap, r rune) int {
-	if r < utf8.RuneSelf {
-		return 1
-	}
-	if _, ok := m.EncodeRune(r); !ok || r < 0xA0 {
-		return 0
-	}
-	return 1
+// takesBytes reports whether every byte is a character of the set, so that
+// bytes are stored as they are.
+func (c *Charset) takesBytes() bool {
+	return c == nil || c.width == 1 && c.name != "ascii"
 }
 
-// charmapOf returns the table of a set of single bytes, nil if there is none.
-func charmapOf(name string) *charmap.Charmap {
-	switch name {
-	case "latin2":
-		return charmap.ISO8859_2
-	case "latin5":
-		return charmap.ISO8859_9
-	case "latin7":
-		return charmap.ISO8859_13
-	case "greek":
-		return charmap.ISO8859_7
-	case "hebrew":
-		return charmap.ISO8859_8
-	case "cp1250":
-		return charmap.Windows1250
-	case "cp1251":
-		return charmap.Windows1251
-	case "cp1256":
-		return charmap.Windows1256
-	case "cp1257":
-		return charmap.Windows1257
-	case "koi8r":
-		return charmap.KOI8R
-	case "koi8u":
-		return charmap.KOI8U
-	case "cp850":
-		return charmap.CodePage850
-	case "cp852":
-		return charmap.CodePage852
-	case "cp866":
-		return charmap.CodePage866
+// equal reports whether two sets have the same characters.
+func (c *Charset) equal(other *Charset) bool {
+	if c == nil || other == nil {
+		return c == other
 	}
-	return nil
+	same := c.first == other.first || c.first != nil && other.first != nil && *c.first == *other.first
+	return same && c.name == other.name && c.width == other.width && c.beyond == other.beyond
 }

@@ -12,9 +12,9 @@ import (
 // A Column is what a table says of one of its columns.
 type Column struct {
 	Name    string
-	Chars   int64  // characters it takes, 0 = no limit
-	Bytes   int64  // bytes it takes, 0 = no limit
-	Charset string // MySQL's name of the character set, "" for bytes and for what takes all of Unicode
+	Chars   int64    // characters it takes, 0 = no limit
+	Bytes   int64    // bytes it takes, 0 = no limit
+	Charset *Charset // nil for bytes and for UTF-8
 }
 
 // Columns are the columns that a table really has; values are fitted to them.
@@ -23,7 +23,7 @@ type Columns struct {
 	all                                []Column
 	from, to, subject, body, charset   fit
 	contentType, recipient, ip, attach fit
-	mailBytes                          int64
+	mail                               fit
 }
 
 // Written are the columns that a row gives a value to, in the order of
@@ -43,7 +43,7 @@ func NewColumns(all []Column) (*Columns, error) {
 			missing = append(missing, name)
 			continue
 		}
-		f := fit{charset: charsetOf(all[i].Charset), chars: all[i].Chars, bytes: all[i].Bytes}
+		f := fit{charset: all[i].Charset, chars: all[i].Chars, bytes: all[i].Bytes}
 		switch name {
 		case "from":
 			c.from = f
@@ -56,7 +56,7 @@ func NewColumns(all []Column) (*Columns, error) {
 		case "charset":
 			c.charset = f
 		case "mail":
-			c.mailBytes = f.bytes
+			c.mail = f
 		case "content_type":
 			c.contentType = f
 		case "recipient":
@@ -78,7 +78,28 @@ func (c *Columns) Equal(other *Columns) bool {
 	if c == nil || other == nil {
 		return c == other
 	}
-	return slices.Equal(c.all, other.all)
+	return slices.EqualFunc(c.all, other.all, func(a, b Column) bool {
+		return a.Name == b.Name && a.Chars == b.Chars && a.Bytes == b.Bytes && a.Charset.equal(b.Charset)
+	})
+}
+
+// MailIsText reports whether the column mail takes UTF-8 text instead of bytes.
+func (c *Columns) MailIsText() bool { return !c.mail.charset.takesBytes() }
+
+// MailText returns a message as the column mail of text takes it: '?' stands for
+// each byte that is not UTF-8, and for each character that the set lacks.
+func (c *Columns) MailText(message []byte) []byte {
+	text := make([]byte, 0, len(message))
+	for len(message) > 0 {
+		r, n := utf8.DecodeRune(message)
+		if r == utf8.RuneError && n == 1 || !c.mail.charset.Has(r) {
+			text = append(text, '?')
+		} else {
+			text = append(text, message[:n]...)
+		}
+		message = message[n:]
+	}
+	return text
 }
 
 // Fits says whether a recipient can be stored whole: nil, or the refusal. It
@@ -102,22 +123,17 @@ func (c *Columns) Fits(address string) *smtp.Reply {
 
 // A fit is what one text column takes.
 type fit struct {
-	charset      charset
+	charset      *Charset
 	chars, bytes int64 // 0 = no limit
 }
 
 // size returns the bytes that s takes in the column, and whether the column's
 // set has all of its characters.
 func (f *fit) size(s string) (size int64, whole bool) {
-	whole = true
+	whole = utf8.ValidString(s)
 	for _, r := range s {
-		n := 1
-		if r < utf8.RuneSelf {
-			n = f.charset.unit
-		} else if n = f.charset.size(r); n == 0 {
-			whole = false
-		}
-		size += int64(n)
+		whole = whole && f.charset.Has(r)
+		size += f.charset.bytes(r)
 	}
 	return size, whole
 }
@@ -131,12 +147,11 @@ func (f *fit) text(s string) string {
 	var b strings.Builder
 	var chars, bytes int64
 	for _, r := range s {
-		size := f.charset.size(r)
-		if size == 0 {
-			r, size = '?', f.charset.unit
+		if !f.charset.Has(r) {
+			r = '?'
 		}
 		chars++
-		bytes += int64(size)
+		bytes += f.charset.bytes(r)
 		if f.over(chars, bytes) {
 			break
 		}
@@ -152,7 +167,10 @@ func (f *fit) over(chars, bytes int64) bool {
 
 // plain reports whether s is short ASCII, which needs no second look.
 func (f *fit) plain(s string) bool {
-	if n := int64(len(s)); f.over(n, n*int64(f.charset.unit)) {
+	if f.charset != nil && !f.charset.ascii {
+		return false
+	}
+	if n := int64(len(s)); f.over(n, n*f.charset.bytes('a')) {
 		return false
 	}
 	for i := range len(s) {

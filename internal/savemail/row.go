@@ -60,10 +60,13 @@ func (c *Columns) Row(e *envelope.Envelope, compress bool) (Row, error) {
 // CheckMail fails with ErrRejected when the column mail is too small for n
 // bytes: a server that is not in strict mode would cut them silently.
 func (c *Columns) CheckMail(n int64) error {
-	if c.mailBytes == 0 || n <= c.mailBytes {
+	if c.MailIsText() {
+		n *= c.mail.charset.bytes('a')
+	}
+	if !c.mail.over(0, n) {
 		return nil
 	}
-	return fmt.Errorf("%w: %d bytes are too many for the column mail, which takes %d", ErrRejected, n, c.mailBytes)
+	return fmt.Errorf("%w: %d bytes are too many for the column mail, which takes %d", ErrRejected, n, c.mail.bytes)
 }
 
 // ipText is the address without port and zone, "" for a client on a unix
@@ -80,11 +83,11 @@ func ipText(remote netip.AddrPort) string {
 // are too many for the column, so that it stays valid.
 func (f *fit) list(attachments []mailinfo.Attachment) string {
 	if len(attachments) == 0 {
-		return "[]"
+		return f.text("[]")
 	}
 	var b strings.Builder
 	b.WriteByte('[')
-	chars, bytes := int64(len("[]")), int64(len("[]")*f.charset.unit)
+	chars, bytes := int64(len("[]")), int64(len("[]"))*f.charset.bytes('[')
 	for i, a := range attachments {
 		entry := f.entry(a)
 		if i > 0 {
@@ -99,7 +102,7 @@ func (f *fit) list(attachments []mailinfo.Attachment) string {
 		b.WriteString(entry)
 	}
 	b.WriteByte(']')
-	return b.String()
+	return f.text(b.String())
 }
 
 // entry writes one attachment; what the column's set lacks is escaped as JSON
@@ -118,7 +121,7 @@ func (f *fit) entry(a mailinfo.Attachment) string {
 	var b strings.Builder
 	for _, r := range entry {
 		switch {
-		case f.charset.size(r) > 0:
+		case r < utf8.RuneSelf || f.charset.Has(r): // ASCII is JSON's own
 			b.WriteRune(r)
 		case r > 0xFFFF:
 			high, low := utf16.EncodeRune(r)

@@ -103,6 +103,16 @@ func (m *MariaDBServer) StartAlone(t T) {
 	m.start(t, "--wsrep-new-cluster")
 }
 
+// AwaitTable waits until all nodes have a table, and the rights on it.
+func (g *Galera) AwaitTable(t T, name string) {
+	t.Helper()
+	for _, node := range g.Nodes {
+		if _, err := node.Connect(t).Exec("SELECT 1 FROM " + name + " LIMIT 0"); err != nil {
+			t.Fatalf("wait for %s: %v", name, err)
+		}
+	}
+}
+
 // AwaitSize waits until a node sees so many, itself among them, in a cluster
 // that has a quorum.
 func (g *Galera) AwaitSize(t T, node *MariaDBServer, n int) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"goguerrillad/internal/savemail"
 )
 
 // A conn is one connection, used by one Save at a time.
@@ -20,9 +22,10 @@ type conn struct {
 	mark    mark              // how to find the session without the connection
 	facts   map[string]string // variables of the server (inspect.go)
 	packet  int64             // bytes: the server's max_allowed_packet
-	inserts map[int]*sql.Stmt // by number of rows, 1 to maxRows
-	args    []any             // of one statement, reused
-	arena   []byte            // copies of mails for one statement, reused
+	inserts map[int]*sql.Stmt // by number of rows, 1 to maxRows, for columns
+	columns *savemail.Columns
+	args    []any  // of one statement, reused
+	arena   []byte // copies of mails for one statement, reused
 }
 
 // drop closes the connection; what it has prepared ends with it.
@@ -161,6 +164,9 @@ func (c *conn) readColumns(ctx context.Context, s *Store) error {
 	columns, err := s.table.columns(ctx, c)
 	if err != nil {
 		return err
+	}
+	if old := c.host.columns.Load(); columns.Equal(old) {
+		columns = old // statements that are prepared for them stay
 	}
 	c.host.columns.Store(columns)
 	s.columns.Store(columns)

@@ -52,6 +52,8 @@ func TestJudge(t *testing.T) {
 		{"no column", answer(1054, ""), all(mismatched)},
 		{"too long", answer(1406, ""), all(mismatched)},
 		{"character", answer(1366, ""), all(mismatched)},
+		{"conversion in MariaDB", answer(1977, ""), all(mismatched)},
+		{"conversion in MySQL", answer(3854, ""), all(mismatched)},
 		{"deadlock", answer(1213, ""), all(conflict)},
 		{"lock wait", answer(1205, ""), all(conflict)},
 		{"too many connections", answer(1040, ""), all(unavailable)},

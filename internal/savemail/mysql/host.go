@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,7 +37,9 @@ type host struct {
 	name    string
 	db      *sql.DB                          // hands out connections and keeps none
 	columns atomic.Pointer[savemail.Columns] // of the table there, nil until the first connection
-	health  health
+	// charsets has the character sets of columns there, by name: *savemail.Charset.
+	charsets sync.Map
+	health   health
 }
 
 func (h *host) String() string { return h.name }

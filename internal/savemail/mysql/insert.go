@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 
@@ -29,10 +30,11 @@ type mailRow struct {
 // be stored.
 func (s *Store) rows(c *conn, columns *savemail.Columns, batch []*envelope.Envelope) (rows []mailRow, errs []error) {
 	errs = make([]error, len(batch))
+	compress := s.compresses(columns)
 	for i, e := range batch {
-		row, err := columns.Row(e, s.options.Compress)
+		row, err := columns.Row(e, compress)
 		mail := int64(e.Size() + e.HeadRoom())
-		if s.options.Compress {
+		if compress {
 			mail += mail>>10 + 64 // should it not be compressible
 		} else if err == nil && !allInRedis(e) {
 			err = c.takes(columns, mail)
@@ -51,6 +53,12 @@ func (s *Store) rows(c *conn, columns *savemail.Columns, batch []*envelope.Envel
 		}
 	}
 	return rows, errs
+}
+
+// compresses reports whether messages are compressed. A column of text would
+// not keep what zlib writes.
+func (s *Store) compresses(columns *savemail.Columns) bool {
+	return s.options.Compress && !columns.MailIsText()
 }
 
 func allInRedis(e *envelope.Envelope) bool {
@@ -86,18 +94,18 @@ func (c *conn) statements(rows []mailRow) [][]mailRow {
 // commit sends the statements: one alone in autocommit, several as a
 // transaction. It returns the first error and where it came up; the
 // transaction is then still open.
-func (c *conn) commit(ctx context.Context, s *Store, statements [][]mailRow) (phase, error) {
+func (c *conn) commit(ctx context.Context, s *Store, columns *savemail.Columns, statements [][]mailRow) (phase, error) {
 	if err := ctx.Err(); err != nil {
 		return before, err
 	}
 	if len(statements) == 1 {
-		return c.insert(ctx, s, statements[0])
+		return c.insert(ctx, s, columns, statements[0])
 	}
 	if _, err := c.ExecContext(ctx, "BEGIN"); err != nil {
 		return before, err
 	}
 	for _, rows := range statements {
-		if _, err := c.insert(ctx, s, rows); err != nil {
+		if _, err := c.insert(ctx, s, columns, rows); err != nil {
 			return before, err // the COMMIT decides, and is not sent
 		}
 	}
@@ -105,19 +113,15 @@ func (c *conn) commit(ctx context.Context, s *Store, statements [][]mailRow) (ph
 	return inCommit, err
 }
 
-func (c *conn) insert(ctx context.Context, s *Store, rows []mailRow) (phase, error) {
-	statement := c.inserts[len(rows)]
-	if statement == nil {
-		var err error
-		if statement, err = c.PrepareContext(ctx, s.table.insert(len(rows))); err != nil {
-			return before, err
-		}
-		c.inserts[len(rows)] = statement
-	}
-	if err := c.bind(s, rows); err != nil {
+func (c *conn) insert(ctx context.Context, s *Store, columns *savemail.Columns, rows []mailRow) (phase, error) {
+	statement, err := c.prepared(ctx, s, columns, len(rows))
+	if err != nil {
 		return before, err
 	}
-	_, err := statement.ExecContext(ctx, c.args...)
+	if err := c.bind(s, columns, rows); err != nil {
+		return before, err
+	}
+	_, err = statement.ExecContext(ctx, c.args...)
 	clear(c.args)
 	if cap(c.arena) > 2*maxBytes {
 		c.arena = nil // one large compressed mail
@@ -125,10 +129,33 @@ func (c *conn) insert(ctx context.Context, s *Store, rows []mailRow) (phase, err
 	return inInsert, err
 }
 
+// prepared returns the INSERT of the given number of rows. Its text depends on the columns.
+func (c *conn) prepared(ctx context.Context, s *Store, columns *savemail.Columns, rows int) (*sql.Stmt, error) {
+	if c.columns != columns {
+		for _, statement := range c.inserts {
+			if err := statement.Close(); err != nil {
+				return nil, err
+			}
+		}
+		clear(c.inserts)
+		c.columns = columns
+	}
+	statement := c.inserts[rows]
+	if statement == nil {
+		var err error
+		if statement, err = c.PrepareContext(ctx, s.table.insert(columns, rows)); err != nil {
+			return nil, err
+		}
+		c.inserts[rows] = statement
+	}
+	return statement, nil
+}
+
 // bind sets c.args to the rows' values. A mail is used where it lies; only an
 // envelope with several rows in the statement has all but its last copied, and
 // what is compressed is written to the arena anyway.
-func (c *conn) bind(s *Store, rows []mailRow) error {
+func (c *conn) bind(s *Store, columns *savemail.Columns, rows []mailRow) error {
+	compress := s.compresses(columns)
 	c.args, c.arena = c.args[:0], c.arena[:0]
 	for n, r := range rows {
 		start := len(c.arena)
@@ -137,10 +164,10 @@ func (c *conn) bind(s *Store, rows []mailRow) error {
 		switch {
 		case to.InRedis:
 			body, mail = savemail.BodyRedis, []byte{} // nil would be NULL
-		case s.options.Compress:
+		case compress:
 			c.arena = s.compressor.Append(c.arena, r.envelope.Blob(r.i))
 			mail = c.arena[start:]
-			if err := c.takes(c.host.columns.Load(), int64(len(mail))); err != nil {
+			if err := c.takes(columns, int64(len(mail))); err != nil {
 				return err
 			}
 		case n+1 < len(rows) && rows[n+1].envelope == r.envelope:
@@ -148,6 +175,9 @@ func (c *conn) bind(s *Store, rows []mailRow) error {
 			mail = c.arena[start:]
 		default:
 			mail = r.envelope.Blob(r.i)
+		}
+		if columns.MailIsText() {
+			mail = columns.MailText(mail)
 		}
 		c.args = append(c.args, r.From, to.Address, r.Subject, body, r.Charset, mail, to.Hash,
 			r.ContentType, to.Address, r.HasAttach, r.IP, r.AttachInfo)

@@ -84,7 +84,7 @@ func (c *conn) inspect(ctx context.Context, s *Store) {
 		s.warn("MySQL table is not InnoDB", "host", c.host.name, "table", s.table.String(), "engine", engine)
 	}
 	if c.QueryRowContext(ctx, "SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE "+s.table.is()+" AND COLUMN_NAME='mail'").Scan(&mailType) == nil && strings.Contains(mailType, "text") {
-		s.warn("the column mail should be a longblob: a text column does not take every byte", "host", c.host.name, "type", mailType)
+		s.warn("MySQL column mail is a text type", "host", c.host.name, "type", mailType)
 	}
 }
 

@@ -49,6 +49,7 @@ func TestGalera(t *testing.T) {
 				cluster: cluster, first: first, db1: db1, outcome: make(chan error, 1),
 			}
 			g.create(t)
+			cluster.AwaitTable(t, g.table)
 			second.Exec(t, "ALTER TABLE mail."+g.table+" ADD UNIQUE (`to`)")
 			defer func() {
 				if t.Failed() {

@@ -59,6 +59,8 @@ func TestMariaDB(t *testing.T) {
 	}, func(b *bench, o *mysql.Options) { o.Table, o.DB = "mail."+b.table, "" }))
 
 	t.Run("widths", with(testWidths))
+	t.Run("character sets", with(testCharsets))
+	t.Run("character sets, examples", with(testCharsetExamples))
 	t.Run("guilty", with(testGuilty))
 	t.Run("column changes", with(testColumnChanges))
 	t.Run("missing table", with(testMissingTable))

@@ -34,7 +34,7 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (each []er
 			return each, nil
 		}
 		statements := c.statements(rows)
-		at, err := c.commit(sending, s, statements)
+		at, err := c.commit(sending, s, columns, statements)
 		again, err := s.conclude(ctx, c, columns, statements, at, err)
 		if !again || attempt == attempts || sending.Err() != nil {
 			return each, err
@@ -95,9 +95,11 @@ func (s *Store) yield(h *host, v verdict, why error) bool {
 	return len(s.hosts) > 1 && slices.ContainsFunc(s.hosts, func(h *host) bool { return h.health.ailing == nil })
 }
 
-// look reads the columns anew after the table took the values amiss, and
-// reports whether they have changed; if not, they are not to blame.
+// look reads the columns and their character sets again after the table refused
+// the values, and reports whether they have changed; if not, the values are
+// rejected.
 func (s *Store) look(ctx context.Context, c *conn, before *savemail.Columns, cause error) (v verdict, changed bool, err error) {
+	c.host.charsets.Clear()
 	if err := c.readColumns(ctx, s); err != nil {
 		return unavailable, false, err
 	}

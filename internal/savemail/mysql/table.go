@@ -55,14 +55,27 @@ func (t table) into() string {
 }
 
 // insert has rows times the values of savemail.Written: the server's clock as
-// date, 0 as spam_score, and parameters. Those are bytes (conn.setUp): what goes
-// into a column of text is converted.
-func (t table) insert(rows int) string {
-	const (
-		text = "CONVERT(? USING utf8mb4)"
-		row  = "(NOW()," + text + "," + text + "," + text + "," + text + "," + text + ",?,0," +
-			text + "," + text + "," + text + ",?," + text + "," + text + ")"
-	)
+// date, 0 as spam_score, and parameters. Those are bytes (conn.setUp), of which
+// CONVERT makes text.
+func (t table) insert(columns *savemail.Columns, rows int) string {
+	var values []string
+	for _, name := range savemail.Written() {
+		value := "CONVERT(? USING utf8mb4)"
+		switch name {
+		case "date":
+			value = "NOW()"
+		case "spam_score":
+			value = "0"
+		case "has_attach":
+			value = "?"
+		case "mail":
+			if !columns.MailIsText() {
+				value = "?"
+			}
+		}
+		values = append(values, value)
+	}
+	row := "(" + strings.Join(values, ",") + ")"
 	return t.into() + "VALUES " + row + strings.Repeat(","+row, rows-1)
 }
 
@@ -76,34 +89,60 @@ func (t table) lookAt() string { return "SELECT `hash` FROM " + t.String() + " W
 
 // columns reads what the table takes.
 func (t table) columns(ctx context.Context, c *conn) (*savemail.Columns, error) {
-	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH, CHARACTER_SET_NAME"+
-		" FROM information_schema.COLUMNS WHERE "+t.is()+" ORDER BY ORDINAL_POSITION")
+	all, sets, err := t.readColumns(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("read the columns of %s: %w", t, err)
-	}
-	defer rows.Close()
-	var all []savemail.Column
-	for rows.Next() {
-		var name, kind string
-		var chars, bytes sql.NullInt64
-		var charset sql.NullString
-		if err := rows.Scan(&name, &kind, &chars, &bytes, &charset); err != nil {
-			return nil, fmt.Errorf("read the columns of %s: %w", t, err)
-		}
-		if strings.HasSuffix(kind, "text") {
-			bytes = chars // TiDB says more, and takes no more
-		}
-		all = append(all, savemail.Column{Name: name, Chars: chars.Int64, Bytes: bytes.Int64, Charset: charset.String})
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read the columns of %s: %w", t, err)
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("the table %s does not exist, or the user has no rights on it", t)
+	}
+	for i, set := range sets {
+		if all[i].Charset, err = c.charset(ctx, set.name, set.width); err != nil {
+			return nil, err
+		}
 	}
 	columns, err := savemail.NewColumns(all)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t, err)
 	}
 	return columns, nil
+}
+
+// A columnSet is the character set of a column, by its name, and the most bytes
+// of a character.
+type columnSet struct {
+	name  string
+	width int
+}
+
+func (t table) readColumns(ctx context.Context, c *conn) (all []savemail.Column, sets []columnSet, err error) {
+	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH,"+
+		" IFNULL(c.CHARACTER_SET_NAME,''), IFNULL(MAXLEN,4)"+
+		" FROM information_schema.COLUMNS c LEFT JOIN information_schema.CHARACTER_SETS s ON s.CHARACTER_SET_NAME=c.CHARACTER_SET_NAME"+
+		" WHERE "+t.is()+" ORDER BY ORDINAL_POSITION")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name, kind string
+		var chars, bytes sql.NullInt64
+		var set columnSet
+		if err := rows.Scan(&name, &kind, &chars, &bytes, &set.name, &set.width); err != nil {
+			return nil, nil, err
+		}
+		switch {
+		case !strings.HasSuffix(kind, "text"):
+			if set.name != "" { // the limit is in characters
+				bytes.Int64 = 0
+			}
+		case isTiDB(c.facts):
+			bytes, chars.Int64 = chars, 0 // it reports more bytes than it takes
+		default:
+			chars.Int64 = 0
+		}
+		all = append(all, savemail.Column{Name: name, Chars: chars.Int64, Bytes: bytes.Int64})
+		sets = append(sets, set)
+	}
+	return all, sets, rows.Err()
 }
