@@ -81,6 +81,8 @@ func TestMariaDB(t *testing.T) {
 	t.Run("lost, waited for", with(testLostWaits))
 	t.Run("lost, killed", with(testLostKilled))
 	t.Run("lost, unknown", with(testLostUnknown))
+	t.Run("consumer, too early", with(testConsumerEarly))
+	t.Run("consumer, by the rule", with(testConsumerRule))
 	t.Run("cuts", with(testCuts))
 	t.Run("leaks", with(testLeaks))
 	t.Run("ailing host", with(testAiling))

@@ -20,6 +20,9 @@ const attempts = 4
 // save gives each envelope that cannot be stored its error, and the others
 // together the second result.
 func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (each []error, all error) {
+	// A consumer may delete a row that is older (settle.go).
+	ctx, end := context.WithTimeout(ctx, s.options.Timeout)
+	defer end()
 	sending, cancel := keepThird(ctx)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
@@ -44,10 +47,7 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (each []er
 
 // keepThird keeps a third of the time for settling what has no answer.
 func keepThird(ctx context.Context) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return ctx, func() {}
-	}
+	deadline, _ := ctx.Deadline() // Save gives it one
 	return context.WithDeadline(ctx, deadline.Add(-time.Until(deadline)/3))
 }
 

@@ -36,6 +36,24 @@ import (
 // While the lock is held nothing is looked up: even a row that is seen is not
 // durable before. What cannot be settled before the deadline is unknown: the
 // batch must not be sent again, or it might be stored twice.
+//
+// A consumer that deletes the row before step 5 hides the commit, and the batch
+// is sent again, with the same hashes. Nothing in the server that an ordinary
+// user can read tells such a row from one that was never committed:
+//
+//   - AUTO_INCREMENT has a gap in both cases, since a rollback leaves one too.
+//   - GTIDs, binary log positions and status counters move with the
+//     transactions of all users, and need a binary log or a privilege.
+//   - The session's own state (LAST_INSERT_ID, ROW_COUNT, last_gtid) ends with it.
+//   - A lock that keeps the consumer away ends with the commit in question.
+//   - Deleted rows stay in InnoDB until they are purged, but no SQL reads them.
+//   - XA PREPARE, or a row in a table of outcomes, is exact. It costs each batch
+//     a round trip and an fsync, or the operator a table that must be cleaned.
+//
+// So there is a rule for consumers (docs/operating.md): a row stays for
+// GSMTP_TIMEOUT after its date, or a hash that was processed is ignored. In
+// return Save ends within Options.Timeout, which is shorter: it looks up and
+// sends again only before that, and the date is the server's time of the INSERT.
 
 // Waits for the lock, each of which must end before readTimeout does.
 const (
@@ -119,6 +137,9 @@ func (s *Store) settle(ctx context.Context, c *conn, statements [][]mailRow, cau
 func (s *Store) resolve(ctx context.Context, h *host, m mark, hash string) (finding, error) {
 	for retry := minRetry; ; retry = min(2*retry, maxRetry) {
 		found, err := s.ask(ctx, h, m, hash)
+		if found == absent && ctx.Err() != nil {
+			found, err = unsettled, ctx.Err() // a consumer may have deleted it by now
+		}
 		if found != unsettled {
 			return found, nil
 		}
@@ -256,13 +277,14 @@ const (
 	laterMost = 100       // batches at a time
 )
 
-// resolveLater goes on asking behind the client's back, so that an operator
-// finds in the log what became of each mail that was answered 451.
+// resolveLater goes on asking after the client got its 451, so that an operator
+// finds in the log what became of each message. A message that is not there may
+// have been deleted by a consumer.
 func (s *Store) resolveLater(h *host, m mark, hashes []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.later == laterMost {
-		s.options.Log.Warn("it stays unknown whether these mails were stored", "host", h.name, "hashes", hashes)
+		s.options.Log.Warn("messages with unknown outcome cannot be looked up", "host", h.name, "hashes", hashes)
 		return
 	}
 	s.later++
@@ -274,12 +296,12 @@ func (s *Store) resolveLater(h *host, m mark, hashes []string) {
 		found, err := s.resolve(ctx, h, m, hashes[0])
 		switch found {
 		case stored:
-			s.options.Log.Warn("these mails were stored, though their senders were told to try again: they may come twice",
+			s.options.Log.Warn("messages with unknown outcome were stored; senders may deliver them again",
 				"host", h.name, "hashes", hashes)
 		case absent:
-			s.options.Log.Info("these mails were not stored: their senders try again", "host", h.name, "hashes", hashes)
+			s.options.Log.Info("messages with unknown outcome are not in the table", "host", h.name, "hashes", hashes)
 		default:
-			s.options.Log.Warn("it stays unknown whether these mails were stored", "host", h.name, "hashes", hashes, "error", err)
+			s.options.Log.Warn("messages with unknown outcome cannot be looked up", "host", h.name, "hashes", hashes, "error", err)
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
