@@ -61,9 +61,9 @@ func LogOutcome(log *slog.Logger, outcome error, attributes ...any) {
 	case outcome == nil:
 		log.Warn("messages with unknown outcome were stored; senders may deliver them again", attributes...)
 	case errors.Is(outcome, ErrUnknown):
-		log.Warn("outcome of messages remains unknown", attributes...)
+		log.Warn("messages with unknown outcome cannot be looked up", attributes...)
 	default:
-		log.Info("messages with unknown outcome were not stored; senders deliver them again", attributes...)
+		log.Info("messages with unknown outcome are not in the table", attributes...)
 	}
 }
 

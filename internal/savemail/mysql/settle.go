@@ -284,7 +284,7 @@ func (s *Store) resolveLater(h *host, m mark, hashes []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.later == laterMost {
-		s.options.Log.Warn("messages with unknown outcome cannot be looked up", "host", h.name, "hashes", hashes)
+		savemail.LogOutcome(s.options.Log, savemail.ErrUnknown, "host", h.name, "hashes", hashes)
 		return
 	}
 	s.later++
@@ -296,12 +296,11 @@ func (s *Store) resolveLater(h *host, m mark, hashes []string) {
 		found, err := s.resolve(ctx, h, m, hashes[0])
 		switch found {
 		case stored:
-			s.options.Log.Warn("messages with unknown outcome were stored; senders may deliver them again",
-				"host", h.name, "hashes", hashes)
+			savemail.LogOutcome(s.options.Log, nil, "host", h.name, "hashes", hashes)
 		case absent:
-			s.options.Log.Info("messages with unknown outcome are not in the table", "host", h.name, "hashes", hashes)
+			savemail.LogOutcome(s.options.Log, savemail.ErrUnavailable, "host", h.name, "hashes", hashes)
 		default:
-			s.options.Log.Warn("messages with unknown outcome cannot be looked up", "host", h.name, "hashes", hashes, "error", err)
+			savemail.LogOutcome(s.options.Log, savemail.ErrUnknown, "host", h.name, "hashes", hashes, "error", err)
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
