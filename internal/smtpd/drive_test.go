@@ -110,6 +110,27 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
+// TestBufferIsKeptWhileSaving: no other message of the same loop uses the
+// buffer of a message that is being saved.
+func TestBufferIsKeptWhileSaving(t *testing.T) {
+	h := newHeld()
+	f := start(t, func(s *setup) { s.save, s.loops = h.save, 1 })
+	var saving []*envelope.Envelope
+	var texts []string
+	for _, letter := range []string{"a", "b", "c"} {
+		text := strings.Repeat(letter, 4000) + "\r\n"
+		c := f.greeted()
+		c.begin()
+		c.send(text + ".\r\n")
+		saving, texts = append(saving, <-h.envelopes), append(texts, text)
+	}
+	for i, e := range saving {
+		if got := string(e.Message()); got != texts[i] {
+			t.Errorf("message %d changed while it was being saved: %.20q", i, got)
+		}
+	}
+}
+
 // TestResetDuringSave: the client is gone before the 250. Its message stands,
 // what it held is given back.
 func TestResetDuringSave(t *testing.T) {
@@ -123,7 +144,7 @@ func TestResetDuringSave(t *testing.T) {
 	c.Close()
 	f.await("descriptor given back", func(s smtpd.Stats) bool { return s.Sessions == 0 })
 	if f.server.Stats().Memory == 0 {
-		t.Error("the message's memory was given back while it is saved")
+		t.Fatal("the message's memory was given back while it is saved")
 	}
 	if got := string(e.Message()); got != "text\r\n" {
 		t.Errorf("message is %q", got)

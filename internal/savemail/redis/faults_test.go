@@ -89,6 +89,27 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// TestSavedAgain: an envelope that is saved again, as the Committer does with
+// halves of a batch, is stored without Redis when Redis is down by then.
+func TestSavedAgain(t *testing.T) {
+	f := start(t, nil)
+	f.found()
+	f.await()
+	f.inner.err = savemail.ErrRejected
+	e, in := f.save(2)
+	if !in[0] || !in[1] {
+		t.Fatalf("not in Redis: %v", in)
+	}
+	f.server.Kill()
+	f.inner.err = nil
+	if err := f.store.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+		t.Fatal(err)
+	}
+	if in := f.inner.inRedis; in[0] || in[1] {
+		t.Errorf("the store was told that the message is in Redis: %v", in)
+	}
+}
+
 // TestOutages: whatever Redis does, the store saves, and is told that it has
 // to keep the message itself. Its end and its return are logged once each.
 func TestOutages(t *testing.T) {

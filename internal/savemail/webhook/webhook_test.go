@@ -231,6 +231,22 @@ func TestTrouble(t *testing.T) {
 	fails("nobody", open(t, "http://user:passw0rd@"+l.Addr().String(), nil), savemail.ErrUnavailable)
 }
 
+// TestCheck: a receiver that answers is healthy, whatever its answer is, and
+// gets no message.
+func TestCheck(t *testing.T) {
+	for _, code := range []int{http.StatusOK, http.StatusMethodNotAllowed, http.StatusServiceUnavailable} {
+		s, _ := receive(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodHead || r.URL.Path != "/mail" || r.ContentLength > 0 || r.Header.Get("User-Agent") != "goguerrillad/1" {
+				t.Errorf("%s %s, %d bytes, %v", r.Method, r.URL, r.ContentLength, r.Header)
+			}
+			w.WriteHeader(code)
+		})
+		if err := s.Check(t.Context()); err != nil {
+			t.Errorf("status %d: %v", code, err)
+		}
+	}
+}
+
 // TestConnections: there are so many and no more, they are kept, and one that
 // has died while idle costs no mail.
 func TestConnections(t *testing.T) {
