@@ -15,7 +15,7 @@ unitdir     = $(prefix)/lib/systemd/system
 sysusersdir = $(prefix)/lib/sysusers.d
 tmpfilesdir = $(prefix)/lib/tmpfiles.d
 
-.PHONY: build run check test test-faults test-tidb fuzz bench install install-only uninstall deb clean
+.PHONY: build run check test mutants test-faults test-tidb fuzz bench install install-only uninstall deb clean
 
 build:
 	@mkdir -p build
@@ -37,6 +37,14 @@ check:
 test:
 	sh internal/testserver/install.sh
 	@sh internal/testserver/run-tests.sh
+
+# Applies each mutant in internal/mutants, a change that loses or doubles a
+# message, to a copy of the tree, runs the tests named in it, and reports every
+# mutant that they do not kill. RUN is a regular expression for names.
+RUN ?=
+mutants:
+	sh internal/testserver/install.sh
+	go run ./internal/mutants -run '$(RUN)'
 
 # Breaks everything that the daemon stands on, for hours: FAULTS=short is the
 # form that is part of test. SEED, which is printed, repeats a run's chance.
