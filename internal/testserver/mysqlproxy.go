@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -58,7 +59,7 @@ func Swallows() []Fault {
 type MySQLProxy struct {
 	Addr string // 127.0.0.1:port
 
-	server string // host:port
+	server atomic.Pointer[string] // host:port
 
 	mu    sync.Mutex
 	armed func(statement string) *Fault
@@ -72,7 +73,8 @@ func ProxyMySQL(t T, server string) *MySQLProxy {
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}
-	p := &MySQLProxy{Addr: l.Addr().String(), server: server}
+	p := &MySQLProxy{Addr: l.Addr().String()}
+	p.Move(server)
 	var open sync.WaitGroup
 	t.Cleanup(open.Wait)
 	t.Cleanup(func() { l.Close() })
@@ -112,6 +114,9 @@ func (p *MySQLProxy) Once(text string, f Fault) <-chan struct{} {
 	return done
 }
 
+// Move connects later clients to another server.
+func (p *MySQLProxy) Move(server string) { p.server.Store(&server) }
+
 // Cuts returns how many statements were tampered with.
 func (p *MySQLProxy) Cuts() int {
 	p.mu.Lock()
@@ -145,7 +150,7 @@ type mysqlLink struct {
 
 func (p *MySQLProxy) serve(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("tcp", p.server)
+	server, err := net.Dial("tcp", *p.server.Load())
 	if err != nil {
 		return
 	}

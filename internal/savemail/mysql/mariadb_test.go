@@ -62,6 +62,7 @@ func TestMariaDB(t *testing.T) {
 	t.Run("character sets", with(testCharsets))
 	t.Run("character sets, examples", with(testCharsetExamples))
 	t.Run("guilty", with(testGuilty))
+	t.Run("transaction", with(testTransaction))
 	t.Run("column changes", with(testColumnChanges))
 	t.Run("missing table", with(testMissingTable))
 	t.Run("wrong password", with(testWrongPassword))
@@ -78,11 +79,13 @@ func TestMariaDB(t *testing.T) {
 	for _, f := range faults() {
 		t.Run(f.name, with(testFaults(f)))
 	}
+	t.Run("lost COMMIT", with(testLostCommit))
 	t.Run("lost, waited for", with(testLostWaits))
 	t.Run("lost, killed", with(testLostKilled))
 	t.Run("lost, unknown", with(testLostUnknown))
 	t.Run("consumer, too early", with(testConsumerEarly))
 	t.Run("consumer, by the rule", with(testConsumerRule))
+	t.Run("lost, another server", with(testOtherServer))
 	t.Run("cuts", with(testCuts))
 	t.Run("leaks", with(testLeaks))
 	t.Run("ailing host", with(testAiling))

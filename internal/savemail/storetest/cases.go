@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -267,6 +268,74 @@ func contextEnded(t *testing.T, h Harness) {
 	h.rows(t, 1)
 	save(t, h.Store, e)
 	h.rows(t, 2)
+}
+
+// timeEnds ends the time of a Save at every moment at which the store looks at
+// it: an envelope is stored if its outcome is nil, and is not if it failed.
+func timeEnds(t *testing.T, h Harness) {
+	save(t, h.Store, Envelope(text, "first@example.com"))
+	for n := range 100 {
+		sent := []*envelope.Envelope{
+			Envelope(text, "a@example.com"),
+			Envelope(text, "b@example.com", "c@example.com", "d@example.com"),
+			Envelope(text, "e@example.com"),
+		}
+		errs := h.Store.Save(endAfter(t, n), sent)
+		if len(errs) != len(sent) {
+			t.Fatalf("Save of %d envelopes gave %d outcomes", len(sent), len(errs))
+		}
+		if h.Rows != nil {
+			h.compare(t, sent, errs)
+		}
+		if errors.Join(errs...) == nil {
+			return // it did not look at the time again
+		}
+	}
+	t.Error("no Save succeeds")
+}
+
+// compare compares the rows of envelopes with their outcomes.
+func (h *Harness) compare(t *testing.T, sent []*envelope.Envelope, errs []error) {
+	t.Helper()
+	stored := map[string]bool{}
+	for _, row := range h.Rows(t) {
+		stored[row.Hash] = true
+	}
+	for i, e := range sent {
+		rows := 0
+		for _, to := range e.To {
+			if stored[to.Hash] {
+				rows++
+			}
+		}
+		switch err := errs[i]; {
+		case err == nil && rows < len(e.To),
+			err != nil && !errors.Is(err, savemail.ErrUnknown) && rows > 0:
+			t.Errorf("envelope %d: %d of %d rows, outcome %v", i, rows, len(e.To), err)
+		}
+	}
+}
+
+// An ending is a context that ends when its Err is called once too often.
+type ending struct {
+	context.Context
+	end  context.CancelFunc
+	left atomic.Int64
+}
+
+func endAfter(t *testing.T, calls int) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	t.Cleanup(cancel)
+	e := &ending{Context: ctx, end: cancel}
+	e.left.Store(int64(calls))
+	return e
+}
+
+func (e *ending) Err() error {
+	if e.left.Add(-1) < 0 {
+		e.end()
+	}
+	return e.Context.Err()
 }
 
 func concurrent(t *testing.T, h Harness) {

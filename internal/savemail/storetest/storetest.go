@@ -115,6 +115,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"unicode", unicodeValues},
 		{"long values", longValues},
 		{"context ended", contextEnded},
+		{"time ends", timeEnds},
 		{"concurrent", concurrent},
 		{"reopen", reopen},
 		{"reader", reader},

@@ -1,0 +1,72 @@
+package maildir_test
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/maildir"
+	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/testserver/powerfs"
+)
+
+// TestPowerLoss: a message with the outcome nil is whole after a power loss,
+// also if a sync has failed before.
+func TestPowerLoss(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		fault powerfs.Fault // of the first Save
+		want  error         // the outcome of the first Save
+	}{
+		{"nothing fails", powerfs.Fault{}, nil},
+		{"sync of a file", powerfs.Fault{Op: powerfs.Sync, Count: 1}, syscall.EIO},
+		{"sync of new", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 1}, savemail.ErrUnavailable},
+		{"sync of new, twice", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 2}, savemail.ErrUnknown},
+		{"sync of the Maildir", powerfs.Fault{Op: powerfs.SyncDir, Match: "Maildir", Count: 1}, syscall.EIO},
+		{"sync of the directory above", powerfs.Fault{Op: powerfs.SyncDir, Match: "spool", Count: 1}, syscall.EIO},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			fs := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
+			spool := filepath.Join(fs.Dir, "spool")
+			if err := errors.Join(os.Mkdir(spool, 0o755), savemail.SyncDir(fs.Dir)); err != nil {
+				t.Fatal(err)
+			}
+			dir := filepath.Join(spool, "Maildir")
+			s := maildir.New(dir)
+			defer s.Close()
+			if tt.fault.Op != 0 {
+				tt.fault.Errno, tt.fault.Lost = syscall.EIO, true
+				fs.Inject(tt.fault)
+			}
+			stored := map[string]string{}
+			for n := range 3 {
+				e := storetest.Envelope("Subject: x\r\n\r\n", "a@example.com", "b@example.com")
+				err := s.Save(t.Context(), []*envelope.Envelope{e})[0]
+				if want := []error{tt.want, nil, nil}[n]; !errors.Is(err, want) {
+					t.Fatalf("outcome %v of message %d, want %v", err, n, want)
+				}
+				for i, to := range e.To {
+					if err == nil {
+						stored[to.Hash] = string(e.AppendBlob(nil, i))
+					}
+				}
+			}
+			fs.Cut(powerfs.Drop)
+			fs.Heal()
+			fs.Remount(t)
+			for _, row := range files(t, filepath.Join(dir, "new")) {
+				if mail, ok := stored[row.Hash]; ok && mail == string(row.Mail) {
+					delete(stored, row.Hash)
+				}
+			}
+			if len(stored) > 0 {
+				t.Errorf("lost: %q", stored)
+			}
+		})
+	}
+}

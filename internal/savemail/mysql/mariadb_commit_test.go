@@ -1,0 +1,102 @@
+package mysql_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/testserver"
+)
+
+// wide is an envelope whose rows need two statements, and so a transaction.
+func wide(last string) *envelope.Envelope {
+	var to []string
+	for i := range 59 {
+		to = append(to, fmt.Sprintf("u%d@example.com", i))
+	}
+	return storetest.Envelope(text, append(to, last)...)
+}
+
+// testTransaction: when the last of several statements fails, no row of the
+// others is stored.
+func testTransaction(t *testing.T, b *bench) {
+	b.create(t)
+	s := b.open(t, nil)
+	defer s.Close()
+	one(t, s, nil)
+	b.server.Exec(t, "ALTER TABLE mail."+b.table+" ADD UNIQUE (`to`)")
+	if err := s.Save(t.Context(), []*envelope.Envelope{wide("b@example.com")})[0]; !errors.Is(err, savemail.ErrRejected) {
+		t.Errorf("outcome %v", err)
+	}
+	if rows := b.rows(t); len(rows) != 1 {
+		t.Errorf("%d rows", len(rows))
+	}
+	if err := s.Save(t.Context(), []*envelope.Envelope{wide("z@example.com")})[0]; err != nil {
+		t.Errorf("outcome %v", err)
+	}
+	if rows := b.rows(t); len(rows) != 61 {
+		t.Errorf("%d rows", len(rows))
+	}
+}
+
+// testLostCommit: whenever the connection ends around COMMIT, the message is
+// stored once.
+func testLostCommit(t *testing.T, b *bench) {
+	b.create(t)
+	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
+	defer s.Close()
+	for i, f := range testserver.Faults() {
+		cut := proxy.Once("COMMIT", f)
+		if err := s.Save(t.Context(), []*envelope.Envelope{wide("z@example.com")})[0]; err != nil {
+			t.Errorf("%s: outcome %v", f.Name, err)
+		}
+		select {
+		case <-cut:
+		default:
+			t.Fatal("no COMMIT was sent")
+		}
+		if rows := b.rows(t); len(rows) != 60*(i+1) {
+			t.Fatalf("%s: %d rows, want %d", f.Name, len(rows), 60*(i+1))
+		}
+	}
+}
+
+// testOtherServer: another server at the same address knows nothing of the
+// session, so the message is not sent to it again.
+func testOtherServer(t *testing.T, b *bench) {
+	b.create(t)
+	server := testserver.MariaDB(t)
+	other := &bench{whole: t, server: server, db: server.Connect(t), table: b.table}
+	other.create(t)
+	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	s := b.open(t, func(o *mysql.Options) {
+		o.Hosts, o.User, o.Pass, o.Timeout = []string{proxy.Addr}, server.User, server.Pass, 3*time.Second
+	})
+	defer s.Close()
+	one(t, s, nil)
+	proxy.Arm(func(statement string) *testserver.Fault {
+		if !strings.Contains(statement, "VALUES") {
+			return nil
+		}
+		proxy.Move(server.Addr)
+		return &testserver.Fault{Part: 2}
+	})
+	one(t, s, savemail.ErrUnknown)
+	proxy.Move(b.server.Addr)
+	testserver.Await(t, nil, 10*time.Second, "the outcome is not logged", func() error {
+		if !strings.Contains(b.log.String(), "these mails were stored, though") {
+			return errors.New(b.log.String())
+		}
+		return nil
+	})
+	if first, second := b.rows(t), other.rows(t); len(first) != 2 || len(second) != 0 {
+		t.Errorf("%d rows in the first server, %d in the second", len(first), len(second))
+	}
+}

@@ -1,0 +1,113 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A step is a statement that a server must receive, by its beginning, and its
+// answer: one value, or an error.
+type step struct {
+	statement string
+	value     driver.Value
+	err       error
+}
+
+// A scripted server expects statements in the order of its steps.
+type scripted struct {
+	t     *testing.T
+	steps []step
+}
+
+func (s *scripted) answer(statement string) step {
+	s.t.Helper()
+	if len(s.steps) == 0 || !strings.HasPrefix(statement, s.steps[0].statement) {
+		s.t.Errorf("unexpected statement %q, the script goes on with %v", statement, s.steps)
+		return step{err: errors.New("not in the script")}
+	}
+	next := s.steps[0]
+	s.steps = s.steps[1:]
+	return next
+}
+
+// It is a driver.Connector and its only connection.
+
+func (s *scripted) Connect(context.Context) (driver.Conn, error) { return s, nil }
+func (s *scripted) Driver() driver.Driver                        { return nil }
+func (s *scripted) Prepare(string) (driver.Stmt, error)          { return nil, errors.New("not prepared") }
+func (s *scripted) Begin() (driver.Tx, error)                    { return nil, errors.New("no transaction") }
+func (s *scripted) Close() error                                 { return nil }
+func (s *scripted) query(statement string) (*scriptedRow, error) {
+	a := s.answer(statement)
+	return &scriptedRow{value: a.value}, a.err
+}
+
+func (s *scripted) QueryContext(_ context.Context, statement string, _ []driver.NamedValue) (driver.Rows, error) {
+	return s.query(statement)
+}
+
+func (s *scripted) ExecContext(_ context.Context, statement string, _ []driver.NamedValue) (driver.Result, error) {
+	return driver.ResultNoRows, s.answer(statement).err
+}
+
+type scriptedRow struct {
+	value driver.Value
+	read  bool
+}
+
+func (r *scriptedRow) Columns() []string { return []string{"value"} }
+func (r *scriptedRow) Close() error      { return nil }
+
+func (r *scriptedRow) Next(dest []driver.Value) error {
+	if r.read {
+		return io.EOF
+	}
+	r.read, dest[0] = true, r.value
+	return nil
+}
+
+// TestOutlive: a session is over when its lock is free or was acquired, and not
+// before, however often it must be killed.
+func TestOutlive(t *testing.T) {
+	lost := errors.New("connection lost")
+	holder := func(id driver.Value) step { return step{"SELECT IS_USED_LOCK(", id, nil} }
+	lock := func(got driver.Value) step { return step{"SELECT GET_LOCK(", got, nil} }
+	kill := func(id int64) step { return step{fmt.Sprintf("KILL %d", id), nil, nil} }
+	for name, steps := range map[string][]step{
+		"over":                      {holder(nil)},
+		"ends by itself":            {holder(int64(7)), lock(int64(1))},
+		"ends in between":           {holder(int64(7)), lock(int64(0)), holder(nil)},
+		"killed":                    {holder(int64(7)), lock(int64(0)), holder(int64(7)), kill(7), lock(int64(1))},
+		"does not end when killed":  {holder(int64(7)), lock(int64(0)), holder(int64(7)), kill(7), lock(int64(0)), holder(int64(7)), kill(7), lock(int64(1))},
+		"an error of the lock":      {holder(int64(7)), lock(nil), holder(int64(7)), kill(7), lock(nil), holder(nil)},
+		"cannot ask":                {{"SELECT IS_USED_LOCK(", nil, lost}},
+		"cannot wait":               {holder(int64(7)), {"SELECT GET_LOCK(", nil, lost}},
+		"cannot kill":               {holder(int64(7)), lock(int64(0)), holder(int64(7)), {"KILL 7", nil, lost}},
+		"cannot wait for its death": {holder(int64(7)), lock(int64(0)), holder(int64(7)), kill(7), {"SELECT GET_LOCK(", nil, lost}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := &scripted{t, steps}
+			db := sql.OpenDB(server)
+			defer db.Close()
+			dc, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := &conn{Conn: dc}
+			err = c.outlive(t.Context(), "gg:1", time.Second)
+			if want := strings.HasPrefix(name, "cannot"); errors.Is(err, lost) != want || (err != nil) != want {
+				t.Errorf("error %v", err)
+			}
+			if len(server.steps) > 0 {
+				t.Errorf("returned %v before %v", err, server.steps)
+			}
+		})
+	}
+}

@@ -1,0 +1,194 @@
+package sqlite_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/sqlite"
+	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/testserver/powerfs"
+)
+
+// saverFile makes the test binary a saver: a process that saves a message for
+// each line that it reads and prints its hash and its outcome. It must not be
+// the process that serves the file system (package powerfs).
+const saverFile = "SAVER_FILE"
+
+func TestMain(m *testing.M) {
+	if file := os.Getenv(saverFile); file != "" {
+		saveLines(file)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func saveLines(file string) {
+	s := sqlite.New(sqlite.Options{File: file, Table: "new_mail", Log: slog.New(slog.DiscardHandler)})
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		e := storetest.Envelope(text, "b@example.com")
+		err := s.Save(ctx, []*envelope.Envelope{e})[0]
+		cancel()
+		word := "stored"
+		switch {
+		case errors.Is(err, savemail.ErrUnknown):
+			word = "unknown"
+		case err != nil:
+			word = "failed"
+		}
+		fmt.Println(e.To[0].Hash, word, fmt.Sprintf("%q", fmt.Sprint(err)))
+	}
+}
+
+// A saver is such a process.
+type saver struct {
+	cmd *exec.Cmd
+	in  io.Writer
+	out *bufio.Reader
+
+	last string // error
+}
+
+func startSaver(t *testing.T, file string) *saver {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env, cmd.Stderr = append(os.Environ(), saverFile+"="+file), os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := &saver{cmd: cmd, in: in, out: bufio.NewReader(out)}
+	t.Cleanup(s.kill)
+	return s
+}
+
+func (s *saver) kill() {
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+}
+
+// save saves one message and returns its hash and its outcome.
+func (s *saver) save(t *testing.T) (hash, outcome string) {
+	t.Helper()
+	fmt.Fprintln(s.in)
+	line, err := s.out.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.SplitN(line, " ", 3)
+	if s.last != words[2] { // a store that waits repeats itself
+		t.Logf("%s: %s", words[1], words[2])
+	}
+	s.last = words[2]
+	return words[0], words[1]
+}
+
+// TestPowerLoss: a message is in the file after a power loss if its outcome is
+// nil, and is not if it has failed, whatever failed before.
+func TestPowerLoss(t *testing.T) {
+	const forever = 0 // until the Save has failed
+	for _, tt := range []struct {
+		name  string
+		fresh bool // the file is new
+		fault powerfs.Fault
+	}{
+		{"nothing fails", true, powerfs.Fault{}},
+		{"sync of the directory", true, powerfs.Fault{Op: powerfs.SyncDir, Match: "spool", Count: 1}},
+		{"sync of the directory, later", true, powerfs.Fault{Op: powerfs.SyncDir, Match: "spool", Nth: 2, Count: 1}},
+		{"syncs of the directory", true, powerfs.Fault{Op: powerfs.SyncDir, Match: "spool", Count: forever}},
+		{"sync of the directory above", true, powerfs.Fault{Op: powerfs.SyncDir, Match: "base", Count: 1}},
+		{"sync of the WAL", false, powerfs.Fault{Op: powerfs.Sync, Match: "mail.db-wal", Count: 1}},
+		{"syncs of the WAL", false, powerfs.Fault{Op: powerfs.Sync, Match: "mail.db-wal", Count: forever}},
+		{"syncs of WAL and file", false, powerfs.Fault{Op: powerfs.Sync, Match: "mail.db*", Count: forever}},
+		{"write to the WAL", false, powerfs.Fault{Op: powerfs.Write, Match: "mail.db-wal", Count: 1}},
+		{"writes to the WAL", false, powerfs.Fault{Op: powerfs.Write, Match: "mail.db-wal", Count: forever}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			power := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
+			base := filepath.Join(power.Dir, "base")
+			if err := errors.Join(os.Mkdir(base, 0o755), savemail.SyncDir(power.Dir)); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(base, "spool", "mail.db")
+			s := startSaver(t, file)
+			outcomes := map[string]string{}
+			save := func() string {
+				hash, outcome := s.save(t)
+				outcomes[hash] = outcome
+				return outcome
+			}
+			if !tt.fresh && save() != "stored" {
+				t.Fatal("it fails without a fault")
+			}
+			if tt.fault.Op != 0 {
+				tt.fault.Errno, tt.fault.Lost = syscall.EIO, true
+				i := power.Inject(tt.fault)
+				save()
+				if i.Hits() == 0 && tt.fault.Nth == 0 {
+					t.Error("no operation has failed")
+				}
+				i.Clear()
+			}
+			for range 3 {
+				testserver.Await(t, nil, 10*time.Second, "no Save succeeds any more", func() error {
+					if outcome := save(); outcome != "stored" {
+						return errors.New(outcome)
+					}
+					return nil
+				})
+			}
+			power.Cut(powerfs.Drop)
+			s.kill()
+			power.Heal()
+			power.Remount(t)
+			there := map[string]bool{}
+			for _, row := range readCopy(t, file) {
+				there[row.Hash] = true
+			}
+			for hash, outcome := range outcomes {
+				if outcome == "stored" && !there[hash] || outcome == "failed" && there[hash] {
+					t.Errorf("a message has the outcome %q and is in the file: %v", outcome, there[hash])
+				}
+			}
+		})
+	}
+}
+
+// readCopy returns the rows of a copy of the file, which SQLite recovers.
+func readCopy(t *testing.T, file string) []storetest.Row {
+	t.Helper()
+	copied := filepath.Join(t.TempDir(), "mail.db")
+	for _, suffix := range []string{"", "-wal"} {
+		content, err := os.ReadFile(file + suffix)
+		if errors.Is(err, fs.ErrNotExist) && suffix != "" {
+			continue
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		write(t, copied+suffix, string(content))
+	}
+	return rows(t, copied)
+}
