@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -106,6 +107,7 @@ func (w *worker) test(ctx context.Context, c command, limit time.Duration) (outc
 	begun := time.Now()
 	err := cmd.Run()
 	took := time.Since(begun)
+	w.endOrphans()
 	if ctx.Err() != nil {
 		return outcome{}, context.Cause(ctx)
 	}
@@ -119,6 +121,23 @@ func (w *worker) test(ctx context.Context, c command, limit time.Duration) (outc
 		o.by = err.Error()
 	}
 	return o, nil
+}
+
+// endOrphans kills the servers that a test has left running when it crashed: a
+// server that has changed its user gets no parent-death signal. The directory
+// for temporary files, which they inherit, tells them from other processes.
+func (w *worker) endOrphans() {
+	variable := []byte("TMPDIR=" + w.path("tmp") + "\x00")
+	environments, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is well formed
+	for _, path := range environments {
+		environment, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(environment, variable) {
+			continue // a process of another user, or one that has just ended
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+		}
+	}
 }
 
 var (
@@ -180,8 +199,8 @@ func (w *worker) try(ctx context.Context, m *mutant, base map[string]baseline) (
 	}
 	defer func() { v.err = errors.Join(v.err, restore()) }()
 	// A test may build the program itself. -export compiles all packages and
-	// links none.
-	if v.err = w.goTool(ctx, command{}, "list", "-export", "./..."); v.err != nil {
+	// links none; the empty format prints nothing but errors.
+	if v.err = w.goTool(ctx, command{}, "list", "-export", "-f", `{{""}}`, "./..."); v.err != nil {
 		return v
 	}
 	for _, c := range m.tests {
