@@ -151,7 +151,7 @@ func (v *verdict) line(verbose bool) string {
 	if verbose && v.reason != "" {
 		detail += fmt.Sprintf("\n\t%.200s", v.reason)
 	}
-	return fmt.Sprintf("%-9s %-40s %5.1f s%s", result, v.mutant.name, v.took.Seconds(), detail)
+	return fmt.Sprintf("%-9s %-44s %5.1f s%s", result, v.mutant.name, v.took.Seconds(), detail)
 }
 
 // conclude prints the mutants that were not killed and the result. It returns

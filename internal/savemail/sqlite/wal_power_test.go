@@ -13,9 +13,9 @@ import (
 	"goguerrillad/internal/testserver/powerfs"
 )
 
-// TestRewriteWALLastsForGood: what a failed sync has lost is durable once it was
+// TestRewrittenWALIsDurable: what a failed sync has lost is durable after it was
 // written again.
-func TestRewriteWALLastsForGood(t *testing.T) {
+func TestRewrittenWALIsDurable(t *testing.T) {
 	wal, _, frames := newWAL(t)
 	power := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
 	path := filepath.Join(power.Dir, "wal")
