@@ -15,12 +15,9 @@ import (
 // first time, the server converts all characters to the set and back: tables of
 // our own would differ from the server's, and in strict mode an INSERT of a
 // character that the set lacks fails, also within CONVERT.
-func (c *conn) charset(ctx context.Context, name string, width int) (*savemail.Charset, error) {
+func (c *conn) charset(ctx context.Context, name string) (*savemail.Charset, error) {
 	if set, ok := c.host.charsets.Load(name); ok {
 		return set.(*savemail.Charset), nil
-	}
-	if isTiDB(c.facts) {
-		width = 0 // it stores UTF-8 whatever the set is
 	}
 	var set *savemail.Charset
 	switch name {
@@ -32,7 +29,7 @@ func (c *conn) charset(ctx context.Context, name string, width int) (*savemail.C
 		set = savemail.NewCharset(name, 0, nil, false)
 	default:
 		var err error
-		if set, err = c.learn(ctx, name, width); err != nil {
+		if set, err = c.learn(ctx, name); err != nil {
 			return nil, fmt.Errorf("read the character set %s: %w", name, err)
 		}
 	}
@@ -49,7 +46,14 @@ var beyond = []rune{0x10000, 0x1F600, 0x20000, 0x2A6D6, 0x10FFFF}
 
 // learn returns the set as the server converts it. A server that does not
 // convert is taken to have ASCII in the set.
-func (c *conn) learn(ctx context.Context, name string, width int) (*savemail.Charset, error) {
+func (c *conn) learn(ctx context.Context, name string) (*savemail.Charset, error) {
+	width := 0 // TiDB stores UTF-8 whatever the set is
+	if !isTiDB(c.facts) {
+		if err := c.QueryRowContext(ctx, "SELECT IFNULL(MAX(MAXLEN),4) FROM information_schema.CHARACTER_SETS WHERE CHARACTER_SET_NAME="+literal(name)).
+			Scan(&width); err != nil {
+			return nil, err
+		}
+	}
 	// A character is six digits of a literal at most.
 	most := rune(max(min(learnMost, c.packet/8), 64))
 	has := map[rune]bool{}

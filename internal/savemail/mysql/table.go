@@ -97,7 +97,7 @@ func (t table) columns(ctx context.Context, c *conn) (*savemail.Columns, error) 
 		return nil, fmt.Errorf("the table %s does not exist, or the user has no rights on it", t)
 	}
 	for i, set := range sets {
-		if all[i].Charset, err = c.charset(ctx, set.name, set.width); err != nil {
+		if all[i].Charset, err = c.charset(ctx, set); err != nil {
 			return nil, err
 		}
 	}
@@ -108,32 +108,23 @@ func (t table) columns(ctx context.Context, c *conn) (*savemail.Columns, error) 
 	return columns, nil
 }
 
-// A columnSet is the character set of a column, by its name, and the most bytes
-// of a character.
-type columnSet struct {
-	name  string
-	width int
-}
-
-func (t table) readColumns(ctx context.Context, c *conn) (all []savemail.Column, sets []columnSet, err error) {
+// readColumns returns the columns, and the names of their character sets.
+func (t table) readColumns(ctx context.Context, c *conn) (all []savemail.Column, sets []string, err error) {
 	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH,"+
-		" IFNULL(c.CHARACTER_SET_NAME,''), IFNULL(MAXLEN,4)"+
-		" FROM information_schema.COLUMNS c LEFT JOIN information_schema.CHARACTER_SETS s ON s.CHARACTER_SET_NAME=c.CHARACTER_SET_NAME"+
-		" WHERE "+t.is()+" ORDER BY ORDINAL_POSITION")
+		" IFNULL(CHARACTER_SET_NAME,'') FROM information_schema.COLUMNS WHERE "+t.is()+" ORDER BY ORDINAL_POSITION")
 	if err != nil {
 		return nil, nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var name, kind string
+		var name, kind, set string
 		var chars, bytes sql.NullInt64
-		var set columnSet
-		if err := rows.Scan(&name, &kind, &chars, &bytes, &set.name, &set.width); err != nil {
+		if err := rows.Scan(&name, &kind, &chars, &bytes, &set); err != nil {
 			return nil, nil, err
 		}
 		switch {
 		case !strings.HasSuffix(kind, "text"):
-			if set.name != "" { // the limit is in characters
+			if set != "" { // the limit is in characters
 				bytes.Int64 = 0
 			}
 		case isTiDB(c.facts):

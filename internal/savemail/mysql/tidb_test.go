@@ -31,6 +31,9 @@ func TestTiDB(t *testing.T) {
 		o.Compress, o.Hosts = true, []string{b.server.Addr}
 	}))
 	t.Run("guilty", with(testGuilty))
+	t.Run("character sets", with(testCharsets))
+	t.Run("rights", with(testRights))
+	t.Run("settings", with(testSettings))
 	t.Run("column changes", with(testColumnChanges))
 	t.Run("missing table", with(testMissingTable))
 	t.Run("killed connection", with(testKilledConnection))
