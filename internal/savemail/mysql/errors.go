@@ -86,7 +86,7 @@ func judgeAnswer(e *mysql.MySQLError, at phase) (v verdict, sure bool) {
 		1366, // incorrect value, a character that the column's set lacks among them
 		1406, // data too long
 		1977, // MariaDB: a character that cannot be converted
-		3854: // the same in MySQL
+		3854: // MySQL: a character that cannot be converted
 		return mismatched, true
 
 	case 1062: // duplicate entry: in a key of the operator's, or mail_id is used up
