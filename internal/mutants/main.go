@@ -70,6 +70,10 @@ func run(ctx context.Context, root string, match *regexp.Regexp, jobs int, verbo
 			err = e
 		}
 	}()
+	// Servers that change their user enter it.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
 	workers := make([]*worker, min(jobs, len(chosen)))
 	for i := range workers {
 		if workers[i], err = newWorker(root, filepath.Join(dir, fmt.Sprint(i))); err != nil {
