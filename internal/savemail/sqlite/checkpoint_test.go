@@ -66,7 +66,7 @@ func TestCheckpoint(t *testing.T) {
 		saveMany(t, s)
 		awaitSize(t, o.File, (round+1)*many)
 	}
-	if got := size(t, o.File+"-wal"); got > 2*many*mb {
+	if got := size(t, o.File+"-wal"); got > 3*many*mb {
 		t.Errorf("the WAL has grown to %d bytes, %d MB were saved", got, 6*many)
 	}
 	if err := s.Close(); err != nil {
