@@ -129,7 +129,7 @@ func (d *Daemon) Cmd(flags ...string) *exec.Cmd {
 // one that greets nobody but proxies.
 func (d *Daemon) StartSilent(t T) {
 	t.Helper()
-	d.launch(t)
+	d.Launch(t)
 	Await(t, d.proc, 20*time.Second, "goguerrillad is not ready", func() error {
 		if !strings.Contains(d.proc.Output(), "msg=ready") {
 			return errors.New("not logged")
@@ -138,7 +138,8 @@ func (d *Daemon) StartSilent(t T) {
 	})
 }
 
-func (d *Daemon) launch(t T) {
+// Launch starts the process and waits for nothing.
+func (d *Daemon) Launch(t T) {
 	t.Helper()
 	if d.proc != nil {
 		d.old += d.proc.Output()
@@ -149,7 +150,7 @@ func (d *Daemon) launch(t T) {
 // Start starts the process and waits for its greeting.
 func (d *Daemon) Start(t T) {
 	t.Helper()
-	d.launch(t)
+	d.Launch(t)
 	Await(t, d.proc, 20*time.Second, "goguerrillad does not greet", func() error {
 		c, err := Connect(d.Addr, 5*time.Second)
 		if err != nil {

@@ -32,6 +32,7 @@ type Load struct {
 	tried     map[string]int      // sender: number of recipients
 	acked     map[string]string   // sender: hash of the reply
 	rows      map[string][]string // sender: hashes that Collect has found
+	deferred  map[string]bool     // senders who have received 4xx
 	temporary int                 // replies 4xx
 	broken    int                 // connections that failed or ended
 	refused   map[string]int      // other replies
@@ -51,7 +52,7 @@ const loadDomain = "load.example"
 // StartLoad sends until Pause.
 func StartLoad(addrs ...string) *Load {
 	l := &Load{name: rand.Text()[:8], addrs: addrs, tried: make(map[string]int), acked: make(map[string]string),
-		rows: make(map[string][]string), refused: make(map[string]int)}
+		rows: make(map[string][]string), refused: make(map[string]int), deferred: make(map[string]bool)}
 	l.Resume()
 	return l
 }
@@ -113,20 +114,45 @@ func (l *Load) session(ctx context.Context, client int) error {
 
 // message sends one, to one to three recipients; some are of 32 KB.
 func (l *Load) message(c *Client, client int) error {
+	size := 0
+	if (l.sent[client]+1)%20 == 0 {
+		size = 32_000
+	}
+	code, err := l.send(c, client, size)
+	if err == nil && code/100 != 2 {
+		err = errNotTaken
+	}
+	return err
+}
+
+// Send sends one message, with size bytes of text in addition, on a connection
+// of its own, and returns the code of the reply. Clients must not send at the
+// same time.
+func (l *Load) Send(size int) (code int, err error) {
+	c, err := Connect(l.addrs[0], loadPatience)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	if err := c.Hello(); err != nil {
+		return 0, err
+	}
+	return l.send(c, 0, size)
+}
+
+func (l *Load) send(c *Client, client, size int) (code int, err error) {
 	l.sent[client]++
 	n := l.sent[client]
 	from := fmt.Sprintf("%s-%d-%d@%s", l.name, client, n, loadDomain)
 	to := []string{"one@example.com", "two@example.com", "three@example.com"}[:1+n%3]
 	text := []byte("Subject: " + from + "\r\n\r\n" + from + "\r\n")
-	if n%20 == 0 {
-		text = append(text, bytes.Repeat([]byte("0123456789abcdef0123456789abcd\r\n"), 1000)...)
-	}
+	text = append(text, bytes.Repeat([]byte("0123456789abcdef0123456789abcd\r\n"), size/32)...)
 	l.mu.Lock()
 	l.tried[from] = len(to)
 	l.mu.Unlock()
 	r, err := c.Send(from, "", to, text)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -136,13 +162,13 @@ func (l *Load) message(c *Client, client int) error {
 		l.silence = max(l.silence, time.Since(l.last))
 		l.last = time.Now()
 		l.acks.Add(1)
-		return nil
 	case 4:
 		l.temporary++
+		l.deferred[from] = true
 	default:
 		l.refused[r.String()]++
 	}
-	return errNotTaken
+	return r.Code, nil
 }
 
 // Acks returns how many messages have been acknowledged.
@@ -204,6 +230,21 @@ func (l *Load) Collect(t T, db *sql.DB, table string) {
 	})
 }
 
+// Replace takes note of all rows, as hashes by sender, in place of those that
+// were noted so far.
+func (l *Load) Replace(rows map[string][]string) {
+	l.mu.Lock()
+	clear(l.rows)
+	l.mu.Unlock()
+	l.Add(rows)
+}
+
+// Hashes returns the hashes of all rows of a table, by sender.
+func Hashes(db *sql.DB, table string) (map[string][]string, error) {
+	_, hashes, err := readHashes(db, table)
+	return hashes, err
+}
+
 // Add takes note of rows, as hashes by sender, that somebody else has read.
 func (l *Load) Add(rows map[string][]string) {
 	l.mu.Lock()
@@ -218,31 +259,45 @@ func (l *Load) Add(rows map[string][]string) {
 // CollectMaildir is Collect for a Maildir, of which no file may be half.
 func (l *Load) CollectMaildir(t T, dir string) {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(dir, "new", "*"))
+	rows, paths, err := readMaildir(dir)
+	for _, path := range paths {
+		err = errors.Join(err, os.Remove(path))
+	}
 	if err != nil {
 		t.Fatalf("read the Maildir: %v", err)
-	}
-	rows := make(map[string][]string)
-	for _, path := range found {
-		text, err := os.ReadFile(path)
-		if err == nil {
-			err = os.Remove(path)
-		}
-		if err != nil {
-			t.Fatalf("read the Maildir: %v", err)
-		}
-		_, rest, _ := strings.Cut(filepath.Base(path), "_")
-		hash, size, _ := strings.Cut(rest, ".goguerrilla,S=")
-		if size != strconv.Itoa(len(text)) {
-			t.Fatalf("%s has %d bytes", path, len(text))
-		}
-		from, _, _ := strings.Cut(strings.TrimPrefix(string(text), "Return-Path: <"), ">")
-		rows[from] = append(rows[from], hash)
 	}
 	l.Add(rows)
 }
 
-// readHashes returns the hashes of all rows by sender, and the newest row.
+// MaildirHashes is Hashes for a Maildir. It returns what it can read, and an
+// error if a file is not whole.
+func MaildirHashes(dir string) (map[string][]string, error) {
+	rows, _, err := readMaildir(dir)
+	return rows, err
+}
+
+func readMaildir(dir string) (rows map[string][]string, paths []string, err error) {
+	paths, err = filepath.Glob(filepath.Join(dir, "new", "*"))
+	rows = make(map[string][]string)
+	for _, path := range paths {
+		text, failure := os.ReadFile(path)
+		_, rest, _ := strings.Cut(filepath.Base(path), "_")
+		hash, size, _ := strings.Cut(rest, ".goguerrilla,S=")
+		if failure == nil && size != strconv.Itoa(len(text)) {
+			failure = fmt.Errorf("%s has %d bytes", path, len(text))
+		}
+		if failure != nil {
+			err = errors.Join(err, failure)
+			continue
+		}
+		from, _, _ := strings.Cut(strings.TrimPrefix(string(text), "Return-Path: <"), ">")
+		rows[from] = append(rows[from], hash)
+	}
+	return rows, paths, err
+}
+
+// readHashes returns the hashes of all rows by sender, and the newest row; of a
+// table that is damaged those that it can read.
 func readHashes(db *sql.DB, table string) (newest int64, hashes map[string][]string, err error) {
 	found, err := db.Query("SELECT mail_id, `from`, hash FROM " + table)
 	if err != nil {
@@ -254,13 +309,13 @@ func readHashes(db *sql.DB, table string) (newest int64, hashes map[string][]str
 		var id int64
 		var from, hash string
 		if err := found.Scan(&id, &from, &hash); err != nil {
-			return 0, nil, fmt.Errorf("read a row: %w", err)
+			return 0, hashes, fmt.Errorf("read a row: %w", err)
 		}
 		newest = max(newest, id)
 		hashes[from] = append(hashes[from], hash)
 	}
 	if err := found.Err(); err != nil {
-		return 0, nil, fmt.Errorf("read the rows: %w", err)
+		return 0, hashes, fmt.Errorf("read the rows: %w", err)
 	}
 	return newest, hashes, nil
 }
@@ -273,6 +328,7 @@ type Audit struct {
 	Partial                     int // some rows, not all
 	Strange                     int // rows that nobody sent
 	Unasked                     int // stored, though the client was told otherwise or nothing
+	Deferred                    int // of these, whose client has received 4xx
 	Temporary, Broken           int
 	Refused                     map[string]int // replies 5xx
 }
@@ -304,6 +360,9 @@ func (l *Load) Audit() Audit {
 			a.Partial++
 		case l.acked[from] == "":
 			a.Unasked++
+			if l.deferred[from] {
+				a.Deferred++
+			}
 		}
 		for _, h := range hashes {
 			if seen[h] {

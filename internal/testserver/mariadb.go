@@ -257,6 +257,19 @@ func (m *MariaDBServer) Port() string {
 	return port
 }
 
+// Launch starts the server and waits for nothing.
+func (m *MariaDBServer) Launch(t T) { t.Helper(); m.process = Start(t, m.command()) }
+
+// Ended reports whether the server has ended, by itself or not.
+func (m *MariaDBServer) Ended() bool {
+	select {
+	case <-m.process.Done():
+		return true
+	default:
+		return false
+	}
+}
+
 // Kill ends the server as a crash would.
 func (m *MariaDBServer) Kill() { m.process.Kill() }
 

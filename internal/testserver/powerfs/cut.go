@@ -14,11 +14,27 @@ const (
 )
 
 // Cut is a power loss. At once it settles what is on the disk, and every later
-// operation of the mount fails with EIO. Faults and their counters stay.
+// operation of the mount fails with EIO. Faults and their counters stay. Without
+// power nothing happens.
 func (fs *FS) Cut(mode Mode) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	fs.cut(mode)
+}
+
+// Lost is closed when the mount that is there now loses its power.
+func (fs *FS) Lost() <-chan struct{} {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.session.lost
+}
+
+func (fs *FS) cut(mode Mode) {
+	if fs.session.dead {
+		return
+	}
 	fs.session.dead = true
+	close(fs.session.lost)
 	grain, moment := int64(sectorSize), func(_, _ uint64) uint64 { return 0 }
 	if mode == Tear {
 		if fs.rand.IntN(2) == 0 {

@@ -34,16 +34,18 @@ const Changes = Write | Truncate | Sync | SyncDir | Create | Mkdir | Rename | Re
 // that lies within the file's size.
 type Fault struct {
 	Op    Op
-	Match string // glob of the name or of the path below Dir, "" for all
-	Nth   int    // which operation from Inject on is the first to fail, 0 and 1 are the next
-	Count int    // how many fail, 0 for all until Clear
-	Errno syscall.Errno
-	Lost  bool // a failed sync has written no sector at all
+	Match string        // glob of the name or of the path below Dir, "" for all
+	Nth   int           // which operation from Inject on is the first to fail, 0 and 1 are the next
+	Count int           // how many fail, 0 for all until Clear
+	Errno syscall.Errno // 0 only counts the operations
+	Lost  bool          // a failed sync has written no sector at all
 }
 
 // An Injection is a Fault at work.
 type Injection struct {
 	fault Fault
+	cut   bool // in place of the error, by this mode
+	mode  Mode
 	fs    *FS
 	seen  int
 	hits  int
@@ -51,14 +53,24 @@ type Injection struct {
 
 // Inject has operations fail from now on.
 func (fs *FS) Inject(f Fault) *Injection {
+	return fs.inject(&Injection{fault: f})
+}
+
+// CutAt is Cut at an operation, before anything of it is done. Its Errno is not
+// used.
+func (fs *FS) CutAt(f Fault, mode Mode) *Injection {
+	return fs.inject(&Injection{fault: f, cut: true, mode: mode})
+}
+
+func (fs *FS) inject(i *Injection) *Injection {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	i := &Injection{fault: f, fs: fs}
+	i.fs = fs
 	fs.faults = append(fs.faults, i)
 	return i
 }
 
-// Hits returns how many operations have failed.
+// Hits returns how many operations have failed or were counted.
 func (i *Injection) Hits() int {
 	i.fs.mu.Lock()
 	defer i.fs.mu.Unlock()
@@ -90,7 +102,13 @@ func (fs *FS) fault(op Op, paths ...string) *Fault {
 		first := max(i.fault.Nth, 1)
 		if i.seen >= first && (i.fault.Count == 0 || i.seen < first+i.fault.Count) {
 			i.hits++
-			return &i.fault
+			switch {
+			case i.cut:
+				fs.cut(i.mode)
+				return &Fault{Errno: syscall.EIO}
+			case i.fault.Errno != 0:
+				return &i.fault
+			}
 		}
 	}
 	return nil

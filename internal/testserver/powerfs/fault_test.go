@@ -128,6 +128,23 @@ func TestEvict(t *testing.T) {
 	wantText(t, fs, "a", strings.Repeat("a", 4096)+"c"+strings.Repeat("b", 4095)+strings.Repeat("a", 4096))
 }
 
+// Without a dirty page nothing is spared.
+func TestDropCaches(t *testing.T) {
+	fs := newFS(t, powerfs.Options{})
+	f := put(t, fs, "a", strings.Repeat("a", 4096))
+	writeAt(t, f, 0, strings.Repeat("b", 4096))
+	fs.Inject(powerfs.Fault{Op: powerfs.Sync, Count: 1, Errno: syscall.EIO, Lost: true})
+	wantErr(t, f.Sync(), syscall.EIO)
+	writeAt(t, f, 0, "c")
+	open(t, fs.Dir+"/new", os.O_CREATE|os.O_RDWR)
+	fs.DropCaches()
+	want := "c" + strings.Repeat("b", 511) + strings.Repeat("a", 3584)
+	wantText(t, fs, "a", want)
+	cut(t, fs, powerfs.Drop)
+	wantText(t, fs, "a", want)
+	wantNames(t, fs, "a", "new")
+}
+
 func TestEvictByItself(t *testing.T) {
 	fs := newFS(t, powerfs.Options{Evict: true})
 	f := put(t, fs, "a", "disk")
@@ -224,4 +241,29 @@ func TestFailedWrite(t *testing.T) {
 	if none == 0 || some == 0 {
 		t.Errorf("%d failed writes left nothing, %d a part", none, some)
 	}
+}
+
+// The power can be cut at an operation, of which nothing has happened then.
+func TestCutAt(t *testing.T) {
+	fs := newFS(t, powerfs.Options{})
+	f := put(t, fs, "a", "old")
+	writes := fs.Inject(powerfs.Fault{Op: powerfs.Write})
+	fs.CutAt(powerfs.Fault{Op: powerfs.Sync, Match: "a", Nth: 2}, powerfs.Drop)
+	writeAt(t, f, 0, "new")
+	must(t, f.Sync())
+	writeAt(t, f, 0, "NEW")
+	wantErr(t, f.Sync(), syscall.EIO)
+	<-fs.Lost()
+	if writes.Hits() != 2 {
+		t.Errorf("%d writes were counted", writes.Hits())
+	}
+	fs.Heal()
+	fs.Remount(t)
+	wantText(t, fs, "a", "new")
+	fs.CutAt(powerfs.Fault{Op: powerfs.Write}, powerfs.Drop)
+	f = open(t, f.Name(), os.O_RDWR)
+	_, err := f.WriteAt([]byte("x"), 0)
+	wantErr(t, err, syscall.EIO)
+	fs.Remount(t)
+	wantText(t, fs, "a", "new")
 }

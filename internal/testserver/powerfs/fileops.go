@@ -50,7 +50,9 @@ func (s *session) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (writt
 	status = s.on(in.NodeId, func(n *inode) fuse.Status {
 		n.mtime = time.Now()
 		n.ctime = n.mtime
-		if status := s.fail(Write, n.path()); status != fuse.OK {
+		if status := s.fail(Write, n.path()); s.dead {
+			return status
+		} else if status != fuse.OK {
 			// The kernel does not learn of a new size from a failure.
 			most := max(0, min(int64(len(data)), n.file.size-int64(in.Offset)))
 			part := s.fs.rand.Int64N(2) * s.fs.rand.Int64N(most+1)
@@ -67,7 +69,7 @@ func (s *session) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (writt
 func (s *session) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	return s.on(in.NodeId, func(n *inode) fuse.Status {
 		if f := s.fs.fault(Sync, n.path()); f != nil {
-			if n.file.failSync(s.fs.rand, f.Lost) && s.fs.options.Evict {
+			if !s.dead && n.file.failSync(s.fs.rand, f.Lost) && s.fs.options.Evict {
 				s.evictLater(n.number)
 			}
 			for other := range n.open {

@@ -1,6 +1,7 @@
 package powerfs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -26,6 +27,7 @@ type session struct {
 	connection uint32        // number of the FUSE connection
 	served     chan struct{} // closed when nothing is served any more
 	ended      chan struct{} // closed by end
+	lost       chan struct{} // closed when the power is cut
 	evictions  sync.WaitGroup
 
 	// Below fs.mu.
@@ -47,11 +49,14 @@ func (fs *FS) mount(t testserver.T) {
 	t.Helper()
 	s := &session{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), fs: fs,
-		served: make(chan struct{}), ended: make(chan struct{}), listed: make(map[uint64][]fuse.DirEntry),
+		served: make(chan struct{}), ended: make(chan struct{}), lost: make(chan struct{}), listed: make(map[uint64][]fuse.DirEntry),
 	}
-	server, err := fuse.NewServer(s, fs.Dir, &fuse.MountOptions{
-		AllowOther: true, Options: []string{"default_permissions"}, DirectMountStrict: true,
-		FsName: typeName, Name: typeName, MaxWrite: maxWrite,
+	device, err := attach(fs.Dir)
+	if err != nil {
+		t.Fatalf("mount %s: %v", fs.Dir, err)
+	}
+	server, err := fuse.NewServer(s, fmt.Sprintf("/dev/fd/%d", device), &fuse.MountOptions{
+		Name: typeName, MaxWrite: maxWrite,
 		DisableXAttrs: true, DisableReadDirPlus: true, ExplicitDataCacheControl: true,
 		Logger:       log.New(io.Discard, "", 0), // reports nothing but the end of a mount
 		PanicHandler: func(why any) fuse.Status { panic(why) },
@@ -67,7 +72,7 @@ func (fs *FS) mount(t testserver.T) {
 		defer close(s.served)
 		server.Serve()
 	}()
-	if err := server.WaitMount(); err != nil {
+	if err := denyPoll(fs.Dir); err != nil {
 		t.Fatalf("mount %s: %v", fs.Dir, err)
 	}
 	var st unix.Stat_t
@@ -75,6 +80,34 @@ func (fs *FS) mount(t testserver.T) {
 		t.Fatalf("mount %s: %v", fs.Dir, err)
 	}
 	s.connection = unix.Minor(st.Dev)
+}
+
+// attach mounts a FUSE device and returns its descriptor. No process inherits
+// it: one that does would keep the connection of a test that was killed alive,
+// and wait for it for ever.
+func attach(dir string) (device int, err error) {
+	device, err = unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,max_read=%d,allow_other,default_permissions",
+		device, unix.S_IFDIR, maxWrite)
+	if err := unix.Mount(typeName, dir, "fuse."+typeName, unix.MS_NOSUID|unix.MS_NODEV, data); err != nil {
+		return 0, errors.Join(err, unix.Close(device))
+	}
+	return device, nil
+}
+
+// denyPoll has the kernel ask for poll(2) once and for all. Go's scheduler would
+// ask when a test opens a file, and could not serve the answer then. go-fuse
+// knows the name.
+func denyPoll(dir string) error {
+	fd, err := unix.Open(filepath.Join(dir, ".go-fuse-epoll-hack"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return errors.Join(err, unix.Close(fd))
 }
 
 // end unmounts, if need be below processes that have files open, and waits until
@@ -156,6 +189,21 @@ func (fs *FS) Evict() {
 	for _, number := range numbers {
 		s.evict(number)
 	}
+}
+
+// DropCaches is what mounting again without a power loss does: everything that
+// can be written is durable, and what failed syncs have lost disappears from the
+// page cache.
+func (fs *FS) DropCaches() {
+	fs.mu.Lock()
+	if !fs.session.dead {
+		for _, n := range fs.inodes {
+			n.file.sync()
+		}
+		fs.log = nil
+	}
+	fs.mu.Unlock()
+	fs.Evict()
 }
 
 func (s *session) evict(number uint64) {

@@ -160,6 +160,7 @@ func TestClose(t *testing.T) {
 		dir = fs.Dir
 		p = startPython(t)
 		p.want(t, "ok", "import os; f = open(%q, 'w+b', 0); f.write(b'x')", filepath.Join(dir, "a"))
+		p.want(t, "0", "r = sum(os.path.realpath('/proc/self/fd/%%d' %% n) == '/dev/fuse' for n in range(100))")
 		fs.Inject(powerfs.Fault{Op: powerfs.Sync, Errno: syscall.EIO, Lost: true})
 		if got := p.do(t, "os.fsync(f.fileno())"); !strings.HasPrefix(got, "OSError") {
 			t.Error(got)
