@@ -51,7 +51,7 @@ mutants:
 FAULTS ?= long
 test-faults:
 	sh internal/testserver/install.sh
-	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^(TestFaults|TestCluster)' ./internal/faults
+	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^(TestFaults|TestCluster|TestPower|TestFailedSync)' ./internal/faults
 	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^(TestMariaDB|TestFailover|TestDiskFull)$$' ./internal/savemail/mysql
 
 # On TiDB, whose server is built here first: some six minutes on two cores.
