@@ -72,18 +72,19 @@ func TestFailedSyncOfWAL(t *testing.T) {
 	for _, test := range []struct {
 		name, match string
 		count       int // 0 is until the reply
+		reply       int // 250 if the file can be made durable in time, and the message found in it
 	}{
-		{"once", "mail.db-wal", 1},
-		{"and at the close", "mail.db-wal", 0},
-		{"and of the file", "mail.db*", 0},
+		{"once", "mail.db-wal", 1, 250},
+		{"and at the close", "mail.db-wal", 0, 451},
+		{"and of the file", "mail.db*", 0, 451},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := newQuietRig(t, &sqliteMedium{})
 			p.d.Start(t)
 			p.sendUntil250(t, 1, 100)
 			f := p.fault(powerfs.Sync, test.match, 1, test.count)
-			if code := p.send(t, 100); code/100 != 4 || f.Hits() == 0 {
-				t.Errorf("reply %d to a message whose sync failed, %d failures", code, f.Hits())
+			if code := p.send(t, 100); code != test.reply || f.Hits() == 0 {
+				t.Errorf("reply %d to a message whose sync failed, want %d; %d failures", code, test.reply, f.Hits())
 			}
 			f.Clear()
 			p.sendUntil250(t, 3, 100)
@@ -94,32 +95,56 @@ func TestFailedSyncOfWAL(t *testing.T) {
 
 // Pages that an unfinished checkpoint has written are synced by a later one. If
 // that sync fails they are in neither file once the WAL is written from its
-// beginning, unless a checkpoint writes them again.
+// beginning, unless a checkpoint writes them again. A program that keeps the file
+// open keeps SQLite's account of what was copied.
 func TestFailedSyncOfCheckpoint(t *testing.T) {
+	t.Run("alone", func(t *testing.T) { testFailedSyncOfCheckpoint(t, false) })
+	t.Run("while a program has the file open", func(t *testing.T) { testFailedSyncOfCheckpoint(t, true) })
+}
+
+// readUntilSignal holds a read transaction until SIGUSR1, and the file open after
+// it.
+const readUntilSignal = `
+import signal, sqlite3, sys, time
+signal.signal(signal.SIGUSR1, lambda *_: None)
+db = sqlite3.connect("file:" + sys.argv[1] + "?mode=ro", uri=True, isolation_level=None)
+db.execute("BEGIN")
+db.execute("SELECT count(*) FROM new_mail").fetchone()
+print("reads", flush=True)
+signal.pause()
+db.execute("COMMIT")
+print("has ended", flush=True)
+time.sleep(600)`
+
+func testFailedSyncOfCheckpoint(t *testing.T, open bool) {
 	const size = 300_000 // of which some messages are not worth a checkpoint, and twenty are
 	testserver.Need(t, "python3")
 	p := newQuietRig(t, &sqliteMedium{})
-	file := filepath.Join(p.dir, "mail.db")
 	p.d.Start(t)
 	p.sendUntil250(t, 5, size)
 
 	// A reader keeps the checkpoint from its end, and from its sync.
-	reader := testserver.Start(t, exec.Command("python3", "-c", `
-import sqlite3, sys, time
-db = sqlite3.connect("file:" + sys.argv[1] + "?mode=ro", uri=True, isolation_level=None)
-db.execute("BEGIN")
-print(db.execute("SELECT count(*) FROM new_mail").fetchone(), flush=True)
-time.sleep(600)`, file))
-	testserver.Await(t, reader, 20*time.Second, "no reader", func() error {
-		if !strings.Contains(reader.Output(), "(") {
-			return fmt.Errorf("%s", reader.Output())
-		}
-		return nil
-	})
+	reader := testserver.Start(t, exec.Command("python3", "-c", readUntilSignal, filepath.Join(p.dir, "mail.db")))
+	await := func(word string) {
+		testserver.Await(t, reader, 20*time.Second, "the reader", func() error {
+			if !strings.Contains(reader.Output(), word) {
+				return fmt.Errorf("%s", reader.Output())
+			}
+			return nil
+		})
+	}
+	await("reads")
 	written := p.fs.Inject(powerfs.Fault{Op: powerfs.Write, Match: "mail.db"})
 	p.sendUntil250(t, 20, size)
 	awaitQuiet(t, written)
-	reader.Kill()
+	if open {
+		if err := reader.Signal(syscall.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+		await("has ended")
+	} else {
+		reader.Kill()
+	}
 
 	f := p.fault(powerfs.Sync, "mail.db", 1, 1)
 	p.sendUntil250(t, 20, size)
@@ -133,6 +158,7 @@ time.sleep(600)`, file))
 		p.sendUntil250(t, 20, size)
 		awaitQuiet(t, written)
 	}
+	reader.Kill()
 	p.dropUnsynced(t)
 }
 
@@ -179,21 +205,19 @@ func TestFailedSyncOfSQLiteParent(t *testing.T) {
 
 // A Maildir and its three directories are durable when their parents are synced.
 func TestFailedSyncOfMaildirParent(t *testing.T) {
-	for nth := 1; nth <= 4; nth++ {
-		t.Run(fmt.Sprint(nth), func(t *testing.T) {
-			p := newQuietRig(t, &maildirMedium{})
-			match := "Maildir"
-			if nth == 1 {
-				match = "spool"
-			}
-			f := p.fault(powerfs.SyncDir, match, max(1, nth-1), 1)
-			p.d.Start(t)
-			p.sendUntil250(t, 3, 100)
-			if f.Hits() == 0 {
-				t.Error("the parent directory is not synced")
-			}
-			p.dropUnsynced(t)
-		})
+	for _, match := range []string{"spool", "Maildir"} {
+		for nth, synced := 1, true; synced; nth++ {
+			t.Run(fmt.Sprint(match, nth), func(t *testing.T) {
+				p := newQuietRig(t, &maildirMedium{})
+				f := p.fault(powerfs.SyncDir, match, nth, 1)
+				p.d.Start(t)
+				p.sendUntil250(t, 3, 100)
+				if synced = f.Hits() > 0; !synced && nth == 1 {
+					t.Error("the parent directory is not synced")
+				}
+				p.dropUnsynced(t)
+			})
+		}
 	}
 }
 
