@@ -66,7 +66,11 @@ func (f *file) makeDurable(ctx context.Context, whole bool) error {
 	if err := f.exec(context.Background(), "COMMIT"); err != nil {
 		return fmt.Errorf("commit the pages: %w", err)
 	}
-	switch state, err := f.checkpointer.pass(ctx); {
+	mode := "PASSIVE"
+	if whole {
+		mode = "FULL" // waits for readers of what was there before
+	}
+	switch state, err := walState(ctx, f.checkpointer.db, mode); {
 	case err != nil:
 		return fmt.Errorf("checkpoint: %w", err)
 	case whole && !state.complete():
