@@ -1,11 +1,14 @@
 package maildir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
@@ -99,29 +102,63 @@ func writeSynced(path string, text []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// undo takes the files of a batch back whose names could not be synced. What is
-// not gone for good, or was taken by a mail program meanwhile, has an unknown
-// outcome.
-func (s *Store) undo(new *os.File, batch []*envelope.Envelope, errs []error, why error) {
-	kinds := make([]error, len(batch))
-	for i, e := range batch {
-		if errs[i] != nil {
-			continue // it has no files
+// Times of undo.
+const (
+	minPause = 50 * time.Millisecond // between two attempts
+	maxPause = time.Second
+	undoTime = 10 * time.Second // for a Save without a deadline
+)
+
+// undo takes back the names of the messages that have failed, so that for sure
+// they are not stored. It tries again for up to a third of the time that is left.
+// If it fails, or if a mail program has taken a file, the outcome is unknown.
+func (s *Store) undo(ctx context.Context, new *os.File, batch []*envelope.Envelope, named []int, errs []error) {
+	left, taken := slices.Clone(named), make([]bool, len(batch))
+	for i, err := range errs {
+		if err == nil {
+			left[i] = 0
 		}
-		kinds[i] = savemail.ErrUnavailable
-		for j := range e.To {
-			if err := os.Remove(s.path("new", name(e, j))); err != nil {
-				kinds[i] = savemail.ErrUnknown
+	}
+	if slices.Max(left) == 0 {
+		return
+	}
+	limit := undoTime
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = time.Until(deadline) / 3
+	}
+	undoing, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := s.unname(new, batch, left, taken)
+	for pause := minPause; err != nil && undoing.Err() == nil; pause = min(2*pause, maxPause) {
+		select {
+		case <-undoing.Done():
+		case <-time.After(pause):
+			err = s.unname(new, batch, left, taken)
+		}
+	}
+	for i := range errs {
+		kind := savemail.ErrUnavailable
+		if named[i] > 0 && (err != nil || taken[i]) {
+			kind = savemail.ErrUnknown
+		}
+		if errs[i] != nil {
+			errs[i] = fmt.Errorf("%w: %w", kind, errs[i])
+		}
+	}
+}
+
+// unname removes the names that are left, durably, and takes note of those that
+// are not there any more.
+func (s *Store) unname(new *os.File, batch []*envelope.Envelope, left []int, taken []bool) error {
+	for i, e := range batch {
+		for ; left[i] > 0; left[i]-- {
+			err := os.Remove(s.path("new", name(e, left[i]-1)))
+			if errors.Is(err, fs.ErrNotExist) {
+				taken[i] = true
+			} else if err != nil {
+				return err
 			}
 		}
 	}
-	failed := new.Sync() != nil
-	for i, kind := range kinds {
-		if kind != nil && failed {
-			kind = savemail.ErrUnknown
-		}
-		if kind != nil {
-			errs[i] = fmt.Errorf("%w: %w", kind, why)
-		}
-	}
+	return new.Sync()
 }

@@ -3,6 +3,7 @@
 package maildir
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"sync"
@@ -29,33 +30,37 @@ func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 		return savemail.Outcome(len(batch), err)
 	}
 	defer new.Close()
-	errs := make([]error, len(batch))
+	errs, named := make([]error, len(batch)), make([]int, len(batch))
 	for i, e := range batch {
 		if errs[i] = ctx.Err(); errs[i] == nil {
-			errs[i] = s.write(e)
+			named[i], errs[i] = s.write(e)
 		}
 	}
 	if err := new.Sync(); err != nil {
 		s.forget()
-		s.undo(new, batch, errs, err)
+		for i := range errs {
+			errs[i] = cmp.Or(errs[i], err)
+		}
 	}
+	s.undo(ctx, new, batch, named, errs)
 	return errs
 }
 
 // write makes all files of a message, each whole and synced before it has its
-// name in new, or none.
-func (s *Store) write(e *envelope.Envelope) (err error) {
+// name in new. It returns how many have their names.
+func (s *Store) write(e *envelope.Envelope) (named int, err error) {
 	for i := 0; i < len(e.To) && err == nil; i++ {
 		err = writeSynced(s.path("tmp", name(e, i)), e.Blob(i))
 	}
-	for i := 0; i < len(e.To) && err == nil; i++ {
-		err = os.Rename(s.path("tmp", name(e, i)), s.path("new", name(e, i)))
+	for named < len(e.To) && err == nil {
+		if err = os.Rename(s.path("tmp", name(e, named)), s.path("new", name(e, named))); err == nil {
+			named++
+		}
 	}
-	for i := 0; i < len(e.To) && err != nil; i++ {
+	for i := named; i < len(e.To) && err != nil; i++ {
 		os.Remove(s.path("tmp", name(e, i)))
-		os.Remove(s.path("new", name(e, i)))
 	}
-	return err
+	return named, err
 }
 
 // Close closes the directory.

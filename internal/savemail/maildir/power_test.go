@@ -1,17 +1,20 @@
 package maildir_test
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/maildir"
 	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/testserver"
 	"goguerrillad/internal/testserver/powerfs"
 )
 
@@ -26,7 +29,8 @@ func TestPowerLoss(t *testing.T) {
 		{"nothing fails", powerfs.Fault{}, nil},
 		{"sync of a file", powerfs.Fault{Op: powerfs.Sync, Count: 1}, syscall.EIO},
 		{"sync of new", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 1}, savemail.ErrUnavailable},
-		{"sync of new, twice", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 2}, savemail.ErrUnknown},
+		{"sync of new, twice", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 2}, savemail.ErrUnavailable},
+		{"sync of new, until the time is up", powerfs.Fault{Op: powerfs.SyncDir, Match: "new"}, savemail.ErrUnknown},
 		{"sync of the Maildir", powerfs.Fault{Op: powerfs.SyncDir, Match: "Maildir", Count: 1}, syscall.EIO},
 		{"sync of the directory above", powerfs.Fault{Op: powerfs.SyncDir, Match: "spool", Count: 1}, syscall.EIO},
 	} {
@@ -46,7 +50,10 @@ func TestPowerLoss(t *testing.T) {
 			stored := map[string]string{}
 			for n := range 3 {
 				e := storetest.Envelope("Subject: x\r\n\r\n", "a@example.com", "b@example.com")
-				err := s.Save(t.Context(), []*envelope.Envelope{e})[0]
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				err := s.Save(ctx, []*envelope.Envelope{e})[0]
+				cancel()
+				fs.Heal()
 				if want := []error{tt.want, nil, nil}[n]; !errors.Is(err, want) {
 					t.Fatalf("outcome %v of message %d, want %v", err, n, want)
 				}
@@ -57,7 +64,6 @@ func TestPowerLoss(t *testing.T) {
 				}
 			}
 			fs.Cut(powerfs.Drop)
-			fs.Heal()
 			fs.Remount(t)
 			for _, row := range files(t, filepath.Join(dir, "new")) {
 				if mail, ok := stored[row.Hash]; ok && mail == string(row.Mail) {
@@ -68,5 +74,37 @@ func TestPowerLoss(t *testing.T) {
 				t.Errorf("lost: %q", stored)
 			}
 		})
+	}
+}
+
+// TestTaken: a file that a mail program takes, before its message could be taken
+// back, leaves the outcome unknown.
+func TestTaken(t *testing.T) {
+	fs := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
+	s := maildir.New(fs.Dir)
+	defer s.Close()
+	fs.Inject(powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Nth: 1, Count: 1, Errno: syscall.EIO})
+	removal := fs.Inject(powerfs.Fault{Op: powerfs.Remove, Errno: syscall.EIO})
+	outcome := make(chan error, 1)
+	go func() {
+		e := storetest.Envelope("Subject: x\r\n\r\n", "a@example.com")
+		outcome <- s.Save(t.Context(), []*envelope.Envelope{e})[0]
+	}()
+	testserver.Await(t, nil, 10*time.Second, "no file is taken back", func() error {
+		if removal.Hits() == 0 {
+			return errors.New("no removal")
+		}
+		return nil
+	})
+	names, err := filepath.Glob(filepath.Join(fs.Dir, "new", "*"))
+	if err != nil || len(names) != 1 {
+		t.Fatalf("files %q, %v", names, err)
+	}
+	if err := os.Rename(names[0], filepath.Join(fs.Dir, "cur", filepath.Base(names[0])+":2,S")); err != nil {
+		t.Fatal(err)
+	}
+	removal.Clear()
+	if err := <-outcome; !errors.Is(err, savemail.ErrUnknown) {
+		t.Errorf("outcome %v", err)
 	}
 }
