@@ -38,7 +38,7 @@ type Fault struct {
 	Nth   int           // which operation from Inject on is the first to fail, 0 and 1 are the next
 	Count int           // how many fail, 0 for all until Clear
 	Errno syscall.Errno // 0 only counts the operations
-	Lost  bool          // a failed sync has written no sector at all
+	Lost  bool          // what fails has written nothing at all: no sector of a sync, no part of a write
 }
 
 // An Injection is a Fault at work.

@@ -220,14 +220,18 @@ func TestFaults(t *testing.T) {
 func TestFailedWrite(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	none, some := 0, 0
-	for range 40 {
+	for i := range 40 {
 		f := put(t, fs, "a", strings.Repeat("a", 1000))
-		fs.Inject(powerfs.Fault{Op: powerfs.Write, Count: 1, Errno: syscall.EIO})
+		lost := i%2 == 1
+		fs.Inject(powerfs.Fault{Op: powerfs.Write, Count: 1, Errno: syscall.EIO, Lost: lost})
 		_, err := f.WriteAt([]byte(strings.Repeat("b", 1500)), 0)
 		wantErr(t, err, syscall.EIO)
 		text, err := os.ReadFile(f.Name())
 		must(t, err)
 		n := strings.Count(string(text), "b")
+		if lost && n > 0 {
+			t.Fatalf("a write that was to be lost left %d bytes", n)
+		}
 		if len(text) != 1000 || string(text) != strings.Repeat("b", n)+strings.Repeat("a", 1000-n) {
 			t.Fatalf("a failed write left %q", short(text))
 		}

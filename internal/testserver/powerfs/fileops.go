@@ -50,14 +50,14 @@ func (s *session) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (writt
 	status = s.on(in.NodeId, func(n *inode) fuse.Status {
 		n.mtime = time.Now()
 		n.ctime = n.mtime
-		if status := s.fail(Write, n.path()); s.dead {
-			return status
-		} else if status != fuse.OK {
-			// The kernel does not learn of a new size from a failure.
-			most := max(0, min(int64(len(data)), n.file.size-int64(in.Offset)))
-			part := s.fs.rand.Int64N(2) * s.fs.rand.Int64N(most+1)
-			n.file.write(s.fs.next(), int64(in.Offset), data[:part])
-			return status
+		if f := s.fs.fault(Write, n.path()); f != nil {
+			if !s.dead && !f.Lost {
+				// The kernel does not learn of a new size from a failure.
+				most := max(0, min(int64(len(data)), n.file.size-int64(in.Offset)))
+				part := s.fs.rand.Int64N(2) * s.fs.rand.Int64N(most+1)
+				n.file.write(s.fs.next(), int64(in.Offset), data[:part])
+			}
+			return fuse.Status(f.Errno)
 		}
 		n.file.write(s.fs.next(), int64(in.Offset), data)
 		written = uint32(len(data))
