@@ -73,7 +73,7 @@ func (p *rig) runFailing(t *testing.T, y failure, inStart bool) int {
 	f.Nth = 1 + p.rand.IntN(f.Nth)
 	f.Count = []int{1, 1, 2, 5, 0}[p.rand.IntN(5)]
 	f.Errno = []syscall.Errno{syscall.EIO, syscall.EIO, syscall.ENOSPC, syscall.EROFS}[p.rand.IntN(4)]
-	f.Lost = p.maybe(5)
+	f.Lost = f.Lost || p.maybe(5)
 
 	inStart = inStart && !p.running()
 	if !p.running() && !inStart {
