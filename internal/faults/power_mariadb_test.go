@@ -36,7 +36,7 @@ func (m *mariaDBMedium) begin(t *testing.T, p *rig) {
 		t.Fatal(err)
 	}
 	m.m = testserver.MariaDBIn(t, dir, "--innodb-flush-method=fsync", "--innodb-use-native-aio=0", "--innodb-log-file-size=8M")
-	m.m.Exec(t, testserver.Schema(t, m.m.DB+".new_mail"))
+	m.m.CreateTable(t, "new_mail")
 	m.db = m.m.Connect(t)
 	// The accounts of a server are durable some time after they were made.
 	m.m.Stop()
