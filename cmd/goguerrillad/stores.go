@@ -48,6 +48,7 @@ const maildirWriters = 4
 // gets its case here. None is connected to yet: a database may be away.
 func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 	p := place{options: savemail.Options{Timeout: saveTime(cfg), Log: log}}
+	var file *sqlite.Store // nil for another store
 	switch cfg.SaveMail {
 	case config.SaveMySQL:
 		store, err := mysql.New(mysqlOptions(cfg, log))
@@ -63,7 +64,8 @@ func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 			p.options.Reliefs = p.options.Writers
 		}
 	case config.SaveSQLite:
-		p.Store = sqlite.New(sqliteOptions(cfg, log))
+		file = sqlite.New(sqliteOptions(cfg, log))
+		p.Store = file
 	case config.SaveMaildir:
 		p.Store = maildir.New(cfg.Maildir)
 		p.options.Writers = maildirWriters
@@ -81,6 +83,9 @@ func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 	var err error
 	if p.recipients, err = openRecipients(cfg, log); err != nil {
 		return place{}, errors.Join(err, p.Store.Close())
+	}
+	if r, ok := p.recipients.(*sqlite.Recipients); ok && file != nil {
+		file.Share(r)
 	}
 	return p, nil
 }

@@ -147,7 +147,19 @@ func testFailedSyncOfCheckpoint(t *testing.T, open bool) {
 	}
 
 	f := p.fault(powerfs.Sync, "mail.db", 1, 1)
+	evicted := make(chan struct{})
+	go func() { // what is lost is not in the page cache for long
+		defer close(evicted)
+		for range 5000 {
+			if f.Hits() > 0 {
+				p.fs.Evict()
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
 	p.sendUntil250(t, 20, size)
+	<-evicted
 	testserver.Await(t, nil, 10*time.Second, "no checkpoint fails", func() error {
 		if f.Hits() == 0 {
 			return fmt.Errorf("no sync of the file")

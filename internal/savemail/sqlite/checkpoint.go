@@ -113,15 +113,17 @@ func (c *checkpointer) committed(writer *sql.Conn) {
 		default:
 		}
 	}
-	if c.backlog >= writerPages {
+	if c.backlog >= writerPages && c.err() == nil {
 		state, err := walState(context.Background(), writer, "PASSIVE")
 		c.copied(state)
 		c.fail(err)
 	}
 }
 
+// run does checkpoints until one fails: the next would take what that one has
+// copied for synced.
 func (c *checkpointer) run(ctx context.Context) {
-	for {
+	for c.err() == nil {
 		select {
 		case <-c.wanted:
 			if err := c.checkpoint(ctx); ctx.Err() == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"goguerrillad/internal/savemail"
@@ -30,7 +31,8 @@ import (
 //     the checksums do not match and the store begins again.
 //  3. Write the pages of frames 1 to k again, as new frames behind the n, and
 //     commit. Their copies in the database file may be lost: a sync that failed
-//     may have covered an earlier, unsynced part of the checkpoint. The next
+//     may have covered an earlier, unsynced part of the checkpoint. SQLite reads
+//     them from there, so their content is taken from the WAL. The next
 //     checkpoint copies the new frames. Page 1 is always among the pages: the
 //     commit proves that the WAL can be written, and creates it.
 //  4. Checkpoint. Page 1 is on the disk after that: without it SQLite would
@@ -56,11 +58,11 @@ func (f *file) makeDurable(ctx context.Context, whole bool) error {
 	if err != nil {
 		return fmt.Errorf("read the state of the WAL: %w", err)
 	}
-	pages, err := rewriteWAL(ctx, f.path+"-wal", state.frames)
+	pages, err := rewriteWAL(ctx, f.path+"-wal", state.frames, state.copied)
 	if err != nil {
 		return err
 	}
-	if err := f.rewritePages(ctx, append(pages[:min(state.copied, len(pages))], 1)); err != nil {
+	if err := f.rewritePages(ctx, pages); err != nil {
 		return fmt.Errorf("write pages again: %w", err)
 	}
 	if err := f.exec(context.Background(), "COMMIT"); err != nil {
@@ -84,20 +86,28 @@ func (f *file) exec(ctx context.Context, statement string) error {
 	return err
 }
 
-// rewritePages puts pages into the transaction as they are.
-func (f *file) rewritePages(ctx context.Context, pages []uint32) error {
-	update, err := f.conn.PrepareContext(ctx, "UPDATE sqlite_dbpage SET data=data WHERE pgno=?")
+// rewritePages puts pages of the WAL into the transaction, and page 1 as it is
+// unless it is among them.
+func (f *file) rewritePages(ctx context.Context, pages walPages) error {
+	if _, ok := pages.at[1]; !ok {
+		if err := f.exec(ctx, "UPDATE sqlite_dbpage SET data=data WHERE pgno=1"); err != nil {
+			return err
+		}
+	}
+	if len(pages.at) == 0 {
+		return nil
+	}
+	wal, err := os.Open(f.path + "-wal")
 	if err != nil {
 		return err
 	}
-	defer update.Close()
-	done := make(map[uint32]bool, len(pages))
-	for _, page := range pages {
-		if done[page] {
-			continue
+	defer wal.Close()
+	data := make([]byte, pages.size)
+	for page, at := range pages.at {
+		if _, err := wal.ReadAt(data, at); err != nil {
+			return err
 		}
-		done[page] = true
-		if _, err := update.ExecContext(ctx, page); err != nil {
+		if _, err := f.conn.ExecContext(ctx, "UPDATE sqlite_dbpage SET data=? WHERE pgno=?", data, page); err != nil {
 			return err
 		}
 	}

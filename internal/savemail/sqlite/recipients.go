@@ -22,8 +22,9 @@ type Recipients struct {
 	file  string
 	query recipient.Query
 
-	mu   sync.Mutex
-	open *opened // nil until it could be
+	mu    sync.Mutex
+	open  *opened       // nil until it could be
+	pause chan struct{} // closed when the file may be opened again; nil when it may
 }
 
 // opened is the file that was at the path at one time.
@@ -70,7 +71,7 @@ func parse(ctx context.Context, q recipient.Query) error {
 
 // Has reports whether the query has a row.
 func (r *Recipients) Has(ctx context.Context, address, domain string) (bool, error) {
-	o, err := r.acquire()
+	o, err := r.acquire(ctx)
 	if err != nil {
 		return false, fmt.Errorf("open %s: %w", r.file, err)
 	}
@@ -92,9 +93,21 @@ func refusal(err error) error {
 }
 
 // acquire returns the file that is at the path now, for one user more.
-func (r *Recipients) acquire() (*opened, error) {
+func (r *Recipients) acquire(ctx context.Context) (*opened, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for r.pause != nil {
+		pause := r.pause
+		r.mu.Unlock()
+		select {
+		case <-pause:
+		case <-ctx.Done():
+		}
+		r.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
 	info, err := os.Stat(r.file)
 	if err == nil && r.open != nil && os.SameFile(info, r.open.info) {
 		r.open.users.Add(1)
@@ -116,6 +129,26 @@ func (r *Recipients) acquire() (*opened, error) {
 	r.open = &opened{info: info, db: db}
 	r.open.users.Add(1)
 	return r.open, nil
+}
+
+// leave closes the file when its users have gone, and keeps it closed until
+// comeBack.
+func (r *Recipients) leave() {
+	r.mu.Lock()
+	o := r.open
+	r.open, r.pause = nil, make(chan struct{})
+	r.mu.Unlock()
+	if o != nil {
+		o.users.Wait()
+		_ = o.db.Close() // nothing was written
+	}
+}
+
+func (r *Recipients) comeBack() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.pause)
+	r.pause = nil
 }
 
 // forget closes the file when its users have gone.

@@ -29,6 +29,10 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) error {
 			return s.fail("insert", err)
 		}
 	}
+	if err := checkpointer.err(); err != nil {
+		// The transaction may have read pages that the kernel has dropped since.
+		return s.fail("checkpoint", err)
+	}
 	if _, err := s.file.conn.ExecContext(context.Background(), "COMMIT"); err != nil {
 		return s.failCommit(err)
 	}

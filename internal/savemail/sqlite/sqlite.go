@@ -43,10 +43,11 @@ type Store struct {
 	compressor savemail.Compressor
 
 	mu      sync.Mutex
-	file    *file  // nil until it could be opened, and after trouble
-	suspect bool   // something has failed since all of the file was durable
-	opened  bool   // what is at the path now was open before
-	scratch []byte // one compressed mail, reused
+	readers *Recipients // nil for none
+	file    *file       // nil until it could be opened, and after trouble
+	suspect bool        // something has failed since all of the file was durable
+	opened  bool        // what is at the path now was open before
+	scratch []byte      // one compressed mail, reused
 
 	tried time.Time     // when it could not be opened
 	pause time.Duration // from then on, in which failure is what it was
@@ -66,6 +67,14 @@ func New(o Options) *Store {
 	s := &Store{options: o}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
+}
+
+// Share has those who ask the file for recipients close it while the store opens
+// it: SQLite recovers the WAL only if no connection is open.
+func (s *Store) Share(r *Recipients) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readers = r
 }
 
 // Save stores the batch in one transaction. When the outcome of its COMMIT is
@@ -115,6 +124,10 @@ func (s *Store) open(ctx context.Context) error {
 			return nil
 		}
 		s.drop()
+	}
+	if s.readers != nil {
+		s.readers.leave()
+		defer s.readers.comeBack()
 	}
 	f, err := openFile(ctx, s.options, s.suspect && !s.opened)
 	if err != nil {

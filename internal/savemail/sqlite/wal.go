@@ -23,22 +23,29 @@ const (
 // The kernel may have dropped pages that it failed to write.
 var errWALChanged = errors.New("the WAL does not hold the frames that SQLite has read")
 
+// walPages are pages in a WAL.
+type walPages struct {
+	at   map[uint32]int64 // offset of a page's content, by the number of the page
+	size int              // bytes of each page
+}
+
 // rewriteWAL writes the first frames of the WAL at path again, byte for byte,
-// cuts off what follows them, and syncs the WAL. It returns the page number of
-// each frame. The caller holds SQLite's write lock, so no other program writes
-// the WAL; no lock of SQLite is on the WAL itself, so closing it releases none.
-func rewriteWAL(ctx context.Context, path string, frames int) (pages []uint32, err error) {
+// cuts off what follows them, and syncs the WAL. It returns where the newest
+// content of each page is that only the first copied frames have. The caller holds
+// SQLite's write lock, so no other program writes the WAL; no lock of SQLite is
+// on the WAL itself, so closing it releases none.
+func rewriteWAL(ctx context.Context, path string, frames, copied int) (pages walPages, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) && frames == 0 {
-		return nil, nil
+		return walPages{}, nil
 	} else if err != nil {
-		return nil, err
+		return walPages{}, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	size := int64(0)
 	if frames > 0 {
-		if pages, size, err = rewriteFrames(ctx, f, frames); err != nil {
-			return nil, fmt.Errorf("rewrite the WAL: %w", err)
+		if pages, size, err = rewriteFrames(ctx, f, frames, copied); err != nil {
+			return walPages{}, fmt.Errorf("rewrite the WAL: %w", err)
 		}
 	}
 	return pages, errors.Join(f.Truncate(size), f.Sync())
@@ -47,42 +54,47 @@ func rewriteWAL(ctx context.Context, path string, frames int) (pages []uint32, e
 // rewriteFrames writes the header and the frames again and returns where the
 // last frame ends. It writes only what it has verified: each checksum covers
 // all bytes of the log before it, and the last frame ends a transaction.
-func rewriteFrames(ctx context.Context, f *os.File, frames int) (pages []uint32, end int64, err error) {
+func rewriteFrames(ctx context.Context, f *os.File, frames, copied int) (pages walPages, end int64, err error) {
 	header := make([]byte, walHeaderSize)
 	if err := readAll(f, header, 0); err != nil {
-		return nil, 0, err
+		return walPages{}, 0, err
 	}
 	sum, pageSize, err := readWALHeader(header)
 	if err != nil {
-		return nil, 0, err
+		return walPages{}, 0, err
 	}
 	if _, err := f.WriteAt(header, 0); err != nil {
-		return nil, 0, err
+		return walPages{}, 0, err
 	}
 	end = walHeaderSize
 	frame := make([]byte, frameHeaderSize+pageSize)
 	ends := false
-	for range frames {
+	pages = walPages{at: map[uint32]int64{}, size: pageSize}
+	for n := range frames {
 		if err := ctx.Err(); err != nil {
-			return nil, 0, err
+			return walPages{}, 0, err
 		}
 		if err := readAll(f, frame, end); err != nil {
-			return nil, 0, err
+			return walPages{}, 0, err
 		}
 		sum.add(frame[:8])
 		sum.add(frame[frameHeaderSize:])
 		if string(frame[8:16]) != string(header[16:24]) || !sum.is(frame[16:24]) {
-			return nil, 0, errWALChanged
+			return walPages{}, 0, errWALChanged
 		}
 		if _, err := f.WriteAt(frame, end); err != nil {
-			return nil, 0, err
+			return walPages{}, 0, err
 		}
-		pages = append(pages, binary.BigEndian.Uint32(frame))
+		if page := binary.BigEndian.Uint32(frame); n < copied {
+			pages.at[page] = end + frameHeaderSize
+		} else {
+			delete(pages.at, page)
+		}
 		ends = binary.BigEndian.Uint32(frame[4:]) != 0
 		end += int64(len(frame))
 	}
 	if !ends {
-		return nil, 0, errWALChanged
+		return walPages{}, 0, errWALChanged
 	}
 	return pages, end, nil
 }

@@ -31,7 +31,7 @@ func TestRewrittenWALIsDurable(t *testing.T) {
 	if err := f.Sync(); !errors.Is(err, syscall.EIO) {
 		t.Fatalf("sync: %v", err)
 	}
-	if _, err := rewriteWAL(t.Context(), path, frames); err != nil {
+	if _, err := rewriteWAL(t.Context(), path, frames, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := savemail.SyncDir(power.Dir); err != nil {

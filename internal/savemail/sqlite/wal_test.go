@@ -3,8 +3,10 @@ package sqlite
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -107,7 +109,7 @@ func TestRewriteWAL(t *testing.T) {
 			if err := os.WriteFile(path, before, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			pages, err := rewriteWAL(t.Context(), path, tt.frames)
+			pages, err := rewriteWAL(t.Context(), path, tt.frames, 0)
 			if !errors.Is(err, tt.err) {
 				t.Fatalf("error %v, want %v", err, tt.err)
 			}
@@ -117,8 +119,8 @@ func TestRewriteWAL(t *testing.T) {
 			}
 			if err != nil {
 				tt.want = len(before)
-			} else if len(pages) != tt.frames {
-				t.Errorf("%d pages", len(pages))
+			} else if len(pages.at) != 0 {
+				t.Errorf("%d pages of copied frames", len(pages.at))
 			}
 			if !bytes.Equal(after, before[:tt.want]) {
 				t.Errorf("%d bytes, or others than before; want the first %d", len(after), tt.want)
@@ -126,10 +128,10 @@ func TestRewriteWAL(t *testing.T) {
 		})
 	}
 	missing := filepath.Join(t.TempDir(), "wal")
-	if _, err := rewriteWAL(t.Context(), missing, 0); err != nil {
+	if _, err := rewriteWAL(t.Context(), missing, 0, 0); err != nil {
 		t.Errorf("no WAL: %v", err)
 	}
-	if _, err := rewriteWAL(t.Context(), missing, 1); !errors.Is(err, os.ErrNotExist) {
+	if _, err := rewriteWAL(t.Context(), missing, 1, 0); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no WAL but a frame: %v", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
@@ -138,8 +140,40 @@ func TestRewriteWAL(t *testing.T) {
 	if err := os.WriteFile(path, wal, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := rewriteWAL(ended, path, second); !errors.Is(err, context.Canceled) {
+	if _, err := rewriteWAL(ended, path, second, 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("a context that has ended: %v", err)
+	}
+}
+
+// TestCopiedPages: of the frames that are in the file, the newest of each page is
+// returned, unless a later frame has the page.
+func TestCopiedPages(t *testing.T) {
+	wal, first, second := newWAL(t)
+	const frame = frameHeaderSize + 16384
+	newest := func(from, to int) map[uint32]int64 {
+		pages := map[uint32]int64{}
+		for n := from; n < to; n++ {
+			at := walHeaderSize + n*frame
+			pages[binary.BigEndian.Uint32(wal[at:])] = int64(at + frameHeaderSize)
+		}
+		return pages
+	}
+	for _, copied := range []int{0, 1, first, second - 1, second} {
+		path := filepath.Join(t.TempDir(), "wal")
+		if err := os.WriteFile(path, wal, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := rewriteWAL(t.Context(), path, second, copied)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := newest(0, copied)
+		for page := range newest(copied, second) {
+			delete(want, page)
+		}
+		if !maps.Equal(got.at, want) || got.size != 16384 {
+			t.Errorf("%d of %d frames are copied: pages %v of %d bytes, want %v", copied, second, got.at, got.size, want)
+		}
 	}
 }
 
@@ -152,7 +186,7 @@ func FuzzRewriteWAL(f *testing.F) {
 		if err := os.WriteFile(path, wal, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := rewriteWAL(t.Context(), path, int(frames))
+		_, err := rewriteWAL(t.Context(), path, int(frames), int(frames)/2)
 		after, readErr := os.ReadFile(path)
 		if readErr != nil {
 			t.Fatal(readErr)
