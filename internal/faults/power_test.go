@@ -55,7 +55,7 @@ type rig struct {
 
 // recoveryMost is how long it may take until messages are accepted again after
 // a power loss, from the start of the daemon on.
-const recoveryMost = 10 * time.Second
+const recoveryMost = 30 * time.Second
 
 // newRig prepares an empty file system.
 func newRig(t *testing.T, m medium, r *rand.Rand, l *ledger) *rig {
