@@ -193,6 +193,7 @@ func awaitQuiet(t *testing.T, i *powerfs.Injection) {
 func TestFailedSyncOfSQLiteDirectory(t *testing.T) {
 	for nth, synced := 1, true; synced; nth++ {
 		t.Run(fmt.Sprint(nth), func(t *testing.T) {
+			synced = false // also if the test is skipped
 			p := newQuietRig(t, &sqliteMedium{})
 			f := p.fault(powerfs.SyncDir, "spool", nth, 1)
 			p.d.Start(t)
@@ -220,6 +221,7 @@ func TestFailedSyncOfMaildirParent(t *testing.T) {
 	for _, match := range []string{"spool", "Maildir"} {
 		for nth, synced := 1, true; synced; nth++ {
 			t.Run(fmt.Sprint(match, nth), func(t *testing.T) {
+				synced = false // also if the test is skipped
 				p := newQuietRig(t, &maildirMedium{})
 				f := p.fault(powerfs.SyncDir, match, nth, 1)
 				p.d.Start(t)
