@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"goguerrillad/internal/savemail"
 )
@@ -68,17 +69,33 @@ func (f *file) makeDurable(ctx context.Context, whole bool) error {
 	if err := f.exec(context.Background(), "COMMIT"); err != nil {
 		return fmt.Errorf("commit the pages: %w", err)
 	}
-	mode := "PASSIVE"
-	if whole {
-		mode = "FULL" // waits for readers of what was there before
-	}
-	switch state, err := walState(ctx, f.checkpointer.db, mode); {
-	case err != nil:
+	if err := f.checkpoint(ctx, whole); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
-	case whole && !state.complete():
-		return errors.New("checkpoint: another program reads or writes the file")
 	}
 	return f.syncDirs()
+}
+
+// wholeTime is how long readers of what was there before may delay a checkpoint
+// that must be whole.
+const wholeTime = time.Second
+
+// checkpoint copies the WAL, with whole all of it. A reader that begins again is
+// not in the way, since it reads the newest frames. SQLite's own wait (FULL) would
+// wait until no reader uses the same lock.
+func (f *file) checkpoint(ctx context.Context, whole bool) error {
+	waiting, cancel := context.WithTimeout(ctx, wholeTime)
+	defer cancel()
+	for {
+		state, err := f.checkpointer.pass(ctx)
+		if err != nil || state.complete() || !whole {
+			return err
+		}
+		select {
+		case <-waiting.Done():
+			return errors.New("another program reads or writes the file")
+		case <-time.After(wholeTime / 100):
+		}
+	}
 }
 
 func (f *file) exec(ctx context.Context, statement string) error {
