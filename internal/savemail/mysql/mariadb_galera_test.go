@@ -51,6 +51,7 @@ func TestGalera(t *testing.T) {
 			g.create(t)
 			cluster.AwaitTable(t, g.table)
 			second.Exec(t, "ALTER TABLE mail."+g.table+" ADD UNIQUE (`to`)")
+			cluster.AwaitTable(t, g.table) // a node that changes it shows no columns
 			defer func() {
 				if t.Failed() {
 					t.Logf("%s\n%s", g.log, first.Output())
