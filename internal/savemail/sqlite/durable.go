@@ -30,7 +30,7 @@ import (
 //     frames, without a hole. A failed commit is now either among them, whole and
 //     durable, or gone for good. If the kernel has dropped pages since step 1,
 //     the checksums do not match and the store begins again.
-//  3. Write the pages of frames 1 to k again, as new frames behind the n, and
+//  3. Write the pages of frames 1 to k again, as new frames after the n, and
 //     commit. Their copies in the database file may be lost: a sync that failed
 //     may have covered an earlier, unsynced part of the checkpoint. SQLite reads
 //     them from there, so their content is taken from the WAL. The next
@@ -44,10 +44,15 @@ import (
 // No acknowledged frame can follow a hole, since a commit appends to the n
 // frames, which have none, and the first failure after it begins all this again
 // before the next acknowledgement. No page is lost with the WAL, since SQLite
-// begins the WAL anew only after a checkpoint that has copied and synced all of
+// starts the WAL again only after a checkpoint that has copied and synced all of
 // it, and every page that was copied without a successful sync is in a frame
-// behind k. A crash between the steps leaves a WAL whose first n frames are the
-// old ones or the same bytes again.
+// after the first k. A crash between the steps leaves a WAL whose first n frames
+// are the old ones or the same bytes again.
+//
+// One case remains. If another program keeps the wal-index alive and its own
+// checkpoint has copied the rest (k = n), SQLite starts the WAL again in step 3.
+// A power loss in that moment loses pages if, in addition, an earlier sync of the
+// database file has failed.
 
 // makeDurable does these steps. If whole is set, it fails unless the checkpoint
 // of step 4 copies and syncs all of the WAL.
