@@ -9,3 +9,13 @@ func SettingNames() map[string]bool {
 	}
 	return names
 }
+
+// Assignment returns the statement that makes a setting.
+func Assignment(name string) string {
+	for _, s := range settings {
+		if s.name == name {
+			return s.assignment()
+		}
+	}
+	return ""
+}

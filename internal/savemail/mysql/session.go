@@ -59,12 +59,15 @@ var settings = []setting{
 	{"tx_read_only", "OFF", ours, should, "the name in MariaDB 10.11"},
 	{"unique_checks", "ON", ours, should, "the operator's unique keys are checked, and a batch into an empty table is undone row by row"},
 	{"foreign_key_checks", "ON", ours, should, "the operator's foreign keys are checked"},
+	{"check_constraint_checks", "ON", ours, should, "MariaDB: the operator's constraints are checked"},
 	{"sql_big_selects", "ON", ours, should, "max_join_size does not refuse a look-up"},
 	{"max_statement_time", "0", ours, should, "MariaDB: a wait for a user lock is not cut short, so a lost session can be killed"},
 	{"max_execution_time", "0", ours, should, "MySQL, TiDB: a wait for a user lock is not cut short"},
 	{"query_cache_type", "OFF", all, should, "a SELECT reads the table"},
 	{"system_versioning_asof", "DEFAULT", all, must, "MariaDB: a SELECT reads the present rows of a versioned table"},
+	{"use_secondary_engine", "OFF", ours, should, "MySQL: a SELECT reads the table, not its copy in a secondary engine"},
 	{"sql_log_bin", "ON", ours, should, "replicas receive the rows"},
+	{"skip_replication", "OFF", ours, should, "MariaDB: replicas receive the rows"},
 	{"wsrep_dirty_reads", "OFF", all, should, "a Galera node without a quorum does not return old rows"},
 	{"tidb_snapshot", "", all, must, "TiDB: a SELECT reads the present rows"},
 	{"tidb_read_staleness", "0", all, must, "TiDB: a SELECT reads the present rows"},
@@ -76,8 +79,13 @@ var settings = []setting{
 	{"tidb_dml_type", "standard", ours, should, "a batch has the usual limits of size"},
 }
 
-// assignment is the statement that makes the setting.
+// assignment is the statement that makes the setting. SET NAMES makes all three
+// of the character sets: in MariaDB 11.8 a SET of only one gives literals and
+// parameters different collations, which cannot be compared (error 1267).
 func (s setting) assignment() string {
+	if strings.HasPrefix(s.name, "character_set_") {
+		return "SET NAMES " + s.want
+	}
 	value := s.want
 	if _, err := strconv.ParseUint(value, 10, 64); err != nil && value != "DEFAULT" {
 		value = "'" + value + "'"
@@ -135,14 +143,16 @@ func (k connector) prepare(ctx context.Context, dc driver.Conn) error {
 			return err
 		}
 	}
+	var made string // SET NAMES is sent once
 	for _, s := range settings[1:] {
 		value, known := values[s.name]
-		if !known || s.has(value) || s.scope < k.scope {
+		if !known || s.has(value) || s.scope < k.scope || s.assignment() == made {
 			continue
 		}
 		if err := k.set(ctx, dc, s, value); err != nil {
 			return err
 		}
+		made = s.assignment()
 	}
 	err = execute(ctx, dc, "ROLLBACK")
 	if e, ok := errors.AsType[*mysql.MySQLError](err); ok && e.Number == 1047 {
