@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -45,6 +46,10 @@ func Need(t T, programs ...string) {
 // keeps its servers, or among those that install.sh has unpacked.
 func LookPath(program string) (string, error) {
 	dirs := []string{"/usr/sbin", "/usr/local/sbin", "/sbin"}
+	// Scripts called mariadbd and mariadb-install-db can start another version.
+	if first := os.Getenv("TEST_SERVERS"); first != "" {
+		dirs = slices.Insert(dirs, 0, first)
+	}
 	if root, err := ModuleRoot(); err == nil {
 		for _, server := range []string{"exim", "opensmtpd"} {
 			dirs = append(dirs, filepath.Join(root, "build/servers", server, "usr/sbin"))
