@@ -49,20 +49,32 @@ import (
 // after the first k. A crash between the steps leaves a WAL whose first n frames
 // are the old ones or the same bytes again.
 //
-// One case remains. If another program keeps the wal-index alive and its own
-// checkpoint has copied the rest (k = n), SQLite starts the WAL again in step 3.
-// A power loss in that moment loses pages if, in addition, an earlier sync of the
-// database file has failed.
+// If k = n, step 3 writes no page but page 1. SQLite starts the WAL again with the
+// next frame then, so the frames 1 to n are overwritten and cannot be read
+// meanwhile. They are not needed, since a checkpoint that has copied all frames
+// has synced the file. Only if one of ours has failed before, and another program
+// has hidden that by a later one, the pages may be lost: then the store waits until
+// no other program has the file open, and recovers with k = 0. If k < n, the
+// transaction reads the WAL, so SQLite appends to it.
 
 // makeDurable does these steps. If whole is set, it fails unless the checkpoint
-// of step 4 copies and syncs all of the WAL.
-func (f *file) makeDurable(ctx context.Context, whole bool) error {
+// of step 4 copies and syncs all of the WAL. suspect says that a checkpoint may
+// have failed since the file was opened before.
+func (f *file) makeDurable(ctx context.Context, whole, suspect bool) error {
 	if err := f.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("lock for recovery: %w", err)
 	}
 	state, err := f.checkpointer.state(ctx)
 	if err != nil {
 		return fmt.Errorf("read the state of the WAL: %w", err)
+	}
+	switch all := state.frames == state.copied; {
+	case state.busy || state.frames < 0:
+		return errors.New("the state of the WAL is not known")
+	case all && state.frames > 0 && suspect:
+		return errors.New("another program has the file open and has made a checkpoint after one that failed")
+	case all:
+		state.copied = 0
 	}
 	pages, err := rewriteWAL(ctx, f.path+"-wal", state.frames, state.copied)
 	if err != nil {

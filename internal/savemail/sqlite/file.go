@@ -44,7 +44,7 @@ var settings = []string{
 
 // openFile opens the file, makes what is missing of it, and makes all that it
 // holds durable, after an earlier attempt to create it with a whole checkpoint.
-func openFile(ctx context.Context, o Options, whole bool) (*file, error) {
+func openFile(ctx context.Context, o Options, whole, suspect bool) (*file, error) {
 	if err := create(o.File); err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func openFile(ctx context.Context, o Options, whole bool) (*file, error) {
 	f := &file{path: path, db: db}
 	created, err := f.prepare(ctx, o)
 	if err == nil {
-		err = f.makeDurable(ctx, whole || created)
+		err = f.makeDurable(ctx, whole || created, suspect)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.close(true))

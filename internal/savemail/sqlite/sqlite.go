@@ -129,7 +129,7 @@ func (s *Store) open(ctx context.Context) error {
 		s.readers.leave()
 		defer s.readers.comeBack()
 	}
-	f, err := openFile(ctx, s.options, s.suspect && !s.opened)
+	f, err := openFile(ctx, s.options, s.suspect && !s.opened, s.suspect)
 	if err != nil {
 		err = fmt.Errorf("%w: %s: %w", savemail.ErrUnavailable, s.options.File, err)
 		if ctx.Err() == nil { // else it says nothing about the file

@@ -15,7 +15,7 @@ import (
 // openTest opens a new file.
 func openTest(t *testing.T) *file {
 	t.Helper()
-	f, err := openFile(t.Context(), Options{File: filepath.Join(t.TempDir(), "mail.db"), Table: "new_mail", Log: slog.New(slog.DiscardHandler)}, false)
+	f, err := openFile(t.Context(), Options{File: filepath.Join(t.TempDir(), "mail.db"), Table: "new_mail", Log: slog.New(slog.DiscardHandler)}, false, false)
 	if err != nil {
 		t.Fatal(err)
 	}
