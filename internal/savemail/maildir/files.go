@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 )
@@ -112,7 +114,7 @@ const (
 // undo takes back the names of the messages that have failed, so that for sure
 // they are not stored. It tries again for up to a third of the time that is left.
 // If it fails, or if a mail program has taken a file, the outcome is unknown.
-func (s *Store) undo(ctx context.Context, new *os.File, batch []*envelope.Envelope, named []int, errs []error) {
+func (s *Store) undo(ctx context.Context, batch []*envelope.Envelope, named []int, errs []error) {
 	left, taken := slices.Clone(named), make([]bool, len(batch))
 	for i, err := range errs {
 		if err == nil {
@@ -128,12 +130,12 @@ func (s *Store) undo(ctx context.Context, new *os.File, batch []*envelope.Envelo
 	}
 	undoing, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := s.unname(new, batch, left, taken)
+	err := s.unname(batch, left, taken)
 	for pause := minPause; err != nil && undoing.Err() == nil; pause = min(2*pause, maxPause) {
 		select {
 		case <-undoing.Done():
 		case <-time.After(pause):
-			err = s.unname(new, batch, left, taken)
+			err = s.unname(batch, left, taken)
 		}
 	}
 	for i := range errs {
@@ -149,7 +151,12 @@ func (s *Store) undo(ctx context.Context, new *os.File, batch []*envelope.Envelo
 
 // unname removes the names that are left, durably, and takes note of those that
 // are not there any more.
-func (s *Store) unname(new *os.File, batch []*envelope.Envelope, left []int, taken []bool) error {
+func (s *Store) unname(batch []*envelope.Envelope, left []int, taken []bool) error {
+	new, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer new.Close()
 	for i, e := range batch {
 		for ; left[i] > 0; left[i]-- {
 			err := os.Remove(s.path("new", name(e, left[i]-1)))
@@ -160,5 +167,25 @@ func (s *Store) unname(new *os.File, batch []*envelope.Envelope, left []int, tak
 			}
 		}
 	}
-	return new.Sync()
+	return s.syncNames(new)
+}
+
+// syncNames makes the names in new durable, if new is still in its place. ext4 may
+// report success for a sync when its journal has just failed, so a change must
+// succeed after it: of the directory's times, which needs the journal.
+func (s *Store) syncNames(new *os.File) error {
+	if err := new.Sync(); err != nil {
+		return err
+	}
+	if err := unix.UtimesNanoAt(int(new.Fd()), ".", nil, 0); err != nil {
+		return fmt.Errorf("change %s after its sync: %w", new.Name(), err)
+	}
+	opened, err := new.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Stat(new.Name()); err != nil || !os.SameFile(opened, now) {
+		return fmt.Errorf("%s was moved, replaced or deleted", new.Name())
+	}
+	return nil
 }

@@ -36,13 +36,13 @@ func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 			named[i], errs[i] = s.write(e)
 		}
 	}
-	if err := new.Sync(); err != nil {
+	if err := s.syncNames(new); err != nil {
 		s.forget()
 		for i := range errs {
 			errs[i] = cmp.Or(errs[i], err)
 		}
 	}
-	s.undo(ctx, new, batch, named, errs)
+	s.undo(ctx, batch, named, errs)
 	return errs
 }
 

@@ -31,6 +31,8 @@ func TestPowerLoss(t *testing.T) {
 		{"sync of new", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 1}, savemail.ErrUnavailable},
 		{"sync of new, twice", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 2}, savemail.ErrUnavailable},
 		{"sync of new, until the time is up", powerfs.Fault{Op: powerfs.SyncDir, Match: "new"}, savemail.ErrUnknown},
+		// So ext4 does when its journal fails during the sync.
+		{"change after the sync of new", powerfs.Fault{Op: powerfs.SetTimes, Match: "new", Count: 1}, savemail.ErrUnavailable},
 		{"sync of the Maildir", powerfs.Fault{Op: powerfs.SyncDir, Match: "Maildir", Count: 1}, syscall.EIO},
 		{"sync of the directory above", powerfs.Fault{Op: powerfs.SyncDir, Match: "spool", Count: 1}, syscall.EIO},
 	} {

@@ -25,11 +25,12 @@ import (
 //     are copied into the database file. If no other connection kept the
 //     wal-index alive, SQLite has just recovered it: k is 0.
 //  2. Read the frames 1 to n, verify their checksums, write the same bytes
-//     again, cut off what follows, sync (rewriteWAL). Each byte was written after
-//     the failure, so the sync covers it: the WAL on the disk is exactly the n
-//     frames, without a hole. A failed commit is now either among them, whole and
-//     durable, or gone for good. If the kernel has dropped pages since step 1,
-//     the checksums do not match and the store begins again.
+//     again, cut off what follows, sync, and reserve room for more (rewriteWAL).
+//     Each byte was written after the failure, so the sync covers it: the WAL on
+//     the disk is exactly the n frames, without a hole, and zeros. A failed commit
+//     is now either among them, whole and durable, or gone for good. If the kernel
+//     has dropped pages since step 1, the checksums do not match and the store
+//     begins again.
 //  3. Write the pages of frames 1 to k again, as new frames after the n, and
 //     commit. Their copies in the database file may be lost: a sync that failed
 //     may have covered an earlier, unsynced part of the checkpoint. SQLite reads

@@ -22,14 +22,20 @@ const dateLayout = "2006-01-02 15:04:05"
 
 // A file is an open database with its table.
 type file struct {
-	path    string      // absolute, without symbolic links: SQLite's WAL is beside it
-	info    fs.FileInfo // of what was opened
+	path    string // absolute, without symbolic links: SQLite's WAL is beside it
 	db      *sql.DB
 	conn    *sql.Conn // the only one that writes
 	insert  *sql.Stmt
 	columns *savemail.Columns
+	parts   []part // the file, its WAL and its wal-index
 
 	checkpointer *checkpointer
+}
+
+// A part is a file as it was opened.
+type part struct {
+	path string
+	info fs.FileInfo
 }
 
 // settings of the connection, in this order: the page size of a new file can
@@ -157,8 +163,14 @@ func (f *file) prepare(ctx context.Context, o Options) (created bool, err error)
 	if f.checkpointer, err = newCheckpointer(ctx, f.path, o.Log); err != nil {
 		return false, fmt.Errorf("open for checkpoints: %w", err)
 	}
-	f.info, err = os.Stat(f.path)
-	return created, err
+	for _, path := range []string{o.File, f.path + "-wal", f.path + "-shm"} {
+		info, err := os.Stat(path)
+		if err != nil {
+			return false, err
+		}
+		f.parts = append(f.parts, part{path, info})
+	}
+	return created, nil
 }
 
 // placeholders has a parameter for each column; spam_score is a constant.

@@ -16,6 +16,8 @@ import (
 const (
 	// settleTime is how long a Save without a deadline waits for its outcome.
 	settleTime = 10 * time.Second
+	// laterPause is between two attempts to settle batches later.
+	laterPause = time.Second
 	// laterMost is how many batches are settled after their senders were answered.
 	laterMost = 100
 )
@@ -81,7 +83,7 @@ func (s *Store) resolveAll(done chan<- struct{}) {
 	for {
 		select {
 		case <-s.life.Done():
-		case <-time.After(maxPause):
+		case <-time.After(laterPause):
 		}
 		s.mu.Lock()
 		if s.life.Err() == nil && s.ready(s.life) == nil {

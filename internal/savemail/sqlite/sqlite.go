@@ -30,10 +30,11 @@ type Options struct {
 // context of a Save ends first.
 const busyTimeout = 5 * time.Second
 
-// A file that could not be opened is not tried again for a time between these.
+// A file that could not be opened is not tried again for a time between these: an
+// attempt may write all of the WAL.
 const (
 	minPause = 50 * time.Millisecond
-	maxPause = time.Second
+	maxPause = 5 * time.Second
 )
 
 // Store is one file. It writes through a single connection: SQLite has one
@@ -117,7 +118,7 @@ func (s *Store) open(ctx context.Context) error {
 		case s.file.checkpointer.err() != nil:
 			s.suspect = true
 		case !s.inPlace():
-			s.options.Log.Warn("the SQLite file was moved, replaced or deleted: opening it again", "file", s.options.File)
+			s.options.Log.Warn("the SQLite file, its -wal or its -shm was moved, replaced or deleted: opening it again", "file", s.options.File)
 			s.file.detach(ctx, s.options.Log)
 			s.opened = false
 		default:
@@ -144,10 +145,15 @@ func (s *Store) open(ctx context.Context) error {
 	return nil
 }
 
-// inPlace reports whether the open file is still at its path.
+// inPlace reports whether the open file is still at its path, with its WAL and its
+// wal-index.
 func (s *Store) inPlace() bool {
-	now, err := os.Stat(s.options.File)
-	return err == nil && os.SameFile(now, s.file.info)
+	for _, p := range s.file.parts {
+		if now, err := os.Stat(p.path); err != nil || !os.SameFile(now, p.info) {
+			return false
+		}
+	}
+	return true
 }
 
 // drop closes the file, to be opened again by the next who needs it. A WAL that

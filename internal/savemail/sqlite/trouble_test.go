@@ -125,6 +125,25 @@ func TestFileDeleted(t *testing.T) {
 	}
 }
 
+// What is beside the file belongs to it: who opens the file next finds what was
+// committed there.
+func TestFileLosesWAL(t *testing.T) {
+	for _, suffix := range []string{"-wal", "-shm"} {
+		t.Run(suffix[1:], func(t *testing.T) {
+			o := options(t)
+			s := open(t, o)
+			one(t, s, nil)
+			if err := os.Remove(o.File + suffix); err != nil {
+				t.Fatal(err)
+			}
+			one(t, s, nil)
+			if n := len(rows(t, o.File)); n != 2 {
+				t.Errorf("%d rows", n)
+			}
+		})
+	}
+}
+
 func TestFileReplaced(t *testing.T) {
 	o := options(t)
 	s := open(t, o)

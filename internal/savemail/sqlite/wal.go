@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // Sizes in a write-ahead log, in bytes
@@ -18,6 +20,14 @@ const (
 	walMagic        = 0x377f0682
 	maxPageSize     = 65536
 )
+
+// reservedWAL is the least size of the WAL while the store is open, in bytes: the
+// daemon's checkpoints mostly keep it below that. A commit that overwrites it needs
+// nothing of the file system but the data, neither free space nor its journal. So
+// it is faster, and ext4 cannot report success for it when its journal has just
+// failed, as it does for a file that grows (reference: fs/jbd2/journal.c,
+// jbd2_complete_transaction).
+const reservedWAL = 16 << 20
 
 // errWALChanged means that the frames that SQLite counts are not in the WAL.
 // The kernel may have dropped pages that it failed to write.
@@ -30,7 +40,7 @@ type walPages struct {
 }
 
 // rewriteWAL writes the first frames of the WAL at path again, byte for byte,
-// cuts off what follows them, and syncs the WAL. It returns where the newest
+// clears what follows them, and syncs the WAL. It returns where the newest
 // content of each page is that only the first copied frames have. The caller holds
 // SQLite's write lock, so no other program writes the WAL; no lock of SQLite is
 // on the WAL itself, so closing it releases none.
@@ -48,7 +58,37 @@ func rewriteWAL(ctx context.Context, path string, frames, copied int) (pages wal
 			return walPages{}, fmt.Errorf("rewrite the WAL: %w", err)
 		}
 	}
-	return pages, errors.Join(f.Truncate(size), f.Sync())
+	if err := errors.Join(f.Truncate(size), f.Sync()); err != nil {
+		return walPages{}, fmt.Errorf("cut off the WAL: %w", err)
+	}
+	return pages, reserveWAL(f, size)
+}
+
+// reserveWAL fills the WAL with zeros up to reservedWAL, and syncs it. They end the
+// WAL for SQLite. On a full disk it stays as short as it is.
+func reserveWAL(f *os.File, size int64) error {
+	zeros := io.LimitReader(zeroReader{}, reservedWAL-size)
+	_, err := io.Copy(io.NewOffsetWriter(f, size), zeros)
+	if err == nil {
+		err = f.Sync()
+	}
+	for _, full := range []error{unix.ENOSPC, unix.EDQUOT, unix.EFBIG} {
+		if errors.Is(err, full) {
+			err = f.Truncate(size)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("reserve the WAL: %w", err)
+	}
+	return nil
+}
+
+// A zeroReader reads zeros without end.
+type zeroReader struct{}
+
+func (zeroReader) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
 }
 
 // rewriteFrames writes the header and the frames again and returns where the

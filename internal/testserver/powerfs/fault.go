@@ -10,7 +10,8 @@ import (
 type Op int
 
 // The kinds of operations. Sync is of a file and SyncDir of a directory;
-// Truncate includes fallocate(2); Create includes link(2) and symlink(2).
+// Truncate includes fallocate(2); Create includes link(2) and symlink(2);
+// SetTimes is utimensat(2).
 const (
 	Write Op = 1 << iota
 	Truncate
@@ -22,10 +23,11 @@ const (
 	Rename
 	Remove
 	Read
+	SetTimes
 )
 
 // Changes is what fails on a file system that has become read-only.
-const Changes = Write | Truncate | Sync | SyncDir | Create | Mkdir | Rename | Remove
+const Changes = Write | Truncate | Sync | SyncDir | Create | Mkdir | Rename | Remove | SetTimes
 
 // A Fault has operations fail. The errors of a file system are EIO, ENOSPC and
 // EROFS.

@@ -173,6 +173,7 @@ func TestFaults(t *testing.T) {
 		{powerfs.Truncate, func() error { return f.Truncate(4 + time.Now().UnixNano()%1000) }},
 		{powerfs.Sync, f.Sync},
 		{powerfs.SyncDir, func() error { return syncDir(dir + "sub") }},
+		{powerfs.SetTimes, func() error { return os.Chtimes(dir+"sub/file.db", time.Now(), time.Now()) }},
 		{powerfs.Open, func() error {
 			f, err := os.Open(dir + "sub/file.db")
 			f.Close()

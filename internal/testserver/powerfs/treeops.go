@@ -223,6 +223,12 @@ func (s *session) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrO
 
 func (s *session) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	return s.on(in.NodeId, func(n *inode) fuse.Status {
+		mtime, setTime := in.GetMTime()
+		if setTime {
+			if status := s.fail(SetTimes, n.path()); status != fuse.OK {
+				return status
+			}
+		}
 		if size, ok := in.GetSize(); ok && int64(size) != n.file.size {
 			if status := s.fail(Truncate, n.path()); status != fuse.OK {
 				return status
@@ -239,7 +245,7 @@ func (s *session) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrO
 		if gid, ok := in.GetGID(); ok {
 			n.gid = gid
 		}
-		if mtime, ok := in.GetMTime(); ok {
+		if setTime {
 			n.mtime = mtime
 		}
 		n.ctime = time.Now()
