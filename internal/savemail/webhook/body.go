@@ -6,10 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
 	"net/textproto"
+	"sync"
 	"time"
 
 	"goguerrillad/internal/envelope"
@@ -30,11 +32,16 @@ type fields struct {
 	Attachments []mailinfo.Attachment `json:"attachments"`
 }
 
-// A body is a form: what stands before the mail, the mail where it lies, and
-// what stands behind it.
+// A body is a form: the bytes before the message, the message in its own buffer,
+// and the bytes after it. net/http may read a request's body after Do has returned,
+// when the buffer belongs to another message or to nobody: so readers copy under a
+// lock, and read nothing after revoke.
 type body struct {
 	before, mail, behind []byte
 	contentType          string
+
+	mu      sync.Mutex
+	revoked bool
 }
 
 func newBody(e *envelope.Envelope) (*body, error) {
@@ -76,9 +83,40 @@ func newBody(e *envelope.Envelope) (*body, error) {
 	return b, nil
 }
 
-func (b *body) reader() io.Reader {
-	return io.MultiReader(bytes.NewReader(b.before), bytes.NewReader(b.mail), bytes.NewReader(b.behind))
+// errRevoked ends a request whose outcome is known.
+var errRevoked = errors.New("the message is no longer there")
+
+// reader returns the form from its beginning.
+func (b *body) reader() io.ReadCloser {
+	return &reader{body: b, form: io.MultiReader(bytes.NewReader(b.before), bytes.NewReader(b.mail), bytes.NewReader(b.behind))}
 }
+
+// revoke ends all readers. Nothing reads the message after it has returned.
+func (b *body) revoke() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.revoked = true
+}
+
+// A reader has no other method: a writer that gets the bytes themselves may keep
+// them.
+type reader struct {
+	body *body
+	form io.Reader
+}
+
+// Read copies what is left of the form, as long as the body is not revoked.
+func (r *reader) Read(p []byte) (int, error) {
+	r.body.mu.Lock()
+	defer r.body.mu.Unlock()
+	if r.body.revoked {
+		return 0, errRevoked
+	}
+	return r.form.Read(p)
+}
+
+// Close does nothing.
+func (r *reader) Close() error { return nil }
 
 func (b *body) size() int64 { return int64(len(b.before) + len(b.mail) + len(b.behind)) }
 

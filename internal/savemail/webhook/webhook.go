@@ -100,6 +100,7 @@ func (s *Store) post(ctx context.Context, e *envelope.Envelope) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", savemail.ErrRejected, err)
 	}
+	defer body.revoke()
 	var sent atomic.Bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	request, err := s.request(traced, e.To[0].Hash, body)
@@ -110,7 +111,7 @@ func (s *Store) post(ctx context.Context, e *envelope.Envelope) error {
 	lost := err != nil && sent.Load()
 	if err != nil && ctx.Err() == nil {
 		s.client.CloseIdleConnections() // they are as old
-		request.Body = io.NopCloser(body.reader())
+		request.Body = body.reader()
 		response, err = s.client.Do(request)
 		lost = lost || err != nil && sent.Load()
 	}
@@ -129,7 +130,7 @@ func (s *Store) request(ctx context.Context, id string, body *body) (*http.Reque
 	}
 	now := strconv.FormatInt(time.Now().Unix(), 10)
 	request.ContentLength = body.size()
-	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(body.reader()), nil }
+	request.GetBody = func() (io.ReadCloser, error) { return body.reader(), nil }
 	request.Header.Set("Content-Type", body.contentType)
 	request.Header.Set("User-Agent", s.agent)
 	request.Header.Set("Webhook-Id", id)
