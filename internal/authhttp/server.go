@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"sync"
 
+	"goguerrillad/internal/httpd"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtp"
 )
@@ -79,10 +80,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		httpd.Protect(h)
 		h.Set("Allow", "GET, HEAD")
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	case r.Header.Get("Auth-Method") == "":
+		httpd.Protect(h)
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = io.WriteString(w, forPeople) // who has gone does not read it
 		return

@@ -198,11 +198,11 @@ func TestHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	body, err := io.ReadAll(r.Body)
-	if err != nil || r.StatusCode != 200 || !strings.Contains(string(body), "nginx") {
+	if err != nil || r.StatusCode != 200 || !strings.Contains(string(body), "nginx") || r.Header.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("to a browser: %d %s, %v", r.StatusCode, body, err)
 	}
 	r, err = http.Post("http://"+f.addr+"/", "text/plain", strings.NewReader("x"))
-	if err != nil || r.StatusCode != 405 {
+	if err != nil || r.StatusCode != 405 || r.Header.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("POST: %v, %v", r, err)
 	}
 	// Two requests on one connection, by HTTP/1.1 and by 1.0.

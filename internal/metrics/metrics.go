@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"goguerrillad/internal/httpd"
 	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/smtpd"
@@ -98,7 +99,10 @@ func New(s Sources) *Server {
 func (m *Server) Close() { close(m.stop) }
 
 // ServeHTTP answers a request.
-func (m *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.mux.ServeHTTP(w, r) }
+func (m *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	httpd.Protect(w.Header())
+	m.mux.ServeHTTP(w, r)
+}
 
 // Replied hears of a reply of SMTP.
 func (m *Server) Replied(code int) {
@@ -125,7 +129,6 @@ func (m *Server) Reloaded(err error) {
 // healthz is 200 while mail is taken.
 func (m *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
 	reason := m.ailment()
 	if reason != "" {
 		w.WriteHeader(http.StatusServiceUnavailable)

@@ -109,6 +109,17 @@ func TestHealth(t *testing.T) {
 	want(503, "the store is down since 2023-11-14T22:13:20Z\n")
 }
 
+// TestProtected: each response has the headers that protect a browser.
+func TestProtected(t *testing.T) {
+	f := start(t)
+	for path, want := range map[string]int{"/": 200, "/metrics": 200, "/healthz": 200, "/other": 404} {
+		if status, _, h := f.get(path); status != want || h.Get("X-Content-Type-Options") != "nosniff" ||
+			!strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Errorf("%s: %d, %v", path, status, h)
+		}
+	}
+}
+
 // TestPage: it is whole by itself, says how things are, and names nobody.
 func TestPage(t *testing.T) {
 	f := start(t)
@@ -119,7 +130,7 @@ func TestPage(t *testing.T) {
 			t.Errorf("%q is missing:\n%s", want, text)
 		}
 	}
-	if status != 200 || !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none'") {
+	if status != 200 || h.Get("Content-Type") != "text/html; charset=utf-8" {
 		t.Errorf("%d, %v", status, h)
 	}
 	for _, outside := range []string{"http:", "https:", "//", "src=", "<script", "192.0.2.1"} {
