@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -137,6 +138,7 @@ func (d *daemon) start(web [2][]listen.Socket) error {
 		Now:      time.Now,
 		NewHash:  new(smtpd.Hashes).New,
 		Log:      d.log.Logger,
+		Repeats:  session.NewRepeats(isOutage),
 		Replied:  d.metrics.Replied,
 		Sessions: func() int64 { return d.server.Sessions() },
 	}
@@ -156,4 +158,9 @@ func (d *daemon) start(web [2][]listen.Socket) error {
 	d.warn()
 	d.log.Info("ready", "version", version, "listen", addresses(d.sockets), "auth_http", addresses(d.authWeb.sockets), "metrics", addresses(d.statusWeb.sockets), "store", d.cfg.SaveMail, "host", d.cfg.HostName)
 	return nil
+}
+
+// isOutage reports whether a store's error concerns every message.
+func isOutage(err error) bool {
+	return errors.Is(err, savemail.ErrUnavailable) && !errors.Is(err, savemail.ErrUnknown)
 }

@@ -58,6 +58,7 @@ func (m *memory) Release(buf []byte) {
 type client struct {
 	t        testing.TB
 	s        *session.Session
+	world    *session.World
 	memory   *memory
 	settings *session.Settings
 	now      time.Time
@@ -80,13 +81,13 @@ type client struct {
 func newClient(t testing.TB, settings *session.Settings) *client {
 	c := &client{t: t, settings: settings, now: time.Unix(1_700_000_000, 0).UTC()}
 	c.memory = &memory{t: t, held: map[*byte]int{}}
-	world := &session.World{
+	c.world = &session.World{
 		Settings: func() *session.Settings { return c.settings },
 		Now:      func() time.Time { return c.now },
 		NewHash:  func() string { c.hashes++; return fmt.Sprintf("%032x", c.hashes) },
 		Log:      slog.New(slog.NewTextHandler(&c.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
-	c.s = session.New(world, c.memory, "s1", netip.MustParseAddrPort("192.0.2.7:4711"))
+	c.s = session.New(c.world, c.memory, "s1", netip.MustParseAddrPort("192.0.2.7:4711"))
 	c.out = c.s.Greet(nil)
 	return c
 }

@@ -77,7 +77,10 @@ func (s *Session) logOutcome(reply smtp.Reply, err error) {
 		s.logMessage(slog.LevelInfo, "message accepted", reply)
 		return
 	}
-	// What ails the store is an error of its own, logged once.
+	// An outage of the store is an error of its own, logged once.
+	if r := s.world.Repeats; r != nil && r.outage(err) && !r.first(s.world.Log, slog.LevelWarn, "messages not stored", err.Error()) {
+		return
+	}
 	s.logMessage(slog.LevelWarn, "message not stored", reply, slog.Any("error", err))
 }
 
@@ -86,6 +89,9 @@ func (s *Session) refuseMessage(reply smtp.Reply) {
 	level := slog.LevelInfo
 	if reply == systemFull {
 		level = slog.LevelWarn
+		if !s.world.Repeats.first(s.world.Log, level, "messages refused", reply.Error()) {
+			return
+		}
 	}
 	s.logMessage(level, "message refused", reply)
 }

@@ -97,6 +97,7 @@ type World struct {
 	Now      func() time.Time
 	NewHash  func() string // 32 lower-case hexadecimal digits, unguessable
 	Log      *slog.Logger
+	Repeats  *Repeats // nil: each refusal has its line
 	// Replied, if it is not nil, hears of every reply.
 	Replied func(code int)
 	// Sessions returns how many there are now, for a trusted proxy's choice

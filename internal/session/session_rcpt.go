@@ -1,6 +1,7 @@
 package session
 
 import (
+	"log/slog"
 	"strings"
 
 	"goguerrillad/internal/envelope"
@@ -80,8 +81,8 @@ func (s *Session) grantRcpt(address string) smtp.Reply {
 	return rcptOK
 }
 
-// refuseRcpt refuses a recipient, and logs it: of those that are too many only
-// the first, since nothing bounds their number.
+// refuseRcpt refuses a recipient, and logs it: of recipients that are too many only
+// the first, since nothing bounds their number, and of an outage as Repeats has it.
 func (s *Session) refuseRcpt(address string, reply smtp.Reply) smtp.Reply {
 	switch {
 	case reply == tooManyRecipients:
@@ -94,6 +95,9 @@ func (s *Session) refuseRcpt(address string, reply smtp.Reply) smtp.Reply {
 		s.refused++
 	default:
 		s.tx.deferred = true
+		if !s.world.Repeats.first(s.world.Log, slog.LevelInfo, "recipients refused", reply.Error()) {
+			return reply
+		}
 	}
 	s.logRcpt(address, reply)
 	return reply

@@ -1,0 +1,72 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Bounds of Repeats.
+const (
+	repeatInterval = time.Minute
+	maxReasons     = 20 // that are counted apart at a time
+)
+
+// Repeats keeps an outage from flooding the log. The first refusal for a reason
+// has its line, the refusals after it are counted, and the count is logged every
+// minute until a minute has none. Its methods may be called concurrently.
+type Repeats struct {
+	outage func(error) bool
+
+	mu     sync.Mutex
+	counts map[repeat]int // refusals without a line, for each reason that has a timer
+}
+
+// A repeat is what is counted.
+type repeat struct {
+	event, reason string
+}
+
+// NewRepeats returns a Repeats. outage reports whether an error that Saved gets
+// concerns every message; other errors keep their lines.
+func NewRepeats(outage func(error) bool) *Repeats {
+	return &Repeats{outage: outage, counts: make(map[repeat]int)}
+}
+
+// first reports whether a refusal has its own line. If not, event is logged with
+// the count. A nil Repeats counts nothing.
+func (r *Repeats) first(log *slog.Logger, level slog.Level, event, reason string) bool {
+	if r == nil {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := repeat{event, reason}
+	if _, known := r.counts[key]; !known && len(r.counts) >= maxReasons {
+		key.reason = "other reasons"
+	}
+	if _, known := r.counts[key]; known {
+		r.counts[key]++
+		return false
+	}
+	r.counts[key] = 0
+	time.AfterFunc(repeatInterval, func() { r.report(log, level, key) })
+	return true
+}
+
+// report logs a count, and again after each interval until it is 0.
+func (r *Repeats) report(log *slog.Logger, level slog.Level, key repeat) {
+	r.mu.Lock()
+	n := r.counts[key]
+	if n == 0 {
+		delete(r.counts, key)
+	} else {
+		r.counts[key] = 0
+		time.AfterFunc(repeatInterval, func() { r.report(log, level, key) })
+	}
+	r.mu.Unlock()
+	if n > 0 {
+		log.Log(context.Background(), level, key.event, "count", n, "interval", repeatInterval, "reason", key.reason)
+	}
+}
