@@ -170,5 +170,36 @@ func (c *conn) readColumns(ctx context.Context, s *Store) error {
 	}
 	c.host.columns.Store(columns)
 	s.columns.Store(columns)
+	now := time.Now()
+	c.host.read.Store(&now)
 	return nil
+}
+
+// columnsTime is how long columns are taken for what the table is like. A column
+// that is narrowed shows in an error before that, one that is widened does not.
+const columnsTime = 5 * time.Second
+
+// current returns the columns, which it reads again after columnsTime.
+func (c *conn) current(ctx context.Context, s *Store) (*savemail.Columns, error) {
+	if time.Since(*c.host.read.Load()) >= columnsTime {
+		if err := c.readColumns(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	return c.host.columns.Load(), nil
+}
+
+// refresh reads the columns again, on a connection of the pool.
+func (s *Store) refresh() {
+	ctx, cancel := context.WithTimeout(s.life, s.options.answerTime())
+	defer cancel()
+	c, err := s.acquire(ctx)
+	if err != nil {
+		return // the next Save reports it
+	}
+	if err := c.readColumns(ctx, s); err != nil {
+		s.discard(c)
+		return
+	}
+	s.release(c)
 }

@@ -37,6 +37,7 @@ type host struct {
 	name    string
 	db      *sql.DB                          // hands out connections and keeps none
 	columns atomic.Pointer[savemail.Columns] // of the table there, nil until the first connection
+	read    atomic.Pointer[time.Time]        // when the columns were read last, nil until then
 	// charsets has the character sets of columns there, by name: *savemail.Charset.
 	charsets sync.Map
 	health   health

@@ -122,6 +122,51 @@ func testColumnChanges(t *testing.T, b *bench) {
 	awaitSave(t, s)
 }
 
+// A column that is widened is noticed by the next Save, and by the recipients that
+// it refused.
+func testColumnWidens(t *testing.T, b *bench) {
+	b.create(t)
+	alter := "ALTER TABLE mail." + b.table
+	b.server.Exec(t, alter+" MODIFY `subject` varchar(5) CHARACTER SET ascii NOT NULL",
+		alter+" MODIFY `to` varchar(20) CHARACTER SET ascii NOT NULL", alter+" MODIFY `recipient` varchar(20) CHARACTER SET ascii NOT NULL")
+	s := b.open(t, nil)
+	defer s.Close()
+	const long = "somebody-with-a-long-name@example.com"
+	one(t, s, nil)
+	if s.Fits(long) == nil {
+		t.Fatalf("%s fits", long)
+	}
+	b.server.Exec(t, alter+" MODIFY `subject` varchar(255) CHARACTER SET utf8mb4 NOT NULL",
+		alter+" MODIFY `to` varchar(255) CHARACTER SET utf8mb4 NOT NULL", alter+" MODIFY `recipient` varchar(255) CHARACTER SET utf8mb4 NOT NULL")
+	testserver.Await(t, nil, 20*time.Second, "the recipient does not fit", func() error {
+		if r := s.Fits(long); r != nil {
+			return *r
+		}
+		return nil
+	})
+	e := storetest.Envelope("Subject: =?utf-8?q?=F0=9F=90=A7_and_more?=\r\n\r\n", long)
+	if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+		t.Fatal(err)
+	}
+	if rows := b.rows(t); len(rows) != 2 || rows[1].Subject != "🐧 and more" {
+		t.Errorf("rows %+v", rows)
+	}
+	// Saves alone notice it as well.
+	b.server.Exec(t, "DELETE FROM mail."+b.table, alter+" MODIFY `subject` varchar(5) CHARACTER SET ascii NOT NULL")
+	one(t, s, nil)
+	b.server.Exec(t, alter+" MODIFY `subject` varchar(255) CHARACTER SET utf8mb4 NOT NULL")
+	testserver.Await(t, nil, 20*time.Second, "the old limit goes on", func() error {
+		e := storetest.Envelope("Subject: a long subject\r\n\r\n", "b@example.com")
+		if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+			return err
+		}
+		if rows := b.rows(t); rows[len(rows)-1].Subject != "a long subject" {
+			return fmt.Errorf("subject %q", rows[len(rows)-1].Subject)
+		}
+		return nil
+	})
+}
+
 // awaitSave waits for the store's return.
 func awaitSave(t *testing.T, s savemail.Store) {
 	t.Helper()

@@ -64,6 +64,7 @@ func TestMariaDB(t *testing.T) {
 	t.Run("guilty", with(testGuilty))
 	t.Run("transaction", with(testTransaction))
 	t.Run("column changes", with(testColumnChanges))
+	t.Run("column widens", with(testColumnWidens))
 	t.Run("missing table", with(testMissingTable))
 	t.Run("wrong password", with(testWrongPassword))
 	t.Run("rights", with(testRights))

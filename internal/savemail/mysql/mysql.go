@@ -60,7 +60,7 @@ type Store struct {
 
 	life       context.Context // until Close: of what is settled later
 	end        context.CancelFunc
-	background sync.WaitGroup // one for each host that is ailing, and at most laterMost batches that are settled later
+	background sync.WaitGroup // one for each host that is ailing, one that reads columns, and at most laterMost batches that are settled later
 	settlers   sync.WaitGroup // the latter alone
 
 	mu     sync.Mutex // guards every host's health as well
@@ -68,6 +68,9 @@ type Store struct {
 	later  int        // batches that are settled later
 	idle   []*conn    // at most idleMost for each host
 	closed bool
+
+	refreshing bool      // refreshLater's goroutine runs
+	refreshed  time.Time // when it ended last
 
 	tried time.Time     // when no host could be reached
 	pause time.Duration // from then on, in which failure is what it was
@@ -90,8 +93,32 @@ func New(o Options) (*Store, error) {
 }
 
 // Fits says whether a recipient can be stored whole: nil, or the refusal. As
-// long as the table has not been seen, every recipient fits.
-func (s *Store) Fits(address string) *smtp.Reply { return s.columns.Load().Fits(address) }
+// long as the table has not been seen, every recipient fits. After a refusal the
+// columns are read again, since no Save may come that does it.
+func (s *Store) Fits(address string) *smtp.Reply {
+	refusal := s.columns.Load().Fits(address)
+	if refusal != nil {
+		s.refreshLater()
+	}
+	return refusal
+}
+
+// refreshLater has the columns read again by a goroutine, if no other is doing
+// that, at most once in columnsTime.
+func (s *Store) refreshLater() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.refreshing || time.Since(s.refreshed) < columnsTime {
+		return
+	}
+	s.refreshing = true
+	s.background.Go(func() {
+		s.refresh()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.refreshing, s.refreshed = false, time.Now()
+	})
+}
 
 // Check connects if there is no connection, and tries everything that an
 // INSERT needs but the row.

@@ -30,14 +30,17 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (each []er
 		if err != nil {
 			return nil, err
 		}
-		columns := c.host.columns.Load()
-		rows, each := s.rows(c, columns, batch)
-		if len(rows) == 0 {
-			s.release(c)
-			return each, nil
+		at, statements := before, [][]mailRow(nil)
+		columns, err := c.current(sending, s)
+		if err == nil {
+			var rows []mailRow
+			if rows, each = s.rows(c, columns, batch); len(rows) == 0 {
+				s.release(c)
+				return each, nil
+			}
+			statements = c.statements(rows)
+			at, err = c.commit(sending, s, columns, statements)
 		}
-		statements := c.statements(rows)
-		at, err := c.commit(sending, s, columns, statements)
 		again, err := s.conclude(ctx, c, columns, statements, at, err)
 		if !again || attempt == attempts || sending.Err() != nil {
 			return each, err
