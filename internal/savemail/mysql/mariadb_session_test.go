@@ -113,8 +113,14 @@ func testSettings(t *testing.T, b *bench) {
 	if !isMariaDB {
 		values["sql_mode"] = "'ANSI,NO_BACKSLASH_ESCAPES'" // only MariaDB has EMPTY_STRING_IS_NULL
 	}
+	names := mysql.SettingNames()
+	for name := range values {
+		if _, ok := names[name]; !ok {
+			t.Errorf("%s is not set", name)
+		}
+	}
 	var known []string
-	for name := range mysql.SettingNames() {
+	for name := range names {
 		var value string
 		err := b.db.QueryRow("SHOW VARIABLES LIKE '"+name+"'").Scan(&name, &value)
 		switch {
