@@ -20,16 +20,21 @@ type Reader struct {
 
 // NewReader opens the file read-only and creates nothing, not even a WAL.
 func NewReader(o Options) (*Reader, error) {
-	if err := isFile(o.File); err != nil {
+	// SQLite keeps the WAL beside the file that a symbolic link leads to.
+	path, err := realPath(o.File)
+	if err == nil {
+		err = isFile(path)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open the SQLite file: %w", err)
 	}
 	query := "mode=ro"
-	if _, err := os.Stat(o.File + "-wal"); errors.Is(err, fs.ErrNotExist) {
-		// Nobody has the file open. Then SQLite would create a WAL even to
-		// read; it does not when it is told that nothing changes.
+	if _, err := os.Stat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
+		// No program has the file open. SQLite would create a WAL even to read,
+		// unless it is told that nothing changes.
 		query = "mode=ro&immutable=1"
 	}
-	db, err := connect(o.File, query)
+	db, err := connect(path, query)
 	if err != nil {
 		return nil, fmt.Errorf("open the SQLite file: %w", err)
 	}

@@ -117,10 +117,14 @@ func (r *Recipients) acquire(ctx context.Context) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := isFile(r.file); err != nil {
+	path, err := realPath(r.file) // all connections of the pool open the same file
+	if err != nil {
 		return nil, err
 	}
-	db, err := connect(r.file, "mode=ro")
+	if err := isFile(path); err != nil {
+		return nil, err
+	}
+	db, err := connect(path, "mode=ro")
 	if err != nil {
 		return nil, err
 	}

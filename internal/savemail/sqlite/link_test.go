@@ -1,0 +1,69 @@
+package sqlite_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail/sqlite"
+	"goguerrillad/internal/savemail/storetest"
+)
+
+// TestLinkedFileReadsWAL: where the path of the file is a symbolic link, also one
+// to a link or below a linked directory, every reader sees what is in the WAL.
+func TestLinkedFileReadsWAL(t *testing.T) {
+	o := options(t)
+	dir := t.TempDir()
+	for name, target := range map[string]string{
+		"direct.db": o.File,
+		"twice.db":  "direct.db",
+		"dir":       filepath.Dir(o.File),
+	} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, link := range []string{"direct.db", "twice.db", "dir/" + filepath.Base(o.File)} {
+		o.File = filepath.Join(dir, link)
+		s := open(t, o)
+		e := storetest.Envelope(text, "a@example.com")
+		if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+			t.Fatalf("%s: %v", link, err)
+		}
+		r, err := sqlite.NewReader(o)
+		if err != nil {
+			t.Fatalf("%s: %v", link, err)
+		}
+		if mail, err := r.Show(t.Context(), e.To[0].Hash); err != nil || !bytes.Equal(mail, e.AppendBlob(nil, 0)) {
+			t.Errorf("show through %s: %d bytes, %v", link, len(mail), err)
+		}
+		if list, err := r.List(t.Context(), 1); err != nil || len(list) != 1 || list[0].Hash != e.To[0].Hash {
+			t.Errorf("list through %s: %+v, %v", link, list, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		// The table of recipients exists only in the WAL.
+		table := "mailbox_" + filepath.Base(filepath.Dir(link)) + "_" + e.To[0].Hash
+		execute(t, o.File, "CREATE TABLE \""+table+"\" (address TEXT)")
+		q := query(t, "SELECT 1 FROM \""+table+"\" WHERE address=:address")
+		if err := sqlite.TryRecipients(t.Context(), o, q, "a@b", "b"); err != nil {
+			t.Errorf("try the query through %s: %v", link, err)
+		}
+		recipients := sqlite.NewRecipients(o, q)
+		if _, err := recipients.Has(t.Context(), "a@b", "b"); err != nil {
+			t.Errorf("query through %s: %v", link, err)
+		}
+		if err := recipients.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Lstat(o.File + "-wal"); link != "dir/"+filepath.Base(o.File) && err == nil {
+			t.Errorf("a WAL beside %s", link)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
