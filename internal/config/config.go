@@ -133,7 +133,7 @@ type ID struct {
 	Num  int    // the numeric id; meaningless when Name is ""
 }
 
-// maxFile bounds the configuration file, in bytes.
+// maxFile bounds the configuration file and the files that it names, in bytes.
 const maxFile = 1 << 20
 
 // Load reads, parses and checks a file on this machine. Its errors are

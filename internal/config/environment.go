@@ -3,6 +3,8 @@ package config
 import (
 	"bufio"
 	"context"
+	"errors"
+	"io"
 	"net"
 	"os"
 	"os/user"
@@ -34,13 +36,37 @@ type Environment struct {
 func Machine() Environment {
 	return Environment{
 		Getenv:   os.Getenv,
-		ReadFile: os.ReadFile,
+		ReadFile: readFile,
 		Now:      time.Now,
 		Memory:   machineMemory,
 		FQDN:     machineName,
 		User:     lookupUser,
 		Group:    lookupGroup,
 	}
+}
+
+// readFile reads a regular file of at most maxFile bytes: a key, a certificate
+// chain or a password. The open of a FIFO would wait for a writer, and a device
+// may have no end.
+func readFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, unix.EISDIR
+	case !info.Mode().IsRegular():
+		return nil, errors.New("not a regular file")
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = errors.New("larger than 1 MiB")
+	}
+	return text, err
 }
 
 func lookupUser(name string) (uid, gid int, err error) {

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMemoryMax(t *testing.T) {
@@ -50,5 +53,34 @@ func TestMachine(t *testing.T) {
 	}
 	if gid, err := env.Group("root"); err != nil || gid != 0 {
 		t.Errorf("group root: got %d, %v", gid, err)
+	}
+}
+
+// TestReadFileNeverBlocks: a key, a certificate or a password is a regular file,
+// also behind a link. A FIFO or a device is refused at once.
+func TestReadFileNeverBlocks(t *testing.T) {
+	dir := t.TempDir()
+	fifo, link, file := filepath.Join(dir, "fifo"), filepath.Join(dir, "link"), filepath.Join(dir, "file")
+	if err := errors.Join(
+		unix.Mkfifo(fifo, 0o600),
+		os.WriteFile(file, []byte("text"), 0o600),
+		os.Symlink(file, link),
+	); err != nil {
+		t.Fatal(err)
+	}
+	read := Machine().ReadFile
+	for _, path := range []string{fifo, "/dev/zero", dir} {
+		if text, err := read(path); err == nil {
+			t.Errorf("%s: %d bytes", path, len(text))
+		}
+	}
+	if text, err := read(link); err != nil || string(text) != "text" {
+		t.Errorf("behind a link: %q, %v", text, err)
+	}
+	if err := os.Truncate(file, maxFile+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(file); err == nil {
+		t.Error("a file without bounds is read")
 	}
 }

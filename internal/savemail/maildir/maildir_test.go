@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/maildir"
@@ -115,5 +117,50 @@ func TestReader(t *testing.T) {
 	}
 	if _, err := maildir.NewReader(filepath.Join(dir, "none")); err == nil {
 		t.Error("a reader of nothing")
+	}
+}
+
+// TestReaderOpensRegularFilesOnly: what another user puts into the Maildir neither
+// blocks a reader nor leads it out of the Maildir.
+func TestReaderOpensRegularFilesOnly(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	s := maildir.New(dir)
+	e := storetest.Envelope("Subject: x\r\n\r\n", "b@example.com")
+	if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+		t.Fatal(err)
+	}
+	planted := func(digit string) string {
+		return "99999999" + digit + "0.N000000000R000_" + strings.Repeat(digit, 32) + ".goguerrilla,S=6"
+	}
+	secret := filepath.Join(outside, planted("3"))
+	if err := errors.Join(
+		os.WriteFile(secret, []byte("secret"), 0o600),
+		os.Symlink(secret, filepath.Join(dir, "new", planted("1"))),
+		unix.Mkfifo(filepath.Join(dir, "new", planted("2")), 0o600),
+		os.Mkdir(filepath.Join(dir, "new", planted("4")), 0o700),
+	); err != nil {
+		t.Fatal(err)
+	}
+	r, err := maildir.NewReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := r.List(t.Context(), 10); err != nil || len(list) != 1 || list[0].Hash != e.To[0].Hash {
+		t.Errorf("%+v, %v", list, err)
+	}
+	for _, digit := range []string{"1", "2", "3", "4"} {
+		if mail, err := r.Show(t.Context(), strings.Repeat(digit, 32)); !errors.Is(err, savemail.ErrNotFound) {
+			t.Errorf("%s: %q, %v", planted(digit), mail, err)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+
+	if err := errors.Join(os.RemoveAll(filepath.Join(dir, "cur")), os.Symlink(outside, filepath.Join(dir, "cur"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := maildir.NewReader(dir); err == nil {
+		t.Error("a reader follows a link in place of a directory")
 	}
 }

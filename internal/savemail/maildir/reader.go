@@ -14,54 +14,99 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"goguerrillad/internal/mailinfo"
 	"goguerrillad/internal/savemail"
 )
 
-// Reader looks at the files that the store has made, in new and in cur.
-type Reader struct{ Dir string }
+// Reader reads the files that the store has made, in new and in cur. root reads
+// what another user may have put there, so Reader follows no link within the
+// Maildir and opens regular files only.
+type Reader struct{ dirs []*os.File }
 
-// NewReader returns a reader of a Maildir that is there.
-func NewReader(dir string) (*Reader, error) {
-	if _, err := os.Stat(filepath.Join(dir, "new")); err != nil {
-		return nil, fmt.Errorf("open the Maildir: %w", err)
-	}
-	return &Reader{dir}, nil
+// An entry is a file in one of the directories.
+type entry struct {
+	dir  *os.File
+	name string
 }
 
-// find returns the paths of files whose name has a part, newest first.
-func (r *Reader) find(part string) ([]string, error) {
-	var names []string
-	for _, dir := range []string{"new", "cur"} {
-		files, err := os.ReadDir(filepath.Join(r.Dir, dir))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+// NewReader returns a reader of a Maildir that exists.
+func NewReader(dir string) (*Reader, error) {
+	r := &Reader{}
+	for _, name := range []string{"new", "cur"} {
+		path := filepath.Join(dir, name)
+		d, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if name == "cur" && errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			err = fmt.Errorf("%s is not a directory", path)
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open the Maildir: %w", err), r.Close())
+		}
+		r.dirs = append(r.dirs, d)
+	}
+	return r, nil
+}
+
+// find returns the files whose name has a part, newest first.
+func (r *Reader) find(part string) ([]entry, error) {
+	var found []entry
+	for _, dir := range r.dirs {
+		if _, err := dir.Seek(0, io.SeekStart); err != nil {
+			return nil, fmt.Errorf("read the Maildir: %w", err)
+		}
+		files, err := dir.ReadDir(-1)
+		if err != nil {
 			return nil, fmt.Errorf("read the Maildir: %w", err)
 		}
 		for _, f := range files {
-			if strings.Contains(f.Name(), part) && strings.Contains(f.Name(), ".goguerrilla,S=") {
-				names = append(names, filepath.Join(r.Dir, dir, f.Name()))
+			if f.Type().IsRegular() && strings.Contains(f.Name(), part) && strings.Contains(f.Name(), ".goguerrilla,S=") {
+				found = append(found, entry{dir, f.Name()})
 			}
 		}
 	}
-	slices.SortFunc(names, func(a, b string) int { return strings.Compare(filepath.Base(b), filepath.Base(a)) })
-	return names, nil
+	slices.SortFunc(found, func(a, b entry) int { return strings.Compare(b.name, a.name) })
+	return found, nil
+}
+
+// open opens a regular file. Anything else that took its place after find
+// counts as deleted.
+func (e entry) open() (*os.File, error) {
+	fd, err := unix.Openat(int(e.dir.Fd()), e.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	switch {
+	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO):
+		return nil, fs.ErrNotExist
+	case err != nil:
+		return nil, &fs.PathError{Op: "open", Path: filepath.Join(e.dir.Name(), e.name), Err: err}
+	}
+	f := os.NewFile(uintptr(fd), e.name)
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // List returns the n newest mails, newest first.
 func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
-	paths, err := r.find("")
+	entries, err := r.find("")
 	if err != nil {
 		return nil, err
 	}
 	var list []savemail.Listed
-	for _, path := range paths {
+	for _, e := range entries {
 		if len(list) == n {
 			break
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		m, err := listed(path)
+		m, err := listed(e)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // moved or deleted meanwhile
 		} else if err != nil {
@@ -76,8 +121,8 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 const headMost = 64 << 10
 
 // listed reads a file's name and the beginning of its text.
-func listed(path string) (m savemail.Listed, err error) {
-	f, err := os.Open(path)
+func listed(e entry) (m savemail.Listed, err error) {
+	f, err := e.open()
 	if err != nil {
 		return m, err
 	}
@@ -86,13 +131,12 @@ func listed(path string) (m savemail.Listed, err error) {
 	if err != nil {
 		return m, err
 	}
-	base := filepath.Base(path)
-	_, rest, _ := strings.Cut(base, "_")
+	_, rest, _ := strings.Cut(e.name, "_")
 	m.Hash, rest, _ = strings.Cut(rest, ".")
 	_, size, _ := strings.Cut(rest, ",S=")
 	size, _, _ = strings.Cut(size, ":") // flags, in cur
 	m.Size, _ = strconv.ParseInt(size, 10, 64)
-	seconds, _, _ := strings.Cut(base, ".")
+	seconds, _, _ := strings.Cut(e.name, ".")
 	when, _ := strconv.ParseInt(seconds, 10, 64)
 	m.Date = time.Unix(when, 0).UTC()
 	m.From, m.To = added(head, "Return-Path: <"), added(head, "Delivered-To: ")
@@ -112,19 +156,28 @@ func added(head []byte, name string) string {
 
 // Show returns the mail with this hash.
 func (r *Reader) Show(_ context.Context, hash string) ([]byte, error) {
-	paths, err := r.find("_" + hash + ".")
+	entries, err := r.find("_" + hash + ".")
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range paths {
-		mail, err := os.ReadFile(path)
+	for _, e := range entries {
+		f, err := e.open()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
+		} else if err != nil {
+			return nil, err
 		}
-		return mail, err
+		mail, err := io.ReadAll(f)
+		return mail, errors.Join(err, f.Close())
 	}
 	return nil, savemail.ErrNotFound
 }
 
-// Close has nothing to close.
-func (r *Reader) Close() error { return nil }
+// Close closes the directories.
+func (r *Reader) Close() error {
+	var errs []error
+	for _, dir := range r.dirs {
+		errs = append(errs, dir.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -77,14 +77,6 @@ func openFile(ctx context.Context, o Options, whole, suspect bool) (*file, error
 	return f, nil
 }
 
-func realPath(path string) (string, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	return filepath.EvalSymlinks(abs)
-}
-
 // create makes an empty file if there is none, for the owner to write and the
 // group to read, and its directory if that alone is missing. makeDurable syncs
 // their names.
@@ -102,16 +94,6 @@ func create(path string) error {
 		return err
 	}
 	return f.Close()
-}
-
-// isFile returns an error for what cannot be a database: SQLite would wait for
-// the other end of a FIFO, for good.
-func isFile(path string) error {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("cannot open what is no regular file")
-	}
-	return err
 }
 
 // connect returns a pool of one connection, which is made later and waits for

@@ -2,9 +2,12 @@ package sqlite_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail/sqlite"
@@ -65,5 +68,52 @@ func TestLinkedFileReadsWAL(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestReaderRefusesPlantedFiles: neither a FIFO nor a link beside the file, nor a
+// link of another user on the way to it, is opened.
+func TestReaderRefusesPlantedFiles(t *testing.T) {
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		for kind, plant := range map[string]func(path string) error{
+			"FIFO": func(path string) error { return unix.Mkfifo(path, 0o600) },
+			"link": func(path string) error { return os.Symlink(os.DevNull, path) },
+		} {
+			o := options(t)
+			if suffix != "" {
+				execute(t, o.File, "CREATE TABLE new_mail (x)")
+			}
+			if err := plant(o.File + suffix); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := sqlite.NewReader(o); err == nil {
+				t.Errorf("a %s as %q is opened: %v", kind, "mail.db"+suffix, r.Close())
+			}
+		}
+	}
+	if os.Geteuid() != 0 {
+		return // only root must not follow every link
+	}
+	const other = 65534
+	o := options(t)
+	execute(t, o.File, "CREATE TABLE new_mail (x)")
+	dir := filepath.Join(t.TempDir(), "dir")
+	if err := errors.Join(os.Symlink(filepath.Dir(o.File), dir), os.Lchown(dir, other, other)); err != nil {
+		t.Fatal(err)
+	}
+	real := o.File
+	o.File = filepath.Join(dir, "mail.db")
+	if r, err := sqlite.NewReader(o); err == nil {
+		t.Errorf("root follows a link of another user: %v", r.Close())
+	}
+	if err := os.Chown(real, other, other); err != nil {
+		t.Fatal(err)
+	}
+	r, err := sqlite.NewReader(o)
+	if err != nil {
+		t.Fatalf("root does not follow the owner's link: %v", err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -21,15 +21,15 @@ type Reader struct {
 // NewReader opens the file read-only and creates nothing, not even a WAL.
 func NewReader(o Options) (*Reader, error) {
 	// SQLite keeps the WAL beside the file that a symbolic link leads to.
-	path, err := realPath(o.File)
+	path, err := trustedPath(o.File)
 	if err == nil {
-		err = isFile(path)
+		err = regularParts(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the SQLite file: %w", err)
 	}
 	query := "mode=ro"
-	if _, err := os.Stat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
 		// No program has the file open. SQLite would create a WAL even to read,
 		// unless it is told that nothing changes.
 		query = "mode=ro&immutable=1"
