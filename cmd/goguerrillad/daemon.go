@@ -124,12 +124,21 @@ func (d *daemon) move(next *config.Config) error {
 	return nil
 }
 
-// stop ends in the order of a mail's way: no new clients, transactions in
-// flight finish, what was submitted gets its outcome, the store closes. What
-// is cut short by ctx was not acknowledged.
+// stop closes everything in this order, which is the way of a message. What ctx
+// cuts short was not acknowledged.
 //
-// Our own sockets are closed at once, so that new clients turn to another
-// exchanger; in those of systemd's they wait for the next process.
+//  1. auth_http, so that nginx sends no more clients here.
+//  2. The listening sockets. If they are the daemon's own, new clients turn to
+//     another exchanger; if they are systemd's, they wait for the next process.
+//  3. The sessions, after the transactions in flight.
+//  4. The connections of GM_RECIPIENT_QUERY, which only sessions and auth_http
+//     use. SQLite merges the WAL into the file only when the store's connection
+//     is the last one.
+//  5. The Committer: what was submitted gets its outcome, and the store closes,
+//     after a last attempt to settle unknown outcomes.
+//  6. The metrics, which report until then.
+//
+// The log closes last (serve).
 func (d *daemon) stop(ctx context.Context) error {
 	if err := d.authWeb.stop(ctx); err != nil { // first: nginx must not be sent here any more
 		d.log.Warn("the stop was cut short", "error", err)
@@ -141,12 +150,14 @@ func (d *daemon) stop(ctx context.Context) error {
 	if err := closeSockets(d.sockets, nil); err != nil {
 		d.log.Error("stop listening", "error", err)
 	}
-	for _, err := range []error{d.server.Shutdown(ctx), d.committer.Drain(ctx)} {
+	cut := func(err error) {
 		if err != nil {
 			d.log.Warn("the stop was cut short, senders will try again", "error", err)
 		}
 	}
-	d.recipients.Close()
+	cut(d.server.Shutdown(ctx))
+	d.recipients.Close() // within the time limit of a query
+	cut(d.committer.Drain(ctx))
 	d.report()
 	d.metrics.Close()
 	if err := d.statusWeb.stop(ctx); err != nil {

@@ -28,11 +28,11 @@ type place struct {
 
 // Close closes what was never used.
 func (p place) Close() error {
-	err := p.Store.Close()
+	var err error
 	if p.recipients != nil {
-		err = errors.Join(err, p.recipients.Close())
+		err = p.recipients.Close()
 	}
-	return err
+	return errors.Join(err, p.Store.Close())
 }
 
 // Where batches stop to pay for MySQL, and where they begin to beside another.

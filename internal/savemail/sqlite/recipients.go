@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -22,10 +23,22 @@ type Recipients struct {
 	file  string
 	query recipient.Query
 
-	mu    sync.Mutex
-	open  *opened       // nil until it could be
-	pause chan struct{} // closed when the file may be opened again; nil when it may
+	mu        sync.Mutex
+	create    func(context.Context) error // has the store create a missing file; nil without a store
+	restoring *restoration                // nil unless create runs
+	open      *opened                     // nil until it could be
+	pause     chan struct{}               // closed when the file may be opened again; nil when it may
+	forgotten sync.WaitGroup              // files that were replaced and are being closed
 }
+
+// A restoration is a call of create. err is set when done is closed.
+type restoration struct {
+	done chan struct{}
+	err  error
+}
+
+// restoreTime bounds a call of create, which also waits for a Save that runs.
+const restoreTime = 10 * time.Second
 
 // opened is the file that was at the path at one time.
 type opened struct {
@@ -35,7 +48,7 @@ type opened struct {
 }
 
 // NewRecipients returns what asks the query of the file that the store has.
-// The file is opened when that is needed, and never made.
+// The file is opened when it is needed. Only a store creates it (Store.Share).
 func NewRecipients(o Options, q recipient.Query) *Recipients {
 	return &Recipients{file: o.File, query: q}
 }
@@ -92,8 +105,53 @@ func refusal(err error) error {
 	return err
 }
 
-// acquire returns the file that is at the path now, for one user more.
+// acquire returns the file that is at the path now, for one more user. If it was
+// moved or deleted, acquire has the store create it again: as long as no recipient
+// is accepted, no Save does.
 func (r *Recipients) acquire(ctx context.Context) (*opened, error) {
+	o, err := r.present(ctx)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return o, err
+	}
+	if restored := r.restore(ctx); restored != nil {
+		return nil, fmt.Errorf("%w; %w", err, restored)
+	}
+	return r.present(ctx)
+}
+
+// restore has the store create the file, once for all that wait for it. The
+// store waits for the users of the file, so the caller is not one.
+func (r *Recipients) restore(ctx context.Context) error {
+	r.mu.Lock()
+	if r.create == nil {
+		r.mu.Unlock()
+		return errors.New("no store creates it")
+	}
+	running := r.restoring
+	if running == nil {
+		running = &restoration{done: make(chan struct{})}
+		r.restoring = running
+		go func(create func(context.Context) error) { // one at most: a Save may hold the store for longer than ctx
+			ctx, cancel := context.WithTimeout(context.Background(), restoreTime)
+			defer cancel()
+			running.err = create(ctx)
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.restoring = nil
+			close(running.done)
+		}(r.create)
+	}
+	r.mu.Unlock()
+	select {
+	case <-running.done:
+		return running.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// present returns the file that is at the path now, for one more user.
+func (r *Recipients) present(ctx context.Context) (*opened, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.pause != nil {
@@ -146,6 +204,7 @@ func (r *Recipients) leave() {
 		o.users.Wait()
 		_ = o.db.Close() // nothing was written
 	}
+	r.forgotten.Wait() // no file is added during the pause
 }
 
 func (r *Recipients) comeBack() {
@@ -159,10 +218,10 @@ func (r *Recipients) comeBack() {
 func (r *Recipients) forget() {
 	if o := r.open; o != nil {
 		r.open = nil
-		go func() { // one for each file that was replaced, for the time of its last query
+		r.forgotten.Go(func() { // for the time of the last query
 			o.users.Wait()
 			_ = o.db.Close() // nothing was written
-		}()
+		})
 	}
 }
 
@@ -170,6 +229,7 @@ func (r *Recipients) forget() {
 func (r *Recipients) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.forgotten.Wait()
 	if r.open == nil {
 		return nil
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"sync"
 	"testing"
 
 	"goguerrillad/internal/recipient"
@@ -70,6 +72,96 @@ func TestRecipients(t *testing.T) {
 		t.Error("a query that writes is run")
 	}
 	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRecipientsRestoreTheFile: after the file was moved or deleted, and before
+// there was one, a query works at once, although no message is saved.
+func TestRecipientsRestoreTheFile(t *testing.T) {
+	o := options(t)
+	s := open(t, o)
+	r := sqlite.NewRecipients(o, query(t, "SELECT 1 FROM new_mail WHERE recipient=:address"))
+	s.Share(r)
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	has := func(when string, want bool) {
+		t.Helper()
+		var all sync.WaitGroup
+		for range 2 * recipient.Connections {
+			all.Go(func() {
+				if got, err := r.Has(t.Context(), "b@example.com", "example.com"); got != want || err != nil {
+					t.Errorf("%s: %v, %v", when, got, err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	has("before there is a file", false)
+	if err := save(t, s, text); err != nil {
+		t.Fatal(err)
+	}
+	has("after a message", true)
+	if err := os.Rename(o.File, o.File+".old"); err != nil {
+		t.Fatal(err)
+	}
+	has("after the file was moved", false)
+	if old := rows(t, o.File+".old"); len(old) != 1 {
+		t.Errorf("%d rows are in the file that was moved", len(old))
+	}
+	if err := os.Remove(o.File); err != nil {
+		t.Fatal(err)
+	}
+	has("after the file was deleted", false)
+	if err := save(t, s, text); err != nil {
+		t.Fatal(err)
+	}
+	has("after another message", true)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(o.File); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Has(t.Context(), "b@example.com", "example.com"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after the store was closed: %v", err)
+	}
+}
+
+// TestCloseMergesWALDespiteRecipients: a store that closes has the connections of
+// the query close first, so that the file alone is complete.
+func TestCloseMergesWALDespiteRecipients(t *testing.T) {
+	o := options(t)
+	s := open(t, o)
+	r := sqlite.NewRecipients(o, query(t, "SELECT 1 FROM new_mail WHERE recipient=:address"))
+	s.Share(r)
+	if err := save(t, s, text); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := r.Has(t.Context(), "b@example.com", "example.com"); !found || err != nil {
+		t.Fatal(found, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	alone := filepath.Join(t.TempDir(), "copy.db")
+	mail, err := os.ReadFile(o.File)
+	if err == nil {
+		err = os.WriteFile(alone, mail, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := rows(t, alone); len(got) != 1 {
+		t.Errorf("%d rows are in a copy of the file alone", len(got))
+	}
+	if found, err := r.Has(t.Context(), "b@example.com", "example.com"); !found || err != nil {
+		t.Errorf("a last query at a reload: %v, %v", found, err)
+	}
+	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
 }

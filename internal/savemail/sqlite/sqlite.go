@@ -70,12 +70,26 @@ func New(o Options) *Store {
 	return s
 }
 
-// Share has those who ask the file for recipients close it while the store opens
-// it: SQLite recovers the WAL only if no connection is open.
+// Share has the readers of the file close it while the store opens or closes it:
+// SQLite recovers the WAL, and moves all of it into the file, only if no other
+// connection is open. For the readers, the store creates a file that is missing.
 func (s *Store) Share(r *Recipients) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.readers = r
+	s.mu.Unlock()
+	r.mu.Lock() // never both: the store waits for the readers
+	r.create = s.create
+	r.mu.Unlock()
+}
+
+// create opens the file, or creates it where it is missing. It fails after Close.
+func (s *Store) create(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.life.Err() != nil {
+		return errors.New("the store is closed")
+	}
+	return s.ready(ctx)
 }
 
 // Save stores the batch in one transaction. When the outcome of its COMMIT is
@@ -113,22 +127,23 @@ func (s *Store) ready(ctx context.Context) error {
 // durable. Otherwise messages would go to a file that was deleted or replaced, or
 // behind a hole in its WAL, and be lost.
 func (s *Store) open(ctx context.Context) error {
-	if s.file != nil {
-		switch {
-		case s.file.checkpointer.err() != nil:
-			s.suspect = true
-		case !s.inPlace():
-			s.options.Log.Warn("the SQLite file, its -wal or its -shm was moved, replaced or deleted: opening it again", "file", s.options.File)
-			s.file.detach(ctx, s.options.Log)
-			s.opened = false
-		default:
-			return nil
-		}
-		s.drop()
+	failed := s.file != nil && s.file.checkpointer.err() != nil
+	if s.file != nil && !failed && s.inPlace() {
+		return nil
 	}
 	if s.readers != nil {
 		s.readers.leave()
 		defer s.readers.comeBack()
+	}
+	if s.file != nil {
+		if failed {
+			s.suspect = true
+		} else {
+			s.options.Log.Warn("the SQLite file, its -wal or its -shm was moved, replaced or deleted: opening it again", "file", s.options.File)
+			s.file.detach(ctx, s.options.Log)
+			s.opened = false
+		}
+		s.drop()
 	}
 	f, err := openFile(ctx, s.options, s.suspect && !s.opened, s.suspect)
 	if err != nil {
@@ -173,6 +188,10 @@ func (s *Store) Close() error {
 	defer s.mu.Unlock()
 	if s.file == nil {
 		return nil
+	}
+	if s.readers != nil {
+		s.readers.leave()
+		defer s.readers.comeBack()
 	}
 	if s.file.checkpointer.err() != nil {
 		s.suspect = true
