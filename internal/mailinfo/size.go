@@ -14,15 +14,22 @@ func decodedSize(encoding string, body []byte) int64 {
 	return int64(len(body))
 }
 
-// base64Size counts the characters of the alphabet; line ends, padding and
-// whatever else is there do not count (RFC 2045 section 6.8).
+// base64Size counts the characters of the alphabet and ignores line ends and all
+// other characters (RFC 2045 section 6.8). Padding ends a group of four, as in
+// appendBase64: encoders that pad each line or each block are common.
 func base64Size(body []byte) int64 {
-	var n int64
-	for _, c := range body {
-		n += int64(base64Values[c]>>6 ^ 1) // 0 or 1, without a branch
+	var size int64
+	for more := true; more; {
+		var group []byte
+		group, body, more = bytes.Cut(body, []byte("="))
+		var n int64
+		for _, c := range group {
+			n += int64(base64Values[c]>>6 ^ 1) // 0 or 1, without a branch
+		}
+		// Four characters are three bytes; one character alone is no byte.
+		size += n/4*3 + [4]int64{0, 0, 1, 2}[n%4]
 	}
-	// A group of four characters is three bytes; one character alone is none.
-	return n/4*3 + [4]int64{0, 0, 1, 2}[n%4]
+	return size
 }
 
 // qpSize counts by RFC 2045 section 6.7: =XX is one byte, an equals sign and
