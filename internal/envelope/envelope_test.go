@@ -193,6 +193,16 @@ func TestEmptyLine(t *testing.T) {
 		{"a\x00b: x\r\n", true},
 		{".\r\n", true},
 		{"word", true},
+		{"\ufeffSubject: x\r\n", false},
+		{"\ufeffSubject : x\r\n", false},
+		{"\ufeff\r\ntext", false},
+		{"\ufeff\ntext", false},
+		{"\ufeff", true},
+		{"\ufeffjust text\r\n", true},
+		{"\ufeff folded: x\r\n", true},
+		{"\ufeff\ufeffSubject: x\r\n", true},
+		{" \ufeffSubject: x\r\n", true},
+		{"\xef\xbbSubject: x\r\n", true},
 	}
 	for _, tt := range tests {
 		e := received(tt.text, nil)

@@ -101,8 +101,10 @@ func (f *folder) end(dst []byte) []byte {
 
 // needsEmptyLine reports whether a message could be taken for more of our own
 // header: its first line is neither empty nor a header field (RFC 5322 section
-// 2.2, with the obsolete blanks before the colon).
+// 2.2, with the obsolete blanks before the colon). A byte order mark before that
+// line does not count: programs that skip it find the fields.
 func needsEmptyLine(message []byte) bool {
+	message = bytes.TrimPrefix(message, []byte("\ufeff"))
 	if bytes.HasPrefix(message, []byte("\r\n")) || bytes.HasPrefix(message, []byte("\n")) {
 		return false
 	}

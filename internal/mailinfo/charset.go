@@ -75,14 +75,22 @@ func decodeRaw(text []byte, enc encoding.Encoding) string {
 	return decode(enc, text)
 }
 
-// oneLine makes a blank of each character that would end a line or a string.
+// bom is the byte order mark in UTF-8.
+const bom = "\ufeff"
+
+// oneLine makes a blank of each character that would end a line or a string,
+// and drops byte order marks. A mark can be anywhere, since senders encode the
+// parts of a text one by one.
 func oneLine(s string) string {
-	if !strings.ContainsAny(s, "\r\n\x00") {
+	if !strings.ContainsAny(s, "\r\n\x00"+bom) {
 		return s
 	}
 	return strings.Map(func(r rune) rune {
-		if r == '\r' || r == '\n' || r == 0 {
+		switch r {
+		case '\r', '\n', 0:
 			return ' '
+		case '\ufeff':
+			return -1
 		}
 		return r
 	}, s)

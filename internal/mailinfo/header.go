@@ -15,9 +15,16 @@ type header struct {
 // at which the body begins: behind the first empty line, or else at the first
 // line that is neither a field nor a continuation, a delimiter of the open
 // multiparts included. Lines end with CR LF or LF.
+//
+// A byte order mark before a field or the empty line is ignored. Some senders
+// begin the message with one; in a stored message, our own fields precede it.
 func readHeader(text []byte, pos int, open []multipart) (h header, body int) {
 	for pos < len(text) {
-		line, next := cutLine(text, pos)
+		begin := pos
+		if bytes.HasPrefix(text[pos:], []byte(bom)) {
+			begin += len(bom)
+		}
+		line, next := cutLine(text, begin)
 		if len(line) == 0 {
 			return h, next
 		}
@@ -28,13 +35,13 @@ func readHeader(text []byte, pos int, open []multipart) (h header, body int) {
 		if _, _, ok := delimiter(line, open); ok {
 			break
 		}
-		end := pos + len(line)
+		end := begin + len(line)
 		for next < len(text) && (text[next] == ' ' || text[next] == '\t') {
 			start := next
 			line, next = cutLine(text, start)
 			end = start + len(line)
 		}
-		h.keep(name, text[pos+colon+1:end])
+		h.keep(name, text[begin+colon+1:end])
 		pos = next
 	}
 	return h, pos

@@ -14,6 +14,8 @@
 // size, and what is kept has the bounds below.
 package mailinfo
 
+import "bytes"
+
 // Bounds. What lies beyond them is not reported; real mail never comes near.
 const (
 	maxDepth       = 64      // multiparts inside each other
@@ -47,7 +49,7 @@ type Attachment struct {
 // sent, dot-unstuffed. Parse keeps no reference to it.
 func Parse(message []byte) Info {
 	start := 0
-	if isMboxLine(message) {
+	if unmarked := bytes.TrimPrefix(message, []byte(bom)); isMboxLine(unmarked) {
 		_, start = cutLine(message, 0)
 	}
 	head, body := readHeader(message, start, nil)
