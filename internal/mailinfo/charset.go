@@ -66,13 +66,34 @@ func decode(enc encoding.Encoding, text []byte) string {
 	return strings.ToValidUTF8(string(out), "\uFFFD")
 }
 
-// decodeRaw returns text that no charset is given for: UTF-8 if it is that,
-// else what enc makes of it.
+// decodeRaw returns text that no charset is given for: UTF-8 where it is UTF-8 or
+// mostly UTF-8, else what enc makes of it.
 func decodeRaw(text []byte, enc encoding.Encoding) string {
-	if utf8.Valid(text) {
+	switch {
+	case utf8.Valid(text):
 		return string(text)
+	case mostlyUTF8(text):
+		enc = unicode.UTF8
 	}
 	return decode(enc, text)
+}
+
+// mostlyUTF8 reports whether text has more characters of several bytes in UTF-8
+// than bytes that are not UTF-8. Text in another charset hardly ever does; text
+// in UTF-8 that was cut at a byte does.
+func mostlyUTF8(text []byte) bool {
+	balance := 0
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		switch {
+		case size > 1:
+			balance++
+		case r == utf8.RuneError:
+			balance--
+		}
+		text = text[size:]
+	}
+	return balance > 0
 }
 
 // bom is the byte order mark in UTF-8.

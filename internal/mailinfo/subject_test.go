@@ -105,6 +105,41 @@ func TestRawSubject(t *testing.T) {
 	}
 }
 
+// A bad byte costs itself and not the characters around it, in subjects and in
+// file names, where the valid characters outnumber the bad bytes.
+func TestMostlyUTF8(t *testing.T) {
+	const zazolc = "za\u017c\u00f3\u0142\u0107"
+	tests := []struct{ raw, want string }{
+		{"\u017c\u017c\xc5", "\u017c\u017c\ufffd"},
+		{zazolc + "\xc5", zazolc + "\ufffd"},
+		{"\xff" + zazolc, "\ufffd" + zazolc},
+		{zazolc + "\xff\xfe\xc0" + zazolc, zazolc + "\ufffd\ufffd\ufffd" + zazolc},
+		{"\U0001f389\u20ac \xa4", "\U0001f389\u20ac \ufffd"},
+		{"\u20ac\u20ac\ufffd\xc5\xc5", "\u20ac\u20ac\ufffd\ufffd\ufffd"},
+		{"\u017c\xc5", "\u0139\u017a\u0139"}, // no majority: the text's charset
+		{"\xc5", "\u0139"},
+		{"ascii \xb1", "ascii \u0105"},
+		{"\xbf\xf3\xb3\xe6", "\u017c\u00f3\u0142\u0107"},
+		{"=?utf-8?Q?a?= " + zazolc + "\xc5 =?utf-8?Q?b?=", "a " + zazolc + "\ufffd b"},
+	}
+	for _, tt := range tests {
+		rest := "\r\nContent-Type: text/plain; charset=iso-8859-2\r\n\r\n"
+		if got := mailinfo.Parse([]byte("Subject: " + tt.raw + rest)).Subject; got != tt.want {
+			t.Errorf("Subject: %q: %q, want %q", tt.raw, got, tt.want)
+		}
+		text := "--b" + rest + "x\r\n--b\r\n"
+		for _, param := range []string{"filename=\"" + tt.raw + "\"", "filename*=''" + percent([]byte(tt.raw))} {
+			if strings.Contains(param, "''") && strings.Contains(tt.raw, "=?") {
+				continue
+			}
+			message := multi(text + "Content-Disposition: attachment; " + param + "\r\n\r\nabc")
+			if got := names(message); got != tt.want+":3" {
+				t.Errorf("%q: %q, want %q", param, got, tt.want)
+			}
+		}
+	}
+}
+
 // All labels of the WHATWG Encoding list are known, in any case.
 func TestCharsets(t *testing.T) {
 	data, err := os.ReadFile("testdata/charsets.json")
