@@ -14,7 +14,7 @@ type header struct {
 // readHeader reads the header block that begins at pos, and returns the offset
 // at which the body begins: behind the first empty line, or else at the first
 // line that is neither a field nor a continuation, a delimiter of the open
-// multiparts included. Lines end with CR LF or LF.
+// multiparts included. Lines end with LF and any number of CRs before it.
 //
 // A byte order mark before a field or the empty line is ignored. Some senders
 // begin the message with one; in a stored message, our own fields precede it.
@@ -94,8 +94,8 @@ func cutLine(text []byte, pos int) (line []byte, next int) {
 	line, next = text[pos:], len(text)
 	if i := bytes.IndexByte(line, '\n'); i >= 0 {
 		line, next = line[:i], pos+i+1
-		if i > 0 && line[i-1] == '\r' {
-			line = line[:i-1]
+		for len(line) > 0 && line[len(line)-1] == '\r' {
+			line = line[:len(line)-1]
 		}
 	}
 	return line, next

@@ -10,6 +10,7 @@ import (
 type param struct {
 	name     string // in lower case, without what follows a '*'
 	value    string // without quotes; percent signs not undone
+	whole    string // of a boundary without quotes, all up to the ';'; else value
 	section  int    // number of the section, or unsectioned
 	extended bool   // a '*' at the end: percent signs mean something
 }
@@ -27,7 +28,12 @@ func parseParams(field string) []param {
 			continue
 		}
 		p, ok := newParam(name)
-		p.value, pos = scanValue(field, pos, p.name == "filename" || p.name == "name")
+		start := pos
+		p.value, pos = scanValue(field, start, p.name == "filename" || p.name == "name")
+		p.whole = p.value
+		if p.name == "boundary" {
+			p.whole, _ = scanValue(field[:min(len(field), start+2*maxBoundary)], start, true)
+		}
 		if ok {
 			params = append(params, p)
 		}
@@ -74,10 +80,10 @@ func scanName(s string, pos int) (name string, next int, ok bool) {
 	return "", pos, false
 }
 
-// scanValue reads the value that begins at pos. One without quotes ends at a
-// blank, a comment or a ';', but a file name only at the ';', since programs
-// that forget the quotes write names with blanks all the same.
-func scanValue(s string, pos int, fileName bool) (value string, next int) {
+// scanValue reads the value that begins at pos. A value without quotes ends at a
+// blank, a comment or a ';', or only at the ';' if whole: programs that forget
+// the quotes also write file names and boundaries with blanks and parentheses.
+func scanValue(s string, pos int, whole bool) (value string, next int) {
 	for pos < len(s) && (s[pos] == ' ' || s[pos] == '\t') {
 		pos++
 	}
@@ -85,7 +91,7 @@ func scanValue(s string, pos int, fileName bool) (value string, next int) {
 		return scanQuoted(s, pos+1)
 	}
 	ends := " \t;("
-	if fileName {
+	if whole {
 		ends = ";"
 	}
 	end := len(s)

@@ -2,6 +2,7 @@ package mailinfo
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -81,10 +82,15 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// firstWord returns the word that a field begins with, in lower case.
+// firstWord returns the word that a field begins with, in lower case. Quotes
+// around it, which no standard allows, are removed.
 func firstWord(field string) string {
 	for strings.HasPrefix(field, "(") {
 		field = strings.TrimLeft(field[skipComment(field, 0):], " \t")
+	}
+	if quoted, ok := strings.CutPrefix(field, `"`); ok {
+		field, _ = scanQuoted(quoted, 0)
+		field = strings.TrimLeft(field, " \t")
 	}
 	if i := strings.IndexAny(field, " \t;(="); i >= 0 {
 		field = field[:i]
@@ -92,9 +98,24 @@ func firstWord(field string) string {
 	return strings.ToLower(field)
 }
 
-// boundary returns what separates the parts of a multipart, "" if unknown.
-func (p *part) boundary() string {
-	value, _, _ := rawParam(p.params, "boundary")
+// boundaries returns what can separate the parts of a multipart. A boundary
+// without quotes may end at a blank or a comment, as the standard has it, or
+// contain them, as its sender meant it; the lines of the message decide.
+func (p *part) boundaries() [2]string {
+	strict := boundary(p.params)
+	whole := slices.Clone(p.params)
+	for i := range whole {
+		whole[i].value = whole[i].whole
+	}
+	if b := boundary(whole); b != strict {
+		return [2]string{strict, b}
+	}
+	return [2]string{strict}
+}
+
+// boundary returns the parameter of that name, or "" if it is unknown.
+func boundary(params []param) string {
+	value, _, _ := rawParam(params, "boundary")
 	value = bytes.TrimRight(value, " \t")
 	if len(value) > maxBoundary {
 		return ""

@@ -10,6 +10,8 @@ func decodedSize(encoding string, body []byte) int64 {
 		return base64Size(body)
 	case "quoted-printable":
 		return qpSize(body)
+	case "x-uuencode", "uuencode", "x-uue", "uue":
+		return uuSize(body)
 	}
 	return int64(len(body))
 }
@@ -55,6 +57,32 @@ func qpSize(body []byte) int64 {
 		pos = next
 	}
 	return int64(size)
+}
+
+// uuSize adds what the lines between "begin" and "end" declare (POSIX uuencode),
+// but never more than there is of the body: blanks at a line's end, which are
+// zeros, may have been removed. A body without a "begin" is not encoded.
+func uuSize(body []byte) int64 {
+	size, pos := 0, 0
+	for begun := false; !begun; {
+		if pos == len(body) {
+			return int64(len(body))
+		}
+		var line []byte
+		line, pos = cutLine(body, pos)
+		begun = bytes.HasPrefix(line, []byte("begin "))
+	}
+	for pos < len(body) {
+		var line []byte
+		line, pos = cutLine(body, pos)
+		if bytes.Equal(bytes.TrimRight(line, " \t\r"), []byte("end")) {
+			break
+		}
+		if len(line) > 0 && ' ' <= line[0] && line[0] <= '`' {
+			size += int(line[0]-' ') & 63
+		}
+	}
+	return int64(min(size, len(body)))
 }
 
 // base64Values has the value of each character of the alphabet (RFC 4648

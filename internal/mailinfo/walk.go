@@ -7,8 +7,8 @@ import (
 
 // A multipart is one whose end has not come yet.
 type multipart struct {
-	boundary    string
-	defaultType string // of its parts (RFC 2046 section 5.1.5)
+	boundaries  [2]string // how its boundary can be read; "" is none
+	defaultType string    // of its parts (RFC 2046 section 5.1.5)
 	alternative bool
 }
 
@@ -62,11 +62,11 @@ func (w *walker) enter(p part) (leaf bool) {
 	if !ok {
 		return true
 	}
-	m := multipart{boundary: p.boundary(), defaultType: "text/plain", alternative: sub == "alternative"}
+	m := multipart{boundaries: p.boundaries(), defaultType: "text/plain", alternative: sub == "alternative"}
 	if sub == "digest" {
 		m.defaultType = "message/rfc822"
 	}
-	if m.boundary != "" && len(w.open) < maxDepth {
+	if m.boundaries != [2]string{} && len(w.open) < maxDepth {
 		w.open = append(w.open, m)
 	}
 	return false
@@ -104,39 +104,39 @@ func (w *walker) nextDelimiter(pos int) (start, next, level int, closing bool) {
 
 // beforeLineEnd returns where the body from start ends, that a delimiter line
 // follows: the line end before it belongs to the delimiter (RFC 2046 section
-// 5.1.1).
+// 5.1.1). Where the delimiter line ends in CR CR LF, so may the line before it.
 func (w *walker) beforeLineEnd(start, line, level int) int {
-	if level < 0 {
+	if level < 0 || line == start || w.message[line-1] != '\n' {
 		return line
 	}
-	if line > start && w.message[line-1] == '\n' {
+	text, next := cutLine(w.message, line)
+	crs := max(1, next-line-len(text)-len("\n"))
+	for line--; crs > 0 && line > start && w.message[line-1] == '\r'; crs-- {
 		line--
-		if line > start && w.message[line-1] == '\r' {
-			line--
-		}
 	}
 	return line
 }
 
 // delimiter tells whether line is a delimiter of an open multipart, of which,
-// the innermost first, and whether it closes it. Blanks may follow; anything
-// else makes another boundary of it, of which ours is the beginning.
+// the innermost first, and whether it closes it. Blanks and CRs may follow;
+// anything else makes another boundary of it, of which ours is the beginning.
 func delimiter(line []byte, open []multipart) (level int, closing, ok bool) {
 	rest, ok := bytes.CutPrefix(line, []byte("--"))
 	if !ok || len(open) == 0 {
 		return 0, false, false
 	}
-	rest = bytes.TrimRight(rest, " \t")
+	rest = bytes.TrimRight(rest, " \t\r")
 	for level = len(open) - 1; level >= 0; level-- {
-		b := open[level].boundary
-		if len(rest) < len(b) || string(rest[:len(b)]) != b {
-			continue
-		}
-		switch after := rest[len(b):]; string(after) {
-		case "":
-			return level, false, true
-		case "--":
-			return level, true, true
+		for _, b := range open[level].boundaries {
+			if b == "" || len(rest) < len(b) || string(rest[:len(b)]) != b {
+				continue
+			}
+			switch after := rest[len(b):]; string(after) {
+			case "":
+				return level, false, true
+			case "--":
+				return level, true, true
+			}
 		}
 	}
 	return 0, false, false

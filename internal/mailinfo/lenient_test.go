@@ -1,0 +1,111 @@
+package mailinfo_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// A boundary without quotes may contain what only quotes allow, or be followed
+// by what the standard allows. The delimiter lines decide.
+func TestBoundaryWithoutQuotes(t *testing.T) {
+	tests := []struct{ param, line string }{
+		{"a(b)", "a(b)"},
+		{"a b", "a b"},
+		{"a  b ; x=y", "a  b"},
+		{"a\r\n b", "a b"},
+		{"a(b", "a(b"},
+		{"a=b/c?d:e,f", "a=b/c?d:e,f"},
+		{"a (comment)", "a"},
+		{"a(comment); x=y", "a"},
+		{"a charset=utf-8", "a"},
+		{"a name=\"x;y\"", "a"},
+		{"\"a b\" c", "a b"},
+		{"a; boundary=b", "a"},
+	}
+	for _, tt := range tests {
+		message := "Content-Type: multipart/mixed; boundary=" + tt.param + "\r\n\r\n--" + tt.line + "\r\n" +
+			at("x") + "\r\nabc\r\n--" + tt.line + "\r\n" + at("y") + "\r\nab\r\n--" + tt.line + "--\r\n--" + tt.line + "\r\n" + at("z")
+		if got := names(message); got != "x:3 y:2" {
+			t.Errorf("boundary=%s, --%s: %q", tt.param, tt.line, got)
+		}
+	}
+	// Each multipart has two boundaries, and an inner one ends at an outer one's.
+	nested := "Content-Type: multipart/mixed; boundary=a b\r\n\r\n--a b\r\nContent-Type: multipart/mixed; boundary=a(c)\r\n\r\n--a(c)\r\n" +
+		at("x") + "\r\nabc\r\n--a b\r\n" + at("y") + "\r\nab\r\n--a b--\r\n"
+	if got := names(nested); got != "x:3 y:2" {
+		t.Errorf("nested: %q", got)
+	}
+}
+
+// Line ends with a CR too many, of all lines or of the delimiter lines alone,
+// hide no part and no field.
+func TestCRCRLF(t *testing.T) {
+	lines := []string{"Subject: s", "Content-Type: multipart/mixed;", " boundary=b", "", "--b", "Content-Type: image/png;", " name=a", "", "abc", "--b  ", "", "x", "--b", "Content-Disposition: attachment; filename=c", "", "", "--b--", ""}
+	every := strings.Join(lines, "\r\r\n")
+	delimiters := strings.Join(lines, "\r\n")
+	for _, line := range []string{"--b", "--b  ", "--b--"} {
+		delimiters = strings.ReplaceAll(delimiters, "\r\n"+line+"\r\n", "\r\n"+line+"\r\r\n")
+	}
+	for name, message := range map[string]string{
+		"every line":           every,
+		"delimiter lines":      delimiters,
+		"three CRs":            strings.ReplaceAll(every, "\r\r\n", "\r\r\r\n"),
+		"delimiters, no LF":    strings.TrimSuffix(delimiters, "\n"),
+		"as it should be":      strings.Join(lines, "\r\n"),
+		"delimiters LF, or CR": strings.ReplaceAll(delimiters, "--b\r\r\n", "--b\n"),
+	} {
+		if got := names(message); got != "a:3 c:0" {
+			t.Errorf("%s: %q, want a:3 c:0", name, got)
+		}
+		if got := subject(strings.TrimPrefix(message, "Subject:")); got != "s" {
+			t.Errorf("%s: subject %q", name, got)
+		}
+	}
+	// A CR before the delimiter's line end is the body's own.
+	if got := names(multi("--b", at("a"), "x\r", "--b--", "")); got != "a:2" {
+		t.Errorf("body that ends with CR: %q", got)
+	}
+}
+
+// A transfer encoding or a disposition in quotes means what it would without.
+func TestQuotedWords(t *testing.T) {
+	for _, encoding := range []string{`"base64"`, `"BASE64"`, ` (x) "base64" (y)`, `" base64 "`, `"base64`, `"base64"; x=y`} {
+		message := "Content-Disposition: attachment\r\nContent-Transfer-Encoding: " + encoding + "\r\n\r\nYWJj"
+		if got := names(message); got != ":3" {
+			t.Errorf("%s: %s", encoding, got)
+		}
+	}
+	for _, disposition := range []string{`"attachment"`, `"ATTACHMENT"; filename=`, `"attachment`} {
+		if got := names("Content-Disposition: " + disposition + "\r\n\r\nabc"); got != ":3" {
+			t.Errorf("%s: %s", disposition, got)
+		}
+	}
+}
+
+func TestUuencodeSize(t *testing.T) {
+	full := "M" + strings.Repeat("86%A", 15) + "\r\n"
+	tests := []struct {
+		body string
+		want int
+	}{
+		{"begin 644 a.txt\r\n#86%A\r\n`\r\nend\r\n", 3},
+		{"begin 644 a.txt\n#86%A\n \nend\n", 3},
+		{"text\r\n\r\nbegin 644 a b\r\n" + strings.Repeat(full, 100) + "!80  \r\n`\r\nend\r\n" + full, 4501},
+		{"begin 644 a\r\n#86\r\n`\r\nend", 3},
+		{"begin 644 a\r\n" + full, 45},
+		{"begin 644 a\r\n\r\n`\r\nend\r\n", 0},
+		{"begin 644 a\r\n", 0},
+		{"no beginning\r\n" + full, len("no beginning\r\n") + len(full)},
+		{"", 0},
+		{"begin 644 a\r\n" + strings.Repeat("M\r\n", 100), len("begin 644 a\r\n") + 300},
+	}
+	for _, encoding := range []string{"x-uuencode", "X-UUEncode", "uuencode", "x-uue", "uue", `"x-uuencode"`} {
+		for _, tt := range tests {
+			message := "Content-Disposition: attachment\r\nContent-Transfer-Encoding: " + encoding + "\r\n\r\n" + tt.body
+			if got, want := names(message), fmt.Sprint(":", tt.want); got != want {
+				t.Errorf("%s %q: %s, want %s", encoding, tt.body, got, want)
+			}
+		}
+	}
+}
