@@ -8,6 +8,7 @@ import (
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/japanese"
 	"golang.org/x/text/encoding/unicode"
 )
 
@@ -67,15 +68,29 @@ func decode(enc encoding.Encoding, text []byte) string {
 }
 
 // decodeRaw returns text that no charset is given for: UTF-8 where it is UTF-8 or
-// mostly UTF-8, else what enc makes of it.
+// mostly UTF-8, else what enc makes of it. ISO-2022-JP has only ASCII's bytes:
+// there, escape sequences show that text is not ASCII.
 func decodeRaw(text []byte, enc encoding.Encoding) string {
 	switch {
+	case enc == japanese.ISO2022JP && bytes.IndexByte(text, esc) >= 0 && isASCII(text):
 	case utf8.Valid(text):
 		return string(text)
 	case mostlyUTF8(text):
 		enc = unicode.UTF8
 	}
 	return decode(enc, text)
+}
+
+// esc begins the escape sequences of ISO-2022-JP.
+const esc = 0x1b
+
+func isASCII(text []byte) bool {
+	for _, c := range text {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // mostlyUTF8 reports whether text has more characters of several bytes in UTF-8

@@ -108,7 +108,7 @@ func scanQuoted(s string, pos int) (value string, next int) {
 	var b strings.Builder
 	start := pos
 	for ; pos < len(s) && s[pos] != '"'; pos++ {
-		if s[pos] == '\\' && pos+1 < len(s) && (s[pos+1] == '"' || s[pos+1] == '\\') {
+		if pos = skipShifted(s, pos); s[pos] == '\\' && pos+1 < len(s) && (s[pos+1] == '"' || s[pos+1] == '\\') {
 			b.WriteString(s[start:pos])
 			pos++
 			start = pos
@@ -123,6 +123,18 @@ func scanQuoted(s string, pos int) (value string, next int) {
 	}
 	b.WriteString(s[start:end])
 	return b.String(), pos
+}
+
+// skipShifted returns the offset of the escape sequence that ends the two-byte
+// text of ISO-2022-JP that begins at pos, or pos if there is none: the bytes of
+// such text can be quotes and backslashes.
+func skipShifted(s string, pos int) int {
+	if s[pos] == esc && pos+1 < len(s) && s[pos+1] == '$' {
+		if i := strings.IndexByte(s[pos+1:], esc); i >= 0 {
+			return pos + 1 + i
+		}
+	}
+	return pos
 }
 
 // skipComment returns the offset behind the comment that begins at pos (RFC

@@ -140,6 +140,41 @@ func TestMostlyUTF8(t *testing.T) {
 	}
 }
 
+// Raw ISO-2022-JP, which has no 8-bit bytes, is decoded where the message's text
+// has that charset.
+func TestRawISO2022JP(t *testing.T) {
+	const (
+		nihon = "\x1b$BF|K\\\x1b(B"     // ends with a backslash
+		comma = "\x1b$B!\"\\\"=?\x1b(B" // quotes, a backslash, and a word's beginning
+	)
+	tests := []struct{ charset, raw, want string }{
+		{"iso-2022-jp", nihon, "\u65e5\u672c"},
+		{"ISO-2022-JP", "Re: " + nihon + " a", "Re: \u65e5\u672c a"},
+		{"csiso2022jp", nihon, "\u65e5\u672c"},
+		{"iso-2022-jp", comma, "\u3001\u68e7\u620e"},
+		{"iso-2022-jp", nihon + "\r\n " + nihon, "\u65e5\u672c \u65e5\u672c"},
+		{"iso-2022-jp", nihon + " =?utf-8?Q?=C3=A9?= " + nihon, "\u65e5\u672c \u00e9 \u65e5\u672c"},
+		{"iso-2022-jp", "\x1b$BF|K\\", "\u65e5\u672c"},
+		{"iso-2022-jp", "plain", "plain"},
+		{"iso-2022-jp", "\u65e5 \x1b[1m", "\u65e5 \x1b[1m"},
+		{"utf-8", nihon, nihon},
+		{"shift_jis", nihon, nihon},
+	}
+	for _, tt := range tests {
+		rest := "\r\nContent-Type: text/plain; charset=" + tt.charset + "\r\n\r\n"
+		if got := mailinfo.Parse([]byte("Subject: " + tt.raw + rest)).Subject; got != tt.want {
+			t.Errorf("%s, Subject: %q: %q, want %q", tt.charset, tt.raw, got, tt.want)
+		}
+		if !strings.HasSuffix(tt.raw, "(B") {
+			continue
+		}
+		message := multi("--b" + rest + "x\r\n--b\r\nContent-Disposition: attachment; filename=\"" + tt.raw + "\"; size=3\r\n\r\nabc")
+		if got := names(message); got != tt.want+":3" {
+			t.Errorf("%s, filename=%q: %q, want %q", tt.charset, tt.raw, got, tt.want)
+		}
+	}
+}
+
 // All labels of the WHATWG Encoding list are known, in any case.
 func TestCharsets(t *testing.T) {
 	data, err := os.ReadFile("testdata/charsets.json")
