@@ -60,11 +60,7 @@ func decode(enc encoding.Encoding, text []byte) string {
 			return string(text)
 		}
 	}
-	out, err := enc.NewDecoder().Bytes(text)
-	if err != nil {
-		out = text
-	}
-	return strings.ToValidUTF8(string(out), "\uFFFD")
+	return strings.ToValidUTF8(string(decodeStandard(enc, text)), "\uFFFD")
 }
 
 // decodeRaw returns text that no charset is given for: UTF-8 where it is UTF-8 or

@@ -3,11 +3,12 @@
 // changed, and nothing that is broken in it costs more than the one value it
 // breaks.
 //
-// Charsets are decoded by golang.org/x/text. The rest is read here and not by
-// the standard library's mime package, which is for mail that keeps the rules:
-// its ParseMediaType gives up on a whole field for one bad or repeated
-// parameter, its WordDecoder wants blanks around each word and decodes them one
-// by one, and its multipart reader ends at the first part that is broken.
+// Charsets are decoded as the WHATWG Encoding standard requires, with the tables
+// of golang.org/x/text. The rest is read here and not by the standard library's
+// mime package, which is for messages that keep the rules: its ParseMediaType
+// rejects a whole field for one bad or repeated parameter, its WordDecoder needs
+// blanks around each word and decodes words one by one, and its multipart reader
+// ends at the first part that is broken.
 //
 // The work is linear in the size of the message, whatever is in it: each byte
 // of the body is looked at once to find the boundaries and once to learn a

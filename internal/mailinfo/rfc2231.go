@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/japanese"
 )
 
 // rawParam returns the value of a parameter as bytes: its extended form (RFC
@@ -55,7 +56,11 @@ func join(sections []param) (value []byte, charset string, extended bool) {
 				}
 			}
 		}
+		start := len(value)
 		value = appendPercent(value, text)
+		if lookup(charset) == japanese.ISO2022JP {
+			value = joinISO2022JP(value, start)
+		}
 	}
 	return value, charset, extended
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/japanese"
 )
 
 // A word is one encoded word of RFC 2047.
@@ -52,10 +53,14 @@ func decodeText(line []byte, raw encoding.Encoding) string {
 			out = append(out, decodeRaw(between, raw)...)
 		}
 		charset = w.charset
+		start := len(run)
 		if w.base64 {
 			run = appendBase64(run, w.text)
 		} else {
 			run = appendQ(run, w.text)
+		}
+		if charset == japanese.ISO2022JP {
+			run = joinISO2022JP(run, start)
 		}
 		rest, pos = rest[pos+w.size:], 0
 	}
