@@ -28,6 +28,8 @@ type daemon struct {
 	flags      flags
 	cfg        *config.Config
 	log        *logging.Log
+	files      int // descriptors that the process may have open
+	limits     clientLimits
 	sockets    []listen.Socket
 	settings   atomic.Pointer[session.Settings]
 	recipients *recipient.Directory
@@ -83,11 +85,11 @@ func (d *daemon) tryReload() error {
 	}
 	d.log.SetVerbose(cfg.Verbose)
 	limitMemory(cfg)
-	d.cfg = cfg
+	d.cfg, d.limits = cfg, limitClients(cfg, d.files)
 	d.show(cfg, store)
 	d.recipients.Use(store.recipients, cfg.Recipients.Keep)
 	d.settings.Store(d.sessionSettings(store))
-	d.server.Reload(serverSettings(cfg))
+	d.server.Reload(serverSettings(cfg, d.limits))
 	d.committer.Swap(store.Store, store.options)
 	if err := d.moveWebs(web); err != nil {
 		d.log.Error("a server stays where it was", "error", err)
@@ -202,9 +204,17 @@ func (d *daemon) alive(ctx context.Context) error {
 
 // warn logs what is allowed but probably not meant.
 func (d *daemon) warn() {
-	for _, w := range d.cfg.Warnings {
+	for _, w := range warnings(d.cfg, d.limits) {
 		d.log.Warn(w)
 	}
+}
+
+// warnings are those of a configuration and of this machine.
+func warnings(cfg *config.Config, limits clientLimits) []string {
+	if limits.warning == "" {
+		return cfg.Warnings
+	}
+	return append(slices.Clone(cfg.Warnings), limits.warning)
 }
 
 // sessionSettings are those of the current configuration.
@@ -227,8 +237,8 @@ func (d *daemon) sessionSettings(store place) *session.Settings {
 	return s
 }
 
-func serverSettings(cfg *config.Config) smtpd.Settings {
-	s := smtpd.Settings{MaxClients: cfg.MaxClients, MaxClientsPerIP: cfg.MaxClientsPerIP, Memory: cfg.Memory, ProxyProtocol: cfg.ProxyProtocol}
+func serverSettings(cfg *config.Config, limits clientLimits) smtpd.Settings {
+	s := smtpd.Settings{MaxClients: limits.smtp, MaxClientsPerIP: cfg.MaxClientsPerIP, Memory: cfg.Memory, ProxyProtocol: cfg.ProxyProtocol}
 	if cfg.Certificate != nil {
 		s.TLS = &tls.Config{Certificates: []tls.Certificate{*cfg.Certificate}, MinVersion: tls.VersionTLS12}
 	}

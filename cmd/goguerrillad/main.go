@@ -50,6 +50,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		if err := tryRecipients(stderr, cfg); err != nil {
 			return refuse(stderr, err)
 		}
+		for _, w := range warnings(cfg, limitClients(cfg, descriptorLimit())) {
+			fmt.Fprintln(stderr, "goguerrillad: warning:", w)
+		}
 		fmt.Fprintf(stdout, "%s: configuration is good\n", f.config)
 	case f.list > 0:
 		err = list(stdout, cfg, f.list)

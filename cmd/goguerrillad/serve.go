@@ -51,7 +51,8 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 		return refuse(stderr, privdrop.RefuseRoot())
 	}
 
-	d := &daemon{flags: f, cfg: cfg}
+	d := &daemon{flags: f, cfg: cfg, files: descriptorLimit()}
+	d.limits = limitClients(cfg, d.files)
 	web, err := d.openSockets()
 	if err != nil {
 		return fail(stderr, err)
@@ -142,7 +143,7 @@ func (d *daemon) start(web [2][]listen.Socket) error {
 		Replied:  d.metrics.Replied,
 		Sessions: func() int64 { return d.server.Sessions() },
 	}
-	d.server, err = smtpd.New(smtpd.Options{World: world, Save: d.committer.Submit, Settings: serverSettings(d.cfg)})
+	d.server, err = smtpd.New(smtpd.Options{World: world, Save: d.committer.Submit, Settings: serverSettings(d.cfg, d.limits)})
 	if err != nil {
 		return err
 	}

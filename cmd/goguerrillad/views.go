@@ -77,7 +77,7 @@ func (d *daemon) openStore(cfg *config.Config) (place, error) {
 
 // show has the page and the metrics tell of a configuration and its store.
 func (d *daemon) show(cfg *config.Config, store place) {
-	c := &metrics.Config{MaxClients: cfg.MaxClients, Memory: cfg.Memory, Store: cfg.SaveMail}
+	c := &metrics.Config{MaxClients: d.limits.smtp, Memory: cfg.Memory, Store: cfg.SaveMail}
 	if cfg.Certificate != nil && cfg.Certificate.Leaf != nil {
 		c.CertificateEnds = cfg.Certificate.Leaf.NotAfter
 	}

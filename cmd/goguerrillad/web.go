@@ -130,7 +130,7 @@ func (d *daemon) moveWebs(sockets [2][]listen.Socket) error {
 	d.authHTTP.Reload(d.authSettings(sockets[0])) // before the first question
 	var errs []error
 	for i, w := range d.webs() {
-		errs = append(errs, w.serve(sockets[i], d.cfg.MaxClients))
+		errs = append(errs, w.serve(sockets[i], d.limits.http))
 	}
 	for _, s := range d.authWeb.sockets {
 		if tcp, ok := s.Addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
