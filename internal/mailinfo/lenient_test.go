@@ -30,6 +30,11 @@ func TestBoundaryWithoutQuotes(t *testing.T) {
 			t.Errorf("boundary=%s, --%s: %q", tt.param, tt.line, got)
 		}
 	}
+	// The shorter form is text once the longer one was there.
+	text := "Content-Type: multipart/mixed; boundary=a b\r\n\r\n--a b\r\n" + at("x") + "\r\n--a\r\nb\r\n--a--\r\n--a b\r\n" + at("y") + "\r\nab\r\n--a b--\r\n"
+	if got := names(text); got != "x:13 y:2" {
+		t.Errorf("the shorter form in a body: %q", got)
+	}
 	// Each multipart has two boundaries, and an inner one ends at an outer one's.
 	nested := "Content-Type: multipart/mixed; boundary=a b\r\n\r\n--a b\r\nContent-Type: multipart/mixed; boundary=a(c)\r\n\r\n--a(c)\r\n" +
 		at("x") + "\r\nabc\r\n--a b\r\n" + at("y") + "\r\nab\r\n--a b--\r\n"

@@ -7,7 +7,7 @@ import (
 
 // A multipart is one whose end has not come yet.
 type multipart struct {
-	boundaries  [2]string // how its boundary can be read; "" is none
+	boundaries  [2]string // how its boundary can be read, the shorter first; "" is none
 	defaultType string    // of its parts (RFC 2046 section 5.1.5)
 	alternative bool
 }
@@ -120,6 +120,7 @@ func (w *walker) beforeLineEnd(start, line, level int) int {
 // delimiter tells whether line is a delimiter of an open multipart, of which,
 // the innermost first, and whether it closes it. Blanks and CRs may follow;
 // anything else makes another boundary of it, of which ours is the beginning.
+// Once a line has the longer form of a boundary, the shorter one is only text.
 func delimiter(line []byte, open []multipart) (level int, closing, ok bool) {
 	rest, ok := bytes.CutPrefix(line, []byte("--"))
 	if !ok || len(open) == 0 {
@@ -127,16 +128,18 @@ func delimiter(line []byte, open []multipart) (level int, closing, ok bool) {
 	}
 	rest = bytes.TrimRight(rest, " \t\r")
 	for level = len(open) - 1; level >= 0; level-- {
-		for _, b := range open[level].boundaries {
+		for i, b := range open[level].boundaries {
 			if b == "" || len(rest) < len(b) || string(rest[:len(b)]) != b {
 				continue
 			}
-			switch after := rest[len(b):]; string(after) {
-			case "":
-				return level, false, true
-			case "--":
-				return level, true, true
+			after := string(rest[len(b):])
+			if after != "" && after != "--" {
+				continue
 			}
+			if i == 1 {
+				open[level].boundaries[0] = ""
+			}
+			return level, after == "--", true
 		}
 	}
 	return 0, false, false
