@@ -10,6 +10,25 @@
 // blanks around each word and decodes words one by one, and its multipart reader
 // ends at the first part that is broken.
 //
+// # Leniency
+//
+// One policy decides all cases that the standards exclude: Parse returns what a
+// person who reads the row would want, in bounded time and memory.
+//
+//   - A fault costs only the value that it is in. A bad byte costs itself, a bad
+//     parameter itself, a bad part its own size and name.
+//   - Where a text can be read in two ways, the message decides, not the
+//     standard: a boundary without quotes is the one whose lines are there, and
+//     text without a charset is UTF-8 if most of it is UTF-8.
+//   - What other programs display is displayed here: encoded words without blanks
+//     around them or in file names, quotes around an encoding, quotes that are
+//     missing, padding inside base64, a byte order mark, lines that end in CR CR LF.
+//   - What no reader can see is removed: byte order marks, line ends, NUL.
+//   - What has no meaning at all stays as it is, such as a word in an unknown
+//     charset; a type that is not type/subtype is text/plain.
+//   - The first of several fields or parameters of one name counts.
+//   - What was encoded is decoded once.
+//
 // The work is linear in the size of the message, whatever is in it: each byte
 // of the body is looked at once to find the boundaries and once to learn a
 // size, and what is kept has the bounds below.
