@@ -71,10 +71,11 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 	}
 
 	d.log = log
+	signals := service.Catch()
 	if err := d.start(web); err != nil {
 		return fail(stderr, err)
 	}
-	s := service.Service{Reload: d.reload, Report: d.report, Stop: d.stop, Status: d.status, Alive: d.alive, Log: log.Logger}
+	s := service.Service{Signals: signals, Reload: d.reload, Report: d.report, Stop: d.stop, Status: d.status, Alive: d.alive, Log: log.Logger}
 	status := exitOK
 	if err := s.Run(); err != nil {
 		log.Error("failed", "error", err)

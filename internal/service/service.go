@@ -20,6 +20,8 @@ import (
 
 // A Service is what runs between ready and stopped.
 type Service struct {
+	// Signals comes from Catch.
+	Signals chan os.Signal
 	// Reload reads, checks and swaps the configuration; an error means that
 	// nothing has changed.
 	Reload func() error
@@ -46,18 +48,22 @@ type Service struct {
 // TimeoutStopSec must be longer.
 const drainTime = 20 * time.Second
 
+// Catch returns the signals that Run obeys. Call it before the first client is
+// served: until then a signal kills the process.
+func Catch() chan os.Signal {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM, syscall.SIGINT)
+	signal.Ignore(syscall.SIGPIPE) // a log or a client that is gone must not end the daemon
+	return signals
+}
+
 // Run tells the manager that the service is ready, obeys signals until one of
 // them, or a failure, ends it, and returns nil after a clean stop.
 //
 // SIGHUP reloads, SIGUSR1 reports, SIGTERM and SIGINT stop; a second one of
 // these cuts the stop short.
 func (s *Service) Run() error {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
-	// A log or a client that has gone must not end the daemon.
-	signal.Ignore(syscall.SIGPIPE)
-
+	defer signal.Stop(s.Signals)
 	s.notify(daemon.SdNotifyReady + "\n" + s.status())
 	defer s.report()()
 	for {
@@ -65,7 +71,7 @@ func (s *Service) Run() error {
 		case err := <-s.Failed:
 			s.notify(daemon.SdNotifyStopping)
 			return err
-		case sig := <-signals:
+		case sig := <-s.Signals:
 			switch sig {
 			case syscall.SIGHUP:
 				s.reload()
@@ -73,7 +79,7 @@ func (s *Service) Run() error {
 				s.Report()
 			default:
 				s.Log.Info("stopping", "signal", sig.String())
-				return s.stop(signals)
+				return s.stop(s.Signals)
 			}
 		}
 	}
@@ -102,7 +108,7 @@ func (s *Service) stop(signals <-chan os.Signal) error {
 			select {
 			case <-ctx.Done():
 				return
-			case sig := <-signals:
+			case sig := <-s.Signals:
 				if sig == syscall.SIGTERM || sig == syscall.SIGINT {
 					cancel()
 					return
