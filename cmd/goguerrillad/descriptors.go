@@ -2,13 +2,13 @@ package main
 
 import (
 	"fmt"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/config"
 	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail/webhook"
+	"goguerrillad/internal/smtpd"
 )
 
 // clientLimits are how many connections the servers accept at once. All of them
@@ -55,7 +55,7 @@ func limitClients(cfg *config.Config, descriptors int) clientLimits {
 }
 
 // Descriptors that no client gets. A reload opens the new store, log and
-// listeners before it closes the old ones, so all of them count twice.
+// listeners before it closes the old ones, so these numbers have room for both.
 const (
 	processDescriptors = 16 // the standard streams, the log, Go's poller, certificates, name servers
 	loopDescriptors    = 3  // epoll, eventfd, and a client that is turned away
@@ -65,8 +65,8 @@ const (
 )
 
 func reservedDescriptors(cfg *config.Config) int {
-	n := processDescriptors + loopDescriptors*max(1, runtime.GOMAXPROCS(0)/2) + 2*len(cfg.Listen)
-	connection := 1 // of the recipients' query
+	n := processDescriptors + loopDescriptors*smtpd.DefaultLoops() + 2*len(cfg.Listen)
+	connection := 1 // descriptors of a connection of the recipients' query
 	switch cfg.SaveMail {
 	case config.SaveMySQL:
 		n += mysqlDescriptors * max(1, len(cfg.MySQL.Hosts))

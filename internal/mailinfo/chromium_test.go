@@ -1,6 +1,7 @@
 package mailinfo_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
@@ -95,6 +96,7 @@ func TestDecodingIsChromiums(t *testing.T) {
 	if len(results) != len(labels) {
 		t.Fatalf("%d results for %d labels", len(results), len(labels))
 	}
+	escapes := regexp.MustCompile(`\x1b(\([BJI]|\$[@B])`)
 	for i, cases := range results {
 		wrong := 0
 		for input, want := range cases {
@@ -105,7 +107,7 @@ func TestDecodingIsChromiums(t *testing.T) {
 			if strings.HasPrefix(names[i], "utf-16") && (strings.HasPrefix(input, "fffe") || strings.HasPrefix(input, "feff")) {
 				continue // a byte order mark names the byte order: the standard's "decode"
 			}
-			if chromiumIsWrong(names[i], text) {
+			if chromiumIsWrong(names[i], text, escapes) {
 				continue
 			}
 			word := "=?" + labels[i] + "?B?" + base64.StdEncoding.EncodeToString(text) + "?="
@@ -125,14 +127,14 @@ func TestDecodingIsChromiums(t *testing.T) {
 // chromiumIsWrong reports whether Chromium does not decode text as the standard
 // requires. Chromium 156 cuts the four characters of Big5 that are two code
 // points to 16 bits each. In ISO-2022-JP, it ignores an error in what follows
-// ESC $ or ESC ( where these begin no escape sequence.
-func chromiumIsWrong(name string, text []byte) bool {
+// ESC $ or ESC ( where these begin no escape sequence; escapes matches those that do.
+func chromiumIsWrong(name string, text []byte, escapes *regexp.Regexp) bool {
 	switch name {
 	case "big5":
 		return len(text) > 1 && text[0] == 0x88 && strings.IndexByte("\x62\x64\xa3\xa5", text[1]) >= 0
 	case "iso-2022-jp":
-		rest := regexp.MustCompile(`\x1b(\([BJI]|\$[@B])`).ReplaceAll(text, []byte("-"))
-		return regexp.MustCompile(`\x1b[($]`).Match(rest)
+		rest := escapes.ReplaceAll(text, []byte("-"))
+		return bytes.Contains(rest, []byte("\x1b(")) || bytes.Contains(rest, []byte("\x1b$"))
 	}
 	return false
 }

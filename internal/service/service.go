@@ -20,7 +20,7 @@ import (
 
 // A Service is what runs between ready and stopped.
 type Service struct {
-	// Signals comes from Catch.
+	// Signals is what Catch has returned.
 	Signals chan os.Signal
 	// Reload reads, checks and swaps the configuration; an error means that
 	// nothing has changed.
@@ -79,7 +79,7 @@ func (s *Service) Run() error {
 				s.Report()
 			default:
 				s.Log.Info("stopping", "signal", sig.String())
-				return s.stop(s.Signals)
+				return s.stop()
 			}
 		}
 	}
@@ -98,7 +98,7 @@ func (s *Service) reload() {
 	s.notify(daemon.SdNotifyReady + "\n" + s.status())
 }
 
-func (s *Service) stop(signals <-chan os.Signal) error {
+func (s *Service) stop() error {
 	s.ending.Store(true)
 	s.notify(daemon.SdNotifyStopping + "\n" + s.status())
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)

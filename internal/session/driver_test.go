@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/session/dialogue"
 	"goguerrillad/internal/smtp"
+	"goguerrillad/internal/testserver"
 )
 
 // memory is a budget that a test looks into.
@@ -63,7 +63,7 @@ type client struct {
 	memory   *memory
 	settings *session.Settings
 	now      time.Time
-	log      journal
+	log      testserver.Journal
 
 	sizes    func() int // bytes of the next read, at least 1; nil: all there are
 	feedOnly bool       // Space is not used
@@ -77,30 +77,6 @@ type client struct {
 	stored     []dialogue.Message
 	envelopes  []envelope.Envelope
 	hashes     int
-}
-
-// A journal is a log that sessions and timers write.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(b)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
-func (j *journal) Reset() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.text.Reset()
 }
 
 func newClient(t testing.TB, settings *session.Settings) *client {

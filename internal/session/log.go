@@ -78,7 +78,7 @@ func (s *Session) logOutcome(reply smtp.Reply, err error) {
 		return
 	}
 	// An outage of the store is an error of its own, logged once.
-	if r := s.world.Repeats; r != nil && r.outage(err) && !r.first(s.world.Log, slog.LevelWarn, "messages not stored", err.Error()) {
+	if s.world.Repeats.isOutage(err) && !s.world.Repeats.first(s.world.Log, slog.LevelWarn, "messages not stored", err.Error()) {
 		return
 	}
 	s.logMessage(slog.LevelWarn, "message not stored", reply, slog.Any("error", err))

@@ -10,7 +10,7 @@ import (
 // Bounds of Repeats.
 const (
 	repeatInterval = time.Minute
-	maxReasons     = 20 // that are counted apart at a time
+	maxReasons     = 20 // that are counted separately
 )
 
 // Repeats keeps an outage from flooding the log. The first refusal for a reason
@@ -33,6 +33,9 @@ type repeat struct {
 func NewRepeats(outage func(error) bool) *Repeats {
 	return &Repeats{outage: outage, counts: make(map[repeat]int)}
 }
+
+// isOutage reports whether an error is counted. A nil Repeats counts nothing.
+func (r *Repeats) isOutage(err error) bool { return r != nil && r.outage(err) }
 
 // first reports whether a refusal has its own line. If not, event is logged with
 // the count. A nil Repeats counts nothing.

@@ -24,11 +24,10 @@ func (c *client) send(err error) {
 	c.say("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", "text", ".")
 }
 
-// lines returns how many lines of the log have a text, and empties the log.
-func (c *client) lines(text string) int {
-	n := strings.Count(c.log.String(), text)
-	c.log.Reset()
-	return n
+// minute lets a minute go by, and the timers of it run.
+func minute() {
+	time.Sleep(time.Minute)
+	synctest.Wait()
 }
 
 // TestRepeats: in an outage the first message has its line, then a count comes
@@ -37,37 +36,33 @@ func TestRepeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(t, usual(t))
 		c.world.Repeats = session.NewRepeats(isOutage)
-		minute := func() {
-			time.Sleep(time.Minute)
-			synctest.Wait()
+		want := func(when string, lines, counts int) {
+			t.Helper()
+			if n := c.log.Count(`msg="message not stored"`); n != lines {
+				t.Errorf("%s: %d lines, want %d", when, n, lines)
+			}
+			if n := c.log.Count("count="); n != counts {
+				t.Errorf("%s: %d counts, want %d", when, n, counts)
+			}
 		}
 		c.say("HELO x")
 		for range 50 {
 			c.send(errOutage)
 		}
-		if n := c.lines(`msg="message not stored"`); n != 1 {
-			t.Errorf("%d lines of 50 messages, want 1", n)
-		}
+		want("50 messages", 1, 0)
 		minute()
+		want("after a minute", 1, 1)
 		if log := c.log.String(); !strings.Contains(log, `level=WARN msg="messages not stored" count=49 interval=1m0s reason="store unavailable: disk full"`) {
 			t.Errorf("after a minute: %s", log)
 		}
 		c.send(errOutage)
-		if n := c.lines(`msg="message not stored"`); n != 0 {
-			t.Errorf("%d lines in the second minute", n)
-		}
+		want("in the second minute", 1, 1)
 		minute()
-		if n := c.lines("count=1 "); n != 1 {
-			t.Errorf("%d counts after the second minute", n)
-		}
+		want("after the second minute", 1, 2)
 		minute()
-		if n := c.lines("count="); n != 0 {
-			t.Errorf("%d counts of nothing", n)
-		}
+		want("after a minute of nothing", 1, 2)
 		c.send(errOutage)
-		if n := c.lines(`msg="message not stored"`); n != 1 {
-			t.Errorf("%d lines of the next outage", n)
-		}
+		want("the next outage", 2, 2)
 		minute()
 		c.end()
 	})
@@ -87,11 +82,11 @@ func TestRepeatsKeep(t *testing.T) {
 			c.send(nil)
 			c.say("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.org>", "RSET")
 		}
-		log := c.log.String()
 		for text, want := range map[string]int{
-			"disk full": 1, "the value is too long": 3, "550 5.7.1 Message refused": 3, `msg="message accepted"`: 3, `msg="recipient refused"`: 3,
+			"disk full": 1, "the value is too long": 3, `reply="550 5.7.1 Message refused"`: 3,
+			`msg="message accepted"`: 3, `msg="recipient refused"`: 3,
 		} {
-			if n := strings.Count(log, text+`"`) + strings.Count(log, text+" "); n < want || want == 1 && n != 1 {
+			if n := c.log.Count(text); n != want {
 				t.Errorf("%q is in %d lines, want %d", text, n, want)
 			}
 		}
@@ -108,11 +103,10 @@ func TestRepeatsBounded(t *testing.T) {
 		for n := range 500 {
 			c.send(fmt.Errorf("connection %d: %w", n, errOutage))
 		}
-		if n := c.lines(`msg="message not stored"`); n > 25 {
+		if n := c.log.Count(`msg="message not stored"`); n > 25 {
 			t.Errorf("%d lines", n)
 		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		minute()
 		if log := c.log.String(); strings.Count(log, "count=") != 1 || !strings.Contains(log, `reason="other reasons"`) {
 			t.Errorf("after a minute: %s", log)
 		}
@@ -120,24 +114,40 @@ func TestRepeatsBounded(t *testing.T) {
 	})
 }
 
-// TestRepeatedRecipients: recipients who cannot be checked are counted as well.
-func TestRepeatedRecipients(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newClient(t, usual(t))
-		c.world.Repeats = session.NewRepeats(isOutage)
-		c.settings.Recipients = dialogue.Recipients{}
-		c.say("HELO x", "MAIL FROM:<a@example.org>")
-		for range 50 {
-			c.say("RCPT TO:<later@example.com>")
-		}
-		if n := c.lines(`msg="recipient refused"`); n != 1 {
-			t.Errorf("%d lines, want 1", n)
-		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if log := c.log.String(); !strings.Contains(log, `level=INFO msg="recipients refused" count=49 interval=1m0s reason="451 4.3.0 Later"`) {
-			t.Errorf("after a minute: %s", log)
-		}
-		c.end()
-	})
+// TestRepeatedReplies: recipients that cannot be checked, and messages without
+// memory, are counted as well.
+func TestRepeatedReplies(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		adapt      func(*client)
+		lines      []string // of the client, after MAIL
+		own, count string   // the line of the first refusal, and that of the others
+	}{
+		{"recipients", func(c *client) { c.settings.Recipients = dialogue.Recipients{} }, []string{"RCPT TO:<later@example.com>", "RSET"},
+			`msg="recipient refused"`, `level=INFO msg="recipients refused" count=9 interval=1m0s reason="451 4.3.0 Later"`},
+		{"memory", func(c *client) { c.memory.deny = func(int, int) bool { return true } }, []string{"RCPT TO:<b@example.com>", "DATA", "RSET"},
+			`msg="message refused"`, `level=WARN msg="messages refused" count=9 interval=1m0s reason="452 4.3.1 Out of memory`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newClient(t, usual(t))
+				c.world.Repeats = session.NewRepeats(isOutage)
+				tt.adapt(c)
+				c.say("HELO x")
+				for range 10 {
+					c.say("MAIL FROM:<a@example.org>")
+					c.say(tt.lines...)
+				}
+				if n := c.log.Count(tt.own); n != 1 {
+					t.Errorf("%d lines, want 1", n)
+				}
+				minute()
+				if c.log.Count(tt.count) != 1 {
+					t.Errorf("after a minute: %s", &c.log)
+				}
+				minute()
+				c.end()
+			})
+		})
+	}
 }

@@ -89,13 +89,16 @@ func New(o Options) (*Server, error) {
 		ended:  make(chan struct{}),
 	}
 	if s.wanted <= 0 {
-		s.wanted = max(1, runtime.GOMAXPROCS(0)/2)
+		s.wanted = DefaultLoops()
 	}
 	s.doors.perIP = make(map[netip.Addr]int)
 	s.ids.Store(randomStart())
 	s.Reload(o.Settings)
 	return s, nil
 }
+
+// DefaultLoops returns how many loops a server has if Options.Loops is 0.
+func DefaultLoops() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 // Reload replaces the settings. Sessions go on. Call it as well when World's
 // settings have changed: the timeout and the size of a message are there.

@@ -175,8 +175,8 @@ func (c *conn) readColumns(ctx context.Context, s *Store) error {
 	return nil
 }
 
-// columnsTime is how long columns are taken for what the table is like. A column
-// that is narrowed shows in an error before that, one that is widened does not.
+// columnsTime is the age at which a Save reads the columns again. A column that was
+// narrowed causes an error before that; one that was widened does not.
 const columnsTime = 5 * time.Second
 
 // current returns the columns, which it reads again after columnsTime.

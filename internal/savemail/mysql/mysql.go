@@ -60,7 +60,7 @@ type Store struct {
 
 	life       context.Context // until Close: of what is settled later
 	end        context.CancelFunc
-	background sync.WaitGroup // one for each host that is ailing, one that reads columns, and at most laterMost batches that are settled later
+	background sync.WaitGroup // one for each host that is ailing, one for refreshLater, and at most laterMost batches that are settled later
 	settlers   sync.WaitGroup // the latter alone
 
 	mu     sync.Mutex // guards every host's health as well
@@ -103,8 +103,8 @@ func (s *Store) Fits(address string) *smtp.Reply {
 	return refusal
 }
 
-// refreshLater has the columns read again by a goroutine, if no other is doing
-// that, at most once in columnsTime.
+// refreshLater reads the columns again in a goroutine: one at a time, and at most
+// once in columnsTime.
 func (s *Store) refreshLater() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -80,13 +80,13 @@ func owner(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
 func isFile(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("cannot open what is no regular file")
+		err = errors.New("open: not a regular file")
 	}
 	return err
 }
 
 // regularParts returns an error if the file at path, which is real, or one of
-// those that SQLite keeps beside it is not a regular file.
+// the files that SQLite keeps with it is not a regular file.
 func regularParts(path string) error {
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		info, err := os.Lstat(path + suffix)

@@ -21,12 +21,11 @@ const (
 	maxPageSize     = 65536
 )
 
-// reservedWAL is the least size of the WAL while the store is open, in bytes: the
-// daemon's checkpoints mostly keep it below that. A commit that overwrites it needs
-// nothing of the file system but the data, neither free space nor its journal. So
-// it is faster, and ext4 cannot report success for it when its journal has just
-// failed, as it does for a file that grows (reference: fs/jbd2/journal.c,
-// jbd2_complete_transaction).
+// reservedWAL is the size that the WAL gets at the open, in bytes. The daemon's
+// checkpoints mostly keep the frames below it. A commit that overwrites blocks needs
+// neither free space nor the file system's journal. If a file grows while ext4's
+// journal fails, fdatasync(2) may report success for what is lost (Linux 6.18,
+// fs/jbd2/journal.c, jbd2_complete_transaction).
 const reservedWAL = 16 << 20
 
 // errWALChanged means that the frames that SQLite counts are not in the WAL.
@@ -64,31 +63,24 @@ func rewriteWAL(ctx context.Context, path string, frames, copied int) (pages wal
 	return pages, reserveWAL(f, size)
 }
 
-// reserveWAL fills the WAL with zeros up to reservedWAL, and syncs it. They end the
-// WAL for SQLite. On a full disk it stays as short as it is.
+// reserveWAL fills the WAL with zeros from size to reservedWAL, and syncs it. For
+// SQLite, the WAL ends at the zeros. On a full disk the WAL keeps its size.
 func reserveWAL(f *os.File, size int64) error {
-	zeros := io.LimitReader(zeroReader{}, reservedWAL-size)
-	_, err := io.Copy(io.NewOffsetWriter(f, size), zeros)
+	zeros := make([]byte, 1<<20)
+	var err error
+	for at := size; at < reservedWAL && err == nil; at += int64(len(zeros)) {
+		_, err = f.WriteAt(zeros[:min(int64(len(zeros)), reservedWAL-at)], at)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
-	for _, full := range []error{unix.ENOSPC, unix.EDQUOT, unix.EFBIG} {
-		if errors.Is(err, full) {
-			err = f.Truncate(size)
-		}
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG) {
+		err = f.Truncate(size)
 	}
 	if err != nil {
 		return fmt.Errorf("reserve the WAL: %w", err)
 	}
 	return nil
-}
-
-// A zeroReader reads zeros without end.
-type zeroReader struct{}
-
-func (zeroReader) Read(b []byte) (int, error) {
-	clear(b)
-	return len(b), nil
 }
 
 // rewriteFrames writes the header and the frames again and returns where the

@@ -34,8 +34,8 @@ type fields struct {
 
 // A body is a form: the bytes before the message, the message in its own buffer,
 // and the bytes after it. net/http may read a request's body after Do has returned,
-// when the buffer belongs to another message or to nobody: so readers copy under a
-// lock, and read nothing after revoke.
+// when the buffer is unmapped or holds another message. So readers copy under a lock,
+// and read nothing after revoke.
 type body struct {
 	before, mail, behind []byte
 	contentType          string
@@ -98,8 +98,8 @@ func (b *body) revoke() {
 	b.revoked = true
 }
 
-// A reader has no other method: a writer that gets the bytes themselves may keep
-// them.
+// A reader has no WriteTo method, which would lend the message's own bytes to the
+// connection.
 type reader struct {
 	body *body
 	form io.Reader

@@ -20,8 +20,8 @@ import (
 	"goguerrillad/internal/testserver"
 )
 
-// lend gives an envelope a buffer like the daemon's, which is no memory any more
-// after the outcome: who reads it then dies.
+// lend puts the message into a mapping, as the daemon does. After unmap, a read of
+// it is a SIGSEGV.
 func lend(t *testing.T, e *envelope.Envelope, message []byte) (unmap func()) {
 	t.Helper()
 	room := e.HeadRoom()
