@@ -80,7 +80,7 @@ type client struct {
 }
 
 func newClient(t testing.TB, settings *session.Settings) *client {
-	c := &client{t: t, settings: settings, now: time.Unix(1_700_000_000, 0).UTC()}
+	c := &client{t: t, settings: settings, now: time.Now()}
 	c.memory = &memory{t: t, held: map[*byte]int{}}
 	c.world = &session.World{
 		Settings: func() *session.Settings { return c.settings },

@@ -94,8 +94,8 @@ type Settings struct {
 // World is what all sessions of a server share.
 type World struct {
 	Settings func() *Settings // the current settings; cheap
-	Now      func() time.Time
-	NewHash  func() string // 32 lower-case hexadecimal digits, unguessable
+	Now      func() time.Time // with a monotonic clock reading, as time.Now returns it
+	NewHash  func() string    // 32 lower-case hexadecimal digits, unguessable
 	Log      *slog.Logger
 	Repeats  *Repeats // nil: each refusal has its line
 	// Replied, if it is not nil, hears of every reply.
@@ -147,7 +147,7 @@ type Session struct {
 	move     func(netip.Addr) *smtp.Reply
 
 	turns   uint64
-	since   int64      // nanoseconds of the clock: start of the window that the rate of a text is measured in
+	since   time.Time  // start of the window in which the rate of a text is measured
 	arrived int64      // bytes of text since then
 	void    int64      // inVoidChunk: bytes still to come
 	verdict smtp.Reply // inVoidText, inVoidChunk: what is answered at the end

@@ -1,10 +1,6 @@
 package session
 
-import (
-	"time"
-
-	"goguerrillad/internal/smtp"
-)
+import "goguerrillad/internal/smtp"
 
 // Space returns the free end of the message's buffer while text is to be
 // stored, never empty, and nil at all other times: then the driver reads
@@ -143,11 +139,10 @@ func (s *Session) endVoid() smtp.Reply {
 
 // startWindow begins to measure the rate of a text anew.
 func (s *Session) startWindow() {
-	s.since, s.arrived = s.world.Now().UnixNano(), 0
+	s.since, s.arrived = s.world.Now(), 0
 }
 
 // slow reports whether text came at less than minRate since startWindow.
 func (s *Session) slow() bool {
-	window := time.Duration(s.world.Now().UnixNano() - s.since)
-	return float64(s.arrived) < minRate*window.Seconds()
+	return float64(s.arrived) < minRate*s.world.Now().Sub(s.since).Seconds()
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/session"
@@ -69,6 +70,50 @@ func TestExpired(t *testing.T) {
 			}
 			c.end()
 		})
+	}
+}
+
+// TestClockSteps: a wall clock that is set forward ends no transfer, and one
+// that is set back keeps no slow transfer alive.
+func TestClockSteps(t *testing.T) {
+	for _, start := range starts {
+		if !start.text {
+			continue
+		}
+		for _, step := range []int{+3600, -3600} {
+			c := at(t, start.lines)
+			c.sayRaw(strings.Repeat("y", 10_000))
+			c.now = stepped(c.now.Add(100*time.Second), step)
+			if out := c.s.Expired(nil); len(out) > 0 {
+				t.Errorf("%s, %+d s: 100 bytes/s are too slow: %q", start.name, step, out)
+			}
+			c.sayRaw(strings.Repeat("y", 9_999))
+			c.now = stepped(c.now.Add(100*time.Second), step)
+			if out := string(c.s.Expired(nil)); !strings.HasPrefix(out, "421 4.4.2 ") {
+				t.Errorf("%s, %+d s: below 100 bytes/s the session replies %q", start.name, step, out)
+			}
+		}
+	}
+}
+
+// stepped returns t as time.Now would return it after the wall clock was set
+// forward by a number of seconds. The monotonic reading stays.
+func stepped(t time.Time, seconds int) time.Time {
+	// Of package time's representation: 33 bits of seconds above 30 bits of
+	// nanoseconds.
+	wall := (*uint64)(unsafe.Pointer(&t))
+	*wall += uint64(seconds) << 30
+	return t
+}
+
+// TestStepped: the helper does what its name promises.
+func TestStepped(t *testing.T) {
+	now := time.Now()
+	for _, step := range []int{+3600, -3600} {
+		after := stepped(now, step)
+		if wall := after.Unix() - now.Unix(); wall != int64(step) || after.Sub(now) != 0 {
+			t.Errorf("the wall clock moved by %d s, the monotonic clock by %v, want %d s and 0", wall, after.Sub(now), step)
+		}
 	}
 }
 
