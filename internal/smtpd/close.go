@@ -31,7 +31,8 @@ func (c *conn) conclude(out []byte) {
 		flags = unix.MSG_MORE // the close that follows sends it, in one segment with its own
 	}
 	if c.secured != nil {
-		// Neither fails but after an alert, which is then what is sent.
+		// They fail only if crypto/tls has sent an alert, which ends the
+		// connection for the client.
 		_, _ = c.secured.Write(out)
 		_ = c.secured.CloseWrite()
 		out = nil

@@ -164,6 +164,8 @@ func (c *conn) hear() (more bool) {
 		c.ended = true
 		c.session.Abort()
 		c.conclude(nil)
+	case c.secured != nil:
+		c.failTLS(err)
 	default:
 		c.drop()
 	}

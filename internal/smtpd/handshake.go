@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
-	"log/slog"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +20,7 @@ import (
 var (
 	errHandshakeTimeout = errors.New("handshake timed out")
 	errShuttingDown     = errors.New("shutting down")
+	errInternal         = errors.New("internal error")
 )
 
 // shake is a handshake in progress.
@@ -77,9 +76,19 @@ func (c *conn) shakeReady() {
 	h.begun = true
 	c.loop.shaking++
 	go func() {
-		err := h.conn.secured.Handshake()
-		h.conn.loop.post(note{kind: noteShaken, conn: h.conn, err: err})
+		h.conn.loop.post(note{kind: noteShaken, conn: h.conn, err: h.run()})
 	}()
+}
+
+// run makes the handshake. A panic in it ends this connection only.
+func (h *shake) run() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			h.conn.panicked(r)
+			err = errInternal
+		}
+	}()
+	return h.conn.secured.Handshake()
 }
 
 // cancelShake ends a handshake: at once, or as soon as its goroutine has
@@ -106,7 +115,7 @@ func (c *conn) shaken(err error) {
 	c.moved = l.now
 	if err != nil {
 		l.server.counters.tlsFailed.Add(1)
-		l.server.log.Log(context.Background(), handshakeLevel(err), "TLS handshake failed", "remote", c.peer, "error", err)
+		l.server.log.Log(context.Background(), tlsLevel(err), "TLS handshake failed", "remote", c.peer, "error", err)
 		c.secured = nil
 		c.session.Abort()
 		c.conclude(nil)
@@ -118,6 +127,10 @@ func (c *conn) shaken(err error) {
 	} else {
 		l.server.counters.tls13.Add(1)
 	}
+	// A client without TCP_NODELAY sends no command until its Finished is
+	// acknowledged, and the kernel delays that by 40 ms (tcp(7)). The call
+	// fails on a unix socket, which delays nothing.
+	_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 	c.session.TLSStarted(tlsVersion(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
 	c.interest = 0 // the goroutine's last request may be spent
 	out := l.out[:0]
@@ -125,14 +138,6 @@ func (c *conn) shaken(err error) {
 		out = c.session.Drain(out)
 	}
 	c.rejoin(out)
-}
-
-// handshakeLevel: a client that goes away without a word is no news.
-func handshakeLevel(err error) slog.Level {
-	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, errShuttingDown) {
-		return slog.LevelDebug
-	}
-	return slog.LevelInfo
 }
 
 // wait blocks the handshake's goroutine until the socket is ready for events.

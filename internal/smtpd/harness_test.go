@@ -39,6 +39,7 @@ type fixture struct {
 	unix     string // path
 	settings atomic.Pointer[session.Settings]
 	log      testserver.Journal
+	panics   uint64 // expected
 
 	mu     sync.Mutex
 	stored []dialogue.Message
@@ -95,8 +96,8 @@ func start(t testing.TB, change func(*setup)) *fixture {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		f.server.Shutdown(ctx)
-		if n := f.server.Stats().Panics; n > 0 {
-			t.Errorf("%d panics: %s", n, f.log.String())
+		if n := f.server.Stats().Panics; n != f.panics {
+			t.Errorf("%d panics, want %d: %s", n, f.panics, f.log.String())
 		}
 	})
 	return f

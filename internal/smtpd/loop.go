@@ -49,7 +49,7 @@ type loop struct {
 
 	scratch []byte // what was read, until the turn ends
 	out     []byte // replies of the turn
-	cipher  []byte // the same inside TLS, and what TLS says by itself
+	records []byte // for the next wire that writes: empty, nil while a wire has it
 
 	backoff     time.Duration // pause after an accept that failed; 0 when listening
 	lastBackoff time.Duration // the last one, until an accept succeeds
@@ -243,13 +243,19 @@ func (l *loop) sweep() {
 func (l *loop) guarded(c *conn, step func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			l.server.counters.panics.Add(1)
-			l.server.log.Error("internal error, closing the connection",
-				"remote", c.peer, "error", fmt.Sprint(r), "stack", string(debug.Stack()))
+			c.panicked(r)
 			c.discard()
 		}
 	}()
 	step()
+}
+
+// panicked reports a panic in a step of the connection.
+func (c *conn) panicked(r any) {
+	s := c.loop.server
+	s.counters.panics.Add(1)
+	s.log.Error("internal error, closing the connection",
+		"remote", c.peer, "error", fmt.Sprint(r), "stack", string(debug.Stack()))
 }
 
 // watch registers a descriptor, or changes what is watched of it. Running out

@@ -6,23 +6,18 @@ import "golang.org/x/sys/unix"
 // keeps what the client does not take. It returns out, empty, for the next
 // replies. A connection that is broken is dropped.
 func (c *conn) send(out []byte, flags int) []byte {
-	l := c.loop
-	wire := out
-	if c.secured != nil {
-		if len(out) > 0 {
-			// It cannot block: what it writes is appended to l.cipher.
-			if _, err := c.secured.Write(out); err != nil {
-				c.drop()
-				return c.reuse(out)
-			}
+	if c.secured == nil {
+		c.transmit(out, flags)
+		return c.reuse(out)
+	}
+	if len(out) > 0 {
+		if _, err := c.secured.Write(out); err != nil {
+			c.flush(0) // crypto/tls has written an alert
+			c.drop()
+			return c.reuse(out)
 		}
-		wire = l.cipher
 	}
-	c.transmit(wire, flags)
-	if cap(l.cipher) > outKept {
-		l.cipher = nil
-	}
-	l.cipher = l.cipher[:0]
+	c.flush(flags)
 	return c.reuse(out)
 }
 

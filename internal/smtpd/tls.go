@@ -1,7 +1,11 @@
 package smtpd
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"time"
 
@@ -15,15 +19,21 @@ type secured struct {
 	wire *wire
 }
 
-// wire is the net.Conn under crypto/tls. Reads take what the socket has, and
-// fail with errAgain when it has nothing: crypto/tls keeps half a record and
-// goes on with it at the next Read. Writes are appended to the loop's buffer
-// and sent by conn.send, since a write that failed for want of room would end
-// the connection for crypto/tls. During the handshake both wait instead.
+// wire is the net.Conn under crypto/tls. A read takes what the socket has, and
+// fails with errAgain if that is nothing: crypto/tls keeps a part of a record
+// and continues with it at the next Read. A write is appended to records and
+// sent by conn.send, because crypto/tls ends a connection whose write failed,
+// also if the socket's buffer was only full. During the handshake, reads and
+// writes wait for the socket instead.
+//
+// records belongs to this connection from the first write to the flush. A
+// connection that is closed in between takes records with it, so no other
+// client can receive them.
 type wire struct {
 	fd      int
 	loop    *loop
 	shake   *shake // nil after the handshake
+	records []byte // what crypto/tls wrote and flush has not sent
 	drained bool   // the last read has emptied the socket; the next event ends that
 }
 
@@ -45,7 +55,10 @@ func (w *wire) Read(p []byte) (int, error) {
 
 func (w *wire) Write(p []byte) (int, error) {
 	if w.shake == nil {
-		w.loop.cipher = append(w.loop.cipher, p...)
+		if w.records == nil { // the loop's spare buffer, which is empty
+			w.records, w.loop.records = w.loop.records, nil
+		}
+		w.records = append(w.records, p...)
 		return len(p), nil
 	}
 	for sent := 0; ; {
@@ -57,6 +70,36 @@ func (w *wire) Write(p []byte) (int, error) {
 			return sent, err
 		}
 	}
+}
+
+// flush sends what crypto/tls wrote, and gives the empty buffer to the loop.
+func (c *conn) flush(flags int) {
+	w := c.secured.wire
+	c.transmit(w.records, flags)
+	if w.records != nil && cap(w.records) <= outKept {
+		w.loop.records = w.records[:0]
+	}
+	w.records = nil
+}
+
+// failTLS ends a connection on which crypto/tls reported an error. The client
+// receives the alert that crypto/tls wrote (RFC 8446, section 6.2), and no
+// close_notify after it.
+func (c *conn) failTLS(err error) {
+	c.loop.server.log.Log(context.Background(), tlsLevel(err), "TLS connection failed", "remote", c.peer, "error", err)
+	c.session.Abort()
+	c.flush(0)
+	c.secured = nil
+	c.conclude(nil)
+}
+
+// tlsLevel is the level at which an error of crypto/tls is logged. A client
+// that goes away is common.
+func tlsLevel(err error) slog.Level {
+	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, errShuttingDown) {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }
 
 // Close and deadlines are the loop's business.

@@ -220,3 +220,27 @@ func TestTLSReload(t *testing.T) {
 	c.say("STARTTLS", "220") // the session's settings still offer it
 	c.expectEnd()
 }
+
+// TestFinishedAcknowledged: a client whose first command waits until the
+// kernel has acknowledged its Finished, since it does not set TCP_NODELAY,
+// does not wait for the kernel's 40 ms. The least time of many sessions is
+// compared, so that load does not count.
+func TestFinishedAcknowledged(t *testing.T) {
+	f := start(t, nil)
+	least := func(nodelay bool) time.Duration {
+		least := time.Hour
+		for range 20 {
+			c := f.greeted()
+			c.Conn.(*net.TCPConn).SetNoDelay(nodelay)
+			begun := time.Now()
+			c.startTLS()
+			c.say("EHLO x", "250")
+			least = min(least, time.Since(begun))
+			c.Close()
+		}
+		return least
+	}
+	if with, without := least(true), least(false); without > with+20*time.Millisecond {
+		t.Errorf("a session takes %v without TCP_NODELAY, and %v with it", without, with)
+	}
+}
