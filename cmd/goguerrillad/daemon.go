@@ -32,6 +32,7 @@ type daemon struct {
 	limits     clientLimits
 	sockets    []listen.Socket
 	settings   atomic.Pointer[session.Settings]
+	repeats    *session.Repeats
 	recipients *recipient.Directory
 	committer  *savemail.Committer
 	server     *smtpd.Server
@@ -160,6 +161,7 @@ func (d *daemon) stop(ctx context.Context) error {
 	cut(d.server.Shutdown(ctx))
 	d.recipients.Close() // within the time limit of a query
 	cut(d.committer.Drain(ctx))
+	d.repeats.Close()
 	d.report()
 	d.metrics.Close()
 	if err := d.statusWeb.stop(ctx); err != nil {

@@ -135,12 +135,13 @@ func (d *daemon) start(web [2][]listen.Socket) error {
 	d.recipients.Use(store.recipients, d.cfg.Recipients.Keep)
 	d.settings.Store(d.sessionSettings(store))
 	d.committer = savemail.New(store.Store, store.options)
+	d.repeats = session.NewRepeats(d.log.Logger, isOutage)
 	world := &session.World{
 		Settings: d.settings.Load,
 		Now:      time.Now,
 		NewHash:  new(smtpd.Hashes).New,
 		Log:      d.log.Logger,
-		Repeats:  session.NewRepeats(isOutage),
+		Repeats:  d.repeats,
 		Replied:  d.metrics.Replied,
 		Sessions: func() int64 { return d.server.Sessions() },
 	}

@@ -78,7 +78,7 @@ func (s *Session) logOutcome(reply smtp.Reply, err error) {
 		return
 	}
 	// An outage of the store is an error of its own, logged once.
-	if s.world.Repeats.isOutage(err) && !s.world.Repeats.first(s.world.Log, slog.LevelWarn, "messages not stored", err.Error()) {
+	if s.world.Repeats.isOutage(err) && !s.world.Repeats.first(slog.LevelWarn, "messages not stored", err.Error()) {
 		return
 	}
 	s.logMessage(slog.LevelWarn, "message not stored", reply, slog.Any("error", err))
@@ -89,7 +89,7 @@ func (s *Session) refuseMessage(reply smtp.Reply) {
 	level := slog.LevelInfo
 	if reply == systemFull {
 		level = slog.LevelWarn
-		if !s.world.Repeats.first(s.world.Log, level, "messages refused", reply.Error()) {
+		if !s.world.Repeats.first(level, "messages refused", reply.Error()) {
 			return
 		}
 	}

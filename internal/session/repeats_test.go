@@ -35,7 +35,7 @@ func minute() {
 func TestRepeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(t, usual(t))
-		c.world.Repeats = session.NewRepeats(isOutage)
+		c.world.Repeats = session.NewRepeats(c.world.Log, isOutage)
 		want := func(when string, lines, counts int) {
 			t.Helper()
 			if n := c.log.Count(`msg="message not stored"`); n != lines {
@@ -63,7 +63,11 @@ func TestRepeats(t *testing.T) {
 		want("after a minute of nothing", 1, 2)
 		c.send(errOutage)
 		want("the next outage", 2, 2)
+		c.send(errOutage)
+		c.world.Repeats.Close()
+		want("the end", 2, 3)
 		minute()
+		want("a minute after the end", 2, 3)
 		c.end()
 	})
 }
@@ -73,7 +77,7 @@ func TestRepeats(t *testing.T) {
 func TestRepeatsKeep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(t, usual(t))
-		c.world.Repeats = session.NewRepeats(isOutage)
+		c.world.Repeats = session.NewRepeats(c.world.Log, isOutage)
 		c.say("HELO x")
 		for range 3 {
 			c.send(errOutage)
@@ -98,7 +102,7 @@ func TestRepeatsKeep(t *testing.T) {
 func TestRepeatsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(t, usual(t))
-		c.world.Repeats = session.NewRepeats(isOutage)
+		c.world.Repeats = session.NewRepeats(c.world.Log, isOutage)
 		c.say("HELO x")
 		for n := range 500 {
 			c.send(fmt.Errorf("connection %d: %w", n, errOutage))
@@ -131,7 +135,7 @@ func TestRepeatedReplies(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newClient(t, usual(t))
-				c.world.Repeats = session.NewRepeats(isOutage)
+				c.world.Repeats = session.NewRepeats(c.world.Log, isOutage)
 				tt.adapt(c)
 				c.say("HELO x")
 				for range 10 {

@@ -95,7 +95,7 @@ func (s *Session) refuseRcpt(address string, reply smtp.Reply) smtp.Reply {
 		s.refused++
 	default:
 		s.tx.deferred = true
-		if !s.world.Repeats.first(s.world.Log, slog.LevelInfo, "recipients refused", reply.Error()) {
+		if !s.world.Repeats.first(slog.LevelInfo, "recipients refused", reply.Error()) {
 			return reply
 		}
 	}
