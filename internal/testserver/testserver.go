@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -64,15 +65,29 @@ func LookPath(program string) (string, error) {
 	return exec.LookPath(program)
 }
 
-// FreePort returns a TCP port of 127.0.0.1 that nobody listens on.
+// FreePort returns a TCP port of 127.0.0.1 on which no program listens. No other
+// test receives it until t ends, in this process or in another, and the kernel
+// does not choose it for a connection (ip_local_port_range of ip(7)).
 func FreePort(t T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
+	for range 1000 {
+		port := 10_000 + rand.IntN(20_000)
+		// A lock that ends with the process.
+		lock, err := net.Listen("unix", fmt.Sprintf("@goguerrillad-test-port-%d", port))
+		if err != nil {
+			continue
+		}
+		probe, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			lock.Close()
+			continue
+		}
+		probe.Close()
+		t.Cleanup(func() { lock.Close() })
+		return port
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatalf("no port of 127.0.0.1 is free")
+	return 0
 }
 
 // A Process is a program started by a test. It dies with the test, whatever
