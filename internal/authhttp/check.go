@@ -13,9 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pires/go-proxyproto"
-
 	"goguerrillad/internal/session"
+	"goguerrillad/internal/smtp"
 )
 
 // What a server has for its greeting, the connection included, and then for
@@ -51,8 +50,7 @@ func (c check) run(ctx context.Context) (sessions int64, err error) {
 		return -1, err
 	}
 	if c.proxy {
-		local := proxyproto.Header{Version: 2, Command: proxyproto.LOCAL, TransportProtocol: proxyproto.UNSPEC}
-		if _, err := local.WriteTo(conn); err != nil {
+		if _, err := io.WriteString(conn, smtp.LocalProxyHeader); err != nil {
 			return -1, fmt.Errorf("send a PROXY header: %w", err)
 		}
 	}

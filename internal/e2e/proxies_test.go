@@ -254,6 +254,35 @@ func TestNginxProxyHeader(t *testing.T) {
 	}
 }
 
+// TestNginxBehindProxy: nginx that is itself behind a proxy names a client whose
+// family is not that of its own address.
+func TestNginxBehindProxy(t *testing.T) {
+	page := testserver.ReadPage(t, "nginx.md")
+	b := newBehind(t, page, "proxy")
+	b.start(t)
+	v4, _ := front(t)
+	testserver.Nginx(t, page.Block(t, "nginx proxy", "listen 0.0.0.0:25", "listen "+v4+" proxy_protocol; set_real_ip_from 127.0.0.1",
+		"127.0.0.1:8025", b.auth), v4)
+	for _, tt := range []struct{ header, ip string }{
+		{"PROXY TCP6 2001:db8::9 2001:db8::1 4711 25", "2001:db8::9"},
+		{"PROXY TCP4 198.51.100.9 192.0.2.1 4711 25", "198.51.100.9"},
+	} {
+		conn, err := net.Dial("tcp", v4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "%s\r\n", tt.header)
+		c, err := testserver.NewClient(conn, 20*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := b.deliver(t, c, strings.ReplaceAll(tt.ip, ":", "-")+"@example.com"); r.ip != tt.ip {
+			t.Errorf("%s: row of %q\n%s", tt.header, r.ip, b.Log())
+		}
+	}
+}
+
 // TestNginx2012 is the block that people have had since 2012.
 func TestNginx2012(t *testing.T) {
 	page := testserver.ReadPage(t, "nginx.md")

@@ -9,13 +9,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"goguerrillad/internal/smtp"
 )
 
 // Sizes that one loop has once, in bytes unless said otherwise.
 const (
-	maxEvents   = 256       // events of one round
-	scratchSize = 64 << 10  // the most that one read of commands or text takes
-	outKept     = 256 << 10 // a reply buffer that grew beyond it is dropped after use
+	maxEvents = 256       // events of one round
+	outKept   = 256 << 10 // a reply buffer that grew beyond it is dropped after use
+	// scratchSize is the most that one read takes. A PROXY header is read whole.
+	scratchSize = smtp.MaxProxyHeader + 1
 )
 
 // longestWait bounds one epoll_wait: nothing depends on it.

@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"bytes"
 	"time"
 
 	"goguerrillad/internal/smtp"
@@ -14,9 +13,6 @@ const (
 	headerTime   = 5 * time.Second
 	strangerTime = 200 * time.Millisecond
 )
-
-// proxyMarks are how the headers of version 1 and 2 begin.
-var proxyMarks = [][]byte{[]byte("PROXY "), []byte("\r\n\r\n\x00\r\nQUIT\n")}
 
 // meet waits for what a new connection says by itself.
 func (c *conn) meet(trusted bool) {
@@ -48,7 +44,7 @@ func (c *conn) introduced() {
 	}
 	in := l.scratch[:kept+n]
 	if c.stranger {
-		if claims, more := claimsProxy(in); more {
+		if claims, more := smtp.ClaimsProxyHeader(in); more {
 			c.keep(in)
 		} else if claims {
 			c.refuseHeader("a PROXY header from a peer that is not trusted")
@@ -72,18 +68,6 @@ func (c *conn) introduced() {
 		}
 		c.welcomed(in[length:], c.session.Greet(l.out[:0]))
 	}
-}
-
-// claimsProxy reports whether input begins as a PROXY header does, or whether
-// more of it has to be seen.
-func claimsProxy(in []byte) (claims, more bool) {
-	for _, mark := range proxyMarks {
-		n := min(len(in), len(mark))
-		if bytes.Equal(in[:n], mark[:n]) {
-			return n == len(mark), n < len(mark)
-		}
-	}
-	return false, false
 }
 
 // welcomed begins the session with its greeting.

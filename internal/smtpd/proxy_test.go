@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/smtp"
 	"goguerrillad/internal/smtpd"
 )
 
@@ -16,7 +17,8 @@ func (oneProxy) Match(addr netip.Addr) bool { return addr == netip.MustParseAddr
 
 const (
 	headerV1    = "PROXY TCP4 192.0.2.1 192.0.2.99 4711 25\r\n"
-	headerLocal = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+	headerLocal = smtp.LocalProxyHeader
+	headerMark  = "\r\n\r\n\x00\r\nQUIT\n"
 	// From 192.0.2.1:4711, with PP2_TYPE_SSL of TLSv1.3 and a cipher suite.
 	headerTLS = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x35\xc0\x00\x02\x01\xc0\x00\x02\x63\x12\x67\x00\x19" +
 		"\x20\x00\x26\x01\x00\x00\x00\x00\x21\x00\x07TLSv1.3\x23\x00\x14TLS_AES_128_GCM_SHA2"
@@ -54,6 +56,8 @@ func TestProxyHeader(t *testing.T) {
 		{headerV1, "192.0.2.1:4711", "ESMTP", ""},
 		{"PROXY UNKNOWN\r\n", "invalid AddrPort", "ESMTP", ""},
 		{headerTLS, "192.0.2.1:4711", "ESMTPS", "TLS1.3 TLS_AES_128_GCM_SHA2"},
+		{headerMark + "\x21\x00\x00\x00", "invalid AddrPort", "ESMTP", ""},
+		{headerMark + "\x21\x00\x00\x0cNOOP\r\nNOOP\r\n", "invalid AddrPort", "ESMTP", ""},
 	} {
 		for _, half := range []int{0, 1, len(tt.header) - 1} {
 			c := from("127.0.0.1", tt.header[:half])
@@ -72,11 +76,21 @@ func TestProxyHeader(t *testing.T) {
 			c.say("QUIT", "221")
 		}
 	}
-	// The proxy itself, to see whether we are well.
-	c := from("127.0.0.1", headerLocal)
-	c.expect("220")
-	if caps := c.say("EHLO proxy", "250"); !strings.Contains(caps, "XCLIENT") {
-		t.Errorf("to the proxy itself: %s", caps)
+	// The proxy itself, to see whether we are well. What it says of a client
+	// does not count, and is not taken for commands.
+	var c *client
+	for _, header := range []string{
+		headerLocal,
+		headerMark + "\x20\x00\x00\x0cNOOP\r\nNOOP\r\n",
+		headerMark + "\x20\x11\x00\x04NOOP",
+		headerMark + "\x20" + headerTLS[13:],
+		headerMark + "\x20\xff\xff\xff" + strings.Repeat("x", 1<<16-1),
+	} {
+		c = from("127.0.0.1", header)
+		c.expect("220")
+		if caps := c.say("EHLO proxy", "250"); !strings.Contains(caps, "XCLIENT") {
+			t.Errorf("to the proxy itself: %s", caps)
+		}
 	}
 	// A second header of version 2 is syntax errors, its QUIT among them.
 	c.send(headerLocal + "\r\n")
@@ -95,8 +109,9 @@ func TestProxyHeaderRefused(t *testing.T) {
 		{"127.0.0.1", "EHLO client.example\r\n"},
 		{"127.0.0.1", "PROXY TCP4 192.0.2.1\x00 192.0.2.99 4711 25\r\n"},
 		{"127.0.0.1", "PROXY " + strings.Repeat("x", 300)},
-		{"127.0.0.1", "\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff"},
-		{"127.0.0.1", ""}, // says nothing for 5 s
+		{"127.0.0.1", headerMark + "\x21\x11\xff\xff"}, // sends no more for 5 s
+		{"127.0.0.1", headerMark + "\x22\x11\x00\x0cabcdabcdabcd"},
+		{"127.0.0.1", ""},
 		{"127.0.0.1", headerV1[:20]},
 		{"127.0.0.2", headerV1},
 		{"127.0.0.2", headerTLS},
@@ -108,8 +123,8 @@ func TestProxyHeaderRefused(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() {
-		f.await("closed", func(s smtpd.Stats) bool { return s.Sessions == 0 && s.RefusedHeaders == 9 })
-		if n := strings.Count(f.log.String(), "PROXY header refused"); n != 9 {
+		f.await("closed", func(s smtpd.Stats) bool { return s.Sessions == 0 && s.RefusedHeaders == 10 })
+		if n := strings.Count(f.log.String(), "PROXY header refused"); n != 10 {
 			t.Errorf("logged %d times:\n%s", n, f.log.String())
 		}
 	})
