@@ -45,7 +45,7 @@ const (
 const maildirWriters = 4
 
 // openStore makes the store that the configuration names. A store of one's own
-// gets its case here. None is connected to yet: a database may be away.
+// gets its case here. A database that is unavailable is no error.
 func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 	p := place{options: savemail.Options{Timeout: saveTime(cfg), Log: log}}
 	var file *sqlite.Store // nil for another store
@@ -56,6 +56,7 @@ func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 			return place{}, fmt.Errorf("MYSQL_HOST: %w", err)
 		}
 		p.Store, p.fits = store, store.Fits
+		store.Meet()
 		p.options.Writers, p.options.MaxBytes, p.options.Enough = 2, mysqlBatch, mysqlEnough
 		if cfg.MySQL.Spread {
 			p.options.Writers = max(p.options.Writers, len(cfg.MySQL.Hosts))

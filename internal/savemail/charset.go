@@ -54,6 +54,15 @@ func (c *Charset) bytes(r rune) int64 {
 	return int64(c.width)
 }
 
+// printable returns the set's printable ASCII.
+func (c *Charset) printable() *Charset {
+	has := func(r rune) bool { return ' ' <= r && r <= '~' && c.Has(r) }
+	if c == nil {
+		return NewCharset("", 0, has, false)
+	}
+	return NewCharset(c.name, c.width, has, false)
+}
+
 // takesBytes reports whether every byte is a character of the set, so that
 // bytes are stored as they are.
 func (c *Charset) takesBytes() bool {

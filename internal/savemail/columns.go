@@ -83,6 +83,27 @@ func (c *Columns) Equal(other *Columns) bool {
 	})
 }
 
+// Charset returns the SQL name of the column's character set, "" for bytes and
+// for UTF-8.
+func (c *Columns) Charset(name string) string {
+	for _, col := range c.all {
+		if strings.EqualFold(col.Name, name) && col.Charset != nil && col.Charset.width > 0 {
+			return col.Charset.name
+		}
+	}
+	return ""
+}
+
+// Printable returns the columns as if they had no characters but those of
+// printable ASCII. The recipient's columns and mail stay as they are.
+func (c *Columns) Printable() *Columns {
+	p := *c
+	for _, f := range []*fit{&p.from, &p.subject, &p.charset, &p.contentType, &p.attach} {
+		f.charset = f.charset.printable()
+	}
+	return &p
+}
+
 // MailIsText reports whether the column mail takes UTF-8 text instead of bytes.
 func (c *Columns) MailIsText() bool { return !c.mail.charset.takesBytes() }
 

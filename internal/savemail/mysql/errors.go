@@ -130,6 +130,18 @@ func judgeAnswer(e *mysql.MySQLError, at phase) (v verdict, sure bool) {
 	return unknown, false
 }
 
+// isDataError reports whether the table rejected a value for its characters or its
+// length.
+func isDataError(err error) bool {
+	if e, ok := errors.AsType[*mysql.MySQLError](err); ok && errors.Is(err, savemail.ErrRejected) {
+		switch e.Number {
+		case 1265, 1300, 1366, 1406, 1977, 3854: // judgeAnswer
+			return true
+		}
+	}
+	return false
+}
+
 // refused is the verdict on a mismatch when the table is what it was.
 func refused(err error) verdict {
 	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {

@@ -63,6 +63,7 @@ func TestMariaDB(t *testing.T) {
 	t.Run("character sets, examples", with(testCharsetExamples))
 	t.Run("guilty", with(testGuilty))
 	t.Run("transaction", with(testTransaction))
+	t.Run("data error", with(testDataError))
 	t.Run("column changes", with(testColumnChanges))
 	t.Run("column widens", with(testColumnWidens))
 	t.Run("missing table", with(testMissingTable))

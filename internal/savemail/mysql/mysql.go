@@ -120,6 +120,18 @@ func (s *Store) refreshLater() {
 	})
 }
 
+// meetTime bounds Meet.
+const meetTime = 2 * time.Second
+
+// Meet reads the columns, so that Fits refuses what they cannot hold from the first
+// recipient on. It takes 2 s at most. If the database is unavailable, every
+// recipient fits, and the next Check reports it.
+func (s *Store) Meet() {
+	ctx, cancel := context.WithTimeout(s.life, meetTime)
+	defer cancel()
+	_ = s.Check(ctx)
+}
+
 // Check connects if there is no connection, and tries everything that an
 // INSERT needs but the row.
 func (s *Store) Check(ctx context.Context) error {

@@ -74,9 +74,13 @@ func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
 		return nil, err
 	}
 	defer c.Close()
+	column, err := r.mail(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	var body string
 	var mail []byte
-	err = c.QueryRowContext(ctx, "SELECT `body`,`mail` FROM "+r.table.String()+" WHERE `hash`=? ORDER BY `mail_id` DESC LIMIT 1", hash).
+	err = c.QueryRowContext(ctx, "SELECT `body`,"+column+" FROM "+r.table.String()+" WHERE `hash`=? ORDER BY `mail_id` DESC LIMIT 1", hash).
 		Scan(&body, &mail)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -85,6 +89,22 @@ func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
 		return nil, fmt.Errorf("read the table: %w", err)
 	}
 	return savemail.Expand(body, mail)
+}
+
+// mail returns the column mail as it is read. A column of text whose set has a
+// character for every byte holds the message's own bytes, which the server would
+// convert to UTF-8.
+func (r *Reader) mail(ctx context.Context, c *sql.Conn) (column string, err error) {
+	var bytes int
+	err = c.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.COLUMNS JOIN information_schema.CHARACTER_SETS USING (CHARACTER_SET_NAME)"+
+		" WHERE "+r.table.is()+" AND COLUMN_NAME='mail' AND MAXLEN=1 AND CHARACTER_SET_NAME<>'ascii'").Scan(&bytes)
+	if err != nil {
+		return "", fmt.Errorf("read the column mail: %w", err)
+	}
+	if bytes > 0 {
+		return "CAST(`mail` AS BINARY)", nil
+	}
+	return "`mail`", nil
 }
 
 // Close closes the connections.

@@ -25,6 +25,7 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (each []er
 	defer end()
 	sending, cancel := keepThird(ctx)
 	defer cancel()
+	printable := false
 	for attempt := 1; ; attempt++ {
 		c, err := s.acquire(sending)
 		if err != nil {
@@ -33,6 +34,9 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (each []er
 		at, statements := before, [][]mailRow(nil)
 		columns, err := c.current(sending, s)
 		if err == nil {
+			if printable {
+				columns = columns.Printable()
+			}
 			var rows []mailRow
 			if rows, each = s.rows(c, columns, batch); len(rows) == 0 {
 				s.release(c)
@@ -42,6 +46,11 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (each []er
 			at, err = c.commit(sending, s, columns, statements)
 		}
 		again, err := s.conclude(ctx, c, columns, statements, at, err)
+		if !again && !printable && len(batch) == 1 && isDataError(err) {
+			// No retry of the sender would help: the values would be the same.
+			s.options.Log.Warn("value rejected, storing the message with ASCII values", "hashes", batch[0].To[0].Hash, "error", err)
+			again, printable = true, true
+		}
 		if !again || attempt == attempts || sending.Err() != nil {
 			return each, err
 		}

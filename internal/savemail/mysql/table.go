@@ -56,11 +56,16 @@ func (t table) into() string {
 
 // insert has rows times the values of savemail.Written: the server's clock as
 // date, 0 as spam_score, and parameters. Those are bytes (conn.setUp), of which
-// CONVERT makes text.
+// CONVERT makes text. It converts to the column's set as conn.learn does: the
+// conversion of a column depends on its collation, and fails for characters that
+// the set has otherwise (C1 controls in latin2_czech_cs).
 func (t table) insert(columns *savemail.Columns, rows int) string {
 	var values []string
 	for _, name := range savemail.Written() {
 		value := "CONVERT(? USING utf8mb4)"
+		if set := columns.Charset(name); set != "" {
+			value = "CONVERT(" + value + " USING " + quote(set) + ")"
+		}
 		switch name {
 		case "date":
 			value = "NOW()"
