@@ -153,6 +153,13 @@ func TestReaderOpensRegularFilesOnly(t *testing.T) {
 			t.Errorf("%s: %q, %v", planted(digit), mail, err)
 		}
 	}
+	huge := filepath.Join(dir, "new", planted("5"))
+	if err := errors.Join(os.WriteFile(huge, nil, 0o600), os.Truncate(huge, 1<<40)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Show(t.Context(), strings.Repeat("5", 32)); err == nil {
+		t.Error("a file of 1 TiB is a message")
+	}
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}

@@ -167,10 +167,27 @@ func (r *Reader) Show(_ context.Context, hash string) ([]byte, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		mail, err := io.ReadAll(f)
+		mail, err := readMessage(f)
 		return mail, errors.Join(err, f.Close())
 	}
 	return nil, savemail.ErrNotFound
+}
+
+// messageMost is more than a message and its added header fields can have, in
+// bytes.
+const messageMost = 1<<30 + 1<<20
+
+// readMessage reads a file, unless another program has put one there that is too
+// large to be a message.
+func readMessage(f *os.File) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > messageMost {
+		return nil, fmt.Errorf("read %s: %d bytes are too many for a message", info.Name(), info.Size())
+	}
+	return io.ReadAll(io.LimitReader(f, messageMost))
 }
 
 // Close closes the directories.
