@@ -30,6 +30,10 @@ func (c *Compressor) Append(dst, blob []byte) []byte {
 	return out.Bytes()
 }
 
+// MaxBlob is more bytes than a message with its added header fields has. Readers
+// take nothing that is larger for a message.
+const MaxBlob = 1<<30 + 1<<20
+
 // ErrInRedis means that the column mail is empty because Redis has the message.
 var ErrInRedis = errors.New("the message lies in Redis, not in the table: REDIS_HOST must say where")
 
@@ -55,7 +59,10 @@ func Expand(body string, mail []byte) ([]byte, error) {
 		return nil, fmt.Errorf("expand the mail: %w", err)
 	}
 	defer r.Close()
-	message, err := io.ReadAll(r)
+	message, err := io.ReadAll(io.LimitReader(r, MaxBlob))
+	if err == nil && len(message) == MaxBlob {
+		err = errors.New("too many bytes for a message")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("expand the mail: %w", err)
 	}

@@ -173,10 +173,6 @@ func (r *Reader) Show(_ context.Context, hash string) ([]byte, error) {
 	return nil, savemail.ErrNotFound
 }
 
-// messageMost is more than a message and its added header fields can have, in
-// bytes.
-const messageMost = 1<<30 + 1<<20
-
 // readMessage reads a file, unless another program has put one there that is too
 // large to be a message.
 func readMessage(f *os.File) ([]byte, error) {
@@ -184,10 +180,10 @@ func readMessage(f *os.File) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > messageMost {
+	if info.Size() > savemail.MaxBlob {
 		return nil, fmt.Errorf("read %s: %d bytes are too many for a message", info.Name(), info.Size())
 	}
-	return io.ReadAll(io.LimitReader(f, messageMost))
+	return io.ReadAll(io.LimitReader(f, savemail.MaxBlob))
 }
 
 // Close closes the directories.
