@@ -154,6 +154,7 @@ func (d *daemon) start(web [2][]listen.Socket) error {
 	}
 	d.authHTTP = d.newAuthHTTP(world)
 	d.authWeb.handle(d, "auth_http", d.authHTTP)
+	d.metrics.Start()
 	d.statusWeb.handle(d, "metrics", d.metrics)
 	if err := d.moveWebs(web); err != nil {
 		return err

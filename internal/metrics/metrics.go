@@ -66,7 +66,8 @@ type Server struct {
 	stop chan struct{}
 }
 
-// New returns a server. Its one goroutine samples for the page until Close.
+// New returns a server. It calls none of the sources before Start, or before it is
+// served.
 func New(s Sources) *Server {
 	m := &Server{
 		Sources: s,
@@ -91,9 +92,11 @@ func New(s Sources) *Server {
 	m.mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	m.mux.HandleFunc("GET /healthz", m.healthz)
 	m.mux.HandleFunc("GET /{$}", m.page)
-	go m.sample()
 	return m
 }
+
+// Start begins to sample for the page, in a goroutine that ends with Close.
+func (m *Server) Start() { go m.sample() }
 
 // Close ends the sampling.
 func (m *Server) Close() { close(m.stop) }

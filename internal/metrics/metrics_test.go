@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -45,6 +46,7 @@ func start(t *testing.T) *fixture {
 				RedisUp: func() bool { return false }}
 		},
 	})
+	f.Start()
 	t.Cleanup(f.Close)
 	return f
 }
@@ -53,6 +55,26 @@ func (f *fixture) get(path string) (status int, body string, h http.Header) {
 	w := httptest.NewRecorder()
 	f.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 	return w.Code, w.Body.String(), w.Header()
+}
+
+// TestStart: the sources are not called before Start, since they need what the
+// daemon makes later.
+func TestStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		m := metrics.New(metrics.Sources{Saver: func() savemail.Counters { calls++; return savemail.Counters{} }})
+		time.Sleep(time.Minute)
+		if calls > 0 {
+			t.Errorf("%d calls before Start", calls)
+		}
+		m.Start()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if calls == 0 {
+			t.Error("no call after Start")
+		}
+		m.Close()
+	})
 }
 
 func TestMetrics(t *testing.T) {
