@@ -411,7 +411,7 @@ func TestAuthHTTPReload(t *testing.T) {
 // TestHAProxyPages runs the configurations of haproxy.md with one server.
 func TestHAProxyPages(t *testing.T) {
 	page := testserver.ReadPage(t, "haproxy.md")
-	for _, title := range []string{"tcp", "check", "tls", "unix"} {
+	for _, title := range []string{"tcp", "tcp of version 1", "check", "tls", "unix"} {
 		t.Run(title, func(t *testing.T) {
 			v4, v6 := front(t)
 			json := "tcp"
@@ -422,6 +422,10 @@ func TestHAProxyPages(t *testing.T) {
 			cert := testserver.NewCertificate(t, b.Dir, "mail")
 			b.Configure(t, map[string]string{"GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile})
 			pairs := []string{"0.0.0.0:25", v4, "127.0.0.1:2525", b.Addr}
+			title, old := strings.CutSuffix(title, " of version 1")
+			if old {
+				pairs = append(pairs, "send-proxy-v2", "send-proxy")
+			}
 			switch title {
 			case "tcp":
 				pairs = append(pairs, "[::]:25", v6)

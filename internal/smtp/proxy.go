@@ -45,14 +45,17 @@ var errNoProxyHeader = errors.New("no PROXY header")
 func ParseProxyHeader(in []byte) (h ProxyHeader, length int, err error) {
 	switch {
 	case startsLike(in, proxyV2Mark):
-		if len(in) < proxyV2Len {
-			return ProxyHeader{}, 0, nil
+		length = MaxProxyHeader
+		if len(in) >= proxyV2Len {
+			length = proxyV2Len + int(binary.BigEndian.Uint16(in[proxyV2Len-2:]))
 		}
-		length = proxyV2Len + int(binary.BigEndian.Uint16(in[proxyV2Len-2:]))
-		if len(in) < length {
+		switch err = checkV2(in[min(len(in), len(proxyV2Mark)):]); {
+		case err != nil: // at once: the block may never come
+		case len(in) < length:
 			return ProxyHeader{}, 0, nil
+		default:
+			err = h.parseV2(in[len(proxyV2Mark)], in[len(proxyV2Mark)+1], in[proxyV2Len:length])
 		}
-		err = h.parseV2(in[len(proxyV2Mark)], in[len(proxyV2Mark)+1], in[proxyV2Len:length])
 	case startsLike(in, proxyV1Mark):
 		line, _, found := bytes.Cut(in[:min(len(in), maxProxyV1)], []byte("\n"))
 		switch {
@@ -149,19 +152,24 @@ const (
 	v2LastTransport = 2
 )
 
-// parseV2 reads what follows the mark: version and command, family and transport,
-// and the block of addresses and TLVs.
+// checkV2 refuses what may not follow the mark, of which more may have to come:
+// version and command, family and transport.
+func checkV2(in []byte) error {
+	if len(in) > 0 && in[0] != v2Local && in[0] != v2Proxy {
+		return fmt.Errorf("version and command %#x", in[0])
+	}
+	if len(in) > 1 && in[0] == v2Proxy && (in[1]>>4 > v2LastFamily || in[1]&15 > v2LastTransport) {
+		return fmt.Errorf("family and transport %#x", in[1])
+	}
+	return nil
+}
+
+// parseV2 reads what follows the mark, which checkV2 has passed, and the block of
+// addresses and TLVs.
 func (h *ProxyHeader) parseV2(command, family byte, block []byte) error {
-	switch command {
-	case v2Local: // family and block are ignored, whatever they are
+	if command == v2Local { // family and block are ignored, whatever they are
 		h.Local = true
 		return nil
-	case v2Proxy:
-	default:
-		return fmt.Errorf("version and command %#x", command)
-	}
-	if family>>4 > v2LastFamily || family&15 > v2LastTransport {
-		return fmt.Errorf("family and transport %#x", family)
 	}
 	addresses := 0 // bytes
 	switch family {

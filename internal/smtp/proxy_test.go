@@ -96,6 +96,7 @@ func TestParseProxyHeader(t *testing.T) {
 		"PROXY TCP4 2001:db8::9 192.0.2.1 1 25\r\n", "PROXY TCP6 198.51.100.9 2001:db8::1 1 25\r\n", "PROXY TCP4 ::ffff:198.51.100.9 192.0.2.1 1 25\r\n",
 		"PROXY TCP6 fe80::1%eth0 fe80::2 1 25\r\n", "PROXY unknown\r\n", "PROXY UNKNOWN\n", "PROXY \r\n", "PROXY UNKNOWNX\r\n",
 		"PROXY " + strings.Repeat("x", 101), worst[:105] + "x\r\n",
+		v2Mark + "\x22", v2Mark + "\x11\x11\xff\xff", v2Mark + "\x21\x41", v2Mark + "\x21\x13\xff\xff", // before the block has come
 		v2Mark + "\x21\x11\x00\x0dabcdabcdabcdx",                                    // half a TLV
 		v2Mark + "\x21\x11\x00\x12abcdabcdabcd\x20\x00\x03\x01\x00\x00",             // a short PP2_TYPE_SSL
 		v2Mark + "\x21\x11\x00\x15abcdabcdabcd\x20\x00\x06\x01\x00\x00\x00\x00\x21", // half a TLV within it
@@ -209,7 +210,8 @@ func TestProxyHeaderOracle(t *testing.T) {
 // FuzzParseProxyHeader: what is taken is within the input, and its parts are
 // what they are said to be.
 func FuzzParseProxyHeader(f *testing.F) {
-	for _, s := range []string{"PROXY TCP4 198.51.100.9 192.0.2.1 4711 25\r\n", "PROXY UNKNOWN\r\n", smtp.LocalProxyHeader, v2(f), v2(f, ssl(1, "TLSv1.3", "x"))} {
+	for _, s := range []string{"PROXY TCP4 198.51.100.9 192.0.2.1 4711 25\r\n", "PROXY UNKNOWN\r\n", "PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n",
+		v2Mark + "\x20\x11\x00\x04abcd", v2Mark + "\x21\x00\x00\x03\x04\x00\x00", v2Mark + "\x21\x31\x00\xd8" + strings.Repeat("/", 216), smtp.LocalProxyHeader, v2(f), v2(f, ssl(1, "TLSv1.3", "x"))} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {

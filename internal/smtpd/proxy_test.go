@@ -110,7 +110,7 @@ func TestProxyHeaderRefused(t *testing.T) {
 		{"127.0.0.1", "PROXY TCP4 192.0.2.1\x00 192.0.2.99 4711 25\r\n"},
 		{"127.0.0.1", "PROXY " + strings.Repeat("x", 300)},
 		{"127.0.0.1", headerMark + "\x21\x11\xff\xff"}, // sends no more for 5 s
-		{"127.0.0.1", headerMark + "\x22\x11\x00\x0cabcdabcdabcd"},
+		{"127.0.0.1", headerMark + "\x22\x11\xff\xff"},
 		{"127.0.0.1", ""},
 		{"127.0.0.1", headerV1[:20]},
 		{"127.0.0.2", headerV1},
