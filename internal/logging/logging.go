@@ -9,9 +9,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"goguerrillad/internal/rootpath"
 )
 
 // A Log is a slog.Logger with an end of its own.
@@ -88,8 +91,8 @@ const mode = 0o640
 // open returns the file at path, ready to append to. A symbolic link is
 // followed only to the program's own terminal or pipe (/dev/stdout and
 // /dev/stderr, which files of 2012 name): elsewhere whoever made it could have
-// root append to any file, as with a second name for it. A FIFO would block,
-// and is refused as well.
+// root append to any file, as with a second name for it. rootpath.Dir has the
+// rule for links to directories. A FIFO would block, and is refused as well.
 func open(path string, owner Owner) (io.WriteCloser, error) {
 	switch {
 	case isStderr(path):
@@ -97,12 +100,17 @@ func open(path string, owner Owner) (io.WriteCloser, error) {
 	case path == "/dev/stdout":
 		return standard(os.Stdout), nil
 	}
+	dir, err := rootpath.Dir(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	defer dir.Close()
 	const flags = os.O_WRONLY | os.O_APPEND | unix.O_NOFOLLOW | unix.O_NONBLOCK
-	f, err := os.OpenFile(path, flags|os.O_CREATE|os.O_EXCL, mode)
+	f, err := openAt(dir, path, flags|os.O_CREATE|os.O_EXCL)
 	if err == nil {
 		err = f.Chmod(mode)
 	} else if errors.Is(err, unix.EEXIST) {
-		f, err = os.OpenFile(path, flags, 0)
+		f, err = openAt(dir, path, flags)
 	}
 	if errors.Is(err, unix.ELOOP) {
 		return nil, fmt.Errorf("open log file %s: it is a symbolic link: name the file itself", path)
@@ -119,6 +127,15 @@ func open(path string, owner Owner) (io.WriteCloser, error) {
 		return nil, fmt.Errorf("open log file %s: %w", path, err)
 	}
 	return f, nil
+}
+
+// openAt opens the file in its directory.
+func openAt(dir *os.File, path string, flags int) (*os.File, error) {
+	fd, err := unix.Openat(int(dir.Fd()), filepath.Base(path), flags|unix.O_CLOEXEC, mode)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // adopt checks what was opened and gives it to its owner.

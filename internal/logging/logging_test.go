@@ -1,6 +1,7 @@
 package logging_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -220,6 +221,42 @@ func TestOwner(t *testing.T) {
 		l.Close()
 		t.Error("a file with a second name was given away")
 	}
+}
+
+// TestPlantedDirectory: whoever may write beside the log's directory cannot have
+// root give another file to the daemon's user, or make one elsewhere.
+func TestPlantedDirectory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	roots, state := t.TempDir(), t.TempDir()
+	owner := logging.Owner{Change: true, UID: 65533, GID: 65532}
+	secret, planted := filepath.Join(roots, "secret"), filepath.Join(state, "logs")
+	if err := errors.Join(
+		os.WriteFile(secret, []byte("secret"), 0o600),
+		os.Symlink(roots, planted),
+		os.Lchown(planted, owner.UID, owner.GID),
+	); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"secret", "new"} {
+		if l, err := logging.Open(filepath.Join(planted, name), owner); err == nil {
+			l.Close()
+			t.Errorf("%s was opened behind a link of another user", name)
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(secret, &st); err != nil || st.Uid != 0 {
+		t.Errorf("root's file belongs to %d, %v", st.Uid, err)
+	}
+	if err := os.Lchown(planted, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	l, err := logging.Open(filepath.Join(planted, "new"), owner)
+	if err != nil {
+		t.Fatalf("root's own link to a directory is refused: %v", err)
+	}
+	l.Close()
 }
 
 // TestJournal has standard error be the journal's stream, as systemd says it:

@@ -171,3 +171,33 @@ func TestReaderOpensRegularFilesOnly(t *testing.T) {
 		t.Error("a reader follows a link in place of a directory")
 	}
 }
+
+// TestReaderRefusesPlantedMaildir: another user who replaces the Maildir by a link
+// does not have root read a Maildir that is not that user's.
+func TestReaderRefusesPlantedMaildir(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	const other = 65534
+	roots, link := filepath.Join(t.TempDir(), "Maildir"), filepath.Join(t.TempDir(), "Maildir")
+	if err := errors.Join(
+		os.MkdirAll(filepath.Join(roots, "new"), 0o700),
+		os.Symlink(roots, link),
+		os.Lchown(link, other, other),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := maildir.NewReader(link); err == nil {
+		t.Errorf("root follows a link of another user: %v", r.Close())
+	}
+	if err := os.Chown(roots, other, other); err != nil {
+		t.Fatal(err)
+	}
+	r, err := maildir.NewReader(link)
+	if err != nil {
+		t.Fatalf("root does not follow the link of the owner: %v", err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -17,12 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/mailinfo"
+	"goguerrillad/internal/rootpath"
 	"goguerrillad/internal/savemail"
 )
 
 // Reader reads the files that the store has made, in new and in cur. root reads
 // what another user may have put there, so Reader follows no link within the
-// Maildir and opens regular files only.
+// Maildir, follows a link to it only by the rule of rootpath.Dir, and opens
+// regular files only.
 type Reader struct{ dirs []*os.File }
 
 // An entry is a file in one of the directories.
@@ -33,10 +35,15 @@ type entry struct {
 
 // NewReader returns a reader of a Maildir that exists.
 func NewReader(dir string) (*Reader, error) {
+	top, err := rootpath.Dir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the Maildir: %w", err)
+	}
+	defer top.Close()
 	r := &Reader{}
 	for _, name := range []string{"new", "cur"} {
 		path := filepath.Join(dir, name)
-		d, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		fd, err := unix.Openat(int(top.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if name == "cur" && errors.Is(err, fs.ErrNotExist) {
 			break
 		} else if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
@@ -45,7 +52,7 @@ func NewReader(dir string) (*Reader, error) {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open the Maildir: %w", err), r.Close())
 		}
-		r.dirs = append(r.dirs, d)
+		r.dirs = append(r.dirs, os.NewFile(uintptr(fd), path))
 	}
 	return r, nil
 }
