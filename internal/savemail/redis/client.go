@@ -99,7 +99,7 @@ func (c *client) acquire(left *time.Duration) (kn *conn, kept bool, err error) {
 		kn.socket.left = left
 		return kn, true, nil
 	}
-	kn, err = connect(c.life, c.options, left)
+	kn, err = connect(c.life, c.options, left, replyMost)
 	return kn, false, err
 }
 
@@ -197,7 +197,7 @@ func (c *client) isAway() bool {
 // comeBack tries once to reach Redis, and has it used again when it answers.
 func (c *client) comeBack() bool {
 	left := patience
-	kn, err := connect(c.life, c.options, &left)
+	kn, err := connect(c.life, c.options, &left, replyMost)
 	if err == nil {
 		if err = c.inspect(kn); err != nil {
 			err = fmt.Errorf("look at its settings: %w", err)

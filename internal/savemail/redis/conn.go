@@ -23,10 +23,17 @@ type conn struct {
 // them, compression above all, does not count.
 type socket struct {
 	net.Conn
-	left *time.Duration
+	left    *time.Duration
+	replies replies
 }
 
-func (s *socket) Read(b []byte) (int, error) { return s.wait(s.Conn.Read, b) }
+func (s *socket) Read(b []byte) (int, error) {
+	n, err := s.wait(s.Conn.Read, b)
+	if bad := s.replies.check(b[:n]); bad != nil {
+		return 0, bad
+	}
+	return n, err
+}
 
 func (s *socket) Write(b []byte) (int, error) { return s.wait(s.Conn.Write, b) }
 
@@ -45,8 +52,9 @@ func (s *socket) wait(do func([]byte) (int, error), b []byte) (int, error) {
 func (*socket) SetReadDeadline(time.Time) error  { return nil }
 func (*socket) SetWriteDeadline(time.Time) error { return nil }
 
-// connect dials, authenticates and chooses the database.
-func connect(ctx context.Context, o Options, left *time.Duration) (*conn, error) {
+// connect dials, authenticates and chooses the database. No reply has strings of
+// more bytes than most.
+func connect(ctx context.Context, o Options, left *time.Duration, most int64) (*conn, error) {
 	network := "tcp"
 	if strings.HasPrefix(o.Host, "/") {
 		network = "unix"
@@ -58,7 +66,7 @@ func connect(ctx context.Context, o Options, left *time.Duration) (*conn, error)
 	if err != nil {
 		return nil, err // it says where to
 	}
-	s := &socket{raw, left}
+	s := &socket{Conn: raw, left: left, replies: replies{most: most}}
 	kn := &conn{redigo.NewConn(s, 0, 0), s}
 	if err := kn.greet(o); err != nil {
 		kn.Close()

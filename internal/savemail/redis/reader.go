@@ -87,7 +87,7 @@ func (r *reader) connect(ctx context.Context) (*conn, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		left = time.Until(deadline)
 	}
-	return connect(ctx, r.options, &left)
+	return connect(ctx, r.options, &left, savemail.MaxBlob)
 }
 
 // expand undoes the compression of a message, which nothing tells of but its
