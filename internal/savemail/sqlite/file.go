@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -99,19 +100,27 @@ func create(path string) error {
 // connect returns a pool of one connection, which is made later and waits for
 // other processes.
 func connect(path, query string) (*sql.DB, error) {
+	connector, err := newConnector(path, query)
+	if err != nil {
+		return nil, err
+	}
+	return pool(connector), nil
+}
+
+func pool(connector driver.Connector) *sql.DB {
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(1)
+	return db
+}
+
+func newConnector(path, query string) (driver.Connector, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
 	query += fmt.Sprintf("&_pragma=busy_timeout(%d)", busyTimeout.Milliseconds())
 	name := url.URL{Scheme: "file", Path: abs, RawQuery: query}
-	connector, err := sqlite.NewConnector(name.String())
-	if err != nil {
-		return nil, err
-	}
-	db := sql.OpenDB(connector)
-	db.SetMaxOpenConns(1)
-	return db, nil
+	return sqlite.NewConnector(name.String())
 }
 
 // prepare connects, makes the table if it is missing, which it reports, and

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -115,5 +116,44 @@ func TestReaderRefusesPlantedFiles(t *testing.T) {
 	}
 	if err := r.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestReaderRefusesReplacedFile: a user who replaces the file by a link after it
+// was checked does not have root read another database.
+func TestReaderRefusesReplacedFile(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	const other = 65534
+	for _, replaced := range []string{"file", "directory"} {
+		roots, o := options(t), options(t)
+		execute(t, roots.File, "CREATE TABLE new_mail (x)")
+		dir := filepath.Join(t.TempDir(), "state")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		o.File = filepath.Join(dir, filepath.Base(roots.File))
+		execute(t, o.File, "CREATE TABLE new_mail (x)")
+		if err := errors.Join(os.Chown(o.File, other, other), os.Chown(dir, other, other)); err != nil {
+			t.Fatal(err)
+		}
+		r, err := sqlite.NewReader(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path, target := o.File, roots.File
+		if replaced == "directory" {
+			path, target = dir, filepath.Dir(roots.File)
+		}
+		if err := errors.Join(os.Rename(path, path+"-away"), os.Symlink(target, path), os.Lchown(path, other, other)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.List(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "replaced") {
+			t.Errorf("%s: %v", replaced, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

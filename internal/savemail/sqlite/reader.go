@@ -34,11 +34,14 @@ func NewReader(o Options) (*Reader, error) {
 		// unless it is told that nothing changes.
 		query = "mode=ro&immutable=1"
 	}
-	db, err := connect(path, query)
+	connector, err := newConnector(path, query)
+	if err == nil {
+		connector, err = verified(path, connector)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the SQLite file: %w", err)
 	}
-	return &Reader{db: db, table: o.Table}, nil
+	return &Reader{db: pool(connector), table: o.Table}, nil
 }
 
 // List returns the n newest mails, newest first.
