@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"runtime"
+
+	"goguerrillad/internal/service"
 )
 
 // Set by the linker.
@@ -41,6 +43,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 
+	var signals chan os.Signal
+	if !f.test && f.list == 0 && f.show == "" {
+		signals = service.Hold()
+	}
 	cfg, err := f.load()
 	if err != nil {
 		return refuse(stderr, err)
@@ -59,7 +65,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case f.show != "":
 		err = show(stdout, cfg, f.show)
 	default:
-		return serve(f, cfg, stderr)
+		return serve(f, cfg, signals, stderr)
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "goguerrillad:", err)

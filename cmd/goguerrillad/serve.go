@@ -44,7 +44,7 @@ func complain(stderr io.Writer, err error) {
 }
 
 // serve runs the daemon until it is told to stop.
-func serve(f flags, cfg *config.Config, stderr io.Writer) int {
+func serve(f flags, cfg *config.Config, signals chan os.Signal, stderr io.Writer) int {
 	root := os.Geteuid() == 0
 	become := root && cfg.User.Name != ""
 	if root && !become {
@@ -71,7 +71,7 @@ func serve(f flags, cfg *config.Config, stderr io.Writer) int {
 	}
 
 	d.log = log
-	signals := service.Catch()
+	service.Catch(signals)
 	if err := d.start(web); err != nil {
 		return fail(stderr, err)
 	}

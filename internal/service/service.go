@@ -48,13 +48,19 @@ type Service struct {
 // TimeoutStopSec must be longer.
 const drainTime = 20 * time.Second
 
-// Catch returns the signals that Run obeys. Call it before the first client is
-// served: until then a signal kills the process.
-func Catch() chan os.Signal {
+// Hold keeps SIGHUP and SIGUSR1, which would end the process, until Run obeys
+// them. It is called before anything that takes time; SIGTERM and SIGINT end a
+// start at once.
+func Hold() chan os.Signal {
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM, syscall.SIGINT)
-	signal.Ignore(syscall.SIGPIPE) // a log or a client that is gone must not end the daemon
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
 	return signals
+}
+
+// Catch has Run obey all signals that come from now on.
+func Catch(signals chan os.Signal) {
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signal.Ignore(syscall.SIGPIPE) // a log or a client that is gone must not end the daemon
 }
 
 // Run tells the manager that the service is ready, obeys signals until one of
