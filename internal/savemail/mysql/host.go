@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"context"
 	"crypto/tls"
 	"database/sql"
 	"errors"
@@ -81,6 +82,10 @@ func driverConfig(o Options, name string) (*mysql.Config, error) {
 	answer := o.answerTime()
 	c.Timeout = min(dialTimeout, answer)
 	c.ReadTimeout, c.WriteTimeout = answer, answer // the first bounds the handshake as well
+	dialer := &net.Dialer{Timeout: c.Timeout}
+	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return dial(ctx, dialer, network, address)
+	}
 	c.CheckConnLiveness = true
 	c.RejectReadOnly = false  // it would make the driver send an INSERT again
 	c.MultiStatements = false // one packet, one outcome

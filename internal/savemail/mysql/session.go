@@ -112,7 +112,7 @@ type connector struct {
 }
 
 func (k connector) Connect(ctx context.Context) (driver.Conn, error) {
-	dc, err := k.Connector.Connect(ctx)
+	dc, err := connectFenced(ctx, k.Connector)
 	if err != nil {
 		return nil, err
 	}
