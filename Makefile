@@ -53,6 +53,7 @@ test-faults:
 	sh internal/testserver/install.sh
 	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^(TestFaults|TestCluster|TestPower|TestFailedSync)' ./internal/faults
 	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^(TestMariaDB|TestFailover|TestDiskFull)$$' ./internal/savemail/mysql
+	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^TestDataErrors' ./internal/e2e
 
 # On TiDB, whose server is built here first: some six minutes on two cores.
 # Part of no other target.

@@ -17,6 +17,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"goguerrillad/internal/recipient"
 )
 
@@ -164,7 +166,8 @@ func readConfig(path string) (text []byte, open bool, err error) {
 	refuse := func(problem, want string) ([]byte, bool, error) {
 		return nil, false, &Error{File: path, Problem: problem, Want: want}
 	}
-	f, err := os.Open(path)
+	// A FIFO in the working directory would wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return refuse("there is no such file", "name it by -config, or copy goguerrilla.conf.sample to it")
 	} else if errors.Is(err, fs.ErrPermission) {

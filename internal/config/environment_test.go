@@ -68,6 +68,9 @@ func TestReadFileNeverBlocks(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
+	if text, _, err := readConfig(fifo); err == nil && len(text) > 0 {
+		t.Errorf("the configuration is %q", text)
+	}
 	read := Machine().ReadFile
 	for _, path := range []string{fifo, "/dev/zero", dir} {
 		if text, err := read(path); err == nil {

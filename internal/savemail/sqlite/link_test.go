@@ -157,3 +157,24 @@ func TestReaderRefusesReplacedFile(t *testing.T) {
 		}
 	}
 }
+
+// TestListBounded: what another program has put into the table does not fill the
+// memory of -list.
+func TestListBounded(t *testing.T) {
+	o := options(t)
+	s := open(t, o)
+	e := storetest.Envelope(text, "a@example.com")
+	e.Info.Subject = strings.Repeat("\u00e9", 1<<20)
+	if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+		t.Fatal(err)
+	}
+	r, err := sqlite.NewReader(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	list, err := r.List(t.Context(), 1)
+	if err != nil || len(list) != 1 || list[0].Date.IsZero() || list[0].Subject != strings.Repeat("\u00e9", 10_000) {
+		t.Errorf("%d messages, %v", len(list), err)
+	}
+}

@@ -46,7 +46,10 @@ func NewReader(o Options) (*Reader, error) {
 
 // List returns the n newest mails, newest first.
 func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
-	rows, err := r.db.QueryContext(ctx, `SELECT "hash","from","to","subject",CAST("date" AS TEXT),octet_length("mail") FROM `+
+	// Another program may have put anything there, so no value is read whole.
+	const shown = 10_000 // characters
+	rows, err := r.db.QueryContext(ctx, fmt.Sprintf(`SELECT substr("hash",1,%[1]d),substr("from",1,%[1]d),substr("to",1,%[1]d),substr("subject",1,%[1]d),`+
+		`substr("date",1,%[1]d),octet_length("mail") FROM `, shown)+
 		quote(r.table)+` ORDER BY "mail_id" DESC LIMIT ?`, n)
 	if err != nil {
 		return nil, fmt.Errorf("read the table: %w", err)

@@ -156,7 +156,7 @@ func (s *Store) answer(response *http.Response, err error) error {
 	case code == http.StatusUnprocessableEntity:
 		return refused()
 	}
-	return fmt.Errorf("%w: the receiver answers %s", savemail.ErrUnavailable, response.Status)
+	return fmt.Errorf("%w: the receiver answers %.100s", savemail.ErrUnavailable, response.Status)
 }
 
 // secretless leaves the URL out, which may hold a password.

@@ -231,6 +231,24 @@ func TestTrouble(t *testing.T) {
 	fails("nobody", open(t, "http://user:passw0rd@"+l.Addr().String(), nil), savemail.ErrUnavailable)
 }
 
+// TestLongAnswer: a receiver does not fill the log with its words.
+func TestLongAnswer(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		fmt.Fprintf(c, "HTTP/1.1 503 %s\r\nContent-Length: 0\r\n\r\n", strings.Repeat("no ", 4000))
+		c.Close()
+	}))
+	defer server.Close()
+	err := save(t, open(t, server.URL, nil), storetest.Envelope("Subject: x\r\n\r\n", "b@example.com"), 5*time.Second)
+	if !errors.Is(err, savemail.ErrUnavailable) || !strings.Contains(err.Error(), "503 no no") || len(err.Error()) > 300 {
+		t.Errorf("%d bytes: %.400v", len(err.Error()), err)
+	}
+}
+
 // TestCheck: a receiver that answers is healthy, whatever its answer is, and
 // gets no message.
 func TestCheck(t *testing.T) {
