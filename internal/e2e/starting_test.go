@@ -23,6 +23,11 @@ func TestSignalsDuringStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A FIFO without a writer has no text, and is no configuration.
+	fifo, err := os.OpenFile(d.ConfigFile(), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := d.Cmd()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -40,10 +45,6 @@ func TestSignalsDuringStart(t *testing.T) {
 	case err := <-ended:
 		t.Fatalf("the signals ended the daemon: %v", err)
 	case <-time.After(200 * time.Millisecond):
-	}
-	fifo, err := os.OpenFile(d.ConfigFile(), os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
 	}
 	// The reload that SIGHUP asked for finds a file.
 	err = errors.Join(os.Remove(d.ConfigFile()), os.WriteFile(d.ConfigFile(), text, 0o600))
