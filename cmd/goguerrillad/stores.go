@@ -45,7 +45,7 @@ const (
 const maildirWriters = 4
 
 // openStore makes the store that the configuration names. A store of one's own
-// gets its case here. A database that is unavailable is no error.
+// gets its case here. It is not an error if the database is unavailable.
 func openStore(cfg *config.Config, log *slog.Logger) (place, error) {
 	p := place{options: savemail.Options{Timeout: saveTime(cfg), Log: log}}
 	var file *sqlite.Store // nil for another store

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +26,7 @@ import (
 // stored as the server itself would convert it, or its recipients are refused
 // at RCPT. None is told to come again.
 func TestDataErrors(t *testing.T) {
-	seed := newSeed(t)
+	seed := testserver.Seed(t)
 	messages := 12
 	if os.Getenv("FAULTS") == "long" {
 		messages = 1000
@@ -81,7 +79,7 @@ func TestDataErrors(t *testing.T) {
 
 // TestDataErrorsElsewhere: the other stores take every value as it is.
 func TestDataErrorsElsewhere(t *testing.T) {
-	seed := newSeed(t)
+	seed := testserver.Seed(t)
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			if err := json.Unmarshal([]byte(r.FormValue("envelope")), &struct{ Subject string }{}); err != nil {
@@ -109,17 +107,6 @@ func TestDataErrorsElsewhere(t *testing.T) {
 			}
 		})
 	}
-}
-
-// newSeed returns the seed that the environment names, or one of chance.
-func newSeed(t *testing.T) uint64 {
-	t.Helper()
-	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("SEED"), strconv.FormatInt(time.Now().UnixNano(), 10)), 10, 64)
-	if err != nil {
-		t.Fatalf("SEED: %v", err)
-	}
-	t.Logf("SEED=%d", seed)
-	return seed
 }
 
 // A dataCheck sends messages to one table and compares its rows with what the

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 	"testing"
@@ -23,7 +24,7 @@ func TestSignalsDuringStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A FIFO without a writer has no text, and is no configuration.
+	// The daemon refuses a FIFO without a writer: it is empty.
 	fifo, err := os.OpenFile(d.ConfigFile(), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -35,16 +36,20 @@ func TestSignalsDuringStart(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	time.Sleep(200 * time.Millisecond) // it waits for the text
+	fds := fmt.Sprintf("/proc/%d/fd/", cmd.Process.Pid)
+	testserver.Await(t, nil, 20*time.Second, "the daemon does not read its configuration", func() error {
+		files, err := os.ReadDir(fds)
+		for _, file := range files {
+			if name, _ := os.Readlink(fds + file.Name()); name == d.ConfigFile() {
+				return nil
+			}
+		}
+		return errors.Join(errors.New("it is not open"), err)
+	})
 	for _, s := range []os.Signal{syscall.SIGUSR1, syscall.SIGHUP} {
 		if err := cmd.Process.Signal(s); err != nil {
 			t.Fatal(err)
 		}
-	}
-	select {
-	case err := <-ended:
-		t.Fatalf("the signals ended the daemon: %v", err)
-	case <-time.After(200 * time.Millisecond):
 	}
 	// The reload that SIGHUP asked for finds a file.
 	err = errors.Join(os.Remove(d.ConfigFile()), os.WriteFile(d.ConfigFile(), text, 0o600))
@@ -52,17 +57,7 @@ func TestSignalsDuringStart(t *testing.T) {
 		t.Fatal(err, wrote)
 	}
 	fifo.Close()
-	var c *testserver.Client
-	for range 100 {
-		if c, err = testserver.Connect(d.Addr, time.Second); err == nil {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Close()
+	testserver.Await(t, nil, 20*time.Second, "the signals ended the daemon", testserver.Dial(d.Addr))
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

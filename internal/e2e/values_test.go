@@ -13,8 +13,8 @@ import (
 // values makes messages of random values from a seed.
 type values struct{ *rand.Rand }
 
-// blocks are ranges of characters, the odd ones among them: controls, the
-// byte order mark, characters that are none, and all planes.
+// blocks are ranges of characters, with controls, the byte order mark,
+// noncharacters, and characters of all planes.
 var blocks = [][2]rune{
 	{0x20, 0x7e}, {0x20, 0x7e}, {0x01, 0x1f}, {0x7f, 0x9f}, {0xa0, 0xff}, {0x100, 0x24f}, {0x300, 0x36f}, {0x370, 0x3ff}, {0x400, 0x4ff},
 	{0x590, 0x6ff}, {0xe00, 0xe7f}, {0x1e00, 0x1eff}, {0x2000, 0x206f}, {0x20a0, 0x20bf}, {0x2190, 0x22ff}, {0x2500, 0x257f}, {0x3000, 0x30ff},

@@ -1,10 +1,8 @@
 package faults
 
 import (
-	"cmp"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -23,12 +21,7 @@ func long() bool { return os.Getenv("FAULTS") == "long" }
 // the same again.
 func newRand(t *testing.T) *rand.Rand {
 	t.Helper()
-	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("SEED"), strconv.FormatInt(time.Now().UnixNano(), 10)), 10, 64)
-	if err != nil {
-		t.Fatalf("SEED: %v", err)
-	}
-	t.Logf("SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
+	return rand.New(rand.NewPCG(testserver.Seed(t), 0))
 }
 
 // between returns a random time, from the lower part in the short form.

@@ -223,8 +223,8 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-// TestPlantedDirectory: whoever may write beside the log's directory cannot have
-// root give another file to the daemon's user, or make one elsewhere.
+// TestPlantedDirectory: a user who may write next to the log's directory cannot make
+// root create a file elsewhere, or give a file of root to the daemon's user.
 func TestPlantedDirectory(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")

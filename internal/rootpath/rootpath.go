@@ -1,8 +1,10 @@
-// Package rootpath opens directories for root. A user who may write to a
-// directory of a path cannot lead root to another place by a symbolic link.
+// Package rootpath resolves paths for root. A user who may write to a directory of
+// a path cannot lead root to another place by a symbolic link: root follows the
+// links of root, and a link of another user only to what belongs to that user.
 package rootpath
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,35 +16,62 @@ import (
 // maxLinks is how many symbolic links a path may have, as in Linux.
 const maxLinks = 40
 
-// Dir opens the directory at path, without the right to read it (O_PATH). Root
-// follows the links of root, and a link of another user only if the directory
-// belongs to that user. Other users follow every link.
-func Dir(path string) (*os.File, error) {
+// Path returns the absolute path of a file or directory without symbolic links. A
+// user other than root follows every link.
+func Path(path string) (string, error) {
 	if os.Geteuid() != 0 {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		abs, err := filepath.Abs(path)
 		if err != nil {
-			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+			return "", err
 		}
-		return os.NewFile(uintptr(fd), path), nil
+		return filepath.EvalSymlinks(abs)
 	}
-	abs, err := filepath.Abs(path)
+	fd, err := resolve(path)
 	if err != nil {
-		return nil, err
+		return "", &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	w := walk{fd: -1}
-	defer func() { w.close() }()
-	if err := w.to(strings.Split(abs, "/")); err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	if err := w.check(); err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	dir := os.NewFile(uintptr(w.fd), path)
-	w.fd = -1
-	return dir, nil
+	defer unix.Close(fd)
+	return os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 }
 
-// A walk is on its way from / to a directory.
+// Dir opens the directory at path, without the right to read it (O_PATH). A user
+// other than root follows every link.
+func Dir(path string) (*os.File, error) {
+	open := resolve
+	if os.Geteuid() != 0 {
+		open = func(path string) (int, error) { return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0) }
+	}
+	fd, err := open(path)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		unix.Close(fd)
+		return nil, &os.PathError{Op: "open", Path: path, Err: cmp.Or(err, error(unix.ENOTDIR))}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// resolve opens what is at path, with O_PATH, by root's rule for links.
+func resolve(path string) (fd int, err error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return -1, err
+	}
+	w := walk{fd: -1}
+	err = w.to(strings.Split(abs, "/"))
+	if err == nil {
+		err = w.check()
+	}
+	if err != nil {
+		w.close()
+		return -1, err
+	}
+	return w.fd, nil
+}
+
+// A walk is on its way from / to a file or a directory.
 type walk struct {
 	fd    int
 	links []link // of other users
@@ -60,7 +89,7 @@ func (w *walk) close() {
 }
 
 // to follows the names. Each step uses the descriptor of the directory before
-// it, so a rename during the walk has no effect on the rule of Dir.
+// it, so a rename during the walk has no effect on the rule.
 func (w *walk) to(names []string) error {
 	if err := w.step(unix.AT_FDCWD, "/"); err != nil {
 		return err
@@ -102,7 +131,7 @@ func (w *walk) step(at int, name string) error {
 	return nil
 }
 
-// enter goes to a directory, or returns where a link leads.
+// enter goes to what has the name, or returns where a link leads.
 func (w *walk) enter(name string) (target string, isLink bool, err error) {
 	fd, err := unix.Openat(w.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -113,28 +142,24 @@ func (w *walk) enter(name string) (target string, isLink bool, err error) {
 		unix.Close(fd)
 		return "", false, err
 	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
 		w.close()
 		w.fd = fd
 		return "", false, nil
-	case unix.S_IFLNK:
-		defer unix.Close(fd)
-		buf := make([]byte, unix.PathMax)
-		n, err := unix.Readlinkat(fd, "", buf) // of the link that was opened
-		if err != nil {
-			return "", false, err
-		}
-		if st.Uid != 0 {
-			w.links = append(w.links, link{name, st.Uid})
-		}
-		return string(buf[:n]), true, nil
 	}
-	unix.Close(fd)
-	return "", false, unix.ENOTDIR
+	defer unix.Close(fd)
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", buf) // of the link that was opened
+	if err != nil {
+		return "", false, err
+	}
+	if st.Uid != 0 {
+		w.links = append(w.links, link{name, st.Uid})
+	}
+	return string(buf[:n]), true, nil
 }
 
-// check returns an error for a link whose owner does not own the directory.
+// check returns an error for a link whose owner does not own what is at its end.
 func (w *walk) check() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(w.fd, &st); err != nil {
@@ -142,7 +167,7 @@ func (w *walk) check() error {
 	}
 	for _, l := range w.links {
 		if l.uid != st.Uid {
-			return fmt.Errorf("the symbolic link %s belongs to the user with id %d, who does not own the directory: name the directory itself", l.name, l.uid)
+			return fmt.Errorf("the symbolic link %s belongs to the user with id %d, who owns neither its target nor the machine: name the target itself", l.name, l.uid)
 		}
 	}
 	return nil

@@ -31,7 +31,7 @@ func (c *Compressor) Append(dst, blob []byte) []byte {
 }
 
 // MaxBlob is more bytes than a message with its added header fields has. Readers
-// take nothing that is larger for a message.
+// refuse anything larger.
 const MaxBlob = 1<<30 + 1<<20
 
 // ErrInRedis means that the column mail is empty because Redis has the message.

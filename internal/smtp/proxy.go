@@ -110,8 +110,8 @@ func (h *ProxyHeader) parseV1(line string) error {
 	if err != nil {
 		return fmt.Errorf("client: %w", err)
 	}
-	// nginx that has got a PROXY header itself sends the client's family, and
-	// its own address in another.
+	// An nginx that received a PROXY header itself sends the client's family, but
+	// its own address may be of the other family.
 	if _, err := parseV1Address(words[3], words[5]); err != nil {
 		return fmt.Errorf("server: %w", err)
 	}

@@ -7,9 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,17 +16,14 @@ import (
 
 	"goguerrillad/internal/smtp"
 	"goguerrillad/internal/smtpd"
+	"goguerrillad/internal/testserver"
 )
 
 // TestTLSIsolation: what TLS writes for a client goes to that client or
 // nowhere. Clients that end their connections in every way that crypto/tls
 // reports do not change the dialogues of other clients of the same loop.
 func TestTLSIsolation(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("SEED"); s != "" {
-		seed, _ = strconv.ParseUint(s, 10, 64)
-	}
-	t.Logf("SEED=%d", seed)
+	seed := testserver.Seed(t)
 	f := start(t, func(s *setup) { s.loops = 1 })
 
 	const intruders, clients = 6, 6

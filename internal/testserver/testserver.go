@@ -5,6 +5,7 @@ package testserver
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -88,6 +90,18 @@ func FreePort(t T) int {
 	}
 	t.Fatalf("no port of 127.0.0.1 is free")
 	return 0
+}
+
+// Seed returns what all chance in a test comes from, and logs it: the value of SEED
+// in the environment, or one of the clock.
+func Seed(t T) uint64 {
+	t.Helper()
+	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("SEED"), strconv.FormatInt(time.Now().UnixNano(), 10)), 10, 64)
+	if err != nil {
+		t.Fatalf("SEED: %v", err)
+	}
+	t.Logf("SEED=%d", seed)
+	return seed
 }
 
 // A Process is a program started by a test. It dies with the test, whatever

@@ -133,13 +133,12 @@ func judgeAnswer(e *mysql.MySQLError, at phase) (v verdict, sure bool) {
 // isDataError reports whether the table rejected a value for its characters or its
 // length.
 func isDataError(err error) bool {
-	if e, ok := errors.AsType[*mysql.MySQLError](err); ok && errors.Is(err, savemail.ErrRejected) {
-		switch e.Number {
-		case 1265, 1300, 1366, 1406, 1977, 3854: // judgeAnswer
-			return true
-		}
+	answer, ok := errors.AsType[*mysql.MySQLError](err)
+	if !ok || !errors.Is(err, savemail.ErrRejected) {
+		return false
 	}
-	return false
+	v, _ := judgeAnswer(answer, before)
+	return v == mismatched
 }
 
 // refused is the verdict on a mismatch when the table is what it was.

@@ -71,8 +71,8 @@ func malformed(t *testing.T, first, login, answer string) string {
 	return l.Addr().String()
 }
 
-// TestMalformedPackets: a server that is no MySQL server is one that is
-// unavailable; the process goes on.
+// TestMalformedPackets: a server that does not speak the protocol counts as
+// unavailable, and the daemon goes on.
 func TestMalformedPackets(t *testing.T) {
 	for name, packets := range map[string][3]string{
 		"greeting of one byte":      {"\x0a", "", ""},

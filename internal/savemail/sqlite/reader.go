@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"goguerrillad/internal/rootpath"
 	"goguerrillad/internal/savemail"
 )
 
@@ -21,7 +22,7 @@ type Reader struct {
 // NewReader opens the file read-only and creates nothing, not even a WAL.
 func NewReader(o Options) (*Reader, error) {
 	// SQLite keeps the WAL beside the file that a symbolic link leads to.
-	path, err := trustedPath(o.File)
+	path, err := rootpath.Path(o.File)
 	if err == nil {
 		err = regularParts(path)
 	}

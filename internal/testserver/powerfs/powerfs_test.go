@@ -2,7 +2,6 @@ package powerfs_test
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -11,18 +10,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
+	"goguerrillad/internal/testserver"
 	"goguerrillad/internal/testserver/powerfs"
 )
 
 // newFS mounts a file system whose seed is in the log.
 func newFS(t *testing.T, o powerfs.Options) *powerfs.FS {
 	t.Helper()
-	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("SEED"), strconv.FormatInt(time.Now().UnixNano(), 10)), 10, 64)
-	must(t, err)
-	t.Logf("SEED=%d", seed)
-	o.Rand = rand.New(rand.NewPCG(seed, 0))
+	o.Rand = rand.New(rand.NewPCG(testserver.Seed(t), 0))
 	return powerfs.New(t, o)
 }
 
