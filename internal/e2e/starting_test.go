@@ -57,7 +57,7 @@ func TestSignalsDuringStart(t *testing.T) {
 		t.Fatal(err, wrote)
 	}
 	fifo.Close()
-	testserver.Await(t, nil, 20*time.Second, "the signals ended the daemon", testserver.Dial(d.Addr))
+	testserver.Await(t, nil, 20*time.Second, "the signals ended the daemon", d.Greets)
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

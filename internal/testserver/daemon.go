@@ -151,18 +151,21 @@ func (d *Daemon) Launch(t T) {
 func (d *Daemon) Start(t T) {
 	t.Helper()
 	d.Launch(t)
-	Await(t, d.proc, 20*time.Second, "goguerrillad does not greet", func() error {
-		c, err := Connect(d.Addr, 5*time.Second)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		if c.Greeting.Code != 220 {
-			return fmt.Errorf("greeting: %v", c.Greeting)
-		}
-		_, err = c.Expect(221, "QUIT")
+	Await(t, d.proc, 20*time.Second, "goguerrillad does not greet", d.Greets)
+}
+
+// Greets returns nil if the daemon greets a client; for Await.
+func (d *Daemon) Greets() error {
+	c, err := Connect(d.Addr, 5*time.Second)
+	if err != nil {
 		return err
-	})
+	}
+	defer c.Close()
+	if c.Greeting.Code != 220 {
+		return fmt.Errorf("greeting: %v", c.Greeting)
+	}
+	_, err = c.Expect(221, "QUIT")
+	return err
 }
 
 // Process is the process that runs, or ran last.
