@@ -15,7 +15,7 @@ unitdir     = $(prefix)/lib/systemd/system
 sysusersdir = $(prefix)/lib/sysusers.d
 tmpfilesdir = $(prefix)/lib/tmpfiles.d
 
-.PHONY: build run check test mutants test-faults test-tidb fuzz bench install install-only uninstall deb clean
+.PHONY: build run check test mutants mutate test-faults test-tidb fuzz bench install install-only uninstall deb clean
 
 build:
 	@mkdir -p build
@@ -45,6 +45,16 @@ RUN ?=
 mutants:
 	sh internal/testserver/install.sh
 	go run ./internal/mutants -run '$(RUN)'
+
+# Applies a random sample of small changes to packages, runs their tests, and
+# reports the changes that no test notices, with file and line. TESTS are packages
+# with the tests, if not the same; -n and -seed go into MUTATE.
+PKG    ?= internal/session
+TESTS  ?=
+MUTATE ?=
+mutate:
+	sh internal/testserver/install.sh
+	go run ./internal/mutants -packages '$(PKG)' $(if $(TESTS),-tests '$(TESTS)') $(MUTATE)
 
 # Breaks everything that the daemon stands on, for hours: FAULTS=short is the
 # form that is part of test. SEED, which is printed, repeats a run's chance.

@@ -1,13 +1,17 @@
-// Command mutants tests the tests. Each mutant of its list is one small change
-// that breaks a promise of the program. The command applies the mutants one by
-// one in a copy of the working tree, runs the tests that should fail, and
-// reports the mutants that survive. `make mutants` runs it; nothing ships it.
+// Command mutants tests the tests. A mutant is one small change of the program
+// that a test should notice. The command applies mutants one by one in a copy of
+// the working tree, runs the tests that should fail, and reports the mutants that
+// survive. Nothing ships it.
 //
-// A mutant is a file; see type mutant for the format.
+// `make mutants` takes its mutants from a list of changes that break a promise of
+// the program: each is a file; see type mutant for the format. `make mutate` takes
+// a random sample of the changes that can be made to a package; see edits. Some of
+// them change nothing that can be observed, so a survivor must be read.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -28,6 +32,17 @@ func main() {
 	expr := flag.String("run", "", "only the mutants whose `name` matches the regular expression")
 	jobs := flag.Int("j", runtime.GOMAXPROCS(0), "mutants that are tried concurrently")
 	verbose := flag.Bool("v", false, "print why the test failed")
+	var s sample
+	flag.Func("packages", "random mutants of the packages in these `directories`, a comma list", func(list string) error {
+		s.packages = packages(list)
+		return nil
+	})
+	flag.Func("tests", "the packages in these `directories` have the tests, if not the mutated package", func(list string) error {
+		s.tests = packages(list)
+		return nil
+	})
+	flag.IntVar(&s.size, "n", 30, "`number` of random mutants of a package")
+	flag.Uint64Var(&s.seed, "seed", 1, "`seed` of chance")
 	flag.Parse()
 	match, err := regexp.Compile(*expr)
 	if err != nil || *jobs < 1 || flag.NArg() > 0 {
@@ -37,7 +52,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	dir, err := root()
-	if err == nil {
+	if err == nil && s.packages != nil {
+		err = runSample(ctx, dir, &s, *jobs, *verbose)
+	} else if err == nil {
 		err = run(ctx, dir, match, *jobs, *verbose)
 	}
 	if err != nil {
@@ -61,25 +78,15 @@ func run(ctx context.Context, root string, match *regexp.Regexp, jobs int, verbo
 	if len(chosen) == 0 {
 		return fmt.Errorf("no mutant matches %q", match)
 	}
-	dir, err := os.MkdirTemp("", "mutants")
+	workers, end, err := hire(root, min(jobs, len(chosen)))
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if e := remove(dir); err == nil {
+		if e := end(); err == nil {
 			err = e
 		}
 	}()
-	// Servers that change their user enter it.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
-	}
-	workers := make([]*worker, min(jobs, len(chosen)))
-	for i := range workers {
-		if workers[i], err = newWorker(root, filepath.Join(dir, fmt.Sprint(i))); err != nil {
-			return err
-		}
-	}
 	begun := time.Now()
 	base := runBase(ctx, workers, chosen)
 	if ctx.Err() != nil {
@@ -96,6 +103,27 @@ func run(ctx context.Context, root string, match *regexp.Regexp, jobs int, verbo
 		return context.Cause(ctx)
 	}
 	return conclude(verdicts, time.Since(begun))
+}
+
+// hire makes n workers, whose directory end removes.
+func hire(root string, n int) (workers []*worker, end func() error, err error) {
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return nil, nil, err
+	}
+	end = func() error { return remove(dir) }
+	// Servers that change their user enter it.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, nil, errors.Join(err, end())
+	}
+	for i := range n {
+		w, err := newWorker(root, filepath.Join(dir, fmt.Sprint(i)))
+		if err != nil {
+			return nil, nil, errors.Join(err, end())
+		}
+		workers = append(workers, w)
+	}
+	return workers, end, nil
 }
 
 // runBase runs all commands of the mutants without a mutant.

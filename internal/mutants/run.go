@@ -177,6 +177,9 @@ func examine(out string, subtests bool) (o outcome) {
 	return o
 }
 
+// errCompile means that a mutant is no program, or that go vet reports it.
+var errCompile = errors.New("the mutant does not compile")
+
 // A verdict is what became of a mutant.
 type verdict struct {
 	mutant *mutant
@@ -200,7 +203,8 @@ func (w *worker) try(ctx context.Context, m *mutant, base map[string]baseline) (
 	defer func() { v.err = errors.Join(v.err, restore()) }()
 	// A test may build the program itself. -export compiles all packages and
 	// links none; the empty format prints nothing but errors.
-	if v.err = w.goTool(ctx, command{}, "list", "-export", "-f", `{{""}}`, "./..."); v.err != nil {
+	if err := w.goTool(ctx, command{}, "list", "-export", "-f", `{{""}}`, "./..."); err != nil {
+		v.err = fmt.Errorf("%w: %w", errCompile, err)
 		return v
 	}
 	for _, c := range m.tests {
@@ -209,7 +213,8 @@ func (w *worker) try(ctx context.Context, m *mutant, base map[string]baseline) (
 			v.err = b.err
 			return v
 		}
-		if v.err = w.compile(ctx, c); v.err != nil {
+		if err := w.compile(ctx, c); err != nil {
+			v.err = fmt.Errorf("%w: %w", errCompile, err)
 			return v
 		}
 		o, err := w.test(ctx, c, (leastTime + slowdown*b.took).Round(time.Second))
@@ -241,7 +246,7 @@ func (w *worker) pass(ctx context.Context, c command) baseline {
 	case err != nil:
 	case o.failed:
 		err = fmt.Errorf("%s fails without a mutant: %s", o.by, o.reason)
-	case o.skipped != "":
+	case o.skipped != "" && c.run != everyTest:
 		err = fmt.Errorf("skipped: %s", o.skipped)
 	case !o.passed:
 		err = errors.New("no test has run")
