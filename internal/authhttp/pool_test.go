@@ -21,6 +21,7 @@ type backend struct {
 	addr netip.AddrPort
 
 	mu       sync.Mutex
+	proxy    bool   // it wants a PROXY header
 	greeting string // "" says nothing, ever
 	sessions int    // -1 says nothing of them
 	checks   int
@@ -28,7 +29,12 @@ type backend struct {
 
 func newBackend(t *testing.T, greeting string, sessions int) *backend {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return newBackendAt(t, "127.0.0.1:0", greeting, sessions)
+}
+
+func newBackendAt(t *testing.T, addr, greeting string, sessions int) *backend {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,13 +55,20 @@ func newBackend(t *testing.T, greeting string, sessions int) *backend {
 func (b *backend) serve(conn net.Conn) {
 	defer conn.Close()
 	b.mu.Lock()
-	greeting, sessions := b.greeting, b.sessions
+	proxy, greeting, sessions := b.proxy, b.greeting, b.sessions
 	b.checks++
 	b.mu.Unlock()
+	in := bufio.NewReader(conn)
+	if proxy {
+		header := make([]byte, len(smtp.LocalProxyHeader))
+		if _, err := io.ReadFull(in, header); err != nil || string(header) != smtp.LocalProxyHeader {
+			return
+		}
+	}
 	if greeting != "" {
 		io.WriteString(conn, greeting)
 	}
-	for in := bufio.NewScanner(conn); in.Scan(); {
+	for in := bufio.NewScanner(in); in.Scan(); {
 		switch {
 		case strings.HasPrefix(in.Text(), "EHLO") && sessions >= 0:
 			fmt.Fprintf(conn, "250-x\r\n250-SIZE 1\r\n250 X-SESSIONS %d\r\n", sessions)
@@ -134,6 +147,28 @@ func TestLeastSessions(t *testing.T) {
 	}
 }
 
+// TestForgottenSessions: a server that returns begins without the sessions that it
+// had, and one that reports no number is not charged for ever for those that were
+// sent to it.
+func TestForgottenSessions(t *testing.T) {
+	one, two := newBackend(t, well, 1000), newBackend(t, well, 10)
+	f := start(t, authhttp.Settings{Backends: addrs(one, two)})
+	if got := f.spread(t, 5); got[two.addr.String()] != 5 {
+		t.Errorf("%v has more sessions: %v", one.addr, got)
+	}
+	one.become(t, "", -1)
+	one.become(t, well, -1)
+	if got := f.spread(t, 1); got[one.addr.String()] != 1 {
+		t.Errorf("%v has come back: %v", one.addr, got)
+	}
+	f.spread(t, 30)
+	one.become(t, well, -1)
+	two.become(t, well, 10)
+	if got := f.spread(t, 1); got[one.addr.String()] != 1 {
+		t.Errorf("sessions were sent to %v some time ago: %v", one.addr, got)
+	}
+}
+
 // TestDeadAndBack: when all are dead the client is told to try again later, and
 // each comes back by itself.
 func TestDeadAndBack(t *testing.T) {
@@ -178,9 +213,67 @@ func TestItself(t *testing.T) {
 	}
 }
 
+// TestItselfByAddress: a server of the list is this daemon if the daemon listens at
+// its address, or at the wildcard and the address is the machine's. Another server
+// of this machine with the same port is not.
+func TestItselfByAddress(t *testing.T) {
+	down := smtp.Reply{Code: 451, Enhanced: "4.3.0", Text: "Down"}
+	outside := ""
+	nets, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nets {
+		if p, err := netip.ParsePrefix(n.String()); err == nil && p.Addr().Is4() && !p.Addr().IsLoopback() {
+			outside = p.Addr().String()
+		}
+	}
+	if outside == "" {
+		t.Fatal("the machine has no address but loopback")
+	}
+	for _, tt := range []struct {
+		own, server string
+		itself      bool
+	}{
+		{"127.0.0.1", "127.0.0.1", true},
+		{"127.0.0.1", "127.0.0.2", false},
+		{"0.0.0.0", "127.0.0.2", true},
+		{"0.0.0.0", outside, true},
+		{"::", outside, true},
+		{"127.0.0.1", outside, false},
+		{outside, "127.0.0.1", false},
+	} {
+		b := newBackendAt(t, tt.server+":0", well, -1)
+		own := netip.AddrPortFrom(netip.MustParseAddr(tt.own), b.addr.Port())
+		f := start(t, authhttp.Settings{Own: []net.Addr{net.TCPAddrFromAddrPort(own)}, Backends: addrs(b)})
+		f.refusal.Store(&down)
+		if chosen := f.spread(t, 1)[b.addr.String()] == 1; chosen == tt.itself {
+			t.Errorf("the daemon listens at %s and takes no mail, the server is %s: it is chosen: %v", tt.own, tt.server, chosen)
+		}
+		f.refusal.Store(nil)
+		if got := f.spread(t, 1); got[b.addr.String()] != 1 {
+			t.Errorf("the daemon listens at %s, the server is %s: %v", tt.own, tt.server, got)
+		}
+	}
+}
+
+// TestProxyBackends: servers that want a PROXY header get one, which says that the
+// check is our own.
+func TestProxyBackends(t *testing.T) {
+	b := newBackend(t, well, 10)
+	b.mu.Lock()
+	b.proxy = true
+	b.mu.Unlock()
+	f := start(t, authhttp.Settings{ProxyProtocol: true, Backends: addrs(b)})
+	if got := f.spread(t, 3); got[b.addr.String()] != 3 {
+		t.Errorf("with a header: %v", got)
+	}
+}
+
 // TestReloadBackends: a server that is taken from the list gets nothing more.
 func TestReloadBackends(t *testing.T) {
 	one, two := newBackend(t, well, -1), newBackend(t, well, -1)
+	dead := &backend{addr: netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", testserver.FreePort(t)))}
 	f := start(t, authhttp.Settings{Backends: addrs(one)})
 	if got := f.spread(t, 4); got[one.addr.String()] != 4 {
 		t.Errorf("one alone: %v", got)
@@ -188,6 +281,16 @@ func TestReloadBackends(t *testing.T) {
 	f.Reload(authhttp.Settings{Backends: addrs(two)})
 	if got := f.spread(t, 4); got[two.addr.String()] != 4 {
 		t.Errorf("two alone: %v", got)
+	}
+	// What is known of a server stays with it.
+	f.Reload(authhttp.Settings{Backends: addrs(two, dead)})
+	f.spread(t, 1)
+	f.Reload(authhttp.Settings{Backends: addrs(dead, two)})
+	if got := f.spread(t, 4); got[two.addr.String()] != 4 {
+		t.Errorf("another order: %v", got)
+	}
+	if n := strings.Count(f.log.String(), "backend does not answer"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, f.log.String())
 	}
 	f.Reload(authhttp.Settings{Own: []net.Addr{tcp("192.0.2.1:25")}})
 	if got := f.spread(t, 1); got["192.0.2.1:25"] != 1 {
