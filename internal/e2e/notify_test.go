@@ -17,7 +17,8 @@ type manager struct {
 	socket *net.UnixConn
 
 	mu    sync.Mutex
-	heard []string
+	heard []string // since the last await
+	all   []string
 }
 
 // manage has a daemon tell a manager of the test's own.
@@ -41,6 +42,7 @@ func manage(t *testing.T, d *testserver.Daemon) *manager {
 			}
 			m.mu.Lock()
 			m.heard = append(m.heard, string(buf[:n]))
+			m.all = append(m.all, string(buf[:n]))
 			m.mu.Unlock()
 		}
 	}()
