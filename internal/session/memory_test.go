@@ -79,6 +79,36 @@ func TestMemoryDeniedNearTheDot(t *testing.T) {
 	}
 }
 
+// TestTooBigNearTheDot: a text that becomes too big next to something that looks
+// like its end is refused at its end, however the reads cut it.
+func TestTooBigNearTheDot(t *testing.T) {
+	for _, end := range []string{"\r\n.\r\n", "\r\n.more\r\n.\r\n", "\r\n..\r\n.\r\n", "\r.\r\n\r\n.\r\n", "\n.\n\r\n.\r\n"} {
+		text := strings.Repeat("x", 100) + end + "NOOP\r\n"
+		for size := 96; size <= 104; size++ {
+			for first := 90; first < len(text); first++ {
+				for second := 1; second < len(text)-first; second++ {
+					c := newClient(t, usual(t))
+					c.settings.MaxSize = int64(size)
+					c.expect("250 250 250 354", "HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA")
+					pieces := []int{first, second, len(text)}
+					c.sizes = func() int {
+						n := pieces[0]
+						if len(pieces) > 1 {
+							pieces = pieces[1:]
+						}
+						return n
+					}
+					codes := codesOf(c.sayRaw(text))
+					if want := map[bool]string{true: "250 250", false: "552 250"}[len(c.stored) == 1]; codes != want {
+						t.Fatalf("size %d, %q cut at %d and %d: %s", size, end, first, first+second, codes)
+					}
+					c.end()
+				}
+			}
+		}
+	}
+}
+
 // TestRoomBeforeData holds 354 back until there is room for what was declared.
 func TestRoomBeforeData(t *testing.T) {
 	c := newClient(t, usual(t))

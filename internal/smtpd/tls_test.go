@@ -221,6 +221,30 @@ func TestTLSReload(t *testing.T) {
 	c.expectEnd()
 }
 
+// TestStartTLSBehindReplies: the 220 to STARTTLS may wait until the client has read
+// what came before it.
+func TestStartTLSBehindReplies(t *testing.T) {
+	f := start(t, func(s *setup) { s.loops = 1 })
+	other := f.greeted()
+	for n := 500; n < 1500; n += 20 { // the replies to that many fill the socket
+		c := f.dialTo("unix", f.unix)
+		c.expect("220")
+		c.send(strings.Repeat("EHLO a\r\n", n) + "STARTTLS\r\n")
+		for range 10 {
+			other.say("NOOP", "250") // the loop has gone round meanwhile
+		}
+		for range n {
+			c.expect("250")
+		}
+		c.expect("220")
+		inside := tls.Client(c.Conn, clientTLS())
+		if err := inside.Handshake(); err != nil {
+			t.Fatalf("%d replies: %v", n, err)
+		}
+		c.Close()
+	}
+}
+
 // TestFinishedAcknowledged: a client whose first command waits until the
 // kernel has acknowledged its Finished, since it does not set TCP_NODELAY,
 // does not wait for the kernel's 40 ms. The least time of many sessions is
