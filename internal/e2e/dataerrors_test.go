@@ -33,17 +33,19 @@ func TestDataErrors(t *testing.T) {
 	}
 	m := testserver.MariaDB(t)
 	root := m.Connect(t)
-	rows, err := root.Query("SELECT CHARACTER_SET_NAME, GROUP_CONCAT(COLLATION_NAME) FROM information_schema.COLLATIONS" +
-		" WHERE CHARACTER_SET_NAME IS NOT NULL GROUP BY CHARACTER_SET_NAME")
+	rows, err := root.Query("SELECT CHARACTER_SET_NAME, MAXLEN, GROUP_CONCAT(COLLATION_NAME) FROM information_schema.COLLATIONS" +
+		" JOIN information_schema.CHARACTER_SETS USING (CHARACTER_SET_NAME) GROUP BY CHARACTER_SET_NAME")
 	if err != nil {
 		t.Fatal(err)
 	}
-	collations := map[string][]string{}
+	collations, most := map[string][]string{}, map[string]int{}
 	for rows.Next() {
 		var set, all string
-		if err := rows.Scan(&set, &all); err != nil {
+		var bytes int
+		if err := rows.Scan(&set, &bytes, &all); err != nil {
 			t.Fatal(err)
 		}
+		most[set] = bytes
 		collations[set] = strings.Split(all, ",")
 	}
 	if err := rows.Err(); err != nil || len(collations) < 30 {
@@ -55,6 +57,7 @@ func TestDataErrors(t *testing.T) {
 	for i, set := range sets {
 		v := values{rand.New(rand.NewPCG(seed, uint64(i)))}
 		columns := v.columns(set, collations[set][v.IntN(len(collations[set]))])
+		columns.most = most[set]
 		name := "new_mail_" + set
 		m.CreateTable(t, name)
 		m.Exec(t, "DROP TABLE mail."+name, columns.create("mail."+name), "SET GLOBAL sql_mode='"+modes[v.IntN(len(modes))]+"'")
@@ -162,7 +165,8 @@ func (c *dataCheck) fits(column, address string) bool {
 	return true
 }
 
-// holds compares a column with the value that it was given.
+// holds compares a column with the value that it was given. A value that is cut has
+// at least as many characters as fit if each takes the most bytes of the set.
 func (c *dataCheck) holds(column, got, value string) {
 	if c.columns == nil {
 		if got != value {
@@ -172,23 +176,48 @@ func (c *dataCheck) holds(column, got, value string) {
 	}
 	want, _ := c.converted(column, value)
 	of := c.columns.text[column]
-	whole := false
-	switch n := utf8.RuneCountInString(want); {
-	case of.width > 0 && of.kind != "varbinary" && c.columns.set != "binary":
-		if n > of.width {
-			want = string([]rune(want)[:of.width])
-		}
-		whole = true
-	case len(want) <= max(of.width, 60):
-		whole = of.width == 0 || len(want) <= of.width
+	least, whole := utf8.RuneCountInString(want), false
+	switch inBytes := of.kind == "varbinary" || c.columns.set == "binary"; {
+	case of.width > 0 && !inBytes:
+		least, whole = min(least, of.width), true
+		want = string([]rune(want)[:least])
+	case of.width > 0:
+		least = min(least, of.width/utf8.UTFMax)
+	case of.kind == "tinytext":
+		least = min(least, 255/c.columns.most)
 	}
 	if of.kind == "char" { // reads lose blanks at the end
+		least = 0
 		got, want = strings.TrimRight(got, " \x00"), strings.TrimRight(want, " \x00")
 	}
 	// A column of latin2_czech_cs and others read them as '?'.
 	got, want = strings.Map(withoutControls, got), strings.Map(withoutControls, want)
-	if whole && got != want || !strings.HasPrefix(want, got) {
+	if whole && got != want || !strings.HasPrefix(want, got) || utf8.RuneCountInString(got) < least {
 		c.Errorf("%s %v holds %q, want %q", column, of, got, want)
+	}
+}
+
+// lists compares the attachments with those of the message, of which the last may
+// be missing if the column is too small.
+func (c *dataCheck) lists(got string, want []mailinfo.Attachment) {
+	var list []mailinfo.Attachment
+	if err := json.Unmarshal([]byte(got), &list); err != nil || len(list) > len(want) {
+		c.Errorf("attach_info holds %q: %v", got, err)
+		return
+	}
+	for i, a := range list {
+		a.Name, want[i].Name = strings.Map(withoutControls, a.Name), strings.Map(withoutControls, want[i].Name)
+		if a != want[i] {
+			c.Errorf("attach_info holds %+v, want %+v", a, want[i])
+		}
+	}
+	if c.columns != nil {
+		if of := c.columns.text["attach_info"]; of.kind != "text" {
+			return
+		}
+	}
+	if len(list) != len(want) {
+		c.Errorf("attach_info holds %d of %d attachments", len(list), len(want))
 	}
 }
 
@@ -240,23 +269,24 @@ func (c *dataCheck) message(token string) {
 	if _, err := client.Conn.Write(testserver.Stuff([]byte(text))); err != nil {
 		c.Fatal(err)
 	}
-	if r, err := client.Reply(); err != nil || r.Code != 250 {
+	r, err := client.Reply()
+	if err != nil || r.Code != 250 {
 		log := c.daemon.Log()
 		c.Fatalf("%v, %v for a message from %q to %q:\n%q\n%s", r, err, from, accepted, text, log[max(0, len(log)-1000):])
 	}
 	if c.table != nil {
-		c.rows(from, accepted, text, token)
+		c.rows(from, accepted, text, token, r.Hash())
 	}
 }
 
 // rows compares those that came with the last message.
-func (c *dataCheck) rows(from string, to []string, text, token string) {
+func (c *dataCheck) rows(from string, to []string, text, token, hash string) {
 	info := mailinfo.Parse([]byte(text))
 	bytes := "CAST(mail AS BINARY)"
 	if c.columns == nil {
 		bytes = "mail"
 	}
-	rows, err := c.table.db.Query("SELECT mail_id, `from`, `to`, recipient, subject, body, charset, content_type, ip_addr, mail, "+bytes+" FROM "+
+	rows, err := c.table.db.Query("SELECT mail_id, `from`, `to`, recipient, subject, body, charset, content_type, ip_addr, attach_info, has_attach, hash, mail, "+bytes+" FROM "+
 		c.table.name+" WHERE mail_id > ? ORDER BY mail_id", c.last)
 	if err != nil {
 		c.Fatal(err)
@@ -266,7 +296,8 @@ func (c *dataCheck) rows(from string, to []string, text, token string) {
 	for ; rows.Next(); n++ {
 		var r row
 		var bytes []byte // of mail, without a conversion
-		if err := rows.Scan(&c.last, &r.from, &r.to, &r.recipient, &r.subject, &r.body, &r.charset, &r.contentType, &r.ip, &r.mail, &bytes); err != nil {
+		if err := rows.Scan(&c.last, &r.from, &r.to, &r.recipient, &r.subject, &r.body, &r.charset, &r.contentType, &r.ip,
+			&r.attach, &r.hasAttach, &r.hash, &r.mail, &bytes); err != nil {
 			c.Fatal(err)
 		}
 		if n >= len(to) {
@@ -279,6 +310,10 @@ func (c *dataCheck) rows(from string, to []string, text, token string) {
 		c.holds("charset", r.charset, info.Charset)
 		c.holds("content_type", r.contentType, info.ContentType)
 		c.holds("ip_addr", r.ip, "127.0.0.1")
+		c.lists(r.attach, slices.Clone(info.Attachments))
+		if r.hasAttach != min(1, len(info.Attachments)) || len(r.hash) != 32 || n == 0 && r.hash != hash {
+			c.Errorf("has_attach %d, hash %q, want that of %d attachments, and %s", r.hasAttach, r.hash, len(info.Attachments), hash)
+		}
 		if r.body == savemail.BodyZlib {
 			r.mail = bytes
 		}

@@ -25,6 +25,7 @@ func (c textColumn) String() string {
 // A dataTable is a table's definition.
 type dataTable struct {
 	set, collation string
+	most           int // bytes of a character
 	text           map[string]textColumn
 	mail           string // its type
 }
