@@ -24,7 +24,10 @@ func TestMemoryMax(t *testing.T) {
 	put("a/b", "max\n")
 	put("a/b/c", "2000\n")
 	put("d", "max\n")
-	for path, want := range map[string]int64{"/a/b/c": 1000, "/a/b": 1000, "/d": 0, "/": 0, "/none/x": 0, "/../..": 0} {
+	put("e", "3000\n")
+	put("e/f", "2000\n")
+	put("e/f/g", "0\n") // no limit that a process could live with
+	for path, want := range map[string]int64{"/a/b/c": 1000, "/a/b": 1000, "/e": 3000, "/e/f": 2000, "/e/f/g": 2000, "/d": 0, "/": 0, "/none/x": 0, "/../..": 0} {
 		got, ok := memoryMax(root, path)
 		if got != want || ok != (want > 0) {
 			t.Errorf("%s: got %d, %v, want %d", path, got, ok, want)
