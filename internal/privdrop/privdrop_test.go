@@ -31,30 +31,47 @@ func TestThreads(t *testing.T) {
 		"threads: Uid=65533,65533,65533,65533 Gid=65532,65532,65532,65532 Groups=" +
 		" CapInh=" + none + " CapPrm=" + none + " CapEff=" + none + " CapBnd=" + none + " CapAmb=" + none + " NoNewPrivs=1\n" +
 		"reads shadow: false\nchild: 65533 <nil>\n"
-	cases := []struct{ attempt, want string }{
-		{"drop", dropped},
-		{"drop with kept capabilities", dropped},
-		{"drop to root", "result: become user 0 and group 65532: neither may be root\n"},
-		{"drop to root's group", "result: become user 65533 and group 0: neither may be root\n"},
-		{"refuse root", "result: started as root: SGID and GUID must name the group and user to become (under systemd, set User= instead)\n"},
-		{"refuse root after drop", "result: <nil>\n"},
-		{"refuse saved root", "result: started as root: "},
-		{"forfeit", "result: <nil>\nmany threads: true\n" +
+	type attempt struct{ what, filter, want string }
+	cases := []attempt{
+		{"drop", "", dropped},
+		{"drop with kept capabilities", "", dropped},
+		{"drop to root", "", "result: become user 0 and group 65532: neither may be root\n"},
+		{"drop to root's group", "", "result: become user 65533 and group 0: neither may be root\n"},
+		{"refuse root", "", "result: started as root: SGID and GUID must name the group and user to become (under systemd, set User= instead)\n"},
+		{"refuse root after drop", "", "result: <nil>\n"},
+		{"refuse saved root", "", "result: started as root: "},
+		{"forfeit", "", "result: <nil>\nmany threads: true\n" +
 			"threads: Uid=65533,65533,65533,65533 Gid=65532,65532,65532,65532 Groups=65533" +
 			" CapInh=" + none + " CapPrm=" + none + " CapEff=" + none},
-		{"prove nothing", "result: prove that no rights are left: thread N: its user ids are 0 0 0 0 instead of 65533\n"},
-		{"prove one thread alone", "result: prove that no rights are left: thread N: its user ids are 0 0 0 0 instead of 65533\n"},
-		{"prove with groups", "result: prove that no rights are left: thread N: it has the supplementary groups 0 4\n"},
-		{"prove with saved root", "result: prove that no rights are left: thread N: its user ids are 65533 65533 0 65533 instead of 65533\n"},
-		{"prove with capabilities", "result: prove that no rights are left: thread N: it has capabilities: CapPrm "},
-		{"prove with exec", "result: prove that no rights are left: thread N: it could gain privileges by exec: NoNewPrivs is not 1\n"},
+		{"prove nothing", "", "result: prove that no rights are left: thread N: its user ids are 0 0 0 0 instead of 65533\n"},
+		{"prove one thread alone", "", "result: prove that no rights are left: thread N: its user ids are 0 0 0 0 instead of 65533\n"},
+		{"prove with groups", "", "result: prove that no rights are left: thread N: it has the supplementary groups 0 4\n"},
+		{"prove with saved root", "", "result: prove that no rights are left: thread N: its user ids are 65533 65533 0 65533 instead of 65533\n"},
+		{"prove with capabilities", "", "result: prove that no rights are left: thread N: it has capabilities: CapPrm "},
+		{"prove with exec", "", "result: prove that no rights are left: thread N: it could gain privileges by exec: NoNewPrivs is not 1\n"},
 	}
+	// A step that the kernel refuses, or that has no effect, is an error.
+	const prove = "result: prove that no rights are left: thread N: "
+	cases = append(cases, []attempt{
+		{"drop", "prctl refused", "result: set no_new_privs: operation not permitted\n"},
+		{"drop", "prctl ignored", prove + "it could gain privileges by exec: NoNewPrivs is not 1\n"},
+		{"drop", "setgroups refused", "result: leave the supplementary groups: operation not permitted\n"},
+		{"drop", "setresgid refused", "result: become group 65532: operation not permitted\n"},
+		{"drop", "setresgid ignored", prove + "its group ids are 0 0 0 0 instead of 65532\n"},
+		{"drop", "setresuid refused", "result: become user 65533: operation not permitted\n"},
+		{"drop", "setresuid ignored", prove + "its user ids are 0 0 0 0 instead of 65533\n"},
+		{"drop", "capset refused", "result: give up all capabilities: operation not permitted\n"},
+		{"drop with kept capabilities", "capset ignored", prove + "it has capabilities: CapPrm "},
+		{"forfeit", "capset refused", "result: give up all capabilities: operation not permitted\n"},
+		{"forfeit", "capset ignored", prove + "it has capabilities: CapPrm "},
+		{"forfeit", "prctl refused", "result: set no_new_privs: operation not permitted\n"},
+	}...)
 	thread := regexp.MustCompile(`thread [0-9]+`)
 	for _, c := range cases {
-		t.Run(c.attempt, func(t *testing.T) {
+		t.Run(strings.TrimSpace(c.what+" "+c.filter), func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, program, c.attempt)
+			cmd := exec.CommandContext(ctx, program, strings.Split(strings.Trim(c.what+"/"+c.filter, "/"), "/")...)
 			var out bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &out, &out
 			err := cmd.Run()

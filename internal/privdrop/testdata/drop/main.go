@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"goguerrillad/internal/privdrop"
 
@@ -26,13 +27,41 @@ func main() {
 	report()
 }
 
+// filter has the kernel refuse the system call that the second argument names in
+// all threads ("setresuid refused"), or do nothing and report success ("setresuid
+// ignored"). Without a second argument there is none.
+func filter() {
+	if len(os.Args) < 3 {
+		return
+	}
+	name, how, _ := strings.Cut(os.Args[2], " ")
+	call := map[string]uint32{
+		"setgroups": unix.SYS_SETGROUPS, "setresgid": unix.SYS_SETRESGID, "setresuid": unix.SYS_SETRESUID,
+		"capset": unix.SYS_CAPSET, "prctl": unix.SYS_PRCTL,
+	}[name]
+	errno := map[string]uint32{"refused": uint32(unix.EPERM), "ignored": 0}[how]
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the call's number
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | errno},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	_, _, err := syscall.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
+	if err != 0 {
+		must(err)
+	}
+}
+
 func attempt(what string) error {
 	switch what {
 	case "drop":
+		filter()
 		return privdrop.Drop(uid, gid)
 	case "drop with kept capabilities":
 		// What a careless parent could have left behind, in all threads.
 		must(all(unix.PR_SET_SECUREBITS, 1<<2|1<<4)) // SECBIT_NO_SETUID_FIXUP, SECBIT_KEEP_CAPS
+		filter()
 		return privdrop.Drop(uid, gid)
 	case "drop to root":
 		return privdrop.Drop(0, gid)
@@ -51,6 +80,7 @@ func attempt(what string) error {
 		must(syscall.Setgroups([]int{gid + 1}))
 		must(syscall.Setresgid(gid, gid, gid))
 		must(syscall.Setresuid(uid, uid, uid))
+		filter()
 		return privdrop.Forfeit()
 	case "prove nothing":
 		return privdrop.Prove(uid, gid)
