@@ -117,6 +117,10 @@ func TestHelo(t *testing.T) {
 	tests := []struct{ helo, protocol, want string }{
 		{"mail.example.org", "SMTP", "mail.example.org"},
 		{"my_host-1", "SMTP", "my_host-1"},
+		{"abcxyzABCXYZ0129", "SMTP", "abcxyzABCXYZ0129"},                       // both ends of each range
+		{"`a{@A[/0:", "SMTP", "?a??A??0?"},                                     // and what lies beside them
+		{"e\u0301\u0661\u0939\u093f", "UTF8SMTP", "e\u0301\u0661\u0939\u093f"}, // marks and other digits
+		{"e\u0301", "ESMTP", "e?"},
 		{"[192.0.2.7]", "SMTP", "[192.0.2.7]"},
 		{"[IPv6:2001:db8::7]", "SMTP", "[IPv6:2001:db8::7]"},
 		{"", "SMTP", "[192.0.2.1]"},

@@ -250,6 +250,16 @@ func TestCompression(t *testing.T) {
 			}
 		}
 	}
+	// Only a row that says so, and is empty, has its message in Redis.
+	if got, err := savemail.Expand(savemail.BodyPlain, nil); err != nil || len(got) != 0 {
+		t.Errorf("an empty message: %q, %v", got, err)
+	}
+	if got, err := savemail.Expand(savemail.BodyRedis, []byte("a")); err != nil || string(got) != "a" {
+		t.Errorf("a row that Redis copies: %q, %v", got, err)
+	}
+	if _, err := savemail.Expand(savemail.BodyRedis, nil); !errors.Is(err, savemail.ErrInRedis) {
+		t.Errorf("a row whose message is in Redis: %v", err)
+	}
 	if got, err := savemail.Expand("", []byte("x\x9c")); err != nil || string(got) != "x\x9c" {
 		t.Errorf("plain: %q, %v", got, err)
 	}
