@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/session"
@@ -105,5 +106,42 @@ func TestXClientMove(t *testing.T) {
 	c.Write([]byte("XCLIENT ADDR=198.51.100.9\r\n"))
 	if string(c.out) != "421 4.3.2 Too many\r\n" || c.s.Wish() != session.WishClose || moved.String() != "198.51.100.9" {
 		t.Errorf("%q, moved to %v", c.out, moved)
+	}
+}
+
+// TestSessionsTold: a trusted peer learns the number of sessions, and no other peer
+// does.
+func TestSessionsTold(t *testing.T) {
+	for _, trusted := range []bool{true, false} {
+		settings := usual(t)
+		if trusted {
+			settings.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
+		}
+		c := newClient(t, settings)
+		c.world.Sessions = func() int64 { return 17 }
+		reply := c.say("EHLO proxy.example")
+		if told := strings.Contains(reply, session.SessionsKeyword+" 17\r\n"); told != trusted || strings.Contains(reply, session.SessionsKeyword) != trusted {
+			t.Errorf("trusted %v: %s", trusted, reply)
+		}
+		c.end()
+	}
+}
+
+// TestLongName: of the name in HELO 255 bytes are kept, cut at a character.
+func TestLongName(t *testing.T) {
+	for n := range 300 {
+		for _, char := range []string{"a", "\u00e9", "\u20ac", "\U0001f600"} {
+			c := newClient(t, usual(t))
+			c.say("EHLO "+strings.Repeat("x", n)+strings.Repeat(char, 200), "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", ".")
+			want := strings.Repeat("x", n) + strings.Repeat(char, 200)
+			for len(want) > 255 {
+				_, size := utf8.DecodeLastRuneInString(want)
+				want = want[:len(want)-size]
+			}
+			if got := c.envelopes[0].Helo; got != want {
+				t.Fatalf("%d bytes and %q: %d bytes are kept, want %d", n, char, len(got), len(want))
+			}
+			c.end()
+		}
 	}
 }
