@@ -2,6 +2,7 @@ package maildir_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,6 +82,38 @@ func TestNowhere(t *testing.T) {
 	err := s.Save(t.Context(), []*envelope.Envelope{storetest.Envelope("Subject: x\r\n\r\n", "a@example.com")})[0]
 	if err == nil || errors.Is(err, savemail.ErrUnknown) {
 		t.Errorf("outcome %v", err)
+	}
+}
+
+// TestModes: nobody but the user and the group may read mail, whatever the umask.
+func TestModes(t *testing.T) {
+	defer unix.Umask(unix.Umask(0))
+	dir := filepath.Join(t.TempDir(), "mail")
+	if err := maildir.New(dir).Save(t.Context(), []*envelope.Envelope{storetest.Envelope("Subject: x\r\n\r\n", "a@example.com")})[0]; err != nil {
+		t.Fatal(err)
+	}
+	files := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		want := fs.FileMode(0o640)
+		if d.IsDir() {
+			want = 0o750
+		} else {
+			files++
+		}
+		if info.Mode().Perm() != want {
+			t.Errorf("%s has mode %v, want %v", path, info.Mode().Perm(), want)
+		}
+		return nil
+	})
+	if err != nil || files != 1 {
+		t.Errorf("%d files, %v", files, err)
 	}
 }
 
