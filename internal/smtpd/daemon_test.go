@@ -2,6 +2,7 @@ package smtpd_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -48,7 +49,8 @@ type daemonSettings struct {
 }
 
 // beDaemon serves with a saver that discards. It prints its address, then the
-// counters for each line on its standard input, and ends with that.
+// counters for each line on its standard input; the line "drain" begins a
+// shutdown. It ends with its input.
 func beDaemon(text string) error {
 	var d daemonSettings
 	if err := json.Unmarshal([]byte(text), &d); err != nil {
@@ -108,6 +110,9 @@ func beDaemon(text string) error {
 	defer file.Close()
 	fmt.Println(listener.Addr())
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		if in.Text() == "drain" {
+			go server.Shutdown(context.Background())
+		}
 		json.NewEncoder(os.Stdout).Encode(server.Stats())
 	}
 	return nil
@@ -161,9 +166,12 @@ func (d *daemon) line() string {
 }
 
 // stats asks the daemon for its counters.
-func (d *daemon) stats() (s smtpd.Stats) {
+func (d *daemon) stats() smtpd.Stats { return d.command("stats") }
+
+// command sends the daemon a line and returns its counters.
+func (d *daemon) command(line string) (s smtpd.Stats) {
 	d.t.Helper()
-	fmt.Fprintln(d.ask, "stats")
+	fmt.Fprintln(d.ask, line)
 	if err := json.Unmarshal([]byte(d.line()), &s); err != nil {
 		d.t.Fatal(err)
 	}

@@ -238,12 +238,16 @@ func TestNoSpin(t *testing.T) {
 			saving(c)
 			c.Conn.(*tls.Conn).CloseWrite()
 		}},
+		{"drain", saving},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := startDaemon(t, daemonSettings{MaxClients: 100, MaxSize: large, Memory: large + 200<<10, Hold: true})
 			waiting(d.client(t)) // who has the memory
 			test.do(d.client(t))
 			d.client(t).say("NOOP", "250")
+			if test.name == "drain" {
+				d.command("drain")
+			}
 			const span = 500 * time.Millisecond
 			used := d.cpu()
 			time.Sleep(span) // nothing is to happen: there is no event to wait for

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -242,6 +243,23 @@ func TestStartTLSBehindReplies(t *testing.T) {
 			t.Fatalf("%d replies: %v", n, err)
 		}
 		c.Close()
+	}
+}
+
+// TestStartTLSAlone: a client that sends nothing after STARTTLS costs no goroutine.
+func TestStartTLSAlone(t *testing.T) {
+	f := start(t, func(s *setup) { s.loops = 1 })
+	other := f.greeted()
+	before := runtime.NumGoroutine()
+	const clients = 50
+	for range clients {
+		f.greeted().say("STARTTLS", "220")
+	}
+	for range 10 {
+		other.say("NOOP", "250") // the loop has handled what its poll reported
+	}
+	if n := runtime.NumGoroutine() - before; n >= clients {
+		t.Errorf("%d more goroutines for %d clients", n, clients)
 	}
 }
 
