@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"goguerrillad/internal/session"
+	"goguerrillad/internal/smtp"
 	"goguerrillad/internal/smtpd"
 )
 
@@ -218,4 +220,65 @@ func (d *daemon) client(t testing.TB) *client {
 	t.Helper()
 	f := &fixture{t: t, addr: d.addr}
 	return f.greeted()
+}
+
+// halting is session.Recipients that knows every recipient, and stops the
+// loop's thread at one of them until the test lets it go on.
+type halting struct{ reached, goOn chan struct{} }
+
+func (h halting) Known(address string) (*smtp.Reply, bool) {
+	if address == "halt@example.com" {
+		h.reached <- struct{}{}
+		<-h.goOn
+	}
+	return nil, true
+}
+
+func (halting) Ask(string, func(*smtp.Reply)) {}
+
+// TestRoomTooLate: a session whose deadline passes in the round in which it
+// gets its memory, and which then waits for memory again, still has its whole
+// time to wait.
+func TestRoomTooLate(t *testing.T) {
+	const size = 1 << 20
+	loop := halting{make(chan struct{}), make(chan struct{})}
+	var usual session.Settings
+	f := start(t, func(s *setup) {
+		s.loops = 1
+		s.settings.MaxSize = size
+		s.settings.Timeout = time.Hour
+		s.settings.Recipients = loop
+		s.limits.Memory = size / 2
+		usual = s.settings
+	})
+	setTimeout := func(d time.Duration) {
+		settings := usual
+		settings.Timeout = d
+		f.settings.Store(&settings)
+	}
+	setMemory := func(n int64) { f.server.Reload(smtpd.Settings{MaxClients: 10, Memory: n}) }
+
+	other, c, last := f.greeted(), f.greeted(), f.greeted()
+	last.say("MAIL FROM:<a@example.org>", "250")
+	mail := fmt.Sprintf("MAIL FROM:<a@example.org> SIZE=%d\r\n", size)
+	c.send(mail + "RCPT TO:<b@example.com>\r\nDATA\r\n" + mail + "RCPT TO:<halt@example.com>\r\nDATA\r\n")
+	f.await("waits", func(s smtpd.Stats) bool { return s.Waiting == 1 })
+	for since := time.Now(); time.Since(since) < 5*time.Millisecond; {
+		other.say("NOOP", "250")
+	}
+	last.send("RCPT TO:<halt@example.com>\r\n")
+	<-loop.reached // within a round: its notes have been taken
+	setMemory(4 * size)
+	setMemory(size / 2)
+	setTimeout(time.Millisecond)
+	loop.goOn <- struct{}{}
+	<-loop.reached // the first transaction has got its 452
+	setTimeout(time.Hour)
+	loop.goOn <- struct{}{}
+	for _, reply := range []string{"250", "250", "452", "250", "250"} {
+		c.expect(reply)
+	}
+	f.greeted().say("NOOP", "250") // the notes of that round are read
+	setMemory(4 * size)
+	c.expect("354")
 }
