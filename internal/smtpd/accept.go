@@ -138,10 +138,7 @@ func (l *loop) welcome(fd int, peer netip.AddrPort) {
 	}
 	c.timer.conn = c
 	c.session = session.New(l.server.world, &c.memory, l.server.NewID(), peer)
-	trusted := l.server.trusts(peer.Addr())
-	if trusted {
-		c.session.OnMove(c.move)
-	}
+	c.session.OnMove(c.move) // also of a stranger: a reload may make it a trusted proxy
 	for len(l.conns) <= fd {
 		l.conns = append(l.conns, nil)
 	}
@@ -153,7 +150,7 @@ func (l *loop) welcome(fd int, peer netip.AddrPort) {
 		return
 	}
 	if l.server.settings.Load().ProxyProtocol {
-		c.meet(trusted)
+		c.meet(l.server.trusts(peer.Addr()))
 		return
 	}
 	l.guarded(c, func() { c.welcomed(nil, c.session.Greet(l.out[:0])) })

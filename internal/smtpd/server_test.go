@@ -64,6 +64,9 @@ func TestMaxClientsPerIP(t *testing.T) {
 	for range 3 {
 		f.dialTo("unix", f.unix).expect("220")
 	}
+	if s := f.server.Stats(); s.RefusedIP != 1 || s.RefusedFull != 0 {
+		t.Errorf("counters %+v", s)
+	}
 }
 
 // TestProxyCounts: a trusted proxy is no client, those that it speaks for are.
@@ -87,6 +90,36 @@ func TestProxyCounts(t *testing.T) {
 	first.say("QUIT", "221")
 	f.await("left", func(s smtpd.Stats) bool { return s.Sessions == 2 })
 	speak("192.0.2.1").expect("220")
+	if s := f.server.Stats(); s.RefusedIP != 1 || s.RefusedFull != 0 {
+		t.Errorf("counters %+v", s)
+	}
+}
+
+// TestProxyTrustedLater: a client that has been counted, and that a reload makes a
+// trusted proxy, leaves its own address free for others when it speaks for a client.
+func TestProxyTrustedLater(t *testing.T) {
+	f := start(t, func(s *setup) { s.limits.MaxClientsPerIP = 1 })
+	stranger, trusting := *f.settings.Load(), *f.settings.Load()
+	trusting.Trusted = loopback{}
+	for _, reply := range []string{"220", "421"} { // the client's address is free, and taken
+		proxy := f.dialFrom("127.0.0.2")
+		proxy.expect("220")
+		f.dialFrom("127.0.0.2").expect("421")
+		f.settings.Store(&trusting)
+		proxy.send("XCLIENT ADDR=192.0.2.1\r\n")
+		proxy.expect(reply)
+		f.settings.Store(&stranger)
+		if reply == "421" {
+			proxy.Close()
+			f.await("left", func(s smtpd.Stats) bool { return s.Sessions == 1 })
+		}
+	}
+	f.dialFrom("127.0.0.2").expect("220")
+	f.settings.Store(&trusting)
+	proxy := f.dialFrom("127.0.0.3")
+	proxy.expect("220")
+	proxy.send("XCLIENT ADDR=192.0.2.1\r\n")
+	proxy.expect("421")
 }
 
 // loopback is 127.0.0.0/8.

@@ -79,7 +79,7 @@ func (c *conn) awaitRoom() {
 
 // roomGranted tells the session that it can have its memory.
 func (c *conn) roomGranted() {
-	if c.phase != roomless || !c.memory.served() { // the deadline or the client was faster
+	if !c.memory.served() { // the deadline or the client was faster
 		return
 	}
 	out := c.session.Room(true, c.loop.out[:0])
