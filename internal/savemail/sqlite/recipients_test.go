@@ -3,14 +3,19 @@ package sqlite_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail/sqlite"
+	"goguerrillad/internal/testserver"
 )
 
 func query(t *testing.T, text string) recipient.Query {
@@ -128,6 +133,49 @@ func TestRecipientsRestoreTheFile(t *testing.T) {
 	}
 	if _, err := r.Has(t.Context(), "b@example.com", "example.com"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after the store was closed: %v", err)
+	}
+}
+
+// TestRecipientsOfReplacedFile: queries that run, and queries that wait for a
+// connection, get their answer although another file takes the place of theirs.
+func TestRecipientsOfReplacedFile(t *testing.T) {
+	o := options(t)
+	execute(t, o.File, "CREATE TABLE mailbox (address TEXT)", "INSERT INTO mailbox VALUES ('a@b')")
+	execute(t, o.File+".new", "CREATE TABLE mailbox (address TEXT)", "INSERT INTO mailbox VALUES ('c@b')")
+	lock := connect(t, o.File)
+	lock.SetMaxOpenConns(1)
+	if _, err := lock.Exec("BEGIN EXCLUSIVE"); err != nil {
+		t.Fatal(err)
+	}
+	r := sqlite.NewRecipients(o, query(t, "SELECT 1 FROM mailbox WHERE address=:address"))
+	has := func(address string) {
+		if got, err := r.Has(t.Context(), address, "b"); !got || err != nil {
+			t.Errorf("%s: %v, %v", address, got, err)
+		}
+	}
+	var all sync.WaitGroup
+	const waiting = 3
+	for range recipient.Connections + waiting {
+		all.Go(func() { has("a@b") })
+	}
+	testserver.Await(t, nil, 10*time.Second, "the queries do not wait for a connection", func() error {
+		var stacks strings.Builder
+		err := pprof.Lookup("goroutine").WriteTo(&stacks, 2)
+		if n := strings.Count(stacks.String(), "\ndatabase/sql.(*DB).conn("); err == nil && n != waiting {
+			err = fmt.Errorf("%d wait", n)
+		}
+		return err
+	})
+	if err := os.Rename(o.File+".new", o.File); err != nil {
+		t.Fatal(err)
+	}
+	has("c@b")
+	if _, err := lock.Exec("COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	all.Wait()
+	if err := r.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

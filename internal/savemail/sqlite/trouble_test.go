@@ -74,8 +74,9 @@ func TestNewFile(t *testing.T) {
 	}
 }
 
-// The settings that a 250 stands on, as another process sees them.
-func TestSettings(t *testing.T) {
+// TestFile: what another process finds in the file. That a commit is synced is seen
+// by TestPowerLoss alone.
+func TestFile(t *testing.T) {
 	o := options(t)
 	one(t, open(t, o), nil)
 	db := connect(t, o.File)
