@@ -44,6 +44,7 @@ func start(t testing.TB, settings authhttp.Settings) *fixture {
 		World: &session.World{
 			Settings: func() *session.Settings {
 				settings := usual.Settings.Session()
+				settings.Verbose = true
 				if r := f.recipients.Load(); r != nil {
 					settings.Recipients = *r
 				}
@@ -144,6 +145,8 @@ func TestVerdict(t *testing.T) {
 		{"Auth-SMTP-To: RCPT TO:<b@@example.com>", "501 5.1.3 Recipient address has a bad domain, wait 1"},
 		{"Auth-SMTP-To: RCPT TO:<b@example.com> FOO=bar", "555 5.5.4 Unknown parameter, wait 1"},
 		{"Auth-SMTP-To: RCPT TO:<ü@example.com>", "553 5.6.7 Address needs SMTPUTF8, wait 1"},
+		{"Auth-SMTP-To: ", "503 5.5.1 Send MAIL and RCPT, wait 1"},
+		{"Auth-SMTP-From: ", "503 5.5.1 Send MAIL and RCPT, wait 1"},
 		{"Auth-SMTP-To: DATA", "503 5.5.1 Send MAIL and RCPT, wait 1"},
 		{"Auth-SMTP-From: MAIL FROM:<a@example.org> SIZE=100001", "552 5.3.4 Message too big, wait 1"},
 		{"Auth-SMTP-From: XCLIENT ADDR=127.0.0.1", "503 5.5.1 Send MAIL and RCPT, wait 1"},
@@ -156,6 +159,9 @@ func TestVerdict(t *testing.T) {
 	}
 	if log := f.log.String(); strings.Contains(log, "evil") || !strings.Contains(log, "remote=198.51.100.9:0 helo=client.example from=a@example.org to=b@elsewhere.example") {
 		t.Errorf("the log says\n%s", log)
+	}
+	if log := f.log.String(); strings.Contains(log, `"C: `) || strings.Contains(log, `"S: `) {
+		t.Errorf("the log has the dialogue of a session that no client holds:\n%s", log)
 	}
 	// Where nginx lets clients log in elsewhere there is no mail to judge yet.
 	if got := verdict(f.ask(t, "GET / HTTP/1.0\r\nAuth-Method: none\r\nAuth-Protocol: smtp\r\n\r\n")); got != "OK 192.0.2.1:25" {

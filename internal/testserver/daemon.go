@@ -1,6 +1,7 @@
 package testserver
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,7 +41,8 @@ type Daemon struct {
 	Addr    string            // where it listens
 	Keys    map[string]string // the configuration
 	Env     []string          // in addition to PATH
-	Sockets []*os.File        // passed as systemd does, all named smtp
+	Sockets []*os.File        // passed as systemd does
+	Names   string            // of the sockets, separated by colons; "" is smtp for each
 	Under   []string          // a command that executes the one behind it
 
 	proc *Process
@@ -119,7 +121,7 @@ func (d *Daemon) Cmd(flags ...string) *exec.Cmd {
 	// Neither a journal nor a service manager of the machine's is its own.
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, d.Env...)
 	if n := len(d.Sockets); n > 0 {
-		names := strings.TrimSuffix(strings.Repeat("smtp:", n), ":")
+		names := cmp.Or(d.Names, strings.TrimSuffix(strings.Repeat("smtp:", n), ":"))
 		cmd.Env = append(cmd.Env, fmt.Sprintf("LISTEN_FDS=%d", n), "LISTEN_FDNAMES="+names)
 	}
 	return cmd
