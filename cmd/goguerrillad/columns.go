@@ -85,7 +85,7 @@ func humanSize(n int64) string {
 		return fmt.Sprint(n)
 	}
 	size, unit := float64(n)/1000, 0
-	for size >= 1000 {
+	for size >= 999.95 { // which has one digit too many when it is rounded
 		size /= 1000
 		unit++
 	}

@@ -38,7 +38,11 @@ func TestFitted(t *testing.T) {
 }
 
 func TestHumanSize(t *testing.T) {
-	for n, want := range map[int64]string{0: "0", 9999: "9999", 10_000: "10.0k", 999_949: "999.9k", 15_000_000: "15.0M", 1 << 62: "4.6E"} {
+	for n, want := range map[int64]string{
+		0: "0", 9999: "9999", 10_000: "10.0k", 999_949: "999.9k",
+		999_950: "1.0M", 999_999: "1.0M", 1_000_000: "1.0M", 15_000_000: "15.0M",
+		999_949_999: "999.9M", 999_950_000: "1.0G", 1_000_000_000: "1.0G", 1<<63 - 1: "9.2E",
+	} {
 		if got := humanSize(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
 		}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"log/slog"
+	"net/netip"
 	"testing"
 
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/listen"
 )
 
 // TestOpenStore: a writer that a server holds up is relieved if there is another
@@ -42,6 +44,18 @@ func TestOpenStore(t *testing.T) {
 		}
 		if err := p.Close(); err != nil {
 			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// TestAuthBackends: the daemon watches the servers of the list only while auth_http
+// has a socket.
+func TestAuthBackends(t *testing.T) {
+	d := &daemon{cfg: &config.Config{}}
+	d.cfg.AuthHTTP.Backends = make([]netip.AddrPort, 2)
+	for n, want := range []int{0, 2, 2} {
+		if got := len(d.authSettings(make([]listen.Socket, n)).Backends); got != want {
+			t.Errorf("%d sockets: %d servers, want %d", n, got, want)
 		}
 	}
 }

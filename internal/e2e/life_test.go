@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,5 +137,34 @@ func TestQuietLog(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestStopDespiteRequests: half a request to auth_http or to the metrics does not
+// keep the daemon from stopping, and the log reports it.
+func TestStopDespiteRequests(t *testing.T) {
+	auth, metrics := fmt.Sprintf("127.0.0.1:%d", testserver.FreePort(t)), fmt.Sprintf("127.0.0.1:%d", testserver.FreePort(t))
+	d := newDaemon(t, map[string]string{"NGINX_AUTH_ENABLED": "Y", "NGINX_AUTH": auth, "GM_METRICS": metrics})
+	d.Start(t)
+	for _, address := range []string{auth, metrics} {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.Get("http://" + address) // once it is answered, the server has accepted the first
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+	}
+	if code := d.Terminate(t); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+	if n := strings.Count(d.Log(), `msg="the stop was cut short"`); n != 2 {
+		t.Errorf("the log reports %d stops that were cut short:\n%s", n, d.Log())
 	}
 }
