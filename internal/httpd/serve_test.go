@@ -172,3 +172,24 @@ func TestListenerFails(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLongHeader: the header of a request is bounded, and has room for a certificate
+// that nginx passes on.
+func TestLongHeader(t *testing.T) {
+	s := &httpd.Server{Name: "test", Handler: newBlocking(), Log: slog.New(slog.DiscardHandler)}
+	l := listen(t)
+	s.Serve([]net.Listener{l}, 10)
+	for size, fits := range map[int]bool{31 << 10: true, 64 << 10: false} {
+		c := request(t, l, "GET / HTTP/1.1\r\nHost: x\r\nX-Certificate: "+strings.Repeat("x", size)+"\r\n\r\n")
+		r, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err == nil {
+			r.Body.Close()
+		}
+		if ok := err == nil && r.StatusCode == http.StatusOK; ok != fits {
+			t.Errorf("a header of %d bytes: answered %v, %v", size, ok, err)
+		}
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
