@@ -30,13 +30,16 @@ const fieldPrefix = "GOGUERRILLA_"
 // its level as PRIORITY, what can be searched for as fields, and all of it as
 // text. The protocol is spoken here and not by go-systemd's journal package,
 // whose fields are a map: a message for two recipients has two hashes.
-type journal struct{ socket *net.UnixConn }
+type journal struct {
+	path   string // of its socket
+	socket *net.UnixConn
+}
 
 // connectJournal connects to the journal if a stream of ours is one of its own
 // (systemd.exec(5), $JOURNAL_STREAM); else, or where it takes no entries, the
 // result is nil.
 func connectJournal(stream *os.File) *journal {
-	j := &journal{}
+	j := &journal{path: journalSocket}
 	if !toJournal(stream) || j.dial() != nil {
 		return nil
 	}
@@ -55,7 +58,7 @@ func toJournal(stream *os.File) bool {
 }
 
 func (j *journal) dial() (err error) {
-	j.socket, err = net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: journalSocket})
+	j.socket, err = net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: j.path})
 	return err
 }
 

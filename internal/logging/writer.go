@@ -107,7 +107,9 @@ func (w *writer) run() {
 			w.write(nil)
 		}
 		if closing {
-			w.out.Close()
+			if err := w.out.Close(); w.err == nil {
+				w.err = err
+			}
 			return
 		}
 	}
