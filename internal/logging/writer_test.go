@@ -79,6 +79,10 @@ func TestLostLines(t *testing.T) {
 			s.log(w, "a\nbc\nd\n", 3)
 			s.log(w, "e\n", all, all)
 		}, "a\nb\n" + told + "2" + cause + "e\n"},
+		{"the first line is cut after a byte", func(s *scripted, w *writer) {
+			s.log(w, "ab\nc\n", 1)
+			s.log(w, "d\n", all, all)
+		}, "a\n" + told + "2" + cause + "d\n"},
 		{"its report as well", func(s *scripted, w *writer) {
 			s.log(w, "a\nbc\n", 3)
 			s.log(w, "d\n", 4) // the end of the cut line, and "tim"
