@@ -37,6 +37,7 @@ func newTree(t *testing.T) tree {
 		os.Symlink("planted", tr.at("indirect")),
 		os.Symlink("theirs", tr.at("own")),
 		os.Symlink("file", tr.at("to-file")),
+		os.Symlink("theirs", tr.at("to-theirs")),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func newTree(t *testing.T) tree {
 // walks are paths and where they lead, as root: "" is an error.
 var walks = []struct{ name, want string }{
 	{"real", "real"}, {"real/sub", "real/sub"}, {"real/sub/..", "real"}, {"absolute/sub", "real/sub"},
-	{"relative/sub", "real/sub"}, {"own", "theirs"}, {"file", "file"}, {"to-file", "file"}, {"fifo", "fifo"},
+	{"relative/sub", "real/sub"}, {"own", "theirs"}, {"to-theirs", "theirs"}, {"file", "file"}, {"to-file", "file"}, {"fifo", "fifo"},
 	{"loop", ""}, {"none", ""}, {"file/sub", ""},
 	{"planted", ""}, {"planted/sub", ""}, {"indirect", ""},
 }
