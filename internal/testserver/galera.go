@@ -107,9 +107,11 @@ func (m *MariaDBServer) StartAlone(t T) {
 func (g *Galera) AwaitTable(t T, name string) {
 	t.Helper()
 	for _, node := range g.Nodes {
-		if _, err := node.Connect(t).Exec("SELECT 1 FROM " + name + " LIMIT 0"); err != nil {
-			t.Fatalf("wait for %s: %v", name, err)
-		}
+		db := node.Connect(t)
+		Await(t, node.process, serverStart, "a node lacks "+name, func() error {
+			_, err := db.Exec("SELECT 1 FROM " + name + " LIMIT 0") // a node that joins refuses statements
+			return err
+		})
 	}
 }
 

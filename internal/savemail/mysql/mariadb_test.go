@@ -118,7 +118,10 @@ func benches(whole *testing.T, server *testserver.MariaDBServer) (
 				with(func(t *testing.T, b *bench) {
 					b.create(t)
 					prepare(t, b)
-					h = b.harness(t, func(o *mysql.Options) { adapt(b, o) })
+					h = b.harness(t, func(o *mysql.Options) {
+						o.Timeout = time.Minute // nothing hangs, and the machine may be busy
+						adapt(b, o)
+					})
 				})(t)
 				return h
 			})

@@ -140,25 +140,31 @@ func TestPowerLoss(t *testing.T) {
 				outcomes[hash] = outcome
 				return outcome
 			}
-			if !tt.fresh && save() != "stored" {
-				t.Fatal("it fails without a fault")
-			}
-			if tt.fault.Op != 0 {
-				tt.fault.Errno, tt.fault.Lost = syscall.EIO, true
-				i := power.Inject(tt.fault)
-				save()
-				if i.Hits() == 0 && tt.fault.Nth == 0 {
-					t.Error("no operation has failed")
-				}
-				i.Clear()
-			}
-			for range 3 {
-				testserver.Await(t, nil, 10*time.Second, "no Save succeeds any more", func() error {
+			awaitStored := func() {
+				testserver.Await(t, nil, time.Minute, "no Save succeeds", func() error {
 					if outcome := save(); outcome != "stored" {
 						return errors.New(outcome)
 					}
 					return nil
 				})
+			}
+			if !tt.fresh {
+				awaitStored()
+			}
+			if tt.fault.Op != 0 {
+				tt.fault.Errno, tt.fault.Lost = syscall.EIO, true
+				i := power.Inject(tt.fault)
+				testserver.Await(t, nil, time.Minute, "no operation fails", func() error {
+					save()
+					if i.Hits() == 0 && tt.fault.Nth == 0 {
+						return errors.New("the time of the Save may have been over before")
+					}
+					return nil
+				})
+				i.Clear()
+			}
+			for range 3 {
+				awaitStored()
 			}
 			power.Cut(powerfs.Drop)
 			s.kill()
