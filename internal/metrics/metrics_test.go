@@ -1,11 +1,10 @@
 package metrics_test
 
 import (
-	"encoding/xml"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,32 +19,51 @@ import (
 	"goguerrillad/internal/smtpd"
 )
 
-// fixture is a server whose daemon is as the test likes.
+// A fixture is a server of a daemon whose state and figures the test sets. Only
+// what is atomic may change after Start.
 type fixture struct {
 	*metrics.Server
-	down, full atomic.Bool
+	down, full, redis atomic.Bool
+	config            metrics.Config
+	server            smtpd.Stats
+	saver             savemail.Counters
+	mails             atomic.Uint64 // are added to the saver's
+	recipients        recipient.Stats
 }
 
-func start(t *testing.T) *fixture {
+// newFixture returns a server that is not started, of a daemon that runs and
+// has received nothing yet.
+func newFixture() *fixture {
 	f := &fixture{}
+	f.config = metrics.Config{MaxClients: 500, Memory: 1 << 20, Store: "mysql", CertificateEnds: time.Unix(1800000000, 0), RedisUp: f.redis.Load}
 	f.Server = metrics.New(metrics.Sources{
 		Version: `1.2"3`, Commit: "abc",
-		Server: func() smtpd.Stats {
-			return smtpd.Stats{Sessions: 3, Memory: 4096, Waiting: 1, Accepted: 10, RefusedFull: 2, RefusedIP: 5, TLS13: 4, Expired: 6}
-		},
+		Server: func() smtpd.Stats { return f.server },
 		Saver: func() savemail.Counters {
-			return savemail.Counters{Mails: 7, Rows: 9, Bytes: 700, Unavailable: 2, Unknown: 1, Queued: 8}
+			c := f.saver
+			c.Mails += f.mails.Load()
+			return c
 		},
-		Recipients: func() recipient.Stats { return recipient.Stats{Cached: 30, Asked: 5, Failed: 2} },
+		Recipients: func() recipient.Stats { return f.recipients },
 		State: func() (bool, time.Time, error) {
 			return !f.down.Load(), time.Unix(1700000000, 0), errors.New("dial tcp 192.0.2.1:3306: refused")
 		},
-		Full: f.full.Load,
-		Config: func() metrics.Config {
-			return metrics.Config{MaxClients: 500, Memory: 1 << 20, Store: "mysql", CertificateEnds: time.Unix(1800000000, 0),
-				RedisUp: func() bool { return false }}
-		},
+		Full:   f.full.Load,
+		Config: func() metrics.Config { return f.config },
 	})
+	return f
+}
+
+// start returns a server that samples until the test ends, of a daemon with
+// another value for each figure.
+func start(t *testing.T) *fixture {
+	f := newFixture()
+	f.server = smtpd.Stats{
+		Sessions: 3, Memory: 4096, Waiting: 1, Accepted: 10, RefusedFull: 2, RefusedIP: 5, RefusedHeaders: 11, AcceptErrors: 12,
+		TLS12: 13, TLS13: 4, TLSFailed: 14, Expired: 6, Panics: 15, Submitted: 96, Saved: 97, NotSaved: 98,
+	}
+	f.saver = savemail.Counters{Batches: 99, Mails: 7, Rows: 9, Bytes: 700, Unavailable: 16, Rejected: 17, Refused: 18, Unknown: 19, Queued: 8}
+	f.recipients = recipient.Stats{Cached: 30, Asked: 5, Failed: 2}
 	f.Start()
 	t.Cleanup(f.Close)
 	return f
@@ -77,43 +95,106 @@ func TestStart(t *testing.T) {
 	})
 }
 
-func TestMetrics(t *testing.T) {
-	f := start(t)
-	f.Replied(250)
-	f.Replied(250)
-	f.Replied(550)
-	f.Replied(-1)
-	f.Replied(1000)
-	f.Committed(3*time.Millisecond, 9)
-	f.Reloaded(errors.New("no"))
-	status, text, _ := f.get("/metrics")
-	for _, want := range []string{
-		"goguerrillad_sessions 3", "goguerrillad_sessions_limit 500", "goguerrillad_memory_reserved_bytes 4096",
-		`goguerrillad_connections_refused_total{reason="full"} 2`, `goguerrillad_connections_refused_total{reason="address"} 5`,
-		`goguerrillad_mails_total{outcome="stored"} 7`, `goguerrillad_mails_total{outcome="unavailable"} 2`,
-		`goguerrillad_recipient_queries_total{outcome="answered"} 3`, `goguerrillad_recipient_queries_total{outcome="failed"} 2`, "goguerrillad_recipient_cache_hits_total 30",
-		"goguerrillad_rows_total 9", "goguerrillad_mail_bytes_total 700", "goguerrillad_queued_mails 8",
-		`goguerrillad_replies_total{code="250"} 2`, `goguerrillad_replies_total{code="550"} 1`,
-		"goguerrillad_commit_duration_seconds_count 1", "goguerrillad_commit_rows_sum 9", "goguerrillad_store_up 1", "goguerrillad_redis_up 0",
-		`goguerrillad_tls_handshakes_total{version="TLS1.3"} 4`, "goguerrillad_config_last_reload_successful 0",
-		"goguerrillad_certificate_expiry_timestamp_seconds 1.8e+09", `commit="abc"`, `version="1.2\"3"`,
-		"go_goroutines ", "process_open_fds ",
-	} {
-		if !strings.Contains(text, want) {
-			t.Errorf("%s is missing", want)
+// figures returns the lines of our metrics without the buckets of histograms.
+func figures(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "goguerrillad_") && !strings.Contains(line, "_bucket{") {
+			b.WriteString(strings.Replace(line, runtime.Version(), "GO", 1))
 		}
 	}
-	if status != 200 || strings.Contains(text, "192.0.2.1") {
-		t.Errorf("%d:\n%s", status, text)
-	}
-	problems, err := promlint.New(strings.NewReader(text)).Lint()
-	if err != nil || len(problems) > 0 {
-		t.Errorf("%v, %v", problems, err)
-	}
-	f.Reloaded(nil)
-	if _, text, _ := f.get("/metrics"); !strings.Contains(text, "goguerrillad_config_last_reload_successful 1") {
-		t.Error("a good reload does not show")
-	}
+	return b.String()
+}
+
+// wantFigures are those of start and of what TestMetrics reports.
+const wantFigures = `goguerrillad_accept_errors_total 12
+goguerrillad_build_info{commit="abc",goversion="GO",version="1.2\"3"} 1
+goguerrillad_certificate_expiry_timestamp_seconds 1.8e+09
+goguerrillad_commit_duration_seconds_sum 0.003
+goguerrillad_commit_duration_seconds_count 1
+goguerrillad_commit_rows_sum 9
+goguerrillad_commit_rows_count 1
+goguerrillad_config_last_reload_success_timestamp_seconds 9.46684801e+08
+goguerrillad_config_last_reload_successful 0
+goguerrillad_connections_refused_total{reason="address"} 5
+goguerrillad_connections_refused_total{reason="full"} 2
+goguerrillad_connections_refused_total{reason="proxy_header"} 11
+goguerrillad_connections_total 10
+goguerrillad_internal_errors_total 15
+goguerrillad_mail_bytes_total 700
+goguerrillad_mails_total{outcome="refused"} 18
+goguerrillad_mails_total{outcome="rejected"} 17
+goguerrillad_mails_total{outcome="stored"} 7
+goguerrillad_mails_total{outcome="unavailable"} 16
+goguerrillad_mails_total{outcome="unknown"} 19
+goguerrillad_memory_limit_bytes 1.048576e+06
+goguerrillad_memory_reserved_bytes 4096
+goguerrillad_memory_waiting_sessions 1
+goguerrillad_queued_mails 8
+goguerrillad_recipient_cache_hits_total 30
+goguerrillad_recipient_queries_total{outcome="answered"} 3
+goguerrillad_recipient_queries_total{outcome="failed"} 2
+goguerrillad_redis_up 0
+goguerrillad_replies_total{code="0"} 1
+goguerrillad_replies_total{code="250"} 2
+goguerrillad_replies_total{code="550"} 1
+goguerrillad_replies_total{code="599"} 1
+goguerrillad_rows_total 9
+goguerrillad_sessions 3
+goguerrillad_sessions_expired_total 6
+goguerrillad_sessions_limit 500
+goguerrillad_store_state_changed_timestamp_seconds 1.7e+09
+goguerrillad_store_up 1
+goguerrillad_tls_handshake_errors_total 14
+goguerrillad_tls_handshakes_total{version="TLS1.2"} 13
+goguerrillad_tls_handshakes_total{version="TLS1.3"} 4
+`
+
+// TestMetrics compares each figure. The clock of a bubble starts at 946684800.
+func TestMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t)
+		for _, code := range []int{250, 250, 550, -1, 0, 599, 600, 1000} {
+			f.Replied(code)
+		}
+		f.Committed(3*time.Millisecond, 9)
+		time.Sleep(time.Second)
+		f.Reloaded(nil)
+		time.Sleep(time.Second)
+		f.Reloaded(errors.New("no"))
+		status, text, _ := f.get("/metrics")
+		if got := figures(text); status != 200 || got != wantFigures {
+			t.Errorf("%d:\n%s\nwant\n%s", status, got, wantFigures)
+		}
+		for _, want := range []string{"\ngo_goroutines ", "\nprocess_open_fds "} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s is missing", want)
+			}
+		}
+		if strings.Contains(text, "192.0.2.1") {
+			t.Errorf("the store's address is in\n%s", text)
+		}
+		problems, err := promlint.New(strings.NewReader(text)).Lint()
+		if err != nil || len(problems) > 0 {
+			t.Errorf("%v, %v", problems, err)
+		}
+
+		f.Reloaded(nil)
+		f.down.Store(true)
+		f.redis.Store(true)
+		_, text, _ = f.get("/metrics")
+		for _, want := range []string{"config_last_reload_successful 1", "config_last_reload_success_timestamp_seconds 9.46684802e+08", "store_up 0", "redis_up 1"} {
+			if !strings.Contains(text, "\ngoguerrillad_"+want+"\n") {
+				t.Errorf("%s is missing", want)
+			}
+		}
+
+		// Without a certificate and without Redis, their metrics are absent.
+		f.config.CertificateEnds, f.config.RedisUp = time.Time{}, nil
+		if _, text, _ := f.get("/metrics"); strings.Contains(text, "certificate") || strings.Contains(text, "redis") {
+			t.Errorf("no certificate, no Redis:\n%s", text)
+		}
+	})
 }
 
 func TestHealth(t *testing.T) {
@@ -139,41 +220,5 @@ func TestProtected(t *testing.T) {
 			!strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none'") {
 			t.Errorf("%s: %d, %v", path, status, h)
 		}
-	}
-}
-
-// TestPage: it is whole by itself, says how things are, and names nobody.
-func TestPage(t *testing.T) {
-	f := start(t)
-	f.Committed(3*time.Millisecond, 9)
-	status, text, h := f.get("/")
-	for _, want := range []string{"Mail is taken", "3 of 500", "3.0 ms", "no room", "store away", "<polyline points=", "mysql, up since 2023-11-14 22:13:20 UTC", "<dt>Redis</dt><dd>down</dd>"} {
-		if !strings.Contains(text, want) {
-			t.Errorf("%q is missing:\n%s", want, text)
-		}
-	}
-	if status != 200 || h.Get("Content-Type") != "text/html; charset=utf-8" {
-		t.Errorf("%d, %v", status, h)
-	}
-	for _, outside := range []string{"http:", "https:", "//", "src=", "<script", "192.0.2.1"} {
-		if strings.Contains(text, outside) {
-			t.Errorf("%q is in the page", outside)
-		}
-	}
-	d := xml.NewDecoder(strings.NewReader(text))
-	d.Strict, d.AutoClose, d.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
-	for {
-		if _, err := d.Token(); err == io.EOF {
-			break
-		} else if err != nil {
-			t.Fatalf("%v:\n%s", err, text)
-		}
-	}
-	f.down.Store(true)
-	if _, text, _ := f.get("/"); !strings.Contains(text, "No mail is taken: the store is down since") {
-		t.Errorf("while the store is down:\n%s", text)
-	}
-	if status, _, _ := f.get("/other"); status != 404 {
-		t.Errorf("/other: %d", status)
 	}
 }
