@@ -1,0 +1,99 @@
+package webhook_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/savemail/webhook"
+	"goguerrillad/internal/testserver"
+)
+
+// TestConnections: there are so many and no more, they are kept, and one that
+// has died while idle costs no mail.
+func TestConnections(t *testing.T) {
+	var running, most, opened atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := running.Add(1)
+		defer running.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		io.Copy(io.Discard, r.Body)
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	s := open(t, server.URL, nil)
+	all := func() {
+		t.Helper()
+		var posts sync.WaitGroup
+		for range 200 {
+			posts.Go(func() {
+				if err := save(t, s, storetest.Envelope("Subject: x\r\n\r\n", "b@example.com"), 20*time.Second); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		posts.Wait()
+	}
+	all()
+	if most.Load() > webhook.Writers+1 || opened.Load() > webhook.Writers+1 {
+		t.Errorf("%d posts at a time, %d connections", most.Load(), opened.Load())
+	}
+	server.CloseClientConnections()
+	all()
+}
+
+// TestAnswerBody: a connection is kept after an answer of up to 16 KiB, until the
+// store is closed.
+func TestAnswerBody(t *testing.T) {
+	for size, want := range map[int]int32{0: 1, 16<<10 - 1: 1, 16 << 10: 1, 16<<10 + 1: 3} {
+		var opened, closed atomic.Int32
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			w.Header().Set("Content-Length", strconv.Itoa(size))
+			w.Write(bytes.Repeat([]byte("x"), size))
+		}))
+		server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				opened.Add(1)
+			case http.StateClosed:
+				closed.Add(1)
+			}
+		}
+		server.Start()
+		defer server.Close()
+		s := open(t, server.URL, nil)
+		for range 3 {
+			if err := save(t, s, storetest.Envelope("Subject: x\r\n\r\n", "b@example.com"), 10*time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if opened.Load() != want {
+			t.Errorf("answers of %d bytes: %d connections, want %d", size, opened.Load(), want)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		testserver.Await(t, nil, 10*time.Second, "connections stay open after Close", func() error {
+			if n := opened.Load() - closed.Load(); n > 0 {
+				return fmt.Errorf("%d connections", n)
+			}
+			return nil
+		})
+	}
+}
