@@ -111,6 +111,28 @@ func TestBlob(t *testing.T) {
 	}
 }
 
+// TestFold: lines of 77 and 78 bytes stay whole, and one of 79 is folded before its
+// last word.
+func TestFold(t *testing.T) {
+	const date = "Sat, 07 Mar 2026 01:02:03 +0100\r\n\r\n"
+	for n, fold := range []string{" ", " ", "\r\n\t"} {
+		last := []string{"\r\n\t", "\r\n\t", " "}[n] // the fold after the long line
+		helo, to := strings.Repeat("h", 19+n), strings.Repeat("t", 1+n)
+		for _, tt := range []struct{ helo, to, want string }{
+			{helo, "bob@example.com", "Received: from " + helo + " ([192.0.2.1]) by mx.example.com" + fold + "with ESMTP" + last +
+				"id " + hash + " for <bob@example.com>;\r\n\t" + date},
+			{"mail.example.org", to, "Received: from mail.example.org ([192.0.2.1]) by mx.example.com with ESMTP\r\n\t" +
+				"id " + hash + " for <" + to + ">;" + fold + date},
+		} {
+			e := received("\r\n", func(e *envelope.Envelope) { e.Helo, e.To[0].Address = tt.helo, tt.to })
+			_, got, _ := strings.Cut(string(e.Blob(0)), "Delivered-To: "+tt.to+"\r\n")
+			if got != tt.want {
+				t.Errorf("%d bytes: %q, want %q", 77+n, got, tt.want)
+			}
+		}
+	}
+}
+
 // What a client calls itself stands in the header only as far as it can stand
 // there.
 func TestHelo(t *testing.T) {
@@ -127,6 +149,8 @@ func TestHelo(t *testing.T) {
 		{"[]", "SMTP", "??"},
 		{"[a]b]", "SMTP", "?a?b?"},
 		{"[192.0.2.7", "SMTP", "?192.0.2.7"},
+		{"[(a]", "SMTP", "??a?"},
+		{"[a(]", "SMTP", "?a??"},
 		{"a b", "SMTP", "a?b"},
 		{"x) by evil (", "SMTP", "x??by?evil??"},
 		{`a\b"c;d<e>@f:25`, "SMTP", "a?b?c?d?e??f?25"},
@@ -221,70 +245,5 @@ func TestEmptyLine(t *testing.T) {
 		if e.BlobSize(0) != len(blob) {
 			t.Errorf("%q: BlobSize %d, want %d", tt.text, e.BlobSize(0), len(blob))
 		}
-	}
-}
-
-// The recipients of one message share one buffer, one after the other.
-func TestRecipients(t *testing.T) {
-	const text = "Subject: x\r\n\r\ntext\r\n"
-	e := received(text, func(e *envelope.Envelope) {
-		e.To = append(e.To, envelope.Recipient{Address: strings.Repeat("x", 64) + "@example.com", Hash: hash2},
-			envelope.Recipient{Address: "c@example.com", Hash: hash})
-	})
-	buf := e.Buffer()
-	for _, i := range []int{0, 1, 2, 1, 0} {
-		blob := e.Blob(i)
-		if !bytes.Contains(blob, []byte("for <"+e.To[i].Address+">")) || !bytes.Contains(blob, []byte("id "+e.To[i].Hash)) {
-			t.Errorf("recipient %d: %q", i, blob)
-		}
-		if !bytes.HasPrefix(blob, []byte("Return-Path: ")) || !bytes.HasSuffix(blob, []byte("\r\n"+text)) {
-			t.Errorf("recipient %d: %q", i, blob)
-		}
-		if &blob[len(blob)-1] != &buf[len(buf)-1] {
-			t.Errorf("recipient %d: the text was copied", i)
-		}
-		if string(e.Message()) != text {
-			t.Errorf("recipient %d: message is now %q", i, e.Message())
-		}
-	}
-}
-
-// A room that is too small costs a copy, never a byte of the text.
-func TestTooLittleRoom(t *testing.T) {
-	const text = "Subject: x\r\n\r\ntext\r\n"
-	whole := received(text, nil)
-	for room := range whole.HeadRoom() {
-		e := received(text, nil)
-		e.SetMessage(append(make([]byte, room), text...), room)
-		if got := e.Blob(0); !bytes.Equal(got, whole.Blob(0)) || string(e.Message()) != text {
-			t.Fatalf("room %d: blob %q, message %q", room, got, e.Message())
-		}
-	}
-}
-
-func TestBlobAllocatesNothing(t *testing.T) {
-	e := received("Subject: x\r\n\r\ntext\r\n", func(e *envelope.Envelope) {
-		e.Remote = netip.MustParseAddrPort("[2001:db8::25]:40000")
-		e.TLS = "TLSv1.3 TLS_AES_128_GCM_SHA256"
-		e.From = strings.Repeat("é", 120) + "@example.org"
-	})
-	dst := make([]byte, 0, e.BlobSize(0))
-	for name, f := range map[string]func(){
-		"HeadRoom":   func() { e.HeadRoom() },
-		"Blob":       func() { e.Blob(0) },
-		"BlobSize":   func() { e.BlobSize(0) },
-		"AppendBlob": func() { e.AppendBlob(dst, 0) },
-	} {
-		if n := testing.AllocsPerRun(100, f); n != 0 {
-			t.Errorf("%s: %v allocations", name, n)
-		}
-	}
-}
-
-func BenchmarkBlob(b *testing.B) {
-	e := received("Subject: x\r\n\r\ntext\r\n", nil)
-	b.ReportAllocs()
-	for b.Loop() {
-		e.Blob(0)
 	}
 }

@@ -17,6 +17,8 @@ func FuzzBlob(f *testing.F) {
 	f.Add("mail.example.org", "ESMTPS", "TLSv1.3 X", "mx", "a@b.example", "c@d.example", "Subject: x\r\n\r\n", []byte{192, 0, 2, 1})
 	f.Add("", "UTF8SMTP", "", "mx", "", "\"q q\"@é.example", "", []byte{})
 	f.Add("\x00)(\xff\\", "SMTP", "(", strings.Repeat("h", 300), strings.Repeat("f", 256), strings.Repeat("t", 256), " x", []byte(strings.Repeat("\xfe", 16)))
+	long := strings.Repeat("x", 255)
+	f.Add(long, long, long, long, long, long, "", []byte(strings.Repeat("\xfe", 16))) // every word is on a line of its own
 	f.Add("a..b.", "", "", "", "\r\n.\r\n", "\n", "x\n", []byte(nil))
 	f.Fuzz(func(t *testing.T, helo, protocol, tls, host, from, to, text string, ip []byte) {
 		addr, _ := netip.AddrFromSlice(ip)
