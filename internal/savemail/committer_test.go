@@ -25,6 +25,8 @@ func TestGroupCommit(t *testing.T) {
 		{name: "rows of many recipients", n: 10, size: 10, rows: 20, sizes: "[1 2 2 2 2 1]"},
 		{name: "more recipients than rows", n: 3, size: 10, rows: 100, sizes: "[1 1 1]"},
 		{name: "bytes", n: 9, size: 300, rows: 1, sizes: "[1 3 3 2]", options: savemail.Options{MaxBytes: 1000}},
+		{name: "bytes that just fit", n: 5, size: 500, rows: 1, sizes: "[1 2 2]", options: savemail.Options{MaxBytes: 1000}},
+		{name: "one byte more", n: 5, size: 500, rows: 1, sizes: "[1 1 1 1 1]", options: savemail.Options{MaxBytes: 999}},
 		{name: "bytes times recipients", n: 5, size: 300, rows: 2, sizes: "[1 1 1 1 1]", options: savemail.Options{MaxBytes: 1000}},
 		{name: "empty messages", n: 60, size: 0, rows: 1, sizes: "[1 50 9]"},
 	} {

@@ -71,6 +71,11 @@ func TestFitting(t *testing.T) {
 		{"ucs2", 0, 0, mixed, "a\u00fc\u20ac\u4e2d?z"},
 		{"swe7", 0, 0, "[x] a@b", "?x] a?b"},
 		{"utf32", 0, 0, mixed, mixed},
+		// The ends of ASCII and of the first plane.
+		{"utf8mb3", 0, 0, "\x7f\u0080\uffff\U00010000", "\x7f\u0080\uffff?"},
+		{"ucs2", 0, 0, "\x7f\u0080\uffff\U00010000", "\x7f\u0080\uffff?"},
+		{"ascii", 0, 0, "\x7f\u0080\uffff\U00010000", "\x7f???"},
+		{"utf8mb3", 0, 3, "aaaa", "aaa"},
 		// Widths in characters, not bytes.
 		{"utf8mb4", 3, 0, mixed, "a\u00fc\u20ac"},
 		{"latin1", 3, 0, mixed, "a\u00fc\u20ac"},
@@ -171,10 +176,11 @@ func TestAttachInfo(t *testing.T) {
 		{Name: "\u00fc\u4e2d\U0001F600.txt", Type: "text/plain", Size: 1},
 		{Name: `a"\b`, Type: "a/b", Size: 2},
 		{Name: "", Type: "c/d", Size: 3},
+		{Name: "\x7f\u0080\uffff\U00010000", Type: "e/f", Size: 4},
 	}
 	for _, charset := range []string{"", "utf8mb4", "utf8mb3", "latin1", "ascii", "ucs2"} {
 		seen := map[int]bool{}
-		for bytes := range int64(500) {
+		for bytes := range int64(1000) {
 			c := columns(t, savemail.Column{Name: "attach_info", Chars: 65535, Bytes: bytes + 4, Charset: sets[charset]})
 			row, err := c.Row(&envelope.Envelope{Info: mailinfo.Info{Attachments: list}}, false)
 			if err != nil {
@@ -194,7 +200,7 @@ func TestAttachInfo(t *testing.T) {
 			}
 			seen[len(got)] = true
 		}
-		if len(seen) != 4 {
+		if len(seen) != 5 {
 			t.Errorf("%s: lists of these lengths: %v", charset, seen)
 		}
 	}

@@ -1,0 +1,62 @@
+package savemail_test
+
+import (
+	"testing"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/mailinfo"
+	"goguerrillad/internal/savemail"
+)
+
+// TestPrintable: only printable ASCII is left of a value, except of a recipient.
+func TestPrintable(t *testing.T) {
+	const value, want = "\x1f !~\x7f\u0080\u00fc", "? !~???"
+	for _, set := range []string{"", "utf8mb4", "latin1"} {
+		for _, name := range []string{"from", "subject", "charset", "content_type", "recipient"} {
+			c := columns(t, savemail.Column{Name: name, Charset: sets[set]}).Printable()
+			row, err := c.Row(&envelope.Envelope{
+				From: value, To: []envelope.Recipient{{Address: "\u00fc@example.com"}},
+				Info: mailinfo.Info{Subject: value, Charset: value, ContentType: value},
+			}, false)
+			if err != nil || row.From != want || row.Subject != want || row.Charset != want || row.ContentType != want {
+				t.Errorf("%s of %q: %+v, %v", name, set, row, err)
+			}
+		}
+	}
+	c := columns(t, savemail.Column{Name: "subject", Charset: sets["swe7"]}).Printable()
+	if row, err := c.Row(&envelope.Envelope{Info: mailinfo.Info{Subject: "[x] ~\x7f"}}, false); err != nil || row.Subject != "?x] ~?" {
+		t.Errorf("a set without a bracket: %q, %v", row.Subject, err)
+	}
+}
+
+// TestEqual: two tables are equal if all columns are.
+func TestEqual(t *testing.T) {
+	most := func(r rune) bool { return r < 0x100 }
+	one := savemail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: savemail.NewCharset("latin1", 1, most, false)}
+	for _, tt := range []struct {
+		name  string
+		other savemail.Column
+		want  bool
+	}{
+		{"the same", one, true},
+		{"an equal set", savemail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: savemail.NewCharset("latin1", 1, most, false)}, true},
+		{"characters", savemail.Column{Name: "subject", Chars: 2, Bytes: 2, Charset: one.Charset}, false},
+		{"bytes", savemail.Column{Name: "subject", Chars: 1, Bytes: 1, Charset: one.Charset}, false},
+		{"no set", savemail.Column{Name: "subject", Chars: 1, Bytes: 2}, false},
+		{"name of the set", savemail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: savemail.NewCharset("latin2", 1, most, false)}, false},
+		{"width of the set", savemail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: savemail.NewCharset("latin1", 2, most, false)}, false},
+		{"other planes", savemail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: savemail.NewCharset("latin1", 1, most, true)}, false},
+		{"one character", savemail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: savemail.NewCharset("latin1", 1, func(r rune) bool { return r <= 0x100 }, false)}, false},
+		{"the whole plane", savemail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: savemail.NewCharset("latin1", 1, nil, false)}, false},
+		{"another column", savemail.Column{Name: "from", Chars: 1, Bytes: 2, Charset: one.Charset}, false},
+	} {
+		a, b := columns(t, one), columns(t, tt.other)
+		if a.Equal(b) != tt.want || b.Equal(a) != tt.want {
+			t.Errorf("%s: %v and %v, want %v", tt.name, a.Equal(b), b.Equal(a), tt.want)
+		}
+	}
+	var unknown *savemail.Columns
+	if !unknown.Equal(nil) || unknown.Equal(columns(t, one)) || columns(t, one).Equal(unknown) {
+		t.Error("columns that are not known equal known ones, or not each other")
+	}
+}

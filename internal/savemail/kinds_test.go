@@ -1,0 +1,184 @@
+package savemail_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/testserver"
+)
+
+// TestCounters: each kind of outcome is counted as itself, only a commit is
+// reported, and only a store that is unavailable counts as down.
+func TestCounters(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		outcome error
+		want    savemail.Counters
+		up      bool
+	}{
+		{"committed", nil, savemail.Counters{Batches: 1, Mails: 1, Rows: 2, Bytes: 7}, true},
+		{"rejected", savemail.ErrRejected, savemail.Counters{Rejected: 1}, true},
+		{"refused", savemail.ErrRefused, savemail.Counters{Refused: 1}, true},
+		{"unknown", savemail.ErrUnknown, savemail.Counters{Unknown: 1}, true},
+		{"unavailable", savemail.ErrUnavailable, savemail.Counters{Unavailable: 1}, false},
+		{"of no kind", errors.New("disk full"), savemail.Counters{Unavailable: 1}, false},
+		{"of two kinds", fmt.Errorf("%w: %w", savemail.ErrUnknown, savemail.ErrUnavailable), savemail.Counters{Unknown: 1}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{save: func(_ context.Context, batch []*envelope.Envelope) []error {
+					return savemail.Outcome(len(batch), tt.outcome)
+				}}
+				committed := ""
+				c := savemail.New(s, quiet(savemail.Options{Committed: func(took time.Duration, rows int) { committed += fmt.Sprint(rows, " in ", took) }}))
+				o := newOutcomes(t)
+				o.submit(c, mail("a", 7, 2))
+				synctest.Wait()
+				if up, _, _ := c.State(); up != tt.up {
+					t.Errorf("up: %v", up)
+				}
+				drain(t, c)
+				o.want(1, tt.outcome)
+				if got := c.Counters(); got != tt.want {
+					t.Errorf("counters %+v, want %+v", got, tt.want)
+				}
+				if (committed == "2 in 0s") != (tt.outcome == nil) || tt.outcome != nil && committed != "" {
+					t.Errorf("committed: %q", committed)
+				}
+			})
+		})
+	}
+}
+
+// TestQueued: the messages that wait for a writer are counted, and those that
+// it saves are not.
+func TestQueued(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := savemail.New(&script{save: slow}, quiet(savemail.Options{MaxRows: 1}))
+		o := newOutcomes(t)
+		for i := range 3 {
+			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+		}
+		for _, want := range []int{2, 1, 0, 0} {
+			synctest.Wait()
+			if got := c.Counters().Queued; got != want {
+				t.Errorf("%d are queued, want %d", got, want)
+			}
+			time.Sleep(time.Second)
+		}
+		drain(t, c)
+	})
+}
+
+// TestNothingAfterFailure: when the store fails while a rejected batch is halved,
+// no other part of that batch is tried.
+func TestNothingAfterFailure(t *testing.T) {
+	for _, failure := range []error{savemail.ErrUnavailable, savemail.ErrUnknown} {
+		for fails := range 8 {
+			synctest.Test(t, func(t *testing.T) {
+				first, singles := true, 0
+				s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
+					switch {
+					case first:
+						first = false
+						return slow(ctx, batch)
+					case len(batch) > 1:
+						return savemail.Outcome(len(batch), savemail.ErrRejected)
+					}
+					singles++
+					if singles > fails+1 {
+						t.Errorf("message %d is saved after message %d has failed", singles-1, fails)
+					}
+					if singles == fails+1 {
+						return savemail.Outcome(1, failure)
+					}
+					return savemail.Outcome(1, savemail.ErrRejected)
+				}}
+				c := savemail.New(s, quiet(savemail.Options{}))
+				o := newOutcomes(t)
+				o.submit(c, mail("first", 1, 1))
+				synctest.Wait()
+				for i := range 8 {
+					o.submit(c, mail(fmt.Sprint(i), 1, 1))
+				}
+				drain(t, c)
+				want := savemail.Counters{Batches: 1, Mails: 1, Rows: 1, Bytes: 1, Rejected: uint64(fails), Unavailable: uint64(7 - fails)}
+				if failure == savemail.ErrUnknown {
+					want.Unknown++
+				} else {
+					want.Unavailable++
+				}
+				if got := c.Counters(); got != want {
+					t.Errorf("counters %+v, want %+v", got, want)
+				}
+			})
+		}
+	}
+}
+
+// TestOldStore: what becomes of the last Saves of a store that was replaced, or of
+// those that a drain has cut short, says nothing of the store at hand.
+func TestOldStore(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		old      error
+		down, up bool // the new store before and after
+	}{
+		{"the old one fails", savemail.ErrUnavailable, false, true},
+		{"the old one does not know", savemail.ErrUnknown, false, true},
+		{"the old one saves", nil, true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log testserver.Journal
+				old := &script{save: func(_ context.Context, batch []*envelope.Envelope) []error {
+					time.Sleep(10 * time.Second)
+					return savemail.Outcome(len(batch), tt.old)
+				}}
+				c := savemail.New(old, savemail.Options{Log: log.Logger()})
+				o := newOutcomes(t)
+				o.submit(c, mail("a", 1, 1))
+				synctest.Wait()
+				new := &checked{script: script{save: stored}}
+				if tt.down {
+					new.err = errors.New("connection refused")
+				}
+				c.Swap(new, savemail.Options{Log: log.Logger()})
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				o.want(1, tt.old)
+				up, _, last := c.State()
+				if up != tt.up || errors.Is(last, savemail.ErrUnknown) || log.Count("store unavailable") > 0 == tt.up || log.Count("store is back") > 0 {
+					t.Errorf("up: %v, last error: %v, log:\n%s", up, last, log.String())
+				}
+				drain(t, c)
+			})
+		})
+	}
+	t.Run("drain", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var log testserver.Journal
+			s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
+				<-ctx.Done()
+				return savemail.Outcome(len(batch), savemail.ErrUnavailable)
+			}}
+			c := savemail.New(s, savemail.Options{Log: log.Logger()})
+			newOutcomes(t).submit(c, mail("a", 1, 1))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := c.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Drain: %v", err)
+			}
+			synctest.Wait()
+			if log.Count("store unavailable") > 0 {
+				t.Errorf("log:\n%s", log.String())
+			}
+		})
+	})
+}
