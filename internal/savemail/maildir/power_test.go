@@ -19,7 +19,8 @@ import (
 )
 
 // TestPowerLoss: a message with the outcome nil is whole after a power loss,
-// also if a sync has failed before.
+// also if a sync has failed before. One that has failed is not there, unless its
+// outcome is unknown, and nothing of it stays in tmp.
 func TestPowerLoss(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -27,7 +28,13 @@ func TestPowerLoss(t *testing.T) {
 		want  error         // the outcome of the first Save
 	}{
 		{"nothing fails", powerfs.Fault{}, nil},
+		{"mkdir", powerfs.Fault{Op: powerfs.Mkdir, Match: "cur", Count: 1}, syscall.EIO},
+		{"open of new", powerfs.Fault{Op: powerfs.Open, Match: "new", Count: 1}, syscall.EIO},
+		{"open of new for the path", powerfs.Fault{Op: powerfs.Open, Match: "new", Nth: 2, Count: 1}, syscall.EIO},
+		{"creation of a file", powerfs.Fault{Op: powerfs.Create, Nth: 2, Count: 1}, syscall.EIO},
+		{"write of a file", powerfs.Fault{Op: powerfs.Write, Nth: 2, Count: 1}, syscall.EIO},
 		{"sync of a file", powerfs.Fault{Op: powerfs.Sync, Count: 1}, syscall.EIO},
+		{"rename of a file", powerfs.Fault{Op: powerfs.Rename, Nth: 2, Count: 1}, savemail.ErrUnavailable},
 		{"sync of new", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 1}, savemail.ErrUnavailable},
 		{"sync of new, twice", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 2}, savemail.ErrUnavailable},
 		{"sync of new, until the time is up", powerfs.Fault{Op: powerfs.SyncDir, Match: "new"}, savemail.ErrUnknown},
@@ -49,7 +56,7 @@ func TestPowerLoss(t *testing.T) {
 				tt.fault.Errno, tt.fault.Lost = syscall.EIO, true
 				fs.Inject(tt.fault)
 			}
-			stored := map[string]string{}
+			stored, failed := map[string]string{}, map[string]bool{}
 			for n := range 3 {
 				e := storetest.Envelope("Subject: x\r\n\r\n", "a@example.com", "b@example.com")
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -63,11 +70,18 @@ func TestPowerLoss(t *testing.T) {
 					if err == nil {
 						stored[to.Hash] = string(e.AppendBlob(nil, i))
 					}
+					failed[to.Hash] = err != nil && !errors.Is(err, savemail.ErrUnknown)
 				}
+			}
+			if left := files(t, filepath.Join(dir, "tmp")); len(left) > 0 {
+				t.Errorf("%d files are left in tmp", len(left))
 			}
 			fs.Cut(powerfs.Drop)
 			fs.Remount(t)
 			for _, row := range files(t, filepath.Join(dir, "new")) {
+				if failed[row.Hash] {
+					t.Errorf("%s has failed, and is there", row.Hash)
+				}
 				if mail, ok := stored[row.Hash]; ok && mail == string(row.Mail) {
 					delete(stored, row.Hash)
 				}
@@ -76,6 +90,52 @@ func TestPowerLoss(t *testing.T) {
 				t.Errorf("lost: %q", stored)
 			}
 		})
+	}
+}
+
+// TestSyncs: a Save syncs new once, however many messages it has. It syncs the path
+// of new only if that may not be durable.
+func TestSyncs(t *testing.T) {
+	disk := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
+	dir := filepath.Join(disk.Dir, "Maildir")
+	s := maildir.New(dir)
+	defer s.Close()
+	for _, tt := range []struct {
+		name  string
+		event func() error
+		fails bool // the Save
+		path  bool // is synced
+	}{
+		{"the first", func() error { return nil }, false, true},
+		{"another", func() error { return nil }, false, false},
+		{"cur is new", func() error { return os.Remove(filepath.Join(dir, "cur")) }, false, true},
+		{"new is another", func() error {
+			return errors.Join(os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, "old")), os.Mkdir(filepath.Join(dir, "new"), 0o700))
+		}, false, true},
+		{"the sync fails", func() error {
+			disk.Inject(powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 1, Errno: syscall.EIO})
+			return nil
+		}, true, true},
+		{"after all that", func() error { return nil }, false, false},
+	} {
+		if err := tt.event(); err != nil {
+			t.Fatal(err)
+		}
+		path := disk.Inject(powerfs.Fault{Op: powerfs.SyncDir, Match: "Maildir"})
+		names := disk.Inject(powerfs.Fault{Op: powerfs.SyncDir, Match: "new"})
+		errs := s.Save(t.Context(), []*envelope.Envelope{
+			storetest.Envelope("Subject: x\r\n\r\n", "a@example.com", "b@example.com"), storetest.Envelope("Subject: y\r\n\r\n", "a@example.com"),
+		})
+		if err := errors.Join(errs...); (err != nil) != tt.fails {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if got := path.Hits() > 0; got != tt.path {
+			t.Errorf("%s: the path is synced: %v", tt.name, got)
+		}
+		if got := names.Hits(); got != 1 && !tt.fails {
+			t.Errorf("%s: new is synced %d times", tt.name, got)
+		}
+		disk.Heal()
 	}
 }
 
