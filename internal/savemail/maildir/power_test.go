@@ -20,7 +20,7 @@ import (
 
 // TestPowerLoss: a message with the outcome nil is whole after a power loss,
 // also if a sync has failed before. One that has failed is not there, unless its
-// outcome is unknown, and nothing of it stays in tmp.
+// outcome is unknown, and nothing of it stays in tmp. No file stays open.
 func TestPowerLoss(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -51,7 +51,6 @@ func TestPowerLoss(t *testing.T) {
 			}
 			dir := filepath.Join(spool, "Maildir")
 			s := maildir.New(dir)
-			defer s.Close()
 			if tt.fault.Op != 0 {
 				tt.fault.Errno, tt.fault.Lost = syscall.EIO, true
 				fs.Inject(tt.fault)
@@ -75,6 +74,12 @@ func TestPowerLoss(t *testing.T) {
 			}
 			if left := files(t, filepath.Join(dir, "tmp")); len(left) > 0 {
 				t.Errorf("%d files are left in tmp", len(left))
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			if open := descriptors(t, fs.Dir); len(open) > 0 {
+				t.Errorf("these files stay open: %q", open)
 			}
 			fs.Cut(powerfs.Drop)
 			fs.Remount(t)
