@@ -198,6 +198,8 @@ func TestSize(t *testing.T) {
 		{"quoted-printable", "a=zz=4=", 6},
 		{"quoted-printable", "=\r\n=\r\n", 0},
 		{"quoted-printable", "=3", 2},
+		{"quoted-printable", "=z4=4z", 6},
+		{"quoted-printable", "=0A=9F=aF=/0=:0=@a=Ga=`a=ga", 21},
 		{"quoted-printable", "==3D", 2},
 	}
 	for _, tt := range tests {
