@@ -1,10 +1,8 @@
 package redis_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -13,9 +11,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
-	"goguerrillad/internal/savemail/discard"
 	"goguerrillad/internal/savemail/redis"
-	"goguerrillad/internal/savemail/storetest"
 	"goguerrillad/internal/testserver"
 )
 
@@ -51,6 +47,32 @@ func TestWhereItIs(t *testing.T) {
 	}
 	f.logged(down, 0)
 	f.logged("REDIS_MODE=store", 2)
+}
+
+// TestExpire: a message stays for whole seconds, and for one at least.
+func TestExpire(t *testing.T) {
+	f := startRedis(t)
+	for expire, want := range map[time.Duration]int{0: 1, 999 * time.Millisecond: 1, 2900 * time.Millisecond: 2, time.Hour: 3600} {
+		f.open(func(o *redis.Options) { o.Expire = expire })
+		f.found()
+		var before int
+		f.inner.watch = func() {
+			n, err := redigo.Int(f.conn.Do("PTTL", f.inner.hash))
+			if err != nil {
+				t.Fatal(err)
+			}
+			before = n
+		}
+		testserver.Await(t, nil, 10*time.Second, "no message stays long enough", func() error {
+			if _, in := f.save(1); !in[0] || before <= want*1000-1000 {
+				return fmt.Errorf("%v: %d ms, want %d s", expire, before, want)
+			}
+			return nil
+		})
+		if before > want*1000 {
+			t.Errorf("%v: a message stays for %d ms, want %d s", expire, before, want)
+		}
+	}
 }
 
 // TestOutcomes: what the table refuses leaves nothing in Redis, except where a
@@ -247,49 +269,42 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// TestReader: a message is found where it lies, and said to be gone when it is.
-func TestReader(t *testing.T) {
-	f := start(t, nil)
-	table := errors.New("the table is away")
-	show := func(err error, o redis.Options, hash string) (string, error) {
-		r := redis.NewReader(reader{err}, o)
-		defer r.Close()
-		mail, err := r.Show(t.Context(), hash)
-		return string(mail), err
-	}
-	here := redis.Options{Host: f.server.Addr}
-	f.do("SET", "plain", "Return-Path: <>\r\n\r\nx")
-	f.do("SET", "zlib", string(new(savemail.Compressor).Append(nil, []byte("\x78\x01 of 2012"))))
-	f.do("SET", "other", "neither")
+// TestTexts: with copies alone, an outage costs less, and settings matter less.
+func TestTexts(t *testing.T) {
 	for _, tt := range []struct {
-		err        error
-		o          redis.Options
-		hash, want string
-		wantErr    string
+		inPlace     bool
+		text, level string
 	}{
-		{savemail.ErrInRedis, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
-		{savemail.ErrInRedis, here, "zlib", "\x78\x01 of 2012", ""},
-		{savemail.ErrNotFound, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
-		{table, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
-		{savemail.ErrInRedis, here, "gone", "", "is there no more"},
-		{savemail.ErrInRedis, here, "other", "", "expand the mail"},
-		{savemail.ErrNotFound, here, "gone", "", savemail.ErrNotFound.Error()},
-		{table, here, "gone", "", table.Error()},
-		{savemail.ErrInRedis, redis.Options{Host: "127.0.0.1:1"}, "plain", "", "look into Redis at 127.0.0.1:1"},
+		{true, "the table holds the messages", "level=WARN"},
+		{false, "it gets no copies of the mail", "level=INFO"},
 	} {
-		got, err := show(tt.err, tt.o, tt.hash)
-		if got != tt.want || (err == nil) != (tt.wantErr == "") || err != nil && !strings.Contains(err.Error(), tt.wantErr) {
-			t.Errorf("%s, the table says %v: got %q, %v", tt.hash, tt.err, got, err)
+		f := start(t, func(o *redis.Options) { o.InPlace = tt.inPlace })
+		f.found()
+		f.logged(tt.level+" msg=\"Redis forgets all messages when it ends", 1)
+		f.server.Kill()
+		testserver.Await(t, nil, 10*time.Second, "Redis is not missed", func() error {
+			f.save(1)
+			if f.log.Count(down) == 0 {
+				return errors.New(f.log.String())
+			}
+			return nil
+		})
+		f.logged(tt.text, 1)
+		if f.store.(interface{ Up() bool }).Up() {
+			t.Error("a Redis that is down is up")
 		}
+		f.server.Start(t)
+		testserver.Await(t, nil, 10*time.Second, "Redis is not found again", func() error {
+			if f.log.Count(back) == 0 || !f.store.(interface{ Up() bool }).Up() {
+				return errors.New(f.log.String())
+			}
+			return nil
+		})
+		// What is known of it is told once.
+		f.logged("Redis is in use", 1)
+		f.logged(forgets, 1)
 	}
 }
-
-// reader is a table that fails in one way.
-type reader struct{ err error }
-
-func (r reader) List(_ context.Context, n int) ([]savemail.Listed, error) { return nil, r.err }
-func (r reader) Show(context.Context, string) ([]byte, error)             { return nil, r.err }
-func (r reader) Close() error                                             { return nil }
 
 // TestLeavesNothing: no connection and no goroutine stays behind an outage or
 // the end.
@@ -321,68 +336,4 @@ func TestLeavesNothing(t *testing.T) {
 		return nil
 	})
 	f.logged(down, 0)
-}
-
-// TestStream: entries in order, while Redis comes and goes, and what is queued
-// leaves before the end.
-func TestStream(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a Redis")
-	}
-	server := testserver.Redis(t)
-	log := &testserver.Journal{}
-	s := redis.New(discard.Store{}, redis.Options{Host: server.Addr, Expire: time.Hour, Stream: "mails", StreamMax: 1000,
-		Log: slog.New(slog.NewTextHandler(log, nil))})
-	sent := 0
-	save := func(n int) {
-		t.Helper()
-		for range n {
-			sent++
-			e := storetest.Envelope("Subject: s\r\n\r\n", fmt.Sprintf("u%d@example.com", sent))
-			begun := time.Now()
-			if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
-				t.Fatal(err)
-			}
-			if took := time.Since(begun); took > 3*time.Second {
-				t.Errorf("a mail takes %v", took)
-			}
-		}
-	}
-	save(10)
-	server.Kill()
-	save(20)
-	server.Start(t)
-	save(10)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	entries, err := redigo.Values(server.Connect(t).Do("XRANGE", "mails", "-", "+"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The first ones have died with a Redis that saves nothing.
-	if len(entries) < 20 || len(entries) > 40 {
-		t.Errorf("%d entries", len(entries))
-	}
-	last := 0
-	for _, entry := range entries {
-		parts, _ := redigo.Values(entry, nil)
-		fields, err := redigo.StringMap(parts[1], nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var n int
-		fmt.Sscanf(fields["to"], "u%d@", &n)
-		if n <= last {
-			t.Errorf("entry of %s comes behind %d", fields["to"], last)
-		}
-		last = n
-		if date, err := time.Parse(time.RFC3339, fields["date"]); err != nil || time.Since(date) > time.Minute ||
-			len(fields["hash"]) != 32 || fields["from"] != "a@example.org" || fields["size"] != "14" || fields["subject"] != "s" {
-			t.Errorf("%v", fields)
-		}
-	}
-	if last != sent {
-		t.Errorf("the last entry is of mail %d, want %d", last, sent)
-	}
 }

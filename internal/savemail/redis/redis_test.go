@@ -38,6 +38,7 @@ type fixture struct {
 type ledger struct {
 	err     error
 	inRedis []bool
+	hash    string // of the last recipient
 	watch   func() // called by Save
 }
 
@@ -46,6 +47,7 @@ func (l *ledger) Save(_ context.Context, batch []*envelope.Envelope) []error {
 	for _, e := range batch {
 		for _, to := range e.To {
 			l.inRedis = append(l.inRedis, to.InRedis)
+			l.hash = to.Hash
 		}
 	}
 	if l.watch != nil {

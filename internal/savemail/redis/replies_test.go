@@ -32,6 +32,8 @@ func TestReplies(t *testing.T) {
 		"mixed":                      {"*5\r\n$0\r\n\r\n$-1\r\n*0\r\n*-1\r\n$3\r\na\r\n\r\n", true},
 		"nested":                     {"*2\r\n*2\r\n:1\r\n*1\r\n$1\r\na\r\n+b\r\n", true},
 		"line end of LF":             {"$1\na\r\n", false},
+		"no length":                  {"$\n", false},
+		"no array length":            {"*\n", false},
 		"length of 20 bytes":         {"$" + length(20) + "\r\na\r\n", true},
 		"length of 21 bytes":         {"$" + length(21) + "\r\na\r\n", false},
 		"array length of 20 bytes":   {"*" + length(20) + "\r\n:1\r\n", true},

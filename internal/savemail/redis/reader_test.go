@@ -1,0 +1,98 @@
+package redis_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/redis"
+)
+
+// TestReader: a message is found where it lies, and said to be gone when it is.
+func TestReader(t *testing.T) {
+	f := start(t, nil)
+	table := errors.New("the table is away")
+	show := func(err error, o redis.Options, hash string) (string, error) {
+		r := redis.NewReader(reader{err}, o)
+		defer r.Close()
+		mail, err := r.Show(t.Context(), hash)
+		return string(mail), err
+	}
+	here := redis.Options{Host: f.server.Addr}
+	f.do("SET", "plain", "Return-Path: <>\r\n\r\nx")
+	f.do("SET", "zlib", string(new(savemail.Compressor).Append(nil, []byte("\x78\x01 of 2012"))))
+	f.do("SET", "other", "neither")
+	for _, tt := range []struct {
+		err        error
+		o          redis.Options
+		hash, want string
+		wantErr    string
+	}{
+		{savemail.ErrInRedis, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
+		{savemail.ErrInRedis, here, "zlib", "\x78\x01 of 2012", ""},
+		{savemail.ErrNotFound, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
+		{table, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
+		{savemail.ErrInRedis, here, "gone", "", "is there no more"},
+		{savemail.ErrInRedis, here, "other", "", "expand the mail"},
+		{savemail.ErrNotFound, here, "gone", "", savemail.ErrNotFound.Error()},
+		{table, here, "gone", "", table.Error()},
+		{savemail.ErrInRedis, redis.Options{Host: "127.0.0.1:1"}, "plain", "", "look into Redis at 127.0.0.1:1"},
+	} {
+		got, err := show(tt.err, tt.o, tt.hash)
+		if got != tt.want || (err == nil) != (tt.wantErr == "") || err != nil && !strings.Contains(err.Error(), tt.wantErr) {
+			t.Errorf("%s, the table says %v: got %q, %v", tt.hash, tt.err, got, err)
+		}
+	}
+}
+
+// reader is a table that fails in one way.
+type reader struct{ err error }
+
+func (r reader) List(context.Context, int) ([]savemail.Listed, error) { return nil, r.err }
+func (r reader) Show(context.Context, string) ([]byte, error)         { return nil, r.err }
+func (r reader) Close() error                                         { return nil }
+
+// listed is a table with these rows.
+type listed struct {
+	reader
+	rows []savemail.Listed
+}
+
+func (l listed) List(context.Context, int) ([]savemail.Listed, error) {
+	return slices.Clone(l.rows), l.err
+}
+
+// TestListSizes: the size of a message that only Redis has is looked up there.
+func TestListSizes(t *testing.T) {
+	f := startRedis(t)
+	f.do("SET", "here", "12345")
+	f.do("SET", "in both", "12345")
+	f.do("LPUSH", "list", "x")
+	rows := []savemail.Listed{{Hash: "gone"}, {Hash: "list"}, {Hash: "here"}, {Hash: "in both", Size: 7}, {Hash: "here"}}
+	for _, tt := range []struct {
+		host string
+		want []int64
+	}{
+		{f.server.Addr, []int64{0, 0, 5, 7, 5}},
+		{"127.0.0.1:1", []int64{0, 0, 0, 7, 0}},
+	} {
+		r := redis.NewReader(listed{rows: rows}, redis.Options{Host: tt.host})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		list, err := r.List(ctx, 10)
+		var got []int64
+		for _, m := range list {
+			got = append(got, m.Size)
+		}
+		if err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("%s: sizes %d, want %d, %v", tt.host, got, tt.want, err)
+		}
+		if _, err := redis.NewReader(listed{rows: rows, reader: reader{errors.New("the table is away")}}, redis.Options{Host: tt.host}).List(ctx, 10); err == nil {
+			t.Error("a table that is away is listed")
+		}
+	}
+}
