@@ -1,6 +1,7 @@
 package savemail_test
 
 import (
+	"errors"
 	"testing"
 
 	"goguerrillad/internal/envelope"
@@ -58,5 +59,43 @@ func TestEqual(t *testing.T) {
 	var unknown *savemail.Columns
 	if !unknown.Equal(nil) || unknown.Equal(columns(t, one)) || columns(t, one).Equal(unknown) {
 		t.Error("columns that are not known equal known ones, or not each other")
+	}
+}
+
+// TestMailColumn: which message fits the column mail, and as what it is stored.
+func TestMailColumn(t *testing.T) {
+	for _, tt := range []struct {
+		charset string
+		isText  bool
+		most    int64  // bytes of a message that fit 12 bytes of the column
+		text    string // what is stored of the message below
+	}{
+		{"", false, 12, ""},
+		{"latin1", false, 12, ""},
+		{"swe7", false, 12, ""},
+		{"ascii", true, 12, "a????z"},
+		{"utf8mb4", true, 12, "a?\ufffd\u00fc\U0001F600z"},
+		{"utf8mb3", true, 12, "a?\ufffd\u00fc?z"},
+		{"ucs2", true, 6, "a?\ufffd\u00fc?z"},
+		{"utf32", true, 3, "a?\ufffd\u00fc\U0001F600z"},
+	} {
+		c := columns(t, savemail.Column{Name: "mail", Bytes: 12, Charset: sets[tt.charset]})
+		if c.MailIsText() != tt.isText {
+			t.Errorf("%q is text: %v", tt.charset, !tt.isText)
+		}
+		for n, fits := range map[int64]bool{0: true, tt.most - 1: true, tt.most: true, tt.most + 1: false} {
+			if err := c.CheckMail(n); (err == nil) != fits || err != nil && !errors.Is(err, savemail.ErrRejected) {
+				t.Errorf("%d bytes in 12 bytes of %q: %v", n, tt.charset, err)
+			}
+		}
+		if !tt.isText {
+			continue
+		}
+		if got := string(c.MailText([]byte("a\xff\ufffd\u00fc\U0001F600z"))); got != tt.text {
+			t.Errorf("%q: %+q, want %+q", tt.charset, got, tt.text)
+		}
+	}
+	if err := columns(t, savemail.Column{Name: "mail"}).CheckMail(1 << 40); err != nil {
+		t.Errorf("no limit: %v", err)
 	}
 }

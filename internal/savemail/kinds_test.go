@@ -182,3 +182,41 @@ func TestOldStore(t *testing.T) {
 		})
 	})
 }
+
+// TestDefaults: options without a value, or below zero, are the defaults.
+func TestDefaults(t *testing.T) {
+	for name, o := range map[string]savemail.Options{
+		"zero":     {Writers: 2},
+		"negative": {Writers: 2, Reliefs: -1, Enough: -1, MaxRows: -1, MaxBytes: -1, Timeout: -1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			left := map[string]time.Duration{} // of a Save, by its first message
+			s := &script{}
+			s.save = func(ctx context.Context, batch []*envelope.Envelope) []error {
+				deadline, _ := ctx.Deadline()
+				s.mu.Lock()
+				left[batch[0].From] = deadline.Sub(start)
+				s.mu.Unlock()
+				return slow(ctx, batch)
+			}
+			c := savemail.New(s, quiet(o))
+			out := newOutcomes(t)
+			for i := range 2 {
+				out.submit(c, mail(fmt.Sprint(i), 1, 1))
+				synctest.Wait() // each is saved immediately
+			}
+			if left["0"] != time.Minute || left["1"] != time.Minute {
+				t.Errorf("%s: times of the Saves: %v", name, left)
+			}
+			for i, size := range []int{1 << 19, 1 << 19, 1 << 19, 1<<19 + 1} {
+				out.submit(c, mail(fmt.Sprint(2+i), size, 1))
+			}
+			drain(t, c)
+			out.want(6, nil)
+			if got := fmt.Sprint(s.sizes()); got != "[1 1 2 1 1]" {
+				t.Errorf("%s: batches of %s", name, got)
+			}
+		})
+	}
+}

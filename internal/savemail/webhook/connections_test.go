@@ -2,12 +2,15 @@ package webhook_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -92,6 +95,29 @@ func TestAnswerBody(t *testing.T) {
 		testserver.Await(t, nil, 10*time.Second, "connections stay open after Close", func() error {
 			if n := opened.Load() - closed.Load(); n > 0 {
 				return fmt.Errorf("%d connections", n)
+			}
+			return nil
+		})
+	}
+}
+
+// TestReadersEnd: after the outcome of a message, no goroutine stays that reads it.
+func TestReadersEnd(t *testing.T) {
+	message := "Subject: x\r\n\r\n" + strings.Repeat("0123456789abcdef0123456789abcd\r\n", 4<<20/32)
+	for _, http2 := range []bool{false, true} {
+		server := early(t, http2, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+		s := webhook.New(webhook.Options{URL: server.URL, TLS: &tls.Config{InsecureSkipVerify: true}})
+		defer s.Close()
+		for range 20 {
+			if err := save(t, s, storetest.Envelope(message, "b@example.com"), 10*time.Second); err == nil {
+				t.Error("stored")
+			}
+		}
+		testserver.Await(t, nil, 10*time.Second, "a message is still read", func() error {
+			stacks := make([]byte, 1<<20)
+			stacks = stacks[:runtime.Stack(stacks, true)]
+			if n := bytes.Count(stacks, []byte("webhook.(*reader).Read(")); n > 0 {
+				return fmt.Errorf("%d goroutines", n)
 			}
 			return nil
 		})
