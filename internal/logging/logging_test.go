@@ -40,6 +40,8 @@ func TestFile(t *testing.T) {
 	l.Info("first")
 	l.SetVerbose(true)
 	l.Debug("second")
+	l.SetVerbose(false)
+	l.Debug("not verbose again")
 	if err := logging.Check(path); err != nil {
 		t.Error(err)
 	}

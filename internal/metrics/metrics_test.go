@@ -166,7 +166,12 @@ func TestMetrics(t *testing.T) {
 		if got := figures(text); status != 200 || got != wantFigures {
 			t.Errorf("%d:\n%s\nwant\n%s", status, got, wantFigures)
 		}
-		for _, want := range []string{"\ngo_goroutines ", "\nprocess_open_fds "} {
+		for _, want := range []string{
+			"\ngo_goroutines ", "\nprocess_open_fds ",
+			// The buckets are from 0.5 ms to 8 s, and from 1 to 128 rows.
+			"commit_duration_seconds_bucket{le=\"0.0005\"} 0\n", "commit_duration_seconds_bucket{le=\"8.192\"} 1\ngoguerrillad_commit_duration_seconds_bucket{le=\"+Inf\"} 1\n",
+			"commit_rows_bucket{le=\"1\"} 0\n", "commit_rows_bucket{le=\"128\"} 1\ngoguerrillad_commit_rows_bucket{le=\"+Inf\"} 1\n",
+		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s is missing", want)
 			}
