@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"golang.org/x/sys/unix"
 
@@ -77,6 +78,20 @@ func TestFile(t *testing.T) {
 	if got := lines(t, path); len(got) != 1 || !strings.Contains(got[0], "msg=third") {
 		t.Errorf("%q", got)
 	}
+}
+
+// TestIdle: a log that has nothing to write waits. Wait does not return while a
+// goroutine of the bubble runs.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := open(t, filepath.Join(t.TempDir(), "log"))
+		synctest.Wait()
+		l.Info("one")
+		synctest.Wait()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestEscapes logs what a client may say: it stays one line of printable text.
