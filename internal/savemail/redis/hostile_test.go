@@ -11,6 +11,7 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail/redis"
 	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/testserver"
 )
 
 // TestHostileReplies: whatever answers in place of Redis, messages are stored and
@@ -70,5 +71,27 @@ func TestHostileReplies(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestEndWhileLooking: what fails because of the end is not told as an outage.
+func TestEndWhileLooking(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var log testserver.Journal
+	s := redis.New(&ledger{}, redis.Options{Host: l.Addr().String(), Log: log.Logger()})
+	conn, err := l.Accept() // and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if log.Count(down) > 0 {
+		t.Errorf("log:\n%s", log.String())
 	}
 }

@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/storetest"
 	"goguerrillad/internal/savemail/webhook"
 	"goguerrillad/internal/testserver"
@@ -121,5 +123,68 @@ func TestReadersEnd(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// TestRepeats: a post without an answer is made once more, under the same id. What
+// answers the second settles the outcome only if it means that the message is
+// stored or refused: the first may have been stored.
+func TestRepeats(t *testing.T) {
+	for second, want := range map[int]error{
+		http.StatusOK: nil, http.StatusUnprocessableEntity: savemail.ErrRefused, http.StatusServiceUnavailable: savemail.ErrUnknown, 0: savemail.ErrUnknown,
+	} {
+		ids := make(chan string, 9)
+		s, _ := receive(t, func(w http.ResponseWriter, r *http.Request) {
+			p, err := read(r)
+			if err != nil {
+				t.Error(err)
+			}
+			ids <- p.header.Get("webhook-id")
+			if len(ids) == 1 || second == 0 {
+				panic(http.ErrAbortHandler)
+			}
+			w.WriteHeader(second)
+		})
+		err := save(t, s, storetest.Envelope("Subject: x\r\n\r\n", "b@example.com"), 10*time.Second)
+		if !errors.Is(err, want) || errors.Is(err, savemail.ErrUnknown) != (want == savemail.ErrUnknown) {
+			t.Errorf("outcome %v after the answer %d, want %v", err, second, want)
+		}
+		if len(ids) != 2 {
+			t.Fatalf("%d posts", len(ids))
+		}
+		if first, second := <-ids, <-ids; first != second {
+			t.Errorf("ids %s and %s", first, second)
+		}
+	}
+}
+
+// A closing listener closes its first connection immediately.
+type closing struct {
+	net.Listener
+	once sync.Once
+}
+
+func (l *closing) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.once.Do(func() { c.Close() })
+	}
+	return c, err
+}
+
+// TestSecondIsLost: where only the second post has left, its loss leaves the outcome
+// unknown.
+func TestSecondIsLost(t *testing.T) {
+	var posts atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		posts.Add(1)
+		panic(http.ErrAbortHandler)
+	}))
+	server.Listener = &closing{Listener: server.Listener}
+	server.StartTLS() // else the first post leaves before the connection is known to be closed
+	defer server.Close()
+	err := save(t, open(t, server.URL, server.Certificate()), storetest.Envelope("Subject: x\r\n\r\n", "b@example.com"), 10*time.Second)
+	if !errors.Is(err, savemail.ErrUnknown) || posts.Load() != 1 {
+		t.Errorf("outcome %v, %d posts", err, posts.Load())
 	}
 }

@@ -283,24 +283,3 @@ func TestStore(t *testing.T) {
 		return storetest.Harness{Store: s}
 	})
 }
-
-// TestRepeats: a post without an answer is made once more, under the same id.
-func TestRepeats(t *testing.T) {
-	ids := make(chan string, 2)
-	s, _ := receive(t, func(_ http.ResponseWriter, r *http.Request) {
-		p, err := read(r)
-		if err != nil {
-			t.Error(err)
-		}
-		ids <- p.header.Get("webhook-id")
-		if len(ids) == 1 {
-			panic(http.ErrAbortHandler)
-		}
-	})
-	if err := save(t, s, storetest.Envelope("Subject: x\r\n\r\n", "b@example.com"), 10*time.Second); err != nil {
-		t.Fatal(err)
-	}
-	if first, second := <-ids, <-ids; first != second {
-		t.Errorf("ids %s and %s", first, second)
-	}
-}

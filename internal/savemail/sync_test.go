@@ -1,0 +1,47 @@
+package savemail_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"goguerrillad/internal/savemail"
+)
+
+// TestSyncName: a directory above that this user may not read is left alone, and
+// any other error is reported.
+func TestSyncName(t *testing.T) {
+	top := t.TempDir()
+	above := filepath.Join(top, "above")
+	dir, link := filepath.Join(above, "dir"), filepath.Join(top, "link")
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.Symlink(dir, link), os.Chmod(above, 0o311), os.Chmod(filepath.Dir(top), 0o711)); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(above, 0o755)
+	errs := make(chan error, 3)
+	go func() {
+		runtime.LockOSThread() // which ends with the goroutine
+		if os.Geteuid() == 0 {
+			unix.SetfsuidRetUid(65534)
+		}
+		errs <- savemail.SyncDir(above)
+		errs <- savemail.SyncName(dir)
+		errs <- savemail.SyncName(link)
+	}()
+	if err := <-errs; !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("SyncDir of a directory that cannot be read: %v", err)
+	}
+	if err := errors.Join(<-errs, <-errs); err != nil {
+		t.Errorf("SyncName below it: %v", err)
+	}
+	for _, name := range []string{dir + "/none", "none"} {
+		if err := savemail.SyncName(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("SyncName(%q): %v", name, err)
+		}
+	}
+}
