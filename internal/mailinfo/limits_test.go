@@ -8,7 +8,7 @@ import (
 	"goguerrillad/internal/mailinfo"
 )
 
-// TestLimits: what is within a limit is reported, and what is one beyond is not.
+// TestLimits: Parse reports an attachment within each limit, and none beyond it.
 func TestLimits(t *testing.T) {
 	body := func(boundary string, parts ...string) string {
 		return "--" + boundary + "\r\n" + strings.Join(parts, "\r\n--"+boundary+"\r\n") + "\r\n--" + boundary + "--\r\n"
@@ -65,8 +65,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestLongValues: a type, a label or a file name that is too long is the default, or
-// is cut at a character.
+// TestLongValues: a type that is too long becomes the default. A label or a file name
+// that is too long is cut at a character.
 func TestLongValues(t *testing.T) {
 	for n, want := range map[int]bool{254: true, 255: true, 256: false} {
 		kind := "application/" + strings.Repeat("x", n-len("application/"))

@@ -9,7 +9,7 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// TestPrintable: only printable ASCII is left of a value, except of a recipient.
+// TestPrintable: Printable keeps only printable ASCII in a value, except in a recipient.
 func TestPrintable(t *testing.T) {
 	const value, want = "\x1f !~\x7f\u0080\u00fc", "? !~???"
 	for _, set := range []string{"", "utf8mb4", "latin1"} {
@@ -62,7 +62,7 @@ func TestEqual(t *testing.T) {
 	}
 }
 
-// TestMailColumn: which message fits the column mail, and as what it is stored.
+// TestMailColumn: how many bytes fit the column mail, and how text is stored in it.
 func TestMailColumn(t *testing.T) {
 	for _, tt := range []struct {
 		charset string

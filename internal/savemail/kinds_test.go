@@ -13,8 +13,8 @@ import (
 	"goguerrillad/internal/testserver"
 )
 
-// TestCounters: each kind of outcome is counted as itself, only a commit is
-// reported, and only a store that is unavailable counts as down.
+// TestCounters: each kind of outcome has its counter. Only a commit calls Committed,
+// and only ErrUnavailable makes the store count as down.
 func TestCounters(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -56,8 +56,8 @@ func TestCounters(t *testing.T) {
 	}
 }
 
-// TestQueued: the messages that wait for a writer are counted, and those that
-// it saves are not.
+// TestQueued: Queued counts the messages that wait for a writer, not the messages
+// that a writer saves.
 func TestQueued(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := savemail.New(&script{save: slow}, quiet(savemail.Options{MaxRows: 1}))
@@ -122,8 +122,8 @@ func TestNothingAfterFailure(t *testing.T) {
 	}
 }
 
-// TestOldStore: what becomes of the last Saves of a store that was replaced, or of
-// those that a drain has cut short, says nothing of the store at hand.
+// TestOldStore: the last Saves of a replaced store do not change the state of the
+// current store. Saves that a drain has cut short do not make it count as down.
 func TestOldStore(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -183,7 +183,7 @@ func TestOldStore(t *testing.T) {
 	})
 }
 
-// TestDefaults: options without a value, or below zero, are the defaults.
+// TestDefaults: an option that is zero or negative has its default.
 func TestDefaults(t *testing.T) {
 	for name, o := range map[string]savemail.Options{
 		"zero":     {Writers: 2},

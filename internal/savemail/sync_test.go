@@ -13,8 +13,8 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// TestSyncName: a directory above that this user may not read is left alone, and
-// any other error is reported.
+// TestSyncName: SyncName ignores that this user may not read the directory above, and
+// returns any other error.
 func TestSyncName(t *testing.T) {
 	top := t.TempDir()
 	above := filepath.Join(top, "above")

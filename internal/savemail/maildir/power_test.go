@@ -19,8 +19,8 @@ import (
 )
 
 // TestPowerLoss: a message with the outcome nil is whole after a power loss,
-// also if a sync has failed before. One that has failed is not there, unless its
-// outcome is unknown, and nothing of it stays in tmp. No file stays open.
+// also if a sync has failed before. A message that has failed is not stored, unless
+// its outcome is unknown. It leaves nothing in tmp. The store leaves no file open.
 func TestPowerLoss(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -98,8 +98,8 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// TestSyncs: a Save syncs new once, however many messages it has. It syncs the path
-// of new only if that may not be durable.
+// TestSyncs: a Save syncs new once for all its messages. It syncs the path of new
+// only if the path may not be durable.
 func TestSyncs(t *testing.T) {
 	disk := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
 	dir := filepath.Join(disk.Dir, "Maildir")

@@ -59,8 +59,8 @@ func filled(t *testing.T, dir string) (new, cur *envelope.Envelope) {
 	return new, cur
 }
 
-// TestReaderFails: a Maildir that cannot be read is neither empty nor without a
-// message that is asked for, and no file stays open.
+// TestReaderFails: if a read fails, the reader returns the error, neither an empty
+// list nor ErrNotFound. It leaves no file open.
 func TestReaderFails(t *testing.T) {
 	disk := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
 	dir := filepath.Join(disk.Dir, "Maildir")
@@ -109,8 +109,8 @@ func TestReaderFails(t *testing.T) {
 	}
 }
 
-// TestReaderOfNothing: a directory that is deleted while it is read is not an empty
-// one, nor is a reader that is closed.
+// TestReaderOfNothing: a reader returns an error if one of its directories was
+// deleted, or if it is closed.
 func TestReaderOfNothing(t *testing.T) {
 	for name, end := range map[string]func(dir string, r *maildir.Reader) error{
 		"new is deleted": func(dir string, _ *maildir.Reader) error { return os.RemoveAll(filepath.Join(dir, "new")) },
@@ -136,8 +136,7 @@ func TestReaderOfNothing(t *testing.T) {
 	}
 }
 
-// TestReaderRaces: a file that is taken away or replaced during List counts as
-// deleted.
+// TestReaderRaces: List skips a file that is deleted or replaced while it runs.
 func TestReaderRaces(t *testing.T) {
 	for name, place := range map[string]func(path string) error{
 		"deleted":   func(string) error { return nil },

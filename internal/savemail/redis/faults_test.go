@@ -49,7 +49,7 @@ func TestWhereItIs(t *testing.T) {
 	f.logged("REDIS_MODE=store", 2)
 }
 
-// TestExpire: a message stays for whole seconds, and for one at least.
+// TestExpire: Redis keeps a message for whole seconds, at least one.
 func TestExpire(t *testing.T) {
 	f := startRedis(t)
 	for expire, want := range map[time.Duration]int{0: 1, 999 * time.Millisecond: 1, 2900 * time.Millisecond: 2, time.Hour: 3600} {
@@ -269,7 +269,8 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// TestTexts: with copies alone, an outage costs less, and settings matter less.
+// TestTexts: the log distinguishes a Redis with copies from a Redis that has the
+// messages, and reports what it found once.
 func TestTexts(t *testing.T) {
 	for _, tt := range []struct {
 		inPlace     bool
@@ -300,7 +301,6 @@ func TestTexts(t *testing.T) {
 			}
 			return nil
 		})
-		// What is known of it is told once.
 		f.logged("Redis is in use", 1)
 		f.logged(forgets, 1)
 	}

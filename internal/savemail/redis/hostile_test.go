@@ -74,7 +74,8 @@ func TestHostileReplies(t *testing.T) {
 	}
 }
 
-// TestEndWhileLooking: what fails because of the end is not told as an outage.
+// TestEndWhileLooking: the log reports no outage if Close interrupts the first
+// connection attempt.
 func TestEndWhileLooking(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -66,7 +66,7 @@ func (l listed) List(context.Context, int) ([]savemail.Listed, error) {
 	return slices.Clone(l.rows), l.err
 }
 
-// TestListSizes: the size of a message that only Redis has is looked up there.
+// TestListSizes: List asks Redis for the size of a message that only Redis has.
 func TestListSizes(t *testing.T) {
 	f := startRedis(t)
 	f.do("SET", "here", "12345")

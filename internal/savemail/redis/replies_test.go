@@ -12,13 +12,13 @@ import (
 	"goguerrillad/internal/testserver"
 )
 
-// TestReplies: a reply within the limits is read as a whole, in whatever pieces it
-// comes, and one beyond them ends the connection.
+// TestReplies: the client reads a reply within the limits, also if it arrives in
+// pieces. A reply beyond the limits ends the connection.
 func TestReplies(t *testing.T) {
 	length := func(n int) string { return strings.Repeat("0", n-1) + "1" }
 	text := func(n int) string { return strings.Repeat("a", n) }
 	for name, tt := range map[string]struct {
-		ping string // what answers PING
+		ping string // the reply to PING
 		ok   bool
 	}{
 		"simple":                     {"+PONG\r\n", true},
@@ -81,8 +81,7 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-// answer answers PING with a reply, at first byte by byte, and all else with an
-// empty string or an array without items.
+// answer replies to PING, the first 30 bytes one by one, and to INFO and CONFIG.
 func answer(conn net.Conn, ping string) {
 	defer conn.Close()
 	lines := bufio.NewReader(conn)

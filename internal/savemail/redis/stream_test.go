@@ -24,8 +24,8 @@ const (
 	goesOn = "the Redis stream goes on, without some mails"
 )
 
-// TestStreamMisses: while Redis is away, 10,000 entries and a batch wait. What is
-// beyond them is counted, and told of once.
+// TestStreamMisses: while Redis is unavailable, 10,000 entries and a batch wait. The
+// log reports once that entries are left out, and at the end how many.
 func TestStreamMisses(t *testing.T) {
 	f := startRedis(t)
 	f.server.Kill()
@@ -61,7 +61,7 @@ func TestStreamMisses(t *testing.T) {
 	f.logged(goesOn, 1)
 }
 
-// TestStreamOutcomes: only rows that were committed are in the stream.
+// TestStreamOutcomes: the stream gets entries only for rows that were committed.
 func TestStreamOutcomes(t *testing.T) {
 	f := start(t, func(o *redis.Options) { o.Stream, o.StreamMax = "mails", 1000 })
 	f.found()
@@ -100,7 +100,7 @@ func TestStreamOutcomes(t *testing.T) {
 	}
 }
 
-// TestStreamEnds: the end does not wait for a Redis that is away.
+// TestStreamEnds: Close returns although Redis is unavailable.
 func TestStreamEnds(t *testing.T) {
 	var log testserver.Journal
 	s := redis.New(&ledger{}, redis.Options{Host: "127.0.0.1:1", Stream: "mails", StreamMax: 1000, Log: log.Logger()})

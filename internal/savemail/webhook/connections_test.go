@@ -103,7 +103,7 @@ func TestAnswerBody(t *testing.T) {
 	}
 }
 
-// TestReadersEnd: after the outcome of a message, no goroutine stays that reads it.
+// TestReadersEnd: no goroutine reads a message after its outcome.
 func TestReadersEnd(t *testing.T) {
 	e := storetest.Envelope("Subject: x\r\n\r\n"+strings.Repeat("0123456789abcdef0123456789abcd\r\n", 4<<20/32), "b@example.com")
 	for _, http2 := range []bool{false, true} {
@@ -126,9 +126,9 @@ func TestReadersEnd(t *testing.T) {
 	}
 }
 
-// TestRepeats: a post without an answer is made once more, under the same id. What
-// answers the second settles the outcome only if it means that the message is
-// stored or refused: the first may have been stored.
+// TestRepeats: a post without an answer is made once more, under the same id. The
+// second answer settles the outcome only if the message is stored or refused: the
+// receiver may have stored the first post.
 func TestRepeats(t *testing.T) {
 	for second, want := range map[int]error{
 		http.StatusOK: nil, http.StatusUnprocessableEntity: savemail.ErrRefused, http.StatusServiceUnavailable: savemail.ErrUnknown, 0: savemail.ErrUnknown,
@@ -172,8 +172,8 @@ func (l *closing) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// TestSecondIsLost: where only the second post has left, its loss leaves the outcome
-// unknown.
+// TestSecondIsLost: the outcome is unknown if the first post was not sent and the
+// second is lost.
 func TestSecondIsLost(t *testing.T) {
 	var posts atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
