@@ -205,11 +205,18 @@ func TestRestart(t *testing.T) {
 	f.logged(down, 0)
 }
 
-// TestAwayAtTheStart: nothing waits for it, and it is found later.
+// TestAwayAtTheStart: the log reports it before there is a message. Nothing waits for
+// it, and it is found later.
 func TestAwayAtTheStart(t *testing.T) {
 	f := startRedis(t)
 	f.server.Kill()
 	f.open(nil)
+	testserver.Await(t, nil, 10*time.Second, "the log does not report that Redis is down", func() error {
+		if f.log.Count(down) == 0 {
+			return errors.New(f.log.String())
+		}
+		return nil
+	})
 	f.save(1)
 	f.server.Start(t)
 	f.await()
