@@ -35,6 +35,7 @@ func TestThreads(t *testing.T) {
 	cases := []attempt{
 		{"drop", "", dropped},
 		{"drop with kept capabilities", "", dropped},
+		{"drop to 1", "", "result: <nil>\nmany threads: true\nthreads: Uid=1,1,1,1 Gid=1,1,1,1 Groups= "},
 		{"drop to root", "", "result: become user 0 and group 65532: neither may be root\n"},
 		{"drop to root's group", "", "result: become user 65533 and group 0: neither may be root\n"},
 		{"refuse root", "", "result: started as root: SGID and GUID must name the group and user to become (under systemd, set User= instead)\n"},
@@ -65,6 +66,11 @@ func TestThreads(t *testing.T) {
 		{"forfeit", "capset refused", "result: give up all capabilities: operation not permitted\n"},
 		{"forfeit", "capset ignored", prove + "it has capabilities: CapPrm "},
 		{"forfeit", "prctl refused", "result: set no_new_privs: operation not permitted\n"},
+		{"forfeit without proc", "", "result: look for capabilities: open /proc/self/status: no such file or directory\n"},
+		{"prove without proc", "", "result: prove that no rights are left: open /proc/self/task: no such file or directory\n"},
+		{"prove", "setresuid ignored", "result: prove that no rights are left: the way back to user 0 is open\n"},
+		{"prove", "setresgid ignored", "result: prove that no rights are left: the way back to group 0 is open\n"},
+		{"prove", "setgroups ignored", "result: prove that no rights are left: the way back to supplementary group 0 is open\n"},
 	}...)
 	thread := regexp.MustCompile(`thread [0-9]+`)
 	for _, c := range cases {

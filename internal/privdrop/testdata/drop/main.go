@@ -63,6 +63,8 @@ func attempt(what string) error {
 		must(all(unix.PR_SET_SECUREBITS, 1<<2|1<<4)) // SECBIT_NO_SETUID_FIXUP, SECBIT_KEEP_CAPS
 		filter()
 		return privdrop.Drop(uid, gid)
+	case "drop to 1":
+		return privdrop.Drop(1, 1)
 	case "drop to root":
 		return privdrop.Drop(0, gid)
 	case "drop to root's group":
@@ -82,6 +84,14 @@ func attempt(what string) error {
 		must(syscall.Setresuid(uid, uid, uid))
 		filter()
 		return privdrop.Forfeit()
+	case "forfeit without proc":
+		return withoutProc(privdrop.Forfeit)
+	case "prove without proc":
+		return withoutProc(func() error { return privdrop.Prove(uid, gid) })
+	case "prove":
+		must(privdrop.Drop(uid, gid))
+		filter()
+		return privdrop.Prove(uid, gid)
 	case "prove nothing":
 		return privdrop.Prove(uid, gid)
 	case "prove one thread alone":
@@ -121,6 +131,17 @@ func attempt(what string) error {
 		return privdrop.Prove(uid, gid)
 	}
 	return fmt.Errorf("unknown attempt")
+}
+
+// withoutProc calls f while / is a directory without /proc.
+func withoutProc(f func() error) error {
+	root, err := os.Open("/")
+	must(err)
+	must(syscall.Chroot("/usr"))
+	result := f()
+	must(root.Chdir())
+	must(syscall.Chroot("."))
+	return result
 }
 
 // crowd starts threads of all kinds: one that spins, some asleep in the
