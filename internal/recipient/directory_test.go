@@ -23,6 +23,7 @@ type source struct {
 	most    int // that ran at a time
 	takes   time.Duration
 	closed  bool
+	atClose error
 }
 
 func (s *source) Has(ctx context.Context, address, domain string) (bool, error) {
@@ -53,7 +54,7 @@ func (s *source) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	return nil
+	return s.atClose
 }
 
 func (s *source) set(err error, takes time.Duration) {
@@ -253,4 +254,17 @@ func TestUse(t *testing.T) {
 			x.Errorf("%v, %v without a source", r, ok)
 		}
 	})
+}
+
+// TestCloseFails: the log reports an error of closing, and only an error.
+func TestCloseFails(t *testing.T) {
+	for _, err := range []error{nil, errLost} {
+		run(t, time.Hour, func(x *test) {
+			x.source.atClose = err
+			x.d.Close()
+			if logged := x.log.Count("do not close cleanly") == 1; logged != (err != nil) {
+				x.Errorf("error %v, the log has\n%s", err, x.log.String())
+			}
+		})
+	}
 }

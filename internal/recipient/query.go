@@ -155,7 +155,6 @@ func (s *scanner) end() error {
 	if strings.TrimSpace(s.text[s.at+1:]) != "" {
 		return errors.New("has something behind its ;")
 	}
-	s.take(s.at)
 	s.text = s.text[:s.at]
 	return nil
 }
