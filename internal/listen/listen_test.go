@@ -1,14 +1,10 @@
 package listen_test
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -125,6 +121,66 @@ func TestRebind(t *testing.T) {
 		t.Errorf("%v, %v: want an error that says who has the port", got, err)
 	}
 	reach(t, old[0], "tcp4", given)
+	taken := bind(t, "127.0.0.1:0")[0].Addr.String()
+	if got, err := listen.Rebind(old, []string{given, taken}); err == nil || !strings.Contains(err.Error(), "another program") {
+		t.Errorf("%v, %v: want an error that says that another program has the port", got, err)
+	}
+	reach(t, old[0], "tcp4", given)
+}
+
+// TestListener: the listener and the socket are closed independently, and the
+// listener leaves no descriptor open.
+func TestListener(t *testing.T) {
+	s := bind(t, "127.0.0.1:0")[0]
+	reach(t, s, "tcp4", s.Addr.String())
+	before := descriptors(t)
+	l, err := s.Listener()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Addr().String() != s.Addr.String() {
+		t.Errorf("the listener is on %v, the socket on %v", l.Addr(), s.Addr)
+	}
+	client, err := net.Dial("tcp", s.Addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	client.Close()
+	l.Close()
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors, before the listener %d", after, before)
+	}
+	reach(t, s, "tcp4", s.Addr.String())
+
+	none := listen.Socket{FD: -1, Addr: s.Addr}
+	if _, err := none.Listener(); err == nil || err.Error() != "duplicate "+s.Addr.String()+": bad file descriptor" {
+		t.Errorf("a listener without a socket: %v", err)
+	}
+	if err := none.Close(); err == nil || err.Error() != "close "+s.Addr.String()+": bad file descriptor" {
+		t.Errorf("close without a socket: %v", err)
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if l, err := (listen.Socket{FD: int(null.Fd()), Addr: s.Addr}).Listener(); err == nil || !strings.HasPrefix(err.Error(), "listen on "+s.Addr.String()+": ") {
+		t.Errorf("%v, %v", l, err)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(open)
 }
 
 func TestBindDualStack(t *testing.T) {
@@ -145,6 +201,18 @@ func TestBindDualStack(t *testing.T) {
 	both := bind(t, fmt.Sprintf("0.0.0.0:%d", p), fmt.Sprintf("[::]:%d", p))
 	reach(t, both[0], "tcp4", fmt.Sprintf("127.0.0.1:%d", p))
 	reach(t, both[1], "tcp6", fmt.Sprintf("[::1]:%d", p))
+	// The socket of IPv6 does not take IPv4 when a reload removes the other one.
+	if got, err := listen.Rebind(both, []string{fmt.Sprintf("[::]:%d", p)}); err == nil || !strings.Contains(err.Error(), "this daemon") {
+		t.Errorf("%v, %v: want an error that says who has the port", got, err)
+	}
+	// Other ports change nothing.
+	apart := bind(t, "0.0.0.0:0", "[::]:0")[1]
+	reach(t, apart, "tcp4", fmt.Sprintf("127.0.0.1:%d", port(apart)))
+	p = port(apart)
+	apart.Close()
+	again := bind(t, fmt.Sprintf("[::]:%d", p), "127.0.0.1:0")[0]
+	reach(t, again, "tcp4", fmt.Sprintf("127.0.0.1:%d", p))
+	reach(t, again, "tcp6", fmt.Sprintf("[::1]:%d", p))
 }
 
 func TestBindAnyHost(t *testing.T) {
@@ -211,151 +279,4 @@ func TestBindErrors(t *testing.T) {
 	}
 	// The first of the list was given back when the second failed.
 	bind(t, freeAddr)
-}
-
-// The two tests that follow run this one in a process of its own, as systemd
-// or as a user without rights would.
-func TestHelper(t *testing.T) {
-	addr := os.Getenv("LISTEN_TEST_ADDR")
-	if addr == "" {
-		return // nothing by itself
-	}
-	if os.Getenv("LISTEN_TEST_ACTIVATED") != "" {
-		os.Setenv("LISTEN_PID", fmt.Sprint(os.Getpid()))
-	}
-	if os.Getenv("LISTEN_TEST_NOBODY") != "" {
-		if err := syscall.Setuid(65534); err != nil {
-			t.Fatal(err)
-		}
-	}
-	passed, err := listen.Passed("smtp", "auth_http")
-	if err == nil && len(passed) == 0 {
-		passed = map[string][]listen.Socket{}
-		passed["smtp"], err = listen.Bind([]string{addr})
-	}
-	if err != nil {
-		fmt.Printf("error: %v\n", err)
-		return
-	}
-	for _, name := range []string{"smtp", "auth_http"} {
-		for _, s := range passed[name] {
-			checkFlags(t, s)
-			fmt.Printf("%s: %s %v\n", name, s.Addr, s.Passed)
-		}
-	}
-	if os.Getenv("LISTEN_FDS") != "" || os.Getenv("LISTEN_FDNAMES") != "" {
-		t.Error("the environment would be inherited by children")
-	}
-}
-
-// helper runs TestHelper and returns what it said.
-func helper(t *testing.T, files []*os.File, attr *syscall.SysProcAttr, env ...string) string {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestHelper$")
-	cmd.ExtraFiles = files
-	cmd.SysProcAttr = attr
-	cmd.Env = append(cmd.Environ(), append([]string{"LISTEN_TEST_ADDR=127.0.0.1:0", "NOTIFY_SOCKET=", "GORACE=atexit_sleep_ms=0"}, env...)...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v\n%s%s", err, out, stderr.String())
-	}
-	return strings.TrimSuffix(strings.TrimSuffix(string(out), "PASS\n"), "\n")
-}
-
-// file is a duplicate of what a listener or connection uses.
-func file(t *testing.T, from interface{ File() (*os.File, error) }) *os.File {
-	t.Helper()
-	f, err := from.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return f
-}
-
-func TestActivation(t *testing.T) {
-	one := listenOn(t, "tcp4", "127.0.0.1:0")
-	two := listenOn(t, "tcp", "127.0.0.1:0")
-	path := listenOn(t, "unix", filepath.Join(t.TempDir(), "smtp.sock"))
-	f2 := file(t, two.(*net.TCPListener))
-	f3 := file(t, path.(*net.UnixListener))
-	client, err := net.Dial("tcp", one.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	connected := file(t, client.(*net.TCPConn))
-	datagram, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer datagram.Close()
-	udp := file(t, datagram.(*net.UDPConn))
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer null.Close()
-
-	const rename = ": set FileDescriptorName= in its socket unit to smtp or auth_http (systemd-socket-activate: --fdname=)"
-	const noStream = ": it does not listen for streams: its socket unit needs ListenStream= and Accept=no"
-	cases := []struct {
-		files []*os.File
-		names string
-		want  string
-	}{
-		{[]*os.File{f2}, "smtp", "smtp: " + two.Addr().String() + " true"},
-		{[]*os.File{f2, f3}, "smtp:smtp", "smtp: " + two.Addr().String() + " true\nsmtp: " + path.Addr().String() + " true"},
-		{[]*os.File{f2, f3}, "auth_http:smtp", "smtp: " + path.Addr().String() + " true\nauth_http: " + two.Addr().String() + " true"},
-		{[]*os.File{f2, f3}, "smtp:goguerrillad.socket", `error: socket 2 of 2 from systemd: it is named "goguerrillad.socket"` + rename},
-		{[]*os.File{f2}, "", "error: socket 1 of 1 from systemd: it has no name" + rename},
-		{[]*os.File{f2, f3}, "smtp", "error: socket 2 of 2 from systemd: it has no name" + rename},
-		{[]*os.File{connected}, "smtp", "error: socket 1 of 1 from systemd" + noStream},
-		{[]*os.File{udp}, "smtp", "error: socket 1 of 1 from systemd" + noStream},
-		{[]*os.File{null}, "smtp", "error: socket 1 of 1 from systemd" + noStream},
-	}
-	for _, c := range cases {
-		got := helper(t, c.files, nil, "LISTEN_TEST_ACTIVATED=1",
-			fmt.Sprintf("LISTEN_FDS=%d", len(c.files)), "LISTEN_FDNAMES="+c.names)
-		if got != c.want {
-			t.Errorf("%q\n got %s\nwant %s", c.names, got, c.want)
-		}
-	}
-	// Sockets that were meant for another process are not ours.
-	got := helper(t, []*os.File{f2}, nil, "LISTEN_PID=1", "LISTEN_FDS=1", "LISTEN_FDNAMES=smtp")
-	if !strings.HasPrefix(got, "smtp: 127.0.0.1:") || !strings.HasSuffix(got, " false") {
-		t.Errorf("LISTEN_PID of another process: %s", got)
-	}
-}
-
-func listenOn(t *testing.T, network, addr string) net.Listener {
-	t.Helper()
-	l, err := net.Listen(network, addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
-func TestWithoutRights(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("has to become another user: needs root")
-	}
-	// A network namespace of its own, where ports under 1024 are privileged
-	// whatever this machine has in net.ipv4.ip_unprivileged_port_start.
-	run := func(env string) string {
-		return helper(t, nil, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET},
-			"LISTEN_TEST_ADDR=0.0.0.0:25", "LISTEN_TEST_NOBODY=1", env)
-	}
-	for env, want := range map[string]string{
-		"NOTIFY_SOCKET=":   "error: listen on 0.0.0.0:25: bind: permission denied: ports under 1024 need root, CAP_NET_BIND_SERVICE, or a socket from systemd",
-		"NOTIFY_SOCKET=@x": "error: listen on 0.0.0.0:25: bind: permission denied: no socket came from systemd: systemctl start goguerrillad.socket",
-	} {
-		if got := run(env); got != want {
-			t.Errorf("%s\n got %s\nwant %s", env, got, want)
-		}
-	}
 }
