@@ -208,9 +208,11 @@ func TestBindDualStack(t *testing.T) {
 	// Other ports change nothing.
 	apart := bind(t, "0.0.0.0:0", "[::]:0")[1]
 	reach(t, apart, "tcp4", fmt.Sprintf("127.0.0.1:%d", port(apart)))
+	other := bind(t, "127.0.0.1:0")[0]
 	p = port(apart)
 	apart.Close()
-	again := bind(t, fmt.Sprintf("[::]:%d", p), "127.0.0.1:0")[0]
+	other.Close()
+	again := bind(t, fmt.Sprintf("[::]:%d", p), fmt.Sprintf("127.0.0.1:%d", port(other)))[0]
 	reach(t, again, "tcp4", fmt.Sprintf("127.0.0.1:%d", p))
 	reach(t, again, "tcp6", fmt.Sprintf("[::1]:%d", p))
 }
