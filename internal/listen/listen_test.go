@@ -205,6 +205,16 @@ func TestBindDualStack(t *testing.T) {
 	if got, err := listen.Rebind(both, []string{fmt.Sprintf("[::]:%d", p)}); err == nil || !strings.Contains(err.Error(), "this daemon") {
 		t.Errorf("%v, %v: want an error that says who has the port", got, err)
 	}
+	// An address of IPv6 stays as it is when a reload adds one of IPv4.
+	one = bind(t, "[::1]:0")[0]
+	p = port(one)
+	one.Close()
+	old := bind(t, fmt.Sprintf("[::1]:%d", p))
+	added, err := listen.Rebind(old, []string{fmt.Sprintf("[::1]:%d", p), fmt.Sprintf("127.0.0.1:%d", p)})
+	if err != nil || added[0] != old[0] {
+		t.Fatalf("%v, %v: want %v and a new one", added, err, old[0])
+	}
+	added[1].Close()
 	// Other ports change nothing.
 	apart := bind(t, "0.0.0.0:0", "[::]:0")[1]
 	reach(t, apart, "tcp4", fmt.Sprintf("127.0.0.1:%d", port(apart)))

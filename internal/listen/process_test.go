@@ -148,6 +148,7 @@ func TestActivation(t *testing.T) {
 	}
 	defer datagram.Close()
 	udp := file(t, datagram.(*net.UDPConn))
+	packets := file(t, listenOn(t, "unixpacket", filepath.Join(t.TempDir(), "packets.sock")).(*net.UnixListener))
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
@@ -170,6 +171,7 @@ func TestActivation(t *testing.T) {
 		{[]*os.File{f2, f3}, "smtp", "error: socket 2 of 2 from systemd: it has no name" + rename},
 		{[]*os.File{connected}, "smtp", "error: socket 1 of 1 from systemd" + noStream},
 		{[]*os.File{udp}, "smtp", "error: socket 1 of 1 from systemd" + noStream},
+		{[]*os.File{packets}, "smtp", "error: socket 1 of 1 from systemd" + noStream},
 		{[]*os.File{null}, "smtp", "error: socket 1 of 1 from systemd" + noStream},
 	}
 	if f := listenOnVsock(t); f != nil {
