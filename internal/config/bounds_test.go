@@ -1,7 +1,9 @@
 package config_test
 
 import (
-	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -9,75 +11,127 @@ import (
 	"goguerrillad/internal/config"
 )
 
-// parseOne returns the error of a configuration with one value to test.
-func parseOne(t *testing.T, key, value string) error {
+// accepts checks whether a file with the key, and with the others, is right.
+func accepts(t *testing.T, key, value, others string, want bool) {
 	t.Helper()
-	text, err := json.Marshal(map[string]string{"MYSQL_HOST": "/s", "MYSQL_DB": "d", key: value})
-	if err != nil {
-		t.Fatal(err)
+	text := fmt.Sprintf("{%q: %q", key, value)
+	if others != "" {
+		text += ", " + others
 	}
-	_, err = config.Parse("f", text, newWorld().env())
-	return err
+	if _, err := config.Parse("f", []byte(text+"}"), newWorld().env()); (err == nil) != want {
+		t.Errorf("%s is %q: %v", key, value, err)
+	}
 }
 
-// TestBounds gives each key with a bound the last value that fits and the next
-// one, which is refused for its problem.
-func TestBounds(t *testing.T) {
-	text := func(n int) string { return strings.Repeat("a", n) }
-	// domain returns a name of n bytes, in labels of 40 bytes and a rest.
-	domain := func(n int) string { return strings.Repeat(text(40)+".", n/41) + text(n%41) }
-	number := strconv.Itoa
-	for _, tt := range []struct {
-		key           string
-		value         func(n int) string
-		least, most   int
-		under, beyond string
+// TestNumberBounds: the least and the greatest number of a key are accepted, the
+// numbers next to them are not.
+func TestNumberBounds(t *testing.T) {
+	for _, c := range []struct {
+		key, before string
+		least, most int
+		others      string
 	}{
-		{"GSMTP_TIMEOUT", number, 1, 86400, "is too small", "is too large"},
-		{"GSMTP_MAX_SIZE", number, 1, 1 << 30, "is too small", "is too large"},
-		{"GM_MAX_CLIENTS", number, 1, 1_000_000, "is too small", "is too large"},
-		{"GM_MAX_CLIENTS_PER_IP", number, 0, 1_000_000, "is not a whole number", "is too large"},
-		{"GM_RECIPIENT_CACHE_SECONDS", number, 0, 86400, "is not a whole number", "is too large"},
-		{"REDIS_DB", number, 0, 1<<31 - 1, "is not a whole number", "is too large"},
-		{"REDIS_EXPIRE_SECONDS", number, 1, 1<<31 - 1, "is too small", "is too large"},
-		{"GSTMP_LISTEN_INTERFACE", func(n int) string { return "127.0.0.1:" + number(n) }, 0, 65535, "no port from 0 to 65535", "no port from 0 to 65535"},
-		{"MYSQL_HOST", func(n int) string { return "db:" + number(n) }, 1, 65535, "no port from 1 to 65535", "no port from 1 to 65535"},
-		{"MYSQL_HOST", func(n int) string { return "/" + text(n-1) }, 2, 107, "", "is too long for a socket"},
-		{"MYSQL_DB", text, 1, 64, "", "is too long"},
-		{"MYSQL_DB", func(n int) string { return strings.Repeat("ü", n) }, 1, 64, "", "is too long"},
-		{"GM_MAIL_TABLE", text, 1, 64, "", "is too long"},
-		{"GM_MAIL_TABLE", func(n int) string { return text(64) + "." + text(n) }, 1, 64, "has an empty name", "is too long"},
-		{"GSMTP_HOST_NAME", domain, 1, 255, "", "it has more than 255 bytes"},
-		{"GM_ALLOWED_HOSTS", domain, 1, 255, "", "it has more than 255 bytes"},
-		{"GM_ALLOWED_HOSTS", text, 1, 63, "", "a label of more than 63 bytes"},
+		{"GSMTP_TIMEOUT", "", 1, 86400, ""},
+		{"GSMTP_MAX_SIZE", "", 1, 1 << 30, ""},
+		{"GM_MAX_CLIENTS", "", 1, 1_000_000, ""},
+		{"GM_MAX_CLIENTS_PER_IP", "", 0, 1_000_000, ""},
+		{"GSMTP_MEMORY", "", 4, 1 << 40, `"GSMTP_MAX_SIZE": "1"`},
+		{"GM_RECIPIENT_CACHE_SECONDS", "", 0, 86400, ""},
+		{"REDIS_DB", "", 0, 1<<31 - 1, ""},
+		{"REDIS_EXPIRE_SECONDS", "", 1, 1<<31 - 1, ""},
+		{"REDIS_STREAM_MAXLEN", "", 1, 1<<31 - 1, ""},
+		{"GUID", "", 1, 1<<32 - 2, `"SGID": "508"`},
+		{"SGID", "", 1, 1<<32 - 2, `"GUID": "504"`},
+		{"GSTMP_LISTEN_INTERFACE", "127.0.0.1:", 0, 65535, ""},
+		{"GM_METRICS", "[::1]:", 0, 65535, ""},
+		{"NGINX_AUTH_BACKENDS", "192.0.2.1:", 1, 65535, ""},
+		{"REDIS_HOST", "redis.example.com:", 1, 65535, ""},
+		{"MYSQL_HOST", "db.example.com:", 1, 65535, `"MYSQL_DB": "d"`},
+		{"GSMTP_TRUSTED_PROXIES", "0.0.0.0/", 0, 32, ""},
+		{"GSMTP_TRUSTED_PROXIES", "::/", 0, 128, ""},
 	} {
-		for _, c := range []struct {
-			n    int
-			want string
-		}{{tt.least, ""}, {tt.most, ""}, {tt.least - 1, tt.under}, {tt.most + 1, tt.beyond}} {
-			if c.n < tt.least && tt.under == "" {
-				continue // an empty value is the default
-			}
-			if err := parseOne(t, tt.key, tt.value(c.n)); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%s of %d: got %v, want %q", tt.key, c.n, err, c.want)
-			}
+		for n, want := range map[int]bool{c.least - 1: false, c.least: true, c.most: true, c.most + 1: false} {
+			accepts(t, c.key, c.before+strconv.Itoa(n), c.others, want)
 		}
 	}
 }
 
-// TestCharacters has the ends of each range that a name may consist of, and the
-// characters next to them.
-func TestCharacters(t *testing.T) {
-	for _, tt := range []struct{ key, good, bad string }{
-		{"GM_MAIL_TABLE", "azAZ09_$", "`{@[/:-#% \u00aa\u0660"},
-		{"GSMTP_HOST_NAME", "azAZ09_", "`{@[/:$^ "},
+// TestLengthBounds: the longest text of a key is accepted, one more letter is
+// not.
+func TestLengthBounds(t *testing.T) {
+	for _, c := range []struct {
+		key, before, letter, after string
+		most                       int // letters
+		others                     string
+	}{
+		{"MYSQL_HOST", "/", "a", "", 106, `"MYSQL_DB": "d"`},
+		{"MYSQL_DB", "", "ü", "", 64, ""},
+		{"GM_MAIL_TABLE", "", "a", "", 64, ""},
+		{"GM_MAIL_TABLE", "", "a", ".t", 64, `"MYSQL_HOST": "/s"`},
+		{"GM_MAIL_TABLE", "d.", "a", "", 64, `"MYSQL_HOST": "/s"`},
+		{"GSMTP_HOST_NAME", "", "a", "", 63, ""},
+		{"GSMTP_HOST_NAME", "mx.", "a", ".example", 63, ""},
+		{"GSMTP_HOST_NAME", strings.Repeat("label.", 40), "a", "", 15, ""},
+		{"GM_ALLOWED_HOSTS", strings.Repeat("label.", 40), "a", ".", 15, ""},
 	} {
-		for _, c := range []struct{ of, problem string }{{tt.good, ""}, {tt.bad, "has a character that "}} {
-			for _, r := range c.of {
-				if err := parseOne(t, tt.key, "x"+string(r)+"x"); (err == nil) != (c.problem == "") || err != nil && !strings.Contains(err.Error(), c.problem) {
-					t.Errorf("%s with %q: got %v, want %q", tt.key, r, err, c.problem)
-				}
-			}
+		for n, want := range map[int]bool{1: true, c.most: true, c.most + 1: false} {
+			accepts(t, c.key, c.before+strings.Repeat(c.letter, n)+c.after, c.others, want)
+		}
+	}
+}
+
+// TestDomainLetters: a label has letters, digits, hyphens and underscores, and no
+// character next to them in ASCII.
+func TestDomainLetters(t *testing.T) {
+	for c := range rune(128) {
+		inside := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-' || c == '.'
+		accepts(t, "GSMTP_HOST_NAME", "x"+string(c)+"y.example", "", inside)
+	}
+}
+
+// TestTablePrefix: SQLite reserves the prefix, also where nothing follows it.
+func TestTablePrefix(t *testing.T) {
+	for name, want := range map[string]bool{"sqlite": true, "sqlite_": false, "SQLite_": false, "SQLite_a": false, "sqlitea": true, "a_sqlite_": true} {
+		accepts(t, "GM_MAIL_TABLE", name, "", want)
+		accepts(t, "GM_MAIL_TABLE", name, `"MYSQL_HOST": "/s", "MYSQL_DB": "d"`, true)
+	}
+}
+
+// TestQuotedLength: an error repeats at most 100 characters of a value.
+func TestQuotedLength(t *testing.T) {
+	for n, want := range map[int]string{99: "", 100: "", 101: "..."} {
+		_, err := config.Parse("f", []byte(`{"GSMTP_TIMEOUT": "`+strings.Repeat("ü", n)+`"}`), newWorld().env())
+		if err == nil || !strings.Contains(err.Error(), `"`+strings.Repeat("ü", min(n, 100))+want+`" is not a whole number`) {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+}
+
+// TestFileBounds: the longest credential and the largest files are read.
+func TestFileBounds(t *testing.T) {
+	w := newWorld()
+	w.vars["CREDENTIALS_DIRECTORY"] = "/creds"
+	w.files["/creds/mysql_pass"] = strings.Repeat("x", 4096)
+	if c := mustParse(t, w, "{}"); len(c.MySQL.Pass) != 4096 {
+		t.Errorf("the password has %d bytes", len(c.MySQL.Pass))
+	}
+	w.files["/creds/mysql_pass"] += "x"
+	if _, err := config.Parse("f", []byte("{}"), w.env()); err == nil {
+		t.Error("a credential of 4097 bytes is accepted")
+	}
+
+	file := filepath.Join(t.TempDir(), "f")
+	for size, want := range map[int]bool{1 << 20: true, 1<<20 + 1: false} {
+		text := `{"GSMTP_HOST_NAME": "mx.example.com"}`
+		text += strings.Repeat(" ", size-len(text))
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Load(file); (err == nil) != want {
+			t.Errorf("a configuration of %d bytes: %v", size, err)
+		}
+		if got, err := config.Machine().ReadFile(file); (err == nil) != want || want && string(got) != text {
+			t.Errorf("a file of %d bytes: %d bytes, %v", size, len(got), err)
 		}
 	}
 }

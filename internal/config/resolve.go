@@ -237,7 +237,7 @@ func (d *draft) store() error {
 		if qualified {
 			return d.blameKey("GM_MAIL_TABLE", bad("names a database", "want a table alone, SQLITE_FILE is the database"))
 		}
-		if len(d.Table) > 7 && strings.EqualFold(d.Table[:7], "sqlite_") {
+		if len(d.Table) >= 7 && strings.EqualFold(d.Table[:7], "sqlite_") {
 			return d.blameKey("GM_MAIL_TABLE", bad("begins with sqlite_", "SQLite keeps such names to itself, want another"))
 		}
 	case SaveMaildir, SaveWebhook:
