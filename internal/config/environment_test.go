@@ -57,6 +57,14 @@ func TestMachine(t *testing.T) {
 	if gid, err := env.Group("root"); err != nil || gid != 0 {
 		t.Errorf("group root: got %d, %v", gid, err)
 	}
+	for _, name := range []string{"no-such-name", "4294967290"} {
+		if uid, _, err := env.User(name); err == nil {
+			t.Errorf("user %s: got %d", name, uid)
+		}
+		if gid, err := env.Group(name); err == nil {
+			t.Errorf("group %s: got %d", name, gid)
+		}
+	}
 }
 
 // TestReadFileNeverBlocks: a key, a certificate or a password is a regular file,
