@@ -131,6 +131,8 @@ func TestRefusedValues(t *testing.T) {
 		// Stores.
 		{`{"GM_SAVE_MAIL": "webhook"}`, ` WEBHOOK_URL: is missing: GM_SAVE_MAIL=webhook wants https://host/path`},
 		{`{"WEBHOOK_URL": "ftp://user:secret@host/"}`, `1:17: WEBHOOK_URL: is neither https nor http: want https://host/path, or http:// to a program on this machine`},
+		{`{"WEBHOOK_URL": "https:///secret"}`, `1:17: WEBHOOK_URL: names no host: want https://host/path, or http:// to a program on this machine`},
+		{`{"WEBHOOK_URL": "https://host:secret/"}`, `1:17: WEBHOOK_URL: is no URL: want https://host/path, or http:// to a program on this machine`},
 		{`{"WEBHOOK_SECRET": "whsec_!"}`, `1:20: WEBHOOK_SECRET: is not base64 behind whsec_: want it as it was given, or a text of your own without whsec_`},
 		{`{"WEBHOOK_URL": "me:secret@example.com/"}`, `1:17: WEBHOOK_URL: is neither https nor http: want https://host/path, or http:// to a program on this machine`},
 		// Recipients.

@@ -1,0 +1,69 @@
+package config_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/config"
+)
+
+// TestWarnings: a configuration that is valid, but dangerous or without effect, has
+// a warning. The harmless neighbours of such a configuration have no warning.
+func TestWarnings(t *testing.T) {
+	const (
+		webhook   = `"GM_SAVE_MAIL": "webhook", `
+		signed    = webhook + `"WEBHOOK_SECRET": "s", `
+		https     = `"WEBHOOK_URL": "https://hooks.example.com/"`
+		redis     = `"REDIS_HOST": "/run/redis.sock", `
+		clear     = "WEBHOOK_URL is http:"
+		unsigned  = "WEBHOOK_SECRET is not given:"
+		plain     = "GM_MAIL_COMPRESS=Y is for tables:"
+		noRedis   = "REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is given without REDIS_HOST:"
+		everybody = "GSMTP_TRUSTED_PROXIES trusts everybody:"
+		noMySQL   = "MYSQL_DB is given without MYSQL_HOST:"
+	)
+	for _, c := range []struct {
+		text string
+		want []string // the beginnings
+	}{
+		{signed + https, nil},
+		{signed + `"WEBHOOK_URL": "https://192.0.2.1/"`, nil},
+		{signed + `"WEBHOOK_URL": "http://localhost:8080/"`, nil},
+		{signed + `"WEBHOOK_URL": "http://127.9.9.9/"`, nil},
+		{signed + `"WEBHOOK_URL": "http://[::1]:8080/"`, nil},
+		{signed + `"WEBHOOK_URL": "http://192.0.2.1/"`, []string{clear}},
+		{signed + `"WEBHOOK_URL": "http://[2001:db8::1]/"`, []string{clear}},
+		{signed + `"WEBHOOK_URL": "http://localhost.example.com/"`, []string{clear}},
+		{webhook + https, []string{unsigned}},
+		{webhook + `"WEBHOOK_URL": "http://hooks.example.com/"`, []string{clear, unsigned}},
+		{`"WEBHOOK_URL": "http://hooks.example.com/"`, nil}, // of a store that is not used
+		{`"GM_MAIL_COMPRESS": "Y", ` + signed + https, []string{plain}},
+		{`"GM_MAIL_COMPRESS": "Y", "GM_SAVE_MAIL": "maildir"`, []string{plain}},
+		{`"GM_MAIL_COMPRESS": "N", "GM_SAVE_MAIL": "maildir"`, nil},
+		{`"GM_MAIL_COMPRESS": "Y", "GM_SAVE_MAIL": "sqlite"`, nil},
+		{`"REDIS_MODE": "store"`, []string{noRedis}},
+		{`"REDIS_PASS": "p"`, []string{noRedis}},
+		{`"REDIS_STREAM": "s"`, []string{noRedis}},
+		{`"REDIS_MODE": "cache"`, nil},
+		{redis + `"REDIS_MODE": "store", "REDIS_PASS": "p", "REDIS_STREAM": "s"`, nil},
+		{redis + `"REDIS_MODE": "cache", "GM_SAVE_MAIL": "maildir"`, nil},
+		{`"REDIS_MODE": "store", "GM_SAVE_MAIL": "maildir"`, []string{noRedis}},
+		{`"GSMTP_TRUSTED_PROXIES": "0.0.0.0/0"`, []string{everybody}},
+		{`"GSMTP_TRUSTED_PROXIES": "0.0.0.0/1"`, nil},
+		{`"MYSQL_DB": "d"`, []string{noMySQL}},
+		{`"MYSQL_DB": "d", "GM_SAVE_MAIL": "sqlite"`, nil},
+	} {
+		got := mustParse(t, newWorld(), "{"+c.text+"}").Warnings
+		if !slices.EqualFunc(got, c.want, strings.HasPrefix) {
+			t.Errorf("%s\n got %q\nwant %q", c.text, got, c.want)
+		}
+	}
+	// Without a column, Redis cannot have the message alone.
+	for _, store := range []string{`"GM_SAVE_MAIL": "maildir", `, signed + https + ", "} {
+		_, err := config.Parse("f", []byte("{"+store+redis+`"REDIS_MODE": "store"}`), newWorld().env())
+		if err == nil || !strings.Contains(err.Error(), `REDIS_MODE: "store" is store: `) {
+			t.Errorf("%s: %v", store, err)
+		}
+	}
+}
