@@ -62,14 +62,23 @@ func awaitSize(t *testing.T, path string, want int64) {
 func TestCheckpoint(t *testing.T) {
 	o := options(t)
 	s := open(t, o)
+	db := connect(t, o.File)
 	for round := range int64(6) {
 		saveMany(t, s)
 		awaitSize(t, o.File, (round+1)*many)
+		testserver.Await(t, nil, time.Minute, "a checkpoint does not end", func() error { // the next Save would lengthen the WAL
+			var busy, frames, copied int
+			err := db.QueryRow("PRAGMA wal_checkpoint(NOOP)").Scan(&busy, &frames, &copied)
+			if err == nil && (busy != 0 || frames != copied) {
+				err = fmt.Errorf("%d of %d frames are copied", copied, frames)
+			}
+			return err
+		})
 	}
 	if got := size(t, o.File+"-wal"); got > 3*many*mb {
 		t.Errorf("the WAL has grown to %d bytes, %d MB were saved", got, 6*many)
 	}
-	if err := s.Close(); err != nil {
+	if err := errors.Join(db.Close(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(o.File + "-wal"); !errors.Is(err, fs.ErrNotExist) {
