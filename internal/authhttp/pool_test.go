@@ -120,6 +120,7 @@ func addrs(backends ...*backend) []netip.AddrPort {
 // TestSpread: servers that are well share alike; those that are not get
 // nothing, whatever ails them.
 func TestSpread(t *testing.T) {
+	t.Parallel()
 	one, two := newBackend(t, well, -1), newBackend(t, well, -1)
 	dead := &backend{addr: netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", testserver.FreePort(t)))}
 	f := start(t, authhttp.Settings{Backends: addrs(one, newBackend(t, "421 full\r\n", -1), two, newBackend(t, "", -1), dead, newBackend(t, "554 no\r\n", -1))})
@@ -135,6 +136,7 @@ func TestSpread(t *testing.T) {
 // TestLeastSessions: who says that it has fewer sessions gets the next ones,
 // until it has as many.
 func TestLeastSessions(t *testing.T) {
+	t.Parallel()
 	busy, idle := newBackend(t, well, 1000), newBackend(t, well, 10)
 	f := start(t, authhttp.Settings{Backends: addrs(busy, idle)})
 	idle.become(t, well, 10)
@@ -151,6 +153,7 @@ func TestLeastSessions(t *testing.T) {
 // had, and one that reports no number is not charged for ever for those that were
 // sent to it.
 func TestForgottenSessions(t *testing.T) {
+	t.Parallel()
 	one, two := newBackend(t, well, 1000), newBackend(t, well, 10)
 	f := start(t, authhttp.Settings{Backends: addrs(one, two)})
 	if got := f.spread(t, 5); got[two.addr.String()] != 5 {
@@ -172,6 +175,7 @@ func TestForgottenSessions(t *testing.T) {
 // TestDeadAndBack: when all are dead the client is told to try again later, and
 // each comes back by itself.
 func TestDeadAndBack(t *testing.T) {
+	t.Parallel()
 	one, two := newBackend(t, well, -1), newBackend(t, well, -1)
 	f := start(t, authhttp.Settings{Backends: addrs(one, two)})
 	one.become(t, "", -1)
@@ -217,6 +221,7 @@ func TestItself(t *testing.T) {
 // its address, or at the wildcard and the address is the machine's. Another server
 // of this machine with the same port is not.
 func TestItselfByAddress(t *testing.T) {
+	t.Parallel()
 	down := smtp.Reply{Code: 451, Enhanced: "4.3.0", Text: "Down"}
 	outside := ""
 	nets, err := net.InterfaceAddrs()
@@ -272,6 +277,7 @@ func TestProxyBackends(t *testing.T) {
 
 // TestReloadBackends: a server that is taken from the list gets nothing more.
 func TestReloadBackends(t *testing.T) {
+	t.Parallel()
 	one, two := newBackend(t, well, -1), newBackend(t, well, -1)
 	dead := &backend{addr: netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", testserver.FreePort(t)))}
 	f := start(t, authhttp.Settings{Backends: addrs(one)})
