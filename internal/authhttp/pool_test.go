@@ -1,13 +1,10 @@
 package authhttp_test
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,89 +12,6 @@ import (
 	"goguerrillad/internal/smtp"
 	"goguerrillad/internal/testserver"
 )
-
-// backend is a server that is well or ill as the test likes.
-type backend struct {
-	addr netip.AddrPort
-
-	mu       sync.Mutex
-	proxy    bool   // it wants a PROXY header
-	greeting string // "" says nothing, ever
-	sessions int    // -1 says nothing of them
-	checks   int
-}
-
-func newBackend(t *testing.T, greeting string, sessions int) *backend {
-	t.Helper()
-	return newBackendAt(t, "127.0.0.1:0", greeting, sessions)
-}
-
-func newBackendAt(t *testing.T, addr, greeting string, sessions int) *backend {
-	t.Helper()
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	b := &backend{addr: netip.MustParseAddrPort(l.Addr().String()), greeting: greeting, sessions: sessions}
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go b.serve(conn)
-		}
-	}()
-	return b
-}
-
-func (b *backend) serve(conn net.Conn) {
-	defer conn.Close()
-	b.mu.Lock()
-	proxy, greeting, sessions := b.proxy, b.greeting, b.sessions
-	b.checks++
-	b.mu.Unlock()
-	in := bufio.NewReader(conn)
-	if proxy {
-		header := make([]byte, len(smtp.LocalProxyHeader))
-		if _, err := io.ReadFull(in, header); err != nil || string(header) != smtp.LocalProxyHeader {
-			return
-		}
-	}
-	if greeting != "" {
-		io.WriteString(conn, greeting)
-	}
-	for in := bufio.NewScanner(in); in.Scan(); {
-		switch {
-		case strings.HasPrefix(in.Text(), "EHLO") && sessions >= 0:
-			fmt.Fprintf(conn, "250-x\r\n250-SIZE 1\r\n250 X-SESSIONS %d\r\n", sessions)
-		case in.Text() == "QUIT":
-			io.WriteString(conn, "221 bye\r\n")
-			return
-		}
-	}
-}
-
-// become changes how it is, and waits until it was looked at twice: the first
-// may have begun before.
-func (b *backend) become(t *testing.T, greeting string, sessions int) {
-	t.Helper()
-	b.mu.Lock()
-	b.greeting, b.sessions = greeting, sessions
-	seen := b.checks
-	b.mu.Unlock()
-	testserver.Await(t, nil, 60*time.Second, "two checks", func() error {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.checks < seen+2 {
-			return fmt.Errorf("%d checks", b.checks-seen)
-		}
-		return nil
-	})
-}
-
-const well = "220-welcome\r\n220 x ESMTP\r\n"
 
 // spread asks n times and returns how often each server was named.
 func (f *fixture) spread(t *testing.T, n int) map[string]int {
@@ -170,6 +84,41 @@ func TestForgottenSessions(t *testing.T) {
 	if got := f.spread(t, 1); got[one.addr.String()] != 1 {
 		t.Errorf("sessions were sent to %v some time ago: %v", one.addr, got)
 	}
+	two.become(t, well, 1_000_000)
+	if got := f.spread(t, 500); got[one.addr.String()] != 500 {
+		t.Errorf("%v has more sessions: %v", two.addr, got)
+	}
+	two.become(t, well, 0)
+	if got := f.spread(t, 2); got[two.addr.String()] != 2 {
+		t.Errorf("sessions were sent to %v just now: %v", one.addr, got)
+	}
+}
+
+// TestBadNumber: a number of sessions that is none counts as not reported.
+func TestBadNumber(t *testing.T) {
+	for _, number := range []string{"99999999999999999999", "-1", "many", "1 000"} {
+		bad, good := newBackend(t, well, -1), newBackend(t, well, -1)
+		bad.number = number
+		f := start(t, authhttp.Settings{Backends: addrs(bad, good)})
+		if got := f.spread(t, 4); got[bad.addr.String()] != 2 {
+			t.Errorf("%s sessions at %v: %v", number, bad.addr, got)
+		}
+	}
+}
+
+// TestChecks: a server that is well is checked at the same short interval.
+func TestChecks(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t, well, 1)
+	start(t, authhttp.Settings{Backends: addrs(b)})
+	testserver.Await(t, nil, 30*time.Second, "twelve checks", func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.checks < 12 {
+			return fmt.Errorf("%d checks", b.checks)
+		}
+		return nil
+	})
 }
 
 // TestDeadAndBack: when all are dead the client is told to try again later, and
@@ -190,9 +139,9 @@ func TestDeadAndBack(t *testing.T) {
 	if got := f.spread(t, 10); got[one.addr.String()] != 10 {
 		t.Errorf("one is back: %v", got)
 	}
-	for _, want := range []string{"backend does not answer", "backend answers again"} {
-		if !strings.Contains(f.log.String(), want) {
-			t.Errorf("the log lacks %q:\n%s", want, f.log.String())
+	for event, want := range map[string]int{"backend does not answer": 2, "backend answers again": 1} {
+		if n := strings.Count(f.log.String(), event); n != want {
+			t.Errorf("the log has %q %d times, want %d:\n%s", event, n, want, f.log.String())
 		}
 	}
 }

@@ -1,0 +1,50 @@
+package authhttp_test
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/authhttp"
+)
+
+// TestReachable: the address that nginx is given is one that it can connect to.
+func TestReachable(t *testing.T) {
+	unix := &net.UnixAddr{Net: "unix", Name: "/run/smtp"}
+	for _, tt := range []struct {
+		at   string // where nginx reaches auth_http
+		own  []net.Addr
+		want string
+	}{
+		{"127.0.0.1:0", []net.Addr{tcp("0.0.0.0:25")}, "OK 127.0.0.1:25"},
+		{"127.0.0.1:0", []net.Addr{tcp("[::]:2525")}, "OK 127.0.0.1:2525"},
+		{"127.0.0.1:0", []net.Addr{tcp("[2001:db8::1]:25")}, "OK [2001:db8::1]:25"},
+		{"127.0.0.1:0", []net.Addr{tcp("192.0.2.1:25"), tcp("127.0.0.1:2525")}, "OK 127.0.0.1:2525"},
+		{"127.0.0.1:0", []net.Addr{tcp("192.0.2.1:25"), tcp("192.0.2.2:2525")}, "OK 192.0.2.1:25"},
+		{"127.0.0.1:0", []net.Addr{unix, tcp("192.0.2.1:25")}, "OK 192.0.2.1:25"},
+		{"127.0.0.1:0", []net.Addr{unix}, "451 4.3.2 No server takes mail now, try again later, wait 1"},
+		{"[::1]:0", []net.Addr{tcp("0.0.0.0:25")}, "OK 127.0.0.1:25"},
+		{"[::1]:0", []net.Addr{tcp("192.0.2.1:25"), tcp("0.0.0.0:2525")}, "OK 192.0.2.1:25"},
+		{"[::1]:0", []net.Addr{tcp("[::]:2525")}, "OK [::1]:2525"},
+		{"[::1]:0", []net.Addr{tcp("192.0.2.1:25"), tcp("[::1]:2525")}, "OK [::1]:2525"},
+	} {
+		f := startAt(t, tt.at, authhttp.Settings{Own: tt.own})
+		if got := verdict(f.ask(t, usual())); got != tt.want {
+			t.Errorf("%v, asked at %s: %s, want %s", tt.own, tt.at, got, tt.want)
+		}
+	}
+}
+
+// TestTrustedNginx: the log warns once of an nginx whose XCLIENT is refused.
+func TestTrustedNginx(t *testing.T) {
+	for _, trusted := range []bool{true, false} {
+		f := start(t, authhttp.Settings{})
+		f.trusted.Store(trusted)
+		for range 3 {
+			f.ask(t, usual())
+		}
+		if n := strings.Count(f.log.String(), "nginx is not among the trusted proxies"); n != map[bool]int{true: 0, false: 1}[trusted] {
+			t.Errorf("trusted %v: %d warnings:\n%s", trusted, n, f.log.String())
+		}
+	}
+}
