@@ -18,10 +18,10 @@ const reportInterval = 2 * time.Second
 // service stops: it may take as long as it makes progress.
 const moreTime = 10 * time.Second
 
-// report begins to tell the manager how things are, and that they go on, and
-// returns what ends that. One goroutine does it, beside Run, which may be at a
-// reload or a stop; without a manager there is none.
-func (s *Service) report() (end func()) {
+// report notifies the manager of each status that differs from told, the last one,
+// and feeds the watchdog, until end is called. One goroutine does it, since Run may
+// be in a reload or a stop; without a manager there is none.
+func (s *Service) report(told string) (end func()) {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return func() {}
 	}
@@ -36,7 +36,7 @@ func (s *Service) report() (end func()) {
 	reporter.Go(func() {
 		tick := time.NewTicker(interval)
 		defer tick.Stop()
-		told, dead := s.status(), false
+		dead := false
 		for {
 			select {
 			case <-ctx.Done():

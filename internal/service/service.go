@@ -70,8 +70,9 @@ func Catch(signals chan os.Signal) {
 // these cuts the stop short.
 func (s *Service) Run() error {
 	defer signal.Stop(s.Signals)
-	s.notify(daemon.SdNotifyReady + "\n" + s.status())
-	defer s.report()()
+	status := s.status()
+	s.notify(daemon.SdNotifyReady + "\n" + status)
+	defer s.report(status)()
 	for {
 		select {
 		case err := <-s.Failed:
