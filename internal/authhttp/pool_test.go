@@ -98,7 +98,9 @@ func TestForgottenSessions(t *testing.T) {
 func TestBadNumber(t *testing.T) {
 	for _, number := range []string{"99999999999999999999", "-1", "many", "1 000"} {
 		bad, good := newBackend(t, well, -1), newBackend(t, well, -1)
+		bad.mu.Lock()
 		bad.number = number
+		bad.mu.Unlock()
 		f := start(t, authhttp.Settings{Backends: addrs(bad, good)})
 		if got := f.spread(t, 4); got[bad.addr.String()] != 2 {
 			t.Errorf("%s sessions at %v: %v", number, bad.addr, got)
