@@ -94,17 +94,16 @@ func TestForgottenSessions(t *testing.T) {
 	}
 }
 
-// TestBadNumber: a number of sessions that is none counts as not reported.
+// TestBadNumber: a number of sessions that no counter holds counts as not reported. A
+// server with the largest number would receive no session.
 func TestBadNumber(t *testing.T) {
-	for _, number := range []string{"99999999999999999999", "-1", "many", "1 000"} {
-		bad, good := newBackend(t, well, -1), newBackend(t, well, -1)
-		bad.mu.Lock()
-		bad.number = number
-		bad.mu.Unlock()
-		f := start(t, authhttp.Settings{Backends: addrs(bad, good)})
-		if got := f.spread(t, 4); got[bad.addr.String()] == 0 { // two or more: a check halves what was sent to it
-			t.Errorf("%s sessions at %v: %v", number, bad.addr, got)
-		}
+	bad, good := newBackend(t, well, -1), newBackend(t, well, -1)
+	bad.mu.Lock()
+	bad.number = "99999999999999999999"
+	bad.mu.Unlock()
+	f := start(t, authhttp.Settings{Backends: addrs(bad, good)})
+	if got := f.spread(t, 4); got[bad.addr.String()] == 0 { // two, or more if a check comes between
+		t.Errorf("%s sessions at %v: %v", bad.number, bad.addr, got)
 	}
 }
 
