@@ -7,8 +7,11 @@ race=-race
 command -v gcc >/dev/null 2>&1 || { race=; echo "no gcc: without the race detector"; }
 # These measure a process, which the race detector makes another one.
 measuring='^(TestMemoryStays|TestIdleCost|TestNoSpin)$'
+# Tests spend a third of their time waiting, so one package more than there are
+# CPUs runs at a time.
+packages=$(($(getconf _NPROCESSORS_ONLN) + 1))
 status=0
-CGO_ENABLED=${race:+1} go test $race -count=1 -timeout 45m -v -skip "$measuring" ./... >build/test.log 2>&1 || status=$?
+CGO_ENABLED=${race:+1} go test $race -p $packages -count=1 -timeout 45m -v -skip "$measuring" ./... >build/test.log 2>&1 || status=$?
 CGO_ENABLED=0 go test -count=1 -timeout 15m -v -run "$measuring" ./internal/smtpd >>build/test.log 2>&1 || status=$?
 grep -E '^(ok|FAIL|panic|\?)' build/test.log
 if [ $status -ne 0 ]; then
