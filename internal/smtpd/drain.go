@@ -17,9 +17,6 @@ const drainInterval = 250 * time.Millisecond
 // drain begins to end the loop: nobody is accepted, who is idle gets 421, the
 // others after their transaction. It runs on the loop's thread, as all here.
 func (l *loop) drain() {
-	if l.draining {
-		return
-	}
 	l.draining = true
 	l.deafen()
 	l.drainTick = l.now + drainInterval
