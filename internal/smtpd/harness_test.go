@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/session/dialogue"
@@ -51,6 +53,8 @@ type setup struct {
 	settings session.Settings
 	limits   smtpd.Settings
 	loops    int
+	// sendBuffer is SO_SNDBUF of the server's TCP connections, 0 for the kernel's.
+	sendBuffer int
 	// save takes the place of one that keeps the message and says yes.
 	save func(e *envelope.Envelope, done func(error))
 }
@@ -91,7 +95,7 @@ func start(t testing.TB, change func(*setup)) *fixture {
 		t.Fatal(err)
 	}
 	f.unix = filepath.Join(t.TempDir(), "s")
-	f.addr = f.listen(f.unix)
+	f.addr = f.listen(f.unix, s.sendBuffer)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -104,18 +108,18 @@ func start(t testing.TB, change func(*setup)) *fixture {
 }
 
 // listen starts the server on a TCP and a unix socket.
-func (f *fixture) listen(path string) (addr string) {
+func (f *fixture) listen(path string, sendBuffer int) (addr string) {
 	f.t.Helper()
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	unix, err := net.Listen("unix", path)
+	local, err := net.Listen("unix", path)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	var fds []int
-	for _, l := range []interface{ File() (*os.File, error) }{tcp.(*net.TCPListener), unix.(*net.UnixListener)} {
+	for _, l := range []interface{ File() (*os.File, error) }{tcp.(*net.TCPListener), local.(*net.UnixListener)} {
 		file, err := l.File()
 		if err != nil {
 			f.t.Fatal(err)
@@ -123,11 +127,16 @@ func (f *fixture) listen(path string) (addr string) {
 		f.t.Cleanup(func() { file.Close() })
 		fds = append(fds, int(file.Fd()))
 	}
+	if sendBuffer > 0 {
+		if err := unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer); err != nil {
+			f.t.Fatal(err)
+		}
+	}
 	// The files are sockets of their own.
 	addr = tcp.Addr().String()
 	tcp.Close()
-	unix.(*net.UnixListener).SetUnlinkOnClose(false)
-	unix.Close()
+	local.(*net.UnixListener).SetUnlinkOnClose(false)
+	local.Close()
 	if err := f.server.Start(fds); err != nil {
 		f.t.Fatal(err)
 	}
@@ -278,6 +287,12 @@ func (c *client) expectEnd() {
 func (c *client) startTLS() {
 	c.t.Helper()
 	c.say("STARTTLS", "220")
+	c.shake()
+}
+
+// shake is the handshake after the reply to STARTTLS.
+func (c *client) shake() {
+	c.t.Helper()
 	inside := tls.Client(c.Conn, clientTLS())
 	if err := inside.Handshake(); err != nil {
 		c.t.Fatal(err)

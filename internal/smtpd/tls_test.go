@@ -7,8 +7,11 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/smtpd"
@@ -21,11 +24,12 @@ func TestTLSVersions(t *testing.T) {
 	})
 	for _, test := range []struct {
 		version uint16
-		want    string // prefix of the description; "" when refused
+		want    string    // prefix of the description; "" when refused
+		counts  [3]uint64 // of TLS 1.3, of TLS 1.2, and of failures until then
 	}{
-		{tls.VersionTLS13, "TLS1.3 TLS_"},
-		{tls.VersionTLS12, "TLS1.2 TLS_"},
-		{tls.VersionTLS11, ""},
+		{tls.VersionTLS13, "TLS1.3 TLS_", [3]uint64{1, 0, 0}},
+		{tls.VersionTLS12, "TLS1.2 TLS_", [3]uint64{1, 1, 0}},
+		{tls.VersionTLS11, "", [3]uint64{1, 1, 1}},
 	} {
 		c := f.greeted()
 		c.say("STARTTLS", "220")
@@ -36,6 +40,7 @@ func TestTLSVersions(t *testing.T) {
 		if (err == nil) != (test.want != "") {
 			t.Errorf("version %x: %v", test.version, err)
 		}
+		f.await("counted", func(s smtpd.Stats) bool { return [3]uint64{s.TLS13, s.TLS12, s.TLSFailed} == test.counts })
 		if err != nil {
 			continue
 		}
@@ -238,28 +243,46 @@ func TestStartTLSBehindReplies(t *testing.T) {
 			c.expect("250")
 		}
 		c.expect("220")
-		inside := tls.Client(c.Conn, clientTLS())
-		if err := inside.Handshake(); err != nil {
-			t.Fatalf("%d replies: %v", n, err)
-		}
+		c.shake()
 		c.Close()
 	}
 }
 
-// TestStartTLSAlone: a client that sends nothing after STARTTLS costs no goroutine.
+// smallWindow has a connection receive little at once.
+func smallWindow(_, _ string, c syscall.RawConn) (err error) {
+	failed := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096)
+	})
+	return errors.Join(err, failed)
+}
+
+// TestStartTLSAlone: a client that sends nothing after STARTTLS costs no goroutine,
+// also if the socket takes the reply in parts, and can still begin TLS.
 func TestStartTLSAlone(t *testing.T) {
-	f := start(t, func(s *setup) { s.loops = 1 })
+	f := start(t, func(s *setup) { s.loops, s.sendBuffer = 1, 4096 })
 	other := f.greeted()
-	before := runtime.NumGoroutine()
-	const clients = 50
-	for range clients {
-		f.greeted().say("STARTTLS", "220")
-	}
-	for range 10 {
-		other.say("NOOP", "250") // the loop has handled what its poll reported
-	}
-	if n := runtime.NumGoroutine() - before; n >= clients {
-		t.Errorf("%d more goroutines for %d clients", n, clients)
+	for _, replies := range []int{0, 300} { // before that to STARTTLS
+		before := runtime.NumGoroutine()
+		var clients []*client
+		for range 30 {
+			c := f.dialBy(net.Dialer{Control: smallWindow}, "tcp", f.addr)
+			c.expect("220")
+			c.send(strings.Repeat("EHLO a\r\n", replies) + "STARTTLS\r\n")
+			for range replies {
+				c.expect("250")
+			}
+			c.expect("220")
+			clients = append(clients, c)
+		}
+		for range 10 {
+			other.say("NOOP", "250") // the loop has handled what its poll reported
+		}
+		if n := runtime.NumGoroutine() - before; n > len(clients)/2 {
+			t.Errorf("%d more goroutines for %d clients after %d replies", n, len(clients), replies)
+		}
+		for _, c := range clients {
+			c.shake()
+		}
 	}
 }
 
