@@ -25,17 +25,31 @@ func TestDialogues(t *testing.T) {
 		t.Run(script.Name, func(t *testing.T) {
 			t.Parallel()
 			if script.Settings.Clear {
-				t.Run("tcp", func(t *testing.T) { hold(t, script, "tcp", false) })
-				t.Run("unix", func(t *testing.T) { hold(t, script, "unix", false) })
+				t.Run("tcp", func(t *testing.T) { hold(t, script, "tcp", false, whole) })
+				t.Run("unix", func(t *testing.T) { hold(t, script, "unix", false, whole) })
+				if script.Name != "tls-commands-behind-starttls" { // they would be a ClientHello
+					t.Run("bytes", func(t *testing.T) { hold(t, script, "tcp", false, 1) })
+				}
 			}
 			if script.Settings.TLS {
-				t.Run("tls", func(t *testing.T) { hold(t, script, "tcp", true) })
+				t.Run("tls", func(t *testing.T) { hold(t, script, "tcp", true, whole) })
 			}
 		})
 	}
 }
 
-func hold(t *testing.T, script *dialogue.Script, network string, inside bool) {
+// whole is the size of the pieces of a client that does not cut its writes.
+const whole = 1 << 30
+
+// sliced is a connection that writes pieces of n bytes.
+type sliced struct{ slicer }
+
+func (s sliced) CloseWrite() error {
+	return s.Conn.(interface{ CloseWrite() error }).CloseWrite()
+}
+
+// hold runs a script over a connection that writes pieces of n bytes.
+func hold(t *testing.T, script *dialogue.Script, network string, inside bool, n int) {
 	f := start(t, func(s *setup) {
 		s.settings = *script.Settings.Session()
 		s.loops = 1
@@ -59,7 +73,7 @@ func hold(t *testing.T, script *dialogue.Script, network string, inside bool) {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(patience))
-	script.Run(t, conn, dialogue.Options{
+	script.Run(t, &sliced{slicer{conn, n}}, dialogue.Options{
 		Inside: inside,
 		StartTLS: func(rw io.ReadWriter) (io.ReadWriter, error) {
 			c := tls.Client(rw.(net.Conn), clientTLS())
