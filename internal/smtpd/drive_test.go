@@ -230,3 +230,52 @@ func TestLastReplySurvives(t *testing.T) {
 	}
 	f.await("closed", func(s smtpd.Stats) bool { return s.Sessions == 0 })
 }
+
+// TestRepliesDuringWait: a client receives the replies that its socket did not take
+// while its session waits for memory, for an answer about a recipient, or for a
+// commit.
+func TestRepliesDuringWait(t *testing.T) {
+	const size = 1 << 20
+	h, questions := newHeld(), make(asked, 1)
+	f := start(t, func(s *setup) {
+		s.save, s.settings.Recipients = h.save, askedAbout{questions, "ask@example.com"}
+		s.settings.MaxSize, s.limits.Memory = size, 3*size/2
+		s.loops, s.sendBuffer = 1, 4096
+	})
+	const mail, large = "MAIL FROM:<a@example.org>", " SIZE=1000000\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"
+	first := f.greeted()
+	first.send(mail + large)
+	first.expect("250")
+	first.expect("250")
+	first.expect("354") // it has the memory
+	for _, tt := range []struct {
+		commands string
+		replies  int
+		waits    func() (end func())
+		reply    string
+	}{
+		{large, 2, func() func() {
+			f.await("waits", func(s smtpd.Stats) bool { return s.Waiting == 1 })
+			return func() { first.Close() }
+		}, "354"},
+		{"\r\nRCPT TO:<ask@example.com>\r\n", 1, func() func() {
+			answer := <-questions
+			return func() { answer(nil) }
+		}, "250"},
+		{"\r\nRCPT TO:<b@example.com>\r\nBDAT 6 LAST\r\ntext\r\n", 2, func() func() {
+			done := <-h.dones
+			return func() { done(nil) }
+		}, "250 2.0.0 OK: queued"},
+	} {
+		c := f.dialBy(net.Dialer{Control: smallWindow}, "tcp", f.addr)
+		c.expect("220")
+		const more = 300
+		c.send(strings.Repeat("EHLO a\r\n", more) + mail + tt.commands)
+		end := tt.waits()
+		for range more + tt.replies {
+			c.expect("250")
+		}
+		end()
+		c.expect(tt.reply)
+	}
+}

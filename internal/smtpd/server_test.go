@@ -22,6 +22,17 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+// TestDefaultLoops: there is one loop for two processors, and at least one.
+func TestDefaultLoops(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for i, want := range []int{1, 1, 1, 2, 2, 3} {
+		runtime.GOMAXPROCS(i + 1)
+		if got := smtpd.DefaultLoops(); got != want {
+			t.Errorf("%d loops for %d processors, want %d", got, i+1, want)
+		}
+	}
+}
+
 func TestMaxClients(t *testing.T) {
 	f := start(t, func(s *setup) { s.limits.MaxClients = 3 })
 	var inside []*client
