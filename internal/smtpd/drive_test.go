@@ -81,6 +81,12 @@ func TestClientThatNeverReadsIsDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.await("dropped", func(s smtpd.Stats) bool { return s.Sessions == 0 })
+	if err := f.server.Ping(t.Context()); err != nil { // the round in which it was dropped is over
+		t.Error(err)
+	}
+	if n := f.server.Stats().Expired; n != 1 {
+		t.Errorf("%d connections ended by a deadline, want 1", n)
+	}
 }
 
 // TestHalfClose: a client that has closed its writing side gets all replies,
