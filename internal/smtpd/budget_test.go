@@ -211,6 +211,36 @@ func TestBuffersKeepContent(t *testing.T) {
 	}
 }
 
+// TestSystemWithoutMemory: a buffer for which the system has no memory is refused as
+// by the budget, and the message stays as it is.
+func TestSystemWithoutMemory(t *testing.T) {
+	const tooMuch = 1 << 50 // bytes: more than an address space
+	var b budget
+	b.configure(1<<52, 0)
+	for _, size := range []int{0, 100, 200 << 10} { // none, Go memory, a mapping
+		c := &claim{budget: &b, buffers: &buffers{}}
+		buf, ok := c.Grow(nil, size)
+		if !ok {
+			t.Fatalf("%d bytes are refused", size)
+		}
+		for len(buf) < size {
+			buf = append(buf, byte(len(buf)))
+		}
+		want := bytes.Clone(buf)
+		got, ok := c.Grow(buf, tooMuch)
+		if ok || !bytes.Equal(got, want) || cap(got) != cap(buf) {
+			t.Errorf("a buffer of %d bytes grows: %v, to %d bytes", size, ok, len(got))
+		}
+		if used, _ := b.inUse(); used != int64(cap(buf)) {
+			t.Errorf("%d bytes are in use, want %d", used, cap(buf))
+		}
+		if c.refused != tooMuch-int64(cap(buf)) {
+			t.Errorf("%d bytes are refused", c.refused)
+		}
+		c.Release(got)
+	}
+}
+
 // TestBuffersAreReused, and their free lists have a bound.
 func TestBuffersAreReused(t *testing.T) {
 	var p buffers
