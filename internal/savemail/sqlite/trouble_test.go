@@ -264,12 +264,25 @@ func execute(t *testing.T, file string, statements ...string) {
 	}
 }
 
-// A unique key of the operator's refuses a mail, not the store.
+// merged returns the content of the file, without the WAL. It changes when the store
+// opens the file again.
+func merged(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// A unique key of the operator's refuses a mail, not the store, which keeps the file
+// open.
 func TestConstraint(t *testing.T) {
 	o := options(t)
 	s := open(t, o)
 	one(t, s, nil)
 	execute(t, o.File, `CREATE UNIQUE INDEX once ON new_mail ("to")`)
+	before := merged(t, o.File)
 	one(t, s, savemail.ErrRejected)
 	batch := []*envelope.Envelope{storetest.Envelope(text, "c@example.com"), storetest.Envelope(text, "b@example.com")}
 	for _, err := range s.Save(t.Context(), batch) {
@@ -282,9 +295,13 @@ func TestConstraint(t *testing.T) {
 	}
 	execute(t, o.File, `DROP INDEX once`)
 	one(t, s, nil)
+	if merged(t, o.File) != before {
+		t.Error("the store has opened the file again")
+	}
 }
 
-// While another process writes, a mail waits for no longer than its context.
+// While another process writes, a mail waits for no longer than its context. The store
+// keeps the file open.
 func TestLockedByAnother(t *testing.T) {
 	o := options(t)
 	s := open(t, o)
@@ -298,6 +315,7 @@ func TestLockedByAnother(t *testing.T) {
 	if _, err := other.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
+	before := merged(t, o.File)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := s.Save(ctx, []*envelope.Envelope{storetest.Envelope(text, "b@example.com")})[0]; !errors.Is(err, savemail.ErrUnavailable) {
@@ -309,6 +327,9 @@ func TestLockedByAnother(t *testing.T) {
 	one(t, s, nil)
 	if n := len(rows(t, o.File)); n != 2 {
 		t.Errorf("%d rows", n)
+	}
+	if merged(t, o.File) != before {
+		t.Error("the store has opened the file again")
 	}
 }
 
