@@ -200,7 +200,7 @@ func TestDirectoryComesLater(t *testing.T) {
 	dir := filepath.Join(filepath.Dir(o.File), "not", "there")
 	o.File = filepath.Join(dir, "mail.db")
 	s := open(t, o)
-	if err := one(t, s, savemail.ErrUnavailable); !errors.Is(err, fs.ErrNotExist) {
+	if err := one(t, s, savemail.ErrUnavailable); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "mkdir "+dir) {
 		t.Error(err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -218,6 +218,8 @@ func TestNotUsable(t *testing.T) {
 			prepare: func(t *testing.T, file string) { write(t, file, strings.Repeat("no database ", 100)) }},
 		{name: "a directory", part: "open",
 			prepare: func(t *testing.T, file string) { os.Mkdir(file, 0o755) }},
+		{name: "a link to nothing", part: "open",
+			prepare: func(t *testing.T, file string) { os.Symlink(file+".dir/nothing", file) }},
 		{name: "columns missing", part: "new_mail: the table lacks the columns date, from, ",
 			prepare: func(t *testing.T, file string) { execute(t, file, `CREATE TABLE new_mail (hash, "to")`) }},
 		{name: "a column of the operator's", part: "mine",
