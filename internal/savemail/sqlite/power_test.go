@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,8 +27,8 @@ import (
 )
 
 // saverFile makes the test binary a saver: a process that saves a message for
-// each line that it reads and prints its hash and its outcome. It must not be
-// the process that serves the file system (package powerfs).
+// each line that it reads, prints its hash and its outcome, and logs to standard
+// error. It must not be the process that serves the file system (package powerfs).
 const saverFile = "SAVER_FILE"
 
 func TestMain(m *testing.M) {
@@ -39,7 +40,7 @@ func TestMain(m *testing.M) {
 }
 
 func saveLines(file string) {
-	s := sqlite.New(sqlite.Options{File: file, Table: "new_mail", Log: slog.New(slog.DiscardHandler)})
+	s := sqlite.New(sqlite.Options{File: file, Table: "new_mail", Log: slog.New(slog.NewJSONHandler(os.Stderr, nil))})
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		e := storetest.Envelope(text, "b@example.com")
@@ -61,6 +62,7 @@ type saver struct {
 	cmd *exec.Cmd
 	in  io.Writer
 	out *bufio.Reader
+	log testserver.Journal
 
 	last string // error
 }
@@ -68,7 +70,8 @@ type saver struct {
 func startSaver(t *testing.T, file string) *saver {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env, cmd.Stderr = append(os.Environ(), saverFile+"="+file), os.Stderr
+	s := &saver{cmd: cmd}
+	cmd.Env, cmd.Stderr = append(os.Environ(), saverFile+"="+file), &s.log
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +83,7 @@ func startSaver(t *testing.T, file string) *saver {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s := &saver{cmd: cmd, in: in, out: bufio.NewReader(out)}
+	s.in, s.out = in, bufio.NewReader(out)
 	t.Cleanup(s.kill)
 	return s
 }
@@ -96,7 +99,7 @@ func (s *saver) save(t *testing.T) (hash, outcome string) {
 	fmt.Fprintln(s.in)
 	line, err := s.out.ReadString('\n')
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\n%s", err, s.log.String())
 	}
 	words := strings.SplitN(line, " ", 3)
 	if s.last != words[2] { // a store that waits repeats itself
@@ -106,8 +109,28 @@ func (s *saver) save(t *testing.T) (hash, outcome string) {
 	return words[0], words[1]
 }
 
+// settled returns the log's message about each hash whose outcome was unknown.
+func (s *saver) settled(t *testing.T) map[string]string {
+	t.Helper()
+	messages := map[string]string{}
+	for line := range strings.Lines(s.log.String()) {
+		var entry struct {
+			Msg    string
+			Hashes []string
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+		for _, hash := range entry.Hashes {
+			messages[hash] = entry.Msg
+		}
+	}
+	return messages
+}
+
 // TestPowerLoss: a message is in the file after a power loss if its outcome is
-// nil, and is not if it has failed, whatever failed before.
+// nil, and is not if it has failed, whatever failed before. If its outcome is
+// unknown, the log reports it later.
 func TestPowerLoss(t *testing.T) {
 	const forever = 0 // until the Save has failed
 	for _, tt := range []struct {
@@ -174,7 +197,19 @@ func TestPowerLoss(t *testing.T) {
 			for _, row := range readCopy(t, file) {
 				there[row.Hash] = true
 			}
+			settled := s.settled(t)
 			for hash, outcome := range outcomes {
+				want := ""
+				switch {
+				case outcome != "unknown":
+				case there[hash]:
+					want = "messages with unknown outcome were stored; senders may deliver them again"
+				default:
+					want = "messages with unknown outcome are not in the table"
+				}
+				if settled[hash] != want {
+					t.Errorf("a message has the outcome %q, is in the file: %v, and the log reports %q", outcome, there[hash], settled[hash])
+				}
 				if outcome == "stored" && !there[hash] || outcome == "failed" && there[hash] {
 					t.Errorf("a message has the outcome %q and is in the file: %v", outcome, there[hash])
 				}
