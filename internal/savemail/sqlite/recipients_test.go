@@ -158,14 +158,7 @@ func TestRecipientsOfReplacedFile(t *testing.T) {
 	for range recipient.Connections + waiting {
 		all.Go(func() { has("a@b") })
 	}
-	testserver.Await(t, nil, 10*time.Second, "the queries do not wait for a connection", func() error {
-		var stacks strings.Builder
-		err := pprof.Lookup("goroutine").WriteTo(&stacks, 2)
-		if n := strings.Count(stacks.String(), "\ndatabase/sql.(*DB).conn("); err == nil && n != waiting {
-			err = fmt.Errorf("%d wait", n)
-		}
-		return err
-	})
+	awaitCalls(t, "database/sql.(*DB).conn", waiting)
 	if err := os.Rename(o.File+".new", o.File); err != nil {
 		t.Fatal(err)
 	}
@@ -176,6 +169,61 @@ func TestRecipientsOfReplacedFile(t *testing.T) {
 	all.Wait()
 	if err := r.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// awaitCalls waits until n goroutines are in the function.
+func awaitCalls(t *testing.T, function string, n int) {
+	t.Helper()
+	testserver.Await(t, nil, 10*time.Second, "goroutines in "+function, func() error {
+		var stacks strings.Builder
+		err := pprof.Lookup("goroutine").WriteTo(&stacks, 2)
+		if got := strings.Count(stacks.String(), "\n"+function+"("); err == nil && got != n {
+			err = fmt.Errorf("%d, want %d", got, n)
+		}
+		return err
+	})
+}
+
+// TestRecipientsClose: Close waits for the queries that run, also of a file that was
+// replaced, since they keep the file open.
+func TestRecipientsClose(t *testing.T) {
+	for _, replaced := range []bool{false, true} {
+		o := options(t)
+		execute(t, o.File, "CREATE TABLE mailbox (address TEXT)", "INSERT INTO mailbox VALUES ('a@b')")
+		lock := connect(t, o.File)
+		lock.SetMaxOpenConns(1)
+		if _, err := lock.Exec("BEGIN EXCLUSIVE"); err != nil {
+			t.Fatal(err)
+		}
+		r := sqlite.NewRecipients(o, query(t, "SELECT 1 FROM mailbox WHERE address=:address"))
+		answered, closed := make(chan error, 1), make(chan error, 1)
+		go func() {
+			got, err := r.Has(t.Context(), "a@b", "b")
+			if !got && err == nil {
+				err = errors.New("no row")
+			}
+			answered <- err
+		}()
+		awaitCalls(t, "goguerrillad/internal/savemail/sqlite.has", 1)
+		if replaced {
+			if err := os.Remove(o.File); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.Has(t.Context(), "a@b", "b"); !errors.Is(err, fs.ErrNotExist) {
+				t.Fatalf("a file that is missing: %v", err)
+			}
+		}
+		go func() { closed <- r.Close() }()
+		awaitCalls(t, "goguerrillad/internal/savemail/sqlite.(*Recipients).Close", 1)
+		if _, err := lock.Exec("COMMIT"); err != nil {
+			t.Fatal(err)
+		}
+		for _, end := range []chan error{answered, closed} {
+			if err := <-end; err != nil {
+				t.Errorf("the file is replaced: %v: %v", replaced, err)
+			}
+		}
 	}
 }
 
