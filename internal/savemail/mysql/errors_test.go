@@ -8,9 +8,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+
+	"goguerrillad/internal/recipient"
 )
 
 // What an error of the driver says of the batch, in each phase: reading
@@ -75,6 +78,26 @@ func TestJudge(t *testing.T) {
 			if got := judge(test.err, at); got != test.want[i] {
 				t.Errorf("%s, phase %d: verdict %d, want %d", test.name, at, got, test.want[i])
 			}
+		}
+	}
+}
+
+// TestRefusal: an error of the server is the query's own unless it refuses the
+// connection or is busy: only then a second question may help.
+func TestRefusal(t *testing.T) {
+	others := []uint16{
+		1040, 1044, 1045, 1049, 1129, 1130, 1203, 1226,
+		1047, 1053, 1205, 1213, 1317, 1969, 3024,
+	}
+	for number := range uint16(10_000) {
+		err := refusal(&mysql.MySQLError{Number: number})
+		if got, want := errors.Is(err, recipient.ErrInvalid), !slices.Contains(others, number); got != want {
+			t.Errorf("error %d is the query's own: %v, want %v", number, got, want)
+		}
+	}
+	for _, err := range []error{nil, driver.ErrBadConn, context.DeadlineExceeded} {
+		if got := refusal(err); got != err {
+			t.Errorf("%v became %v", err, got)
 		}
 	}
 }

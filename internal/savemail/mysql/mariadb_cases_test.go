@@ -102,7 +102,8 @@ func testGuilty(t *testing.T, b *bench) {
 	}
 }
 
-// A column that is widened, narrowed or gone is noticed by itself.
+// A column that is widened, narrowed or gone is noticed by itself. The statements that
+// were prepared for the columns before are closed.
 func testColumnChanges(t *testing.T, b *bench) {
 	b.create(t)
 	s := b.open(t, nil)
@@ -113,6 +114,16 @@ func testColumnChanges(t *testing.T, b *bench) {
 	one(t, s, nil)
 	if rows := b.rows(t); rows[0].From != "a@exa" {
 		t.Errorf("from is %q", rows[0].From)
+	}
+	const status = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME='PREPARED_STMT_COUNT'"
+	var before, after int
+	b.server.QueryRow(t, status, &before)
+	for width := 4; width > 0; width-- {
+		b.server.Exec(t, fmt.Sprintf("ALTER TABLE mail.%s MODIFY `from` varchar(%d) CHARACTER SET ascii NOT NULL", b.table, width))
+		one(t, s, nil)
+	}
+	if b.server.QueryRow(t, status, &after); after > before {
+		t.Errorf("%d statements are prepared, %d before the table was changed", after, before)
 	}
 	b.server.Exec(t, "ALTER TABLE mail."+b.table+" CHANGE `charset` `cs` varchar(5) NOT NULL DEFAULT ''")
 	if err := one(t, s, savemail.ErrUnavailable); !strings.Contains(err.Error(), "lacks the columns charset") {
