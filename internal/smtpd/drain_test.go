@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtp"
 	"goguerrillad/internal/smtpd"
 )
@@ -191,11 +193,30 @@ func TestDrainGoneClient(t *testing.T) {
 	}
 }
 
-func TestShutdownBeforeStart(t *testing.T) {
+// TestStartOnce: a server starts once, and not after a Shutdown, which a signal may
+// cause before the start.
+func TestStartOnce(t *testing.T) {
 	f := start(t, nil)
-	for range 2 { // and twice
+	if err := f.server.Start(nil); err == nil {
+		t.Error("a server that serves starts again")
+	}
+	for range 2 {
 		if err := f.shutdown(); err != nil {
 			t.Error(err)
 		}
+	}
+	if err := f.server.Start(nil); err == nil {
+		t.Error("a server that has ended starts again")
+	}
+	world := &session.World{Settings: f.settings.Load, Log: slog.New(slog.DiscardHandler)}
+	server, err := smtpd.New(smtpd.Options{World: world, Save: f.keep})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := server.Start(nil); err == nil {
+		t.Error("a server starts after Shutdown")
 	}
 }
