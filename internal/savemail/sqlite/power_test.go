@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,8 +28,8 @@ import (
 )
 
 // saverFile makes the test binary a saver: a process that saves a message for
-// each line that it reads, prints its hash and its outcome, and logs to standard
-// error. It must not be the process that serves the file system (package powerfs).
+// each line that it reads, which is the message's size, prints its hash and its
+// outcome, and logs to standard error. It must not be the process that serves the file system (package powerfs).
 const saverFile = "SAVER_FILE"
 
 func TestMain(m *testing.M) {
@@ -43,7 +44,8 @@ func saveLines(file string) {
 	s := sqlite.New(sqlite.Options{File: file, Table: "new_mail", Log: slog.New(slog.NewJSONHandler(os.Stderr, nil))})
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		e := storetest.Envelope(text, "b@example.com")
+		size, _ := strconv.Atoi(lines.Text())
+		e := storetest.Envelope(text+strings.Repeat("x", size), "b@example.com")
 		err := s.Save(ctx, []*envelope.Envelope{e})[0]
 		cancel()
 		word := "stored"
@@ -55,12 +57,15 @@ func saveLines(file string) {
 		}
 		fmt.Println(e.To[0].Hash, word, fmt.Sprintf("%q", fmt.Sprint(err)))
 	}
+	if err := s.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 }
 
 // A saver is such a process.
 type saver struct {
 	cmd *exec.Cmd
-	in  io.Writer
+	in  io.WriteCloser
 	out *bufio.Reader
 	log testserver.Journal
 
@@ -93,10 +98,10 @@ func (s *saver) kill() {
 	s.cmd.Wait()
 }
 
-// save saves one message and returns its hash and its outcome.
-func (s *saver) save(t *testing.T) (hash, outcome string) {
+// save saves a message of this size and returns its hash and its outcome.
+func (s *saver) save(t *testing.T, size int) (hash, outcome string) {
 	t.Helper()
-	fmt.Fprintln(s.in)
+	fmt.Fprintln(s.in, size)
 	line, err := s.out.ReadString('\n')
 	if err != nil {
 		t.Fatalf("%v\n%s", err, s.log.String())
@@ -159,7 +164,10 @@ func TestPowerLoss(t *testing.T) {
 			s := startSaver(t, file)
 			outcomes := map[string]string{}
 			save := func() string {
-				hash, outcome := s.save(t)
+				hash, outcome := s.save(t, 0)
+				if outcome != "stored" && !strings.Contains(s.last, file) {
+					t.Errorf("the error does not name the file: %s", s.last)
+				}
 				outcomes[hash] = outcome
 				return outcome
 			}
@@ -232,4 +240,68 @@ func readCopy(t *testing.T, file string) []storetest.Row {
 		write(t, copied+suffix, string(content))
 	}
 	return rows(t, copied)
+}
+
+// TestUnknownOutcome: the log reports an outcome that was unknown, without a further
+// Save, and at the latest when the store closes.
+func TestUnknownOutcome(t *testing.T) {
+	power := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
+	file := filepath.Join(power.Dir, "mail.db")
+	s := startSaver(t, file)
+	s.save(t, 0)
+	unknown := func() (hash string, fault *powerfs.Injection) {
+		fault = power.Inject(powerfs.Fault{Op: powerfs.Sync, Match: "mail.db-wal", Errno: syscall.EIO, Lost: true})
+		testserver.Await(t, nil, time.Minute, "no outcome is unknown", func() error {
+			var outcome string
+			if hash, outcome = s.save(t, 0); outcome != "unknown" {
+				return errors.New(outcome)
+			}
+			return nil
+		})
+		return hash, fault
+	}
+	hash, fault := unknown()
+	fault.Clear()
+	testserver.Await(t, nil, time.Minute, "the outcome is not logged", func() error {
+		if !strings.HasPrefix(s.settled(t)[hash], "messages with unknown outcome ") {
+			return errors.New(s.log.String())
+		}
+		return nil
+	})
+	if message := s.settled(t)[hash]; message == "messages with unknown outcome cannot be looked up" {
+		t.Error(message)
+	}
+	hash, _ = unknown()
+	s.in.Close()
+	if err := s.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if message := s.settled(t)[hash]; message != "messages with unknown outcome cannot be looked up" {
+		t.Errorf("the log reports %q after the close", message)
+	}
+}
+
+// TestFailedInsert: after an error before COMMIT, the store opens the file again.
+func TestFailedInsert(t *testing.T) {
+	power := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
+	s := startSaver(t, filepath.Join(power.Dir, "mail.db"))
+	s.save(t, 0)
+	power.Inject(powerfs.Fault{Op: powerfs.Write, Match: "mail.db-wal", Count: 1, Errno: syscall.EIO, Lost: true})
+	testserver.Await(t, nil, time.Minute, "no INSERT fails", func() error {
+		// The pages of a large transaction do not fit into SQLite's memory.
+		if s.save(t, 3<<20); !strings.Contains(s.last, ": insert: disk I/O error") {
+			return errors.New(s.last) // the time of the Save may have been over before
+		}
+		return nil
+	})
+	checkpoint := power.Inject(powerfs.Fault{Op: powerfs.Write, Match: "mail.db"}) // counts
+	testserver.Await(t, nil, time.Minute, "no Save succeeds", func() error {
+		if _, outcome := s.save(t, 0); outcome != "stored" {
+			return errors.New(s.last)
+		}
+		return nil
+	})
+	if checkpoint.Hits() == 0 {
+		t.Error("the store has kept the connection")
+	}
 }

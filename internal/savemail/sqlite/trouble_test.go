@@ -216,8 +216,10 @@ func TestNotUsable(t *testing.T) {
 	}{
 		{name: "not a database", part: "not a database",
 			prepare: func(t *testing.T, file string) { write(t, file, strings.Repeat("no database ", 100)) }},
-		{name: "a directory", part: "open",
+		{name: "a directory", part: "not a regular file",
 			prepare: func(t *testing.T, file string) { os.Mkdir(file, 0o755) }},
+		{name: "a FIFO", part: "not a regular file",
+			prepare: func(t *testing.T, file string) { syscall.Mkfifo(file, 0o600) }},
 		{name: "a link to nothing", part: "open",
 			prepare: func(t *testing.T, file string) { os.Symlink(file+".dir/nothing", file) }},
 		{name: "columns missing", part: "new_mail: the table lacks the columns date, from, ",
