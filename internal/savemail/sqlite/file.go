@@ -97,8 +97,8 @@ func create(path string) error {
 	return f.Close()
 }
 
-// connect returns a pool of one connection, which is made later and waits for
-// other processes.
+// connect returns a pool of one connection to the file at an absolute path. The
+// connection is made later and waits for other processes.
 func connect(path, query string) (*sql.DB, error) {
 	connector, err := newConnector(path, query)
 	if err != nil {
@@ -114,12 +114,8 @@ func pool(connector driver.Connector) *sql.DB {
 }
 
 func newConnector(path, query string) (driver.Connector, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, err
-	}
 	query += fmt.Sprintf("&_pragma=busy_timeout(%d)", busyTimeout.Milliseconds())
-	name := url.URL{Scheme: "file", Path: abs, RawQuery: query}
+	name := url.URL{Scheme: "file", Path: path, RawQuery: query}
 	return sqlite.NewConnector(name.String())
 }
 

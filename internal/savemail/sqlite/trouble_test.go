@@ -195,6 +195,37 @@ func TestFileMoved(t *testing.T) {
 	}
 }
 
+// The log reports a file that was moved while another program needs the WAL: the file
+// alone lacks the latest messages.
+func TestFileMovedWhileRead(t *testing.T) {
+	var log testserver.Journal
+	o := options(t)
+	o.Log = log.Logger()
+	s := open(t, o)
+	one(t, s, nil)
+	reader, err := connect(t, o.File).Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	for _, statement := range []string{"BEGIN", "SELECT count(*) FROM new_mail"} {
+		if _, err := reader.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one(t, s, nil)
+	if err := os.Rename(o.File, o.File+".old"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond) // it waits for the reader
+	defer cancel()
+	_ = s.Save(ctx, []*envelope.Envelope{storetest.Envelope(text, "b@example.com")})
+	if n := log.Count("SQLite file moved without the latest messages"); n != 1 {
+		t.Errorf("the log reports it %d times: %s", n, log.String())
+	}
+	awaitSave(t, s)
+}
+
 func TestDirectoryComesLater(t *testing.T) {
 	o := options(t)
 	dir := filepath.Join(filepath.Dir(o.File), "not", "there")
