@@ -168,7 +168,9 @@ func TestFileReplaced(t *testing.T) {
 // A file that is moved away takes along what was acknowledged, though it may
 // be in the WAL still.
 func TestFileMoved(t *testing.T) {
+	var log testserver.Journal
 	o := options(t)
+	o.Log = log.Logger()
 	s := open(t, o)
 	one(t, s, nil)
 	one(t, s, nil)
@@ -192,6 +194,9 @@ func TestFileMoved(t *testing.T) {
 	os.Remove(o.File + "-wal")
 	if n := len(rows(t, backup)); n != 1 {
 		t.Errorf("%d rows in the file that was moved before the end", n)
+	}
+	if n := log.Count("SQLite file moved without the latest messages"); n > 0 {
+		t.Errorf("the log reports lost messages: %s", log.String())
 	}
 }
 
