@@ -79,6 +79,9 @@ func read(r *http.Request) (p post, err error) {
 	if got, want := r.Header.Get("webhook-signature"), "v1,"+base64.StdEncoding.EncodeToString(h.Sum(nil)); got != want {
 		return p, fmt.Errorf("signature %q, want %q", got, want)
 	}
+	if r.ContentLength != int64(len(p.body)) { // not every receiver reads a body without it
+		return p, fmt.Errorf("content length %d, want %d", r.ContentLength, len(p.body))
+	}
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "multipart/form-data" {
 		return p, fmt.Errorf("content type %q, %w", kind, err)
