@@ -1,5 +1,27 @@
 package mysql
 
+import (
+	"context"
+	"database/sql/driver"
+	"log/slog"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// ConnectFenced connects to an address and sends no command.
+func ConnectFenced(ctx context.Context, addr string) (driver.Conn, error) {
+	config, err := driverConfig(Options{User: "u", DB: "d", Log: slog.New(slog.DiscardHandler)}, addr)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxAllowedPacket = 1 << 20 // else the driver asks for it
+	k, err := mysql.NewConnector(config)
+	if err != nil {
+		return nil, err
+	}
+	return connectFenced(ctx, k)
+}
+
 // SettingNames returns the names of settings, and which are made for
 // GM_RECIPIENT_QUERY.
 func SettingNames() map[string]bool {

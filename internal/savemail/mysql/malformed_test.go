@@ -2,13 +2,19 @@ package mysql_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"database/sql/driver"
 	"encoding/binary"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"testing"
 	"time"
+
+	driverErrors "github.com/go-sql-driver/mysql"
 
 	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail/mysql"
@@ -20,43 +26,48 @@ const greeting = "\x0a5.5.5-10.11.0-MariaDB\x00\x07\x00\x00\x0012345678\x00\xdf\
 
 const okPacket = "\x00\x00\x00\x02\x00\x00\x00"
 
-// malformed is a server that sends these packets: the first one, the answer to
-// the login, and the answer to each command. It returns its address.
-func malformed(t *testing.T, first, login, answer string) string {
+// malformed is a server that sends these packets: the first one, the answer to the
+// login, and the answers to the commands, the last of them again and again. It
+// returns its address. The channel has a value for each connection that has ended.
+func malformed(t *testing.T, first, login string, answers ...[]string) (addr string, ended chan struct{}) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+	ended = make(chan struct{}, 100)
 	serve := func(conn net.Conn) {
+		defer func() { ended <- struct{}{} }()
 		defer conn.Close()
 		r := bufio.NewReader(conn)
-		send := func(sequence byte, packet string) {
-			_, _ = conn.Write(append([]byte{byte(len(packet)), byte(len(packet) >> 8), 0, sequence}, packet...))
+		send := func(sequence byte, packets ...string) {
+			for _, p := range packets {
+				_, _ = conn.Write(append([]byte{byte(len(p)), byte(len(p) >> 8), 0, sequence}, p...))
+				sequence++
+			}
 		}
-		for sequence, packet := byte(0), first; ; packet = answer {
-			send(sequence, packet)
+		receive := func() (sequence byte, err error) {
 			var head [4]byte
 			if _, err := io.ReadFull(r, head[:]); err != nil {
-				return
+				return 0, err
 			}
 			sequence = head[3] + 1
 			head[3] = 0
-			if _, err := r.Discard(int(binary.LittleEndian.Uint32(head[:]))); err != nil {
+			_, err = r.Discard(int(binary.LittleEndian.Uint32(head[:])))
+			return sequence, err
+		}
+		send(0, first)
+		sequence, err := receive()
+		if err != nil {
+			return
+		}
+		send(sequence, login)
+		for i := 0; ; i = min(i+1, len(answers)-1) {
+			if sequence, err = receive(); err != nil {
 				return
 			}
-			if sequence == 2 { // the login, sent once
-				send(sequence, login)
-				if _, err := io.ReadFull(r, head[:]); err != nil {
-					return
-				}
-				sequence = head[3] + 1
-				head[3] = 0
-				if _, err := r.Discard(int(binary.LittleEndian.Uint32(head[:]))); err != nil {
-					return
-				}
-			}
+			send(sequence, answers[i]...)
 		}
 	}
 	go func() {
@@ -68,7 +79,122 @@ func malformed(t *testing.T, first, login, answer string) string {
 			go serve(conn)
 		}
 	}()
-	return l.Addr().String()
+	return l.Addr().String(), ended
+}
+
+// awaitEnd waits for the end of a connection.
+func awaitEnd(t *testing.T, ended chan struct{}) {
+	t.Helper()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the connection stays open")
+	}
+}
+
+// TestMalformedAnswers: a panic of the driver, in whichever call, is the error of a
+// lost connection, which is closed and not used again.
+func TestMalformedAnswers(t *testing.T) {
+	const (
+		short    = "\xff" // an error without its number
+		prepared = "\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+		column   = "\x03def\x00\x00\x00\x01a\x00\x0c\x21\x00\xff\x00\x00\x00\xfd\x00\x00\x00\x00\x00"
+		end      = "\xfe\x00\x00\x02\x00"
+	)
+	query := func(ctx context.Context, dc driver.Conn) (driver.Rows, error) {
+		return dc.(driver.QueryerContext).QueryContext(ctx, "SELECT 1", nil)
+	}
+	prepare := func(ctx context.Context, dc driver.Conn) (driver.Stmt, error) {
+		return dc.(driver.ConnPrepareContext).PrepareContext(ctx, "SELECT 1")
+	}
+	begin := func(ctx context.Context, dc driver.Conn) (driver.Tx, error) {
+		return dc.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{})
+	}
+	for name, tt := range map[string]struct {
+		answers []string // to the commands before the last; separate packets end with "|"
+		call    func(context.Context, driver.Conn) error
+	}{
+		"ping": {nil, func(ctx context.Context, dc driver.Conn) error { return dc.(driver.Pinger).Ping(ctx) }},
+		"exec": {nil, func(ctx context.Context, dc driver.Conn) error {
+			_, err := dc.(driver.ExecerContext).ExecContext(ctx, "DO 1", nil)
+			return err
+		}},
+		"query": {nil, func(ctx context.Context, dc driver.Conn) error {
+			_, err := query(ctx, dc)
+			return err
+		}},
+		"prepare": {nil, func(ctx context.Context, dc driver.Conn) error {
+			_, err := prepare(ctx, dc)
+			return err
+		}},
+		"prepare without a context": {nil, func(_ context.Context, dc driver.Conn) error {
+			_, err := dc.Prepare("SELECT 1")
+			return err
+		}},
+		"begin": {nil, func(ctx context.Context, dc driver.Conn) error {
+			_, err := begin(ctx, dc)
+			return err
+		}},
+		"commit": {[]string{okPacket}, func(ctx context.Context, dc driver.Conn) error {
+			tx, err := begin(ctx, dc)
+			return cmp.Or(err, tx.Commit())
+		}},
+		"rollback": {[]string{okPacket}, func(ctx context.Context, dc driver.Conn) error {
+			tx, err := begin(ctx, dc)
+			return cmp.Or(err, tx.Rollback())
+		}},
+		"exec of a statement": {[]string{prepared}, func(ctx context.Context, dc driver.Conn) error {
+			s, err := prepare(ctx, dc)
+			if err == nil {
+				_, err = s.(driver.StmtExecContext).ExecContext(ctx, nil)
+			}
+			return err
+		}},
+		"query of a statement": {[]string{prepared}, func(ctx context.Context, dc driver.Conn) error {
+			s, err := prepare(ctx, dc)
+			if err == nil {
+				_, err = s.(driver.StmtQueryContext).QueryContext(ctx, nil)
+			}
+			return err
+		}},
+		"row": {[]string{"\x01|" + column + "|" + end + "|\xfc"}, func(ctx context.Context, dc driver.Conn) error {
+			rows, err := query(ctx, dc)
+			return cmp.Or(err, rows.Next(make([]driver.Value, 1)))
+		}},
+		"end of the rows": {[]string{"\x01|" + column + "|" + end + "|" + short}, func(ctx context.Context, dc driver.Conn) error {
+			rows, err := query(ctx, dc)
+			return cmp.Or(err, rows.Close())
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var answers [][]string
+			for _, a := range append(tt.answers, short) {
+				answers = append(answers, strings.Split(a, "|"))
+			}
+			addr, ended := malformed(t, greeting, okPacket, answers...)
+			dc, err := mysql.ConnectFenced(t.Context(), addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := tt.call(t.Context(), dc); !errors.Is(err, driverErrors.ErrInvalidConn) || !strings.Contains(err.Error(), "malformed packet") {
+				t.Errorf("error %v", err)
+			}
+			if dc.(driver.Validator).IsValid() {
+				t.Error("the connection is valid")
+			}
+			if err := dc.(driver.SessionResetter).ResetSession(t.Context()); !errors.Is(err, driver.ErrBadConn) {
+				t.Errorf("the session can be used: %v", err)
+			}
+			awaitEnd(t, ended)
+		})
+	}
+	t.Run("greeting", func(t *testing.T) {
+		addr, ended := malformed(t, short, "")
+		if _, err := mysql.ConnectFenced(t.Context(), addr); !errors.Is(err, driverErrors.ErrInvalidConn) {
+			t.Errorf("error %v", err)
+		}
+		awaitEnd(t, ended)
+	})
 }
 
 // TestMalformedPackets: a server that does not speak the protocol counts as
@@ -89,8 +215,9 @@ func TestMalformedPackets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			addr, _ := malformed(t, packets[0], packets[1], packets[2:])
 			o := mysql.Options{
-				Hosts: []string{malformed(t, packets[0], packets[1], packets[2])}, User: "u", DB: "d", Table: "new_mail",
+				Hosts: []string{addr}, User: "u", DB: "d", Table: "new_mail",
 				Timeout: 3 * time.Second, Log: slog.New(slog.DiscardHandler),
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)

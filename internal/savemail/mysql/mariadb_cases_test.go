@@ -119,7 +119,7 @@ func testColumnChanges(t *testing.T, b *bench) {
 	var before, after int
 	b.server.QueryRow(t, status, &before)
 	for width := 4; width > 0; width-- {
-		b.server.Exec(t, fmt.Sprintf("ALTER TABLE mail.%s MODIFY `from` varchar(%d) CHARACTER SET ascii NOT NULL", b.table, width))
+		b.server.Exec(t, "DELETE FROM mail."+b.table, fmt.Sprintf("ALTER TABLE mail.%s MODIFY `from` varchar(%d) CHARACTER SET ascii NOT NULL", b.table, width))
 		one(t, s, nil)
 	}
 	if b.server.QueryRow(t, status, &after); after > before {
