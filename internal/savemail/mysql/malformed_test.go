@@ -16,8 +16,11 @@ import (
 
 	driverErrors "github.com/go-sql-driver/mysql"
 
+	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/recipient"
+	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/savemail/storetest"
 )
 
 // greeting is a MariaDB's first packet.
@@ -243,5 +246,28 @@ func TestMalformedPackets(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestSilentServer: a server that accepts connections and sends nothing is
+// unavailable when the time is over.
+func TestSilentServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s, err := mysql.New(mysql.Options{Hosts: []string{l.Addr().String()}, User: "u", DB: "d", Table: "new_mail", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := s.Save(ctx, []*envelope.Envelope{storetest.Envelope(text, "b@example.com")})[0]; !errors.Is(err, savemail.ErrUnavailable) {
+		t.Errorf("Save: %v", err)
+	}
+	if err := s.Check(ctx); !errors.Is(err, savemail.ErrUnavailable) {
+		t.Errorf("Check: %v", err)
 	}
 }
