@@ -242,23 +242,34 @@ func readCopy(t *testing.T, file string) []storetest.Row {
 	return rows(t, copied)
 }
 
+// failing saves a message of this size while operations fail, until the outcome is as
+// wanted. Each attempt begins with a file that is open, as the time of a Save may be
+// over before. It returns the message's hash, and the fault, which lasts.
+func (s *saver) failing(t *testing.T, power *powerfs.FS, f powerfs.Fault, size int, ok func(outcome string) bool) (hash string, fault *powerfs.Injection) {
+	t.Helper()
+	testserver.Await(t, nil, time.Minute, "no outcome is as wanted", func() error {
+		if _, outcome := s.save(t, 0); outcome != "stored" {
+			return errors.New(s.last)
+		}
+		fault = power.Inject(f)
+		var outcome string
+		if hash, outcome = s.save(t, size); !ok(outcome) {
+			fault.Clear()
+			return errors.New(s.last)
+		}
+		return nil
+	})
+	return hash, fault
+}
+
 // TestUnknownOutcome: the log reports an outcome that was unknown, without a further
 // Save, and at the latest when the store closes.
 func TestUnknownOutcome(t *testing.T) {
 	power := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
-	file := filepath.Join(power.Dir, "mail.db")
-	s := startSaver(t, file)
-	s.save(t, 0)
+	s := startSaver(t, filepath.Join(power.Dir, "mail.db"))
 	unknown := func() (hash string, fault *powerfs.Injection) {
-		fault = power.Inject(powerfs.Fault{Op: powerfs.Sync, Match: "mail.db-wal", Errno: syscall.EIO, Lost: true})
-		testserver.Await(t, nil, time.Minute, "no outcome is unknown", func() error {
-			var outcome string
-			if hash, outcome = s.save(t, 0); outcome != "unknown" {
-				return errors.New(outcome)
-			}
-			return nil
-		})
-		return hash, fault
+		return s.failing(t, power, powerfs.Fault{Op: powerfs.Sync, Match: "mail.db-wal", Errno: syscall.EIO, Lost: true}, 0,
+			func(outcome string) bool { return outcome == "unknown" })
 	}
 	hash, fault := unknown()
 	fault.Clear()
@@ -285,15 +296,9 @@ func TestUnknownOutcome(t *testing.T) {
 func TestFailedInsert(t *testing.T) {
 	power := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
 	s := startSaver(t, filepath.Join(power.Dir, "mail.db"))
-	s.save(t, 0)
-	power.Inject(powerfs.Fault{Op: powerfs.Write, Match: "mail.db-wal", Count: 1, Errno: syscall.EIO, Lost: true})
-	testserver.Await(t, nil, time.Minute, "no INSERT fails", func() error {
-		// The pages of a large transaction do not fit into SQLite's memory.
-		if s.save(t, 3<<20); !strings.Contains(s.last, ": insert: disk I/O error") {
-			return errors.New(s.last) // the time of the Save may have been over before
-		}
-		return nil
-	})
+	// The pages of a large transaction do not fit into SQLite's memory.
+	s.failing(t, power, powerfs.Fault{Op: powerfs.Write, Match: "mail.db-wal", Count: 1, Errno: syscall.EIO, Lost: true}, 3<<20,
+		func(string) bool { return strings.Contains(s.last, ": insert: disk I/O error") })
 	checkpoint := power.Inject(powerfs.Fault{Op: powerfs.Write, Match: "mail.db"}) // counts
 	testserver.Await(t, nil, time.Minute, "no Save succeeds", func() error {
 		if _, outcome := s.save(t, 0); outcome != "stored" {
