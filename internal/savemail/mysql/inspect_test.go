@@ -43,3 +43,29 @@ func TestGuards(t *testing.T) {
 		}
 	}
 }
+
+// TestSettingShown: 0 is shown in several ways, and nothing else is 0.
+func TestSettingShown(t *testing.T) {
+	for _, test := range []struct {
+		want, shown string
+		has         bool
+	}{
+		{"0", "0", true},
+		{"0", "0.000000", true},
+		{"0", "", true},
+		{"0", "0.500000", false},
+		{"0", "1.000000", false},
+		{"0", "1", false},
+		{"0", "-5", false},
+		{"0", "OFF", false},
+		{"ON", "on", true},
+		{"ON", "OFF", false},
+		{"ON", "", false},
+		{"OFF", "0", false},
+		{"", "", true},
+	} {
+		if got := (setting{want: test.want}).has(test.shown); got != test.has {
+			t.Errorf("%q is %q: %v, want %v", test.shown, test.want, got, test.has)
+		}
+	}
+}
