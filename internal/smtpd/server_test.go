@@ -30,6 +30,9 @@ func TestDefaultLoops(t *testing.T) {
 		if got := smtpd.DefaultLoops(); got != want {
 			t.Errorf("%d loops for %d processors, want %d", got, i+1, want)
 		}
+		if got := runtime.GOMAXPROCS(0); got != i+1 {
+			t.Errorf("%d processors are left of %d", got, i+1)
+		}
 	}
 }
 
