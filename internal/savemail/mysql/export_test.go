@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"log/slog"
 
 	"github.com/go-sql-driver/mysql"
@@ -40,4 +41,14 @@ func Assignment(name string) string {
 		}
 	}
 	return ""
+}
+
+// MakeSetting makes a setting of a connection.
+func MakeSetting(ctx context.Context, dc driver.Conn, name string, log *slog.Logger) error {
+	for _, s := range settings {
+		if s.name == name {
+			return connector{once: newOnce(log)}.set(ctx, dc, s, "")
+		}
+	}
+	return errors.New("no such setting")
 }

@@ -215,3 +215,28 @@ func testSetting(t *testing.T, b *bench, proxy *testserver.MySQLProxy, name stri
 		t.Errorf("corrected in %d sessions, want %d; answer lost: %v", tally, want, !cut)
 	}
 }
+
+// TestRefusedSetting: a connection without a setting on which a 250 or an outcome
+// depends is not used; the log reports other settings that a server refuses.
+func TestRefusedSetting(t *testing.T) {
+	const refusal = "\xff\xa9\x04#42000refused" // error 1193
+	for name, must := range map[string]bool{
+		"sql_select_limit": true, "autocommit": true, "completion_type": true, "character_set_client": true, "sql_mode": true,
+		"system_versioning_asof": true, "tidb_batch_commit": true,
+		"transaction_isolation": false, "unique_checks": false, "max_statement_time": false, "sql_log_bin": false,
+	} {
+		addr, _ := malformed(t, greeting, okPacket, []string{refusal})
+		dc, err := mysql.ConnectFenced(t.Context(), addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dc.Close()
+		var log testserver.Journal
+		if err := mysql.MakeSetting(t.Context(), dc, name, log.Logger()); (err != nil) != must {
+			t.Errorf("%s: error %v, want one: %v", name, err, must)
+		}
+		if n := log.Count("MySQL session setting cannot be changed"); (n == 1) == must {
+			t.Errorf("%s: %d warnings", name, n)
+		}
+	}
+}
