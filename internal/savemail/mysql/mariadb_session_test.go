@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/savemail/storetest"
 	"goguerrillad/internal/testserver"
@@ -237,6 +239,27 @@ func TestRefusedSetting(t *testing.T) {
 		}
 		if n := log.Count("MySQL session setting cannot be changed"); (n == 1) == must {
 			t.Errorf("%s: %d warnings", name, n)
+		}
+	}
+}
+
+// TestRefusedSetUp: a host is unavailable whose sessions cannot be set up.
+func TestRefusedSetUp(t *testing.T) {
+	const column, end = "\x03def\x00\x00\x00\x01a\x00\x0c\x21\x00\xff\x00\x00\x00\xfd\x00\x00\x00\x00\x00", "\xfe\x00\x00\x02\x00"
+	packet := []string{"\x01", column, end, "\x071048576", end} // max_allowed_packet, which the driver asks for
+	for name, value := range map[string]string{"sql_select_limit": "1", "sql_mode": "ANSI"} {
+		shown := []string{"\x02", column, column, end}
+		for _, v := range [][2]string{{"sql_select_limit", "18446744073709551615"}, {name, value}} {
+			shown = append(shown, string(rune(len(v[0])))+v[0]+string(rune(len(v[1])))+v[1])
+		}
+		addr, _ := malformed(t, greeting, okPacket, packet, append(shown, end), []string{"\xff\xa9\x04#42000refused"})
+		s, err := mysql.New(mysql.Options{Hosts: []string{addr}, User: "u", DB: "d", Table: "new_mail", Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := s.Check(t.Context()); !errors.Is(err, savemail.ErrUnavailable) || !strings.Contains(err.Error(), "set up the session: SET SESSION "+name+"=") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
