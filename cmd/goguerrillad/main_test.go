@@ -17,9 +17,17 @@ import (
 	"goguerrillad/internal/testserver"
 )
 
+// What the tests that run the built daemon share.
+var shared = testserver.NewSuite("main")
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"goguerrillad": main})
+	testscript.Main(suite{m}, map[string]func(){"goguerrillad": main})
 }
+
+// suite runs the tests with what they share.
+type suite struct{ m *testing.M }
+
+func (s suite) Run() int { return shared.Run(s.m) }
 
 // TestScripts runs testdata/script. Beside testscript's own commands they have
 // those of the map, and the variables ADDR (a free address), SGID and GUID
@@ -113,11 +121,10 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// build builds the program into the script's directory: with cgo, which the
+// build links the built program into the script's directory: with cgo, which the
 // race detector brings, root's daemon refuses to serve.
 func build(ts *testscript.TestScript, neg bool, args []string) {
-	_, err := testserver.BuildDaemon(ts.Getenv("WORK"))
-	ts.Check(err)
+	ts.Check(os.Symlink(shared.Daemon(scriptT{ts}, nil).Program, ts.MkAbs("goguerrillad")))
 }
 
 // await ADDR waits until the daemon greets.

@@ -130,7 +130,10 @@ func (d *daemon) moveWebs(sockets [2][]listen.Socket) error {
 	d.authHTTP.Reload(d.authSettings(sockets[0])) // before the first question
 	var errs []error
 	for i, w := range d.webs() {
-		errs = append(errs, w.serve(sockets[i], d.limits.http))
+		if err := w.serve(sockets[i], d.limits.http); err != nil {
+			w.forget(sockets[i]) // so that the next reload can bind them
+			errs = append(errs, err)
+		}
 	}
 	for _, s := range d.authWeb.sockets {
 		if tcp, ok := s.Addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
