@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/recipient"
+	"goguerrillad/internal/smtpd"
 )
 
 // TestLimitClients: clients of all servers and the reserve together are never more
@@ -29,6 +31,63 @@ func TestLimitClients(t *testing.T) {
 					t.Fatalf("%s, %d descriptors suffice: %+v", store, descriptors, l)
 				}
 			}
+		}
+	}
+}
+
+// TestLimitClientsScarce: an HTTP server gets an eighth of what clients may have.
+func TestLimitClientsScarce(t *testing.T) {
+	for _, tt := range []struct {
+		auth       bool
+		metrics    string
+		room       int // descriptors for clients
+		smtp, http int
+	}{
+		{false, "", 400, 400, 50},
+		{true, "", 400, 350, 50},
+		{true, "127.0.0.1:9100", 400, 300, 50},
+		{true, "127.0.0.1:9100", 407, 307, 50},
+		{true, "127.0.0.1:9100", 408, 306, 51},
+		{false, "127.0.0.1:9100", 999, 500, 124},
+		{false, "127.0.0.1:9100", 1000, 500, 500},
+		{true, "127.0.0.1:9100", 1499, 500, 187},
+		{true, "127.0.0.1:9100", 1500, 500, 500},
+	} {
+		cfg := &config.Config{SaveMail: config.SaveDiscard, MaxClients: 500, Listen: []string{":25"}, Metrics: tt.metrics}
+		cfg.AuthHTTP.Enabled = tt.auth
+		if l := limitClients(cfg, reservedDescriptors(cfg)+tt.room); l.smtp != tt.smtp || l.http != tt.http {
+			t.Errorf("%+v: %d sessions and %d connections", tt, l.smtp, l.http)
+		}
+	}
+}
+
+// TestReservedDescriptors: each part of a configuration has its descriptors, twice
+// where a reload opens the new ones before it closes the old ones.
+func TestReservedDescriptors(t *testing.T) {
+	base := 16 + 3*smtpd.DefaultLoops() + 2
+	for _, tt := range []struct {
+		name   string
+		change func(*config.Config)
+		more   int
+	}{
+		{"nothing", func(*config.Config) {}, 0},
+		{"three addresses", func(c *config.Config) { c.Listen = []string{":25", ":26", ":27"} }, 4},
+		{"auth_http", func(c *config.Config) { c.AuthHTTP.Enabled = true }, 4},
+		{"metrics", func(c *config.Config) { c.Metrics = "127.0.0.1:9100" }, 4},
+		{"Redis without a store", func(c *config.Config) { c.Redis.Host = "127.0.0.9:1" }, 0},
+		{"sqlite", func(c *config.Config) { c.SaveMail = config.SaveSQLite }, 16},
+		{"sqlite with Redis", func(c *config.Config) { c.SaveMail, c.Redis.Host = config.SaveSQLite, "127.0.0.9:1" }, 16 + 8},
+		{"sqlite with a query", func(c *config.Config) { c.SaveMail, c.Recipients.Query = config.SaveSQLite, &recipient.Query{} }, 16 + 16},
+		{"mysql without a host", func(c *config.Config) { c.SaveMail = config.SaveMySQL }, 12},
+		{"mysql", func(c *config.Config) { c.SaveMail, c.MySQL.Hosts = config.SaveMySQL, make([]string, 3) }, 36},
+		{"mysql with a query", func(c *config.Config) { c.SaveMail, c.Recipients.Query = config.SaveMySQL, &recipient.Query{} }, 12 + 8},
+		{"maildir", func(c *config.Config) { c.SaveMail = config.SaveMaildir }, 20},
+		{"webhook", func(c *config.Config) { c.SaveMail = config.SaveWebhook }, 34},
+	} {
+		cfg := &config.Config{SaveMail: config.SaveDiscard, Listen: []string{":25"}}
+		tt.change(cfg)
+		if got := reservedDescriptors(cfg) - base; got != tt.more {
+			t.Errorf("%s: %d descriptors more, want %d", tt.name, got, tt.more)
 		}
 	}
 }

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"testing"
+	"time"
 
 	"goguerrillad/internal/config"
 	"goguerrillad/internal/listen"
+	"goguerrillad/internal/savemail"
 )
 
 // TestOpenStore: a writer that a server holds up is relieved if there is another
@@ -27,6 +31,8 @@ func TestOpenStore(t *testing.T) {
 			c.MySQL.Hosts, c.Redis.Host = []string{"127.0.0.1:1"}, "127.0.0.9:1"
 		}, 2, 0, true},
 		{"a file", func(c *config.Config) { c.SaveMail = config.SaveSQLite }, 0, 0, false},
+		{"files", func(c *config.Config) { c.SaveMail = config.SaveMaildir }, 4, 0, false},
+		{"posts", func(c *config.Config) { c.SaveMail = config.SaveWebhook }, 16, 0, false},
 		{"discarded, with Redis", func(c *config.Config) { c.SaveMail, c.Redis.Host = config.SaveDiscard, "127.0.0.9:1" }, 0, 0, false},
 	} {
 		cfg := &config.Config{SaveMail: config.SaveMySQL}
@@ -44,6 +50,51 @@ func TestOpenStore(t *testing.T) {
 		}
 		if err := p.Close(); err != nil {
 			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// TestNoStore: a configuration that names no store, or none that can be read, is an
+// error that names the key.
+func TestNoStore(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	for store, want := range map[string]string{config.SaveMySQL: "MYSQL_HOST: no MySQL host is given", "other": `GM_SAVE_MAIL: no store "other"`} {
+		if _, err := openStore(&config.Config{SaveMail: store}, log); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", store, err, want)
+		}
+	}
+	for _, store := range []string{config.SaveDiscard, config.SaveWebhook} {
+		for _, redis := range []string{"", "127.0.0.9:1"} {
+			cfg := &config.Config{SaveMail: store}
+			cfg.Redis.Host = redis
+			if _, err := openReader(cfg); err == nil || err.Error() != "GM_SAVE_MAIL is "+store+": there is nothing to read" {
+				t.Errorf("%s, Redis %q: %v", store, redis, err)
+			}
+		}
+	}
+}
+
+// TestSaveTime: a Save ends before the client does, which waits for GSMTP_TIMEOUT.
+func TestSaveTime(t *testing.T) {
+	for timeout, want := range map[time.Duration]time.Duration{
+		time.Second: 900 * time.Millisecond, 60 * time.Second: 54 * time.Second, 100 * time.Second: 90 * time.Second, time.Hour: 90 * time.Second,
+	} {
+		p, err := openStore(&config.Config{SaveMail: config.SaveDiscard, Timeout: timeout}, slog.New(slog.DiscardHandler))
+		if err != nil || p.options.Timeout != want {
+			t.Errorf("GSMTP_TIMEOUT %v: %v, %v, want %v", timeout, p.options.Timeout, err, want)
+		}
+	}
+}
+
+// TestIsOutage: an error that concerns every message is logged once. A message whose
+// outcome is unknown has its own line.
+func TestIsOutage(t *testing.T) {
+	for err, want := range map[error]bool{
+		savemail.ErrUnavailable: true, fmt.Errorf("store: %w", savemail.ErrUnavailable): true,
+		savemail.ErrUnknown: false, errors.Join(savemail.ErrUnavailable, savemail.ErrUnknown): false, errors.New("other"): false,
+	} {
+		if isOutage(err) != want {
+			t.Errorf("%v: %v", err, !want)
 		}
 	}
 }
