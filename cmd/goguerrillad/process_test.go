@@ -1,0 +1,250 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"goguerrillad/internal/testserver"
+)
+
+// TestStartRefused: a start that fails has a status, a line on standard error that
+// the journal shows as an error, and a status for the manager.
+func TestStartRefused(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	passed, err := busy.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer passed.Close()
+	inUse := busy.Addr().String()
+	for _, tt := range []struct {
+		change map[string]string
+		name   string // of a socket from systemd
+		status int
+		want   string
+	}{
+		{map[string]string{"GSTMP_LISTEN_INTERFACE": inUse}, "", exitFailed, "listen on " + inUse + ": bind: address already in use: "},
+		{map[string]string{"NGINX_AUTH_ENABLED": "Y", "NGINX_AUTH": inUse}, "", exitFailed, "NGINX_AUTH: listen on " + inUse + ": bind: address already in use: "},
+		{map[string]string{"GM_METRICS": inUse}, "", exitFailed, "GM_METRICS: listen on " + inUse + ": bind: address already in use: "},
+		{map[string]string{"GSMTP_LOG_FILE": "/no/such/directory/log"}, "", exitConfig, "CONFIG: GSMTP_LOG_FILE: open log file: "},
+		{map[string]string{"GSMTP_TIMEOUT": "soon"}, "", exitConfig, "CONFIG:"},
+		{nil, "other", exitFailed, `socket 1 of 1 from systemd: it is named "other"`},
+	} {
+		for _, journal := range []bool{false, true} {
+			d := shared.Daemon(t, tt.change)
+			if tt.name != "" {
+				d.Sockets, d.Names = []*os.File{passed}, tt.name
+			}
+			stderr, err := os.Create(filepath.Join(d.Dir, "stderr"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stderr.Close()
+			want := "goguerrillad: " + strings.Replace(tt.want, "CONFIG", d.ConfigFile(), 1)
+			if journal {
+				var st unix.Stat_t
+				if err := unix.Fstat(int(stderr.Fd()), &st); err != nil {
+					t.Fatal(err)
+				}
+				d.Env = append(d.Env, fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino))
+				want = "<3>" + want
+			}
+			cmd := d.Cmd()
+			cmd.Stderr = stderr
+			out, err := cmd.Output()
+			text := read(t, stderr.Name())
+			if cmd.ProcessState.ExitCode() != tt.status || len(out) > 0 || !strings.HasPrefix(text, want) || strings.Count(text, "\n") != 1 {
+				t.Errorf("%v, %q\n got %s\nwant %s, status %d", err, out, text, want, tt.status)
+			}
+		}
+	}
+}
+
+// TestReadersEndBySignal: SIGHUP ends -list, -show and -t while they wait for a
+// database; only a daemon that serves holds it for a reload.
+func TestReadersEndBySignal(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	d := shared.Daemon(t, map[string]string{"GM_SAVE_MAIL": "mysql", "MYSQL_HOST": silent.Addr().String(), "MYSQL_DB": "x", "MYSQL_USER": "x",
+		"GM_RECIPIENT_QUERY": "SELECT 1 FROM x WHERE y = :address"})
+	for _, flags := range [][]string{{"-list", "1"}, {"-show", strings.Repeat("0", 32)}, {"-t"}} {
+		p := testserver.Start(t, d.Cmd(flags...))
+		conn, err := silent.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := p.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		var exit *exec.ExitError
+		if err := p.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGHUP {
+			t.Errorf("%q: %v, %s", flags, err, p.Output())
+		}
+	}
+}
+
+// TestWarnings: what is probably not meant is in the log at the start and at each
+// reload, and -t reports it.
+func TestWarnings(t *testing.T) {
+	d := shared.Daemon(t, map[string]string{"REDIS_STREAM": "mail"})
+	const warning = "REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is given without REDIS_HOST"
+	out, err := d.Cmd("-t").CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "goguerrillad: warning: "+warning) {
+		t.Errorf("-t: %v, %s", err, out)
+	}
+	d.Start(t)
+	for n, change := range []map[string]string{nil, nil, {"REDIS_STREAM": ""}} {
+		if n > 0 && !d.Reload(t, change) {
+			t.Fatal(d.Log())
+		}
+		want := min(n+1, 2)
+		if got := strings.Count(d.Log(), `level=WARN msg="`+warning); got != want {
+			t.Errorf("after %d reloads the log has %d warnings, want %d:\n%s", n, got, want, d.Log())
+		}
+	}
+}
+
+// TestMemoryLimit: Go's runtime has nine tenths of what the limit of the cgroup
+// leaves beside GSMTP_MEMORY, and of half the limit at least. GOMEMLIMIT wins over
+// it, and a reload changes it.
+func TestMemoryLimit(t *testing.T) {
+	testserver.NeedRoot(t)
+	if self, err := os.ReadFile("/proc/self/cgroup"); err != nil || !strings.Contains("\n"+string(self), "\n0::") {
+		t.Skip("needs a kernel with cgroups of version 2")
+	}
+	for _, tt := range []struct {
+		limit, env string
+		want, then int64 // with GSMTP_MEMORY=400000000 and with 800000000
+	}{
+		{"1000000000", "", 540000000, 450000000},
+		{"4000000000", "", 3240000000, 2880000000},
+		{"4000000000", "GOMEMLIMIT=77MiB", 77 << 20, 77 << 20},
+		{"max", "", math.MaxInt64, math.MaxInt64},
+	} {
+		addrs := freeAddresses(t)
+		d := shared.Daemon(t, addrs)
+		d.Addr = addrs["GSTMP_LISTEN_INTERFACE"]
+		d.Configure(t, map[string]string{"GSMTP_MEMORY": "400000000"})
+		d.Under = []string{"unshare", "--mount", "sh", "-c",
+			`mount -t tmpfs none /sys/fs/cgroup && echo ` + tt.limit + ` >/sys/fs/cgroup/memory.max && exec "$@"`, "sh"}
+		if tt.env != "" {
+			d.Env = append(d.Env, tt.env)
+		}
+		d.Start(t)
+		check := func(want int64) {
+			t.Helper()
+			if line := fmt.Sprintf("\ngo_gc_gomemlimit_bytes %v\n", float64(want)); !strings.Contains(get(t, addrs["GM_METRICS"], "/metrics"), line) {
+				t.Errorf("memory.max %s, %s: want%s", tt.limit, tt.env, line)
+			}
+		}
+		check(tt.want)
+		if !d.Reload(t, map[string]string{"GSMTP_MEMORY": "800000000"}) {
+			t.Fatal(d.Log())
+		}
+		check(tt.then)
+	}
+}
+
+// TestPrivilegedAddresses: a daemon that is not root keeps its addresses where a
+// reload names ports of root's, and the log names the keys, each time.
+func TestPrivilegedAddresses(t *testing.T) {
+	testserver.NeedRoot(t)
+	free := map[string]string{"GSTMP_LISTEN_INTERFACE": "0.0.0.0:2525", "NGINX_AUTH": "0.0.0.0:2526", "GM_METRICS": "0.0.0.0:2527"}
+	low := map[string]string{"GSTMP_LISTEN_INTERFACE": "0.0.0.0:25", "NGINX_AUTH": "0.0.0.0:26", "GM_METRICS": "0.0.0.0:27"}
+	d := shared.Daemon(t, free)
+	d.Configure(t, map[string]string{"NGINX_AUTH_ENABLED": "Y"})
+	// In a network of its own, whatever this machine has in
+	// net.ipv4.ip_unprivileged_port_start.
+	d.Under = []string{"unshare", "--net"}
+	d.Launch(t)
+	d.AwaitLog(t, "msg=ready", 1)
+	const line = `level=WARN msg="takes effect at the next start only" keys=`
+	for _, step := range []struct {
+		change map[string]string
+		keys   string
+	}{
+		{low, "NGINX_AUTH,GM_METRICS,GSTMP_LISTEN_INTERFACE"},
+		{nil, "NGINX_AUTH,GM_METRICS,GSTMP_LISTEN_INTERFACE"},
+		{map[string]string{"NGINX_AUTH": free["NGINX_AUTH"], "GUID": "nobody", "SGID": "65534"}, "SGID,GM_METRICS,GSTMP_LISTEN_INTERFACE"},
+		{map[string]string{"GM_METRICS": free["GM_METRICS"]}, "GSTMP_LISTEN_INTERFACE"},
+		{free, ""},
+	} {
+		before := len(d.Log())
+		if !d.Reload(t, step.change) {
+			t.Fatal(d.Log())
+		}
+		log := d.Log()[before:]
+		if keys, _, _ := strings.Cut(log[strings.Index(log+line, line):]+line, "\n"); keys != line+step.keys+line && keys != line+step.keys {
+			t.Errorf("%v: %q, want %q", step.change, keys, step.keys)
+		}
+		if got := listening(t, d); got != "2525 2526 2527" {
+			t.Errorf("%v: listens on %s", step.change, got)
+		}
+	}
+}
+
+// listening returns the ports of TCP over IPv4 on which there are listeners in the
+// daemon's network, in order.
+func listening(t *testing.T, d *testserver.Daemon) string {
+	t.Helper()
+	var ports []string
+	for line := range strings.Lines(read(t, fmt.Sprintf("/proc/%d/net/tcp", d.Pid()))) {
+		fields := strings.Fields(line)
+		if len(fields) < 4 || fields[3] != "0A" { // proc_pid_net(5): TCP_LISTEN
+			continue
+		}
+		var port int
+		if _, err := fmt.Sscanf(fields[1], "00000000:%X", &port); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		ports = append(ports, fmt.Sprint(port))
+	}
+	slices.Sort(ports)
+	return strings.Join(ports, " ")
+}
+
+// TestStopLog: a stop logs the refusals that were only counted, then the counters,
+// and at the end that it is over.
+func TestStopLog(t *testing.T) {
+	d := shared.Daemon(t, nil)
+	d.Configure(t, map[string]string{"SQLITE_FILE": filepath.Join(d.ConfigFile(), "mail.db")})
+	d.Start(t)
+	for range 3 {
+		if replies := dialogue(t, d, "", message("b@example.com")...); !strings.Contains(replies, "\n451 4.3.0 ") {
+			t.Errorf("without a store: %s", replies)
+		}
+	}
+	if status := d.Terminate(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	_, log, _ := strings.Cut(d.Log(), "msg=stopping signal=terminated\n")
+	for _, want := range []string{`msg="messages not stored" count=2 `, "msg=counters sessions=0 ", "msg=stopped\n"} {
+		_, after, ok := strings.Cut(log, want)
+		if !ok {
+			t.Errorf("%q is missing, or too early:\n%s", want, d.Log())
+		}
+		log = after
+	}
+	if log != "" {
+		t.Errorf("after the end the log has\n%s", log)
+	}
+}
