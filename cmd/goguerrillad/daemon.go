@@ -121,9 +121,7 @@ func (d *daemon) move(next *config.Config) error {
 	}
 	old := d.sockets
 	d.sockets = sockets
-	if err := closeSockets(old, sockets); err != nil {
-		d.log.Error("stop listening", "error", err)
-	}
+	closeSockets(old, sockets)
 	return nil
 }
 
@@ -150,9 +148,7 @@ func (d *daemon) stop(ctx context.Context) error {
 	if err := d.server.Relisten(nil); err != nil {
 		d.log.Error("stop listening", "error", err)
 	}
-	if err := closeSockets(d.sockets, nil); err != nil {
-		d.log.Error("stop listening", "error", err)
-	}
+	closeSockets(d.sockets, nil)
 	cut := func(err error) {
 		if err != nil {
 			d.log.Warn("the stop was cut short, senders will try again", "error", err)

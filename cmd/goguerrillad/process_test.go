@@ -222,29 +222,26 @@ func listening(t *testing.T, d *testserver.Daemon) string {
 	return strings.Join(ports, " ")
 }
 
-// TestStopLog: a stop logs the refusals that were only counted, then the counters,
-// and at the end that it is over.
-func TestStopLog(t *testing.T) {
+// TestTryRecipients: -t refuses a query that the database does not understand, and
+// reports a database that is not there.
+func TestTryRecipients(t *testing.T) {
 	d := shared.Daemon(t, nil)
-	d.Configure(t, map[string]string{"SQLITE_FILE": filepath.Join(d.ConfigFile(), "mail.db")})
 	d.Start(t)
-	for range 3 {
-		if replies := dialogue(t, d, "", message("b@example.com")...); !strings.Contains(replies, "\n451 4.3.0 ") {
-			t.Errorf("without a store: %s", replies)
+	dialogue(t, d, "", message("b@example.com")...) // so that there is a table
+	for _, tt := range []struct {
+		change map[string]string
+		status int
+		want   string
+	}{
+		{map[string]string{"GM_RECIPIENT_QUERY": "SELECT 1 FROM missing WHERE a = :address"}, exitConfig, "goguerrillad: " + d.ConfigFile() + ": GM_RECIPIENT_QUERY: "},
+		{map[string]string{"GM_RECIPIENT_QUERY": "SELECT 1 FROM new_mail WHERE `to` = :address"}, exitOK, d.ConfigFile() + ": configuration is good\n"},
+		{map[string]string{"SQLITE_FILE": filepath.Join(d.Dir, "later.db")}, exitOK, "goguerrillad: GM_RECIPIENT_QUERY was not tried: "},
+	} {
+		d.Configure(t, tt.change)
+		cmd := d.Cmd("-t")
+		out, _ := cmd.CombinedOutput()
+		if status := cmd.ProcessState.ExitCode(); status != tt.status || !strings.HasPrefix(string(out), tt.want) {
+			t.Errorf("%v: status %d, %s\nwant %d, %s", tt.change, status, out, tt.status, tt.want)
 		}
-	}
-	if status := d.Terminate(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
-	_, log, _ := strings.Cut(d.Log(), "msg=stopping signal=terminated\n")
-	for _, want := range []string{`msg="messages not stored" count=2 `, "msg=counters sessions=0 ", "msg=stopped\n"} {
-		_, after, ok := strings.Cut(log, want)
-		if !ok {
-			t.Errorf("%q is missing, or too early:\n%s", want, d.Log())
-		}
-		log = after
-	}
-	if log != "" {
-		t.Errorf("after the end the log has\n%s", log)
 	}
 }

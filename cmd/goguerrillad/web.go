@@ -60,13 +60,7 @@ func (w *web) bind(cfg *config.Config) ([]listen.Socket, error) {
 }
 
 // forget closes what bind has opened.
-func (w *web) forget(sockets []listen.Socket) {
-	for _, s := range sockets {
-		if !slices.Contains(w.sockets, s) {
-			s.Close()
-		}
-	}
-}
+func (w *web) forget(sockets []listen.Socket) { closeSockets(sockets, w.sockets) }
 
 // serve answers on these sockets from now on, so many connections at a time.
 func (w *web) serve(sockets []listen.Socket, clients int) error {
@@ -87,14 +81,17 @@ func (w *web) serve(sockets []listen.Socket, clients int) error {
 	w.server.Serve(listeners, clients)
 	old := w.sockets
 	w.sockets, w.clients = sockets, clients
-	return closeSockets(old, sockets)
+	closeSockets(old, sockets)
+	return nil
 }
 
 // stop ends it.
 func (w *web) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, webPatience)
 	defer cancel()
-	return errors.Join(w.server.Shutdown(ctx), closeSockets(w.sockets, nil))
+	err := w.server.Shutdown(ctx)
+	closeSockets(w.sockets, nil)
+	return err
 }
 
 // handle sets who answers.
@@ -145,13 +142,12 @@ func (d *daemon) moveWebs(sockets [2][]listen.Socket) error {
 
 func (d *daemon) webs() [2]*web { return [2]*web{d.authWeb, d.statusWeb} }
 
-// closeSockets closes those that are not among kept.
-func closeSockets(sockets, kept []listen.Socket) error {
-	var errs []error
+// closeSockets closes those that are not among kept. The close of a listening
+// socket fails only if it is closed already.
+func closeSockets(sockets, kept []listen.Socket) {
 	for _, s := range sockets {
 		if !slices.Contains(kept, s) {
-			errs = append(errs, s.Close())
+			_ = s.Close()
 		}
 	}
-	return errors.Join(errs...)
 }

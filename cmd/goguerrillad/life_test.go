@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/smtpd"
+	"goguerrillad/internal/testserver"
+)
+
+// TestStopLog: a stop logs the refusals that were only counted, then the counters,
+// and at the end that it is over.
+func TestStopLog(t *testing.T) {
+	d := shared.Daemon(t, nil)
+	d.Configure(t, map[string]string{"SQLITE_FILE": filepath.Join(d.ConfigFile(), "mail.db")})
+	d.Start(t)
+	for range 3 {
+		if replies := dialogue(t, d, "", message("b@example.com")...); !strings.Contains(replies, "\n451 4.3.0 ") {
+			t.Errorf("without a store: %s", replies)
+		}
+	}
+	if status := d.Terminate(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	_, log, _ := strings.Cut(d.Log(), "msg=stopping signal=terminated\n")
+	if lines := strings.Count(log, "\n"); lines != 3 {
+		t.Errorf("the stop has %d lines", lines)
+	}
+	for _, want := range []string{`msg="messages not stored" count=2 `, "msg=counters sessions=0 ", "msg=stopped\n"} {
+		_, after, ok := strings.Cut(log, want)
+		if !ok {
+			t.Errorf("%q is missing, or too early:\n%s", want, d.Log())
+		}
+		log = after
+	}
+	if log != "" {
+		t.Errorf("after the end the log has\n%s", log)
+	}
+}
+
+// TestStopOrder: while a stop waits for a client, auth_http and SMTP refuse
+// connections, so that clients turn to another server, and the metrics are there.
+func TestStopOrder(t *testing.T) {
+	addrs := freeAddresses(t)
+	d := shared.Daemon(t, addrs)
+	d.Configure(t, map[string]string{"NGINX_AUTH_ENABLED": "Y"})
+	d.Addr = addrs["GSTMP_LISTEN_INTERFACE"]
+	d.Start(t)
+	c := connect(t, d)
+	defer c.Close()
+	for _, command := range message("b@example.com")[:4] {
+		if r, err := c.Cmd("%s", command); err != nil || r.Code >= 400 {
+			t.Fatalf("%s: %v, %v", command, r, err)
+		}
+	}
+	if err := d.Process().Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range listeners[:2] {
+		testserver.Await(t, d.Process(), 20*time.Second, key+" is not closed", func() error {
+			conn, err := net.Dial("tcp", addrs[key])
+			if err == nil {
+				conn.Close()
+				return errors.New("accepts")
+			} else if !errors.Is(err, syscall.ECONNREFUSED) {
+				return err
+			}
+			return nil
+		})
+	}
+	if text := get(t, addrs["GM_METRICS"], "/metrics"); !strings.Contains(text, "\ngoguerrillad_sessions 1\n") {
+		t.Errorf("the metrics of a stop:\n%s", text)
+	}
+	if r, err := c.Cmd("."); err != nil || r.Code != 250 {
+		t.Errorf("the message: %v, %v", r, err)
+	}
+	if status := d.AwaitExit(); status != 0 || !strings.Contains(d.Log(), " messages=1 rows=1 ") {
+		t.Errorf("exit status %d:\n%s", status, d.Log())
+	}
+}
+
+// TestUnwrittenLog: what the log could not write is reported on standard error, and
+// is no failure.
+func TestUnwrittenLog(t *testing.T) {
+	d := shared.Daemon(t, nil)
+	d.Configure(t, map[string]string{"GSMTP_LOG_FILE": "/dev/full"})
+	d.Start(t)
+	status := d.Terminate(t)
+	if text := d.Process().Output(); status != 0 || text != "goguerrillad: close the log: write /dev/full: no space left on device\n" {
+		t.Errorf("status %d, %s", status, text)
+	}
+}
+
+// TestStatus: the manager can show how many messages are stored, and why none is.
+func TestStatus(t *testing.T) {
+	d := shared.Daemon(t, nil)
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(d.Dir, "notify")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	d.Own(t, socket.LocalAddr().String())
+	d.Env = append(d.Env, "NOTIFY_SOCKET="+socket.LocalAddr().String())
+	await := func(pattern string) {
+		t.Helper()
+		socket.SetReadDeadline(time.Now().Add(20 * time.Second))
+		for want, b := regexp.MustCompile(pattern), make([]byte, 4096); ; {
+			n, err := socket.Read(b)
+			if err != nil {
+				t.Fatalf("%s: %v", pattern, err)
+			}
+			if want.Match(b[:n]) {
+				return
+			}
+		}
+	}
+	d.Start(t)
+	await(`^READY=1\nSTATUS=[01] sessions, 0 mails stored, store up$`)
+	dialogue(t, d, "", message("b@example.com")...)
+	for _, step := range []struct{ file, want string }{
+		{d.Keys["SQLITE_FILE"], `store up$`},
+		{filepath.Join(d.ConfigFile(), "mail.db"), `store down since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: /.*/mail\.db: not a directory$`},
+	} {
+		d.Reload(t, map[string]string{"SQLITE_FILE": step.file})
+		dialogue(t, d, "", message("b@example.com")...)
+		d.Reload(t, nil)
+		await(`^READY=1\nSTATUS=\d sessions, 2 mails stored, ` + step.want)
+	}
+}
+
+// stuck is a store whose Save forgets its time.
+type stuck struct{ end chan struct{} }
+
+func (s stuck) Save(_ context.Context, batch []*envelope.Envelope) []error {
+	<-s.end
+	return make([]error, len(batch))
+}
+
+func (stuck) Close() error { return nil }
+
+// TestAlive: the watchdog is not fed when a Save goes on after its time.
+func TestAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := stuck{make(chan struct{})}
+		d := &daemon{server: &smtpd.Server{}, committer: savemail.New(store, savemail.Options{Timeout: time.Second})}
+		d.committer.Submit(&envelope.Envelope{}, func(error) {})
+		for _, alive := range []bool{true, false} {
+			if err := d.alive(t.Context()); (err == nil) != alive {
+				t.Errorf("alive: %v, want %v", err, alive)
+			}
+			time.Sleep(time.Minute)
+		}
+		close(store.end)
+		if err := d.committer.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
