@@ -66,7 +66,7 @@ func TestFewDescriptorsAtStart(t *testing.T) {
 	if status := d.Terminate(t); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-	for _, want := range []string{"NGINX_AUTH: listen on ", "GM_METRICS: listen on ", d.ConfigFile() + ": GSMTP_LOG_FILE: open log file: ", "goguerrillad: smtpd: ", "goguerrillad: GM_METRICS: "} {
+	for _, want := range []string{"NGINX_AUTH: listen on ", "GM_METRICS: listen on ", d.ConfigFile() + ": GSMTP_LOG_FILE: open log file: ", "goguerrillad: smtpd: ", "GM_METRICS: duplicate "} {
 		if !strings.Contains(reports.String(), want) {
 			t.Errorf("%q is not reported:\n%s", want, reports.String())
 		}
