@@ -140,7 +140,7 @@ func (d *daemon) move(next *config.Config) error {
 //  6. The metrics, which report until then.
 //
 // The log closes last (serve).
-func (d *daemon) stop(ctx context.Context) error {
+func (d *daemon) stop(ctx context.Context) {
 	if err := d.authWeb.stop(ctx); err != nil { // first: nginx must not be sent here any more
 		d.log.Warn("the stop was cut short", "error", err)
 	}
@@ -163,7 +163,6 @@ func (d *daemon) stop(ctx context.Context) error {
 	if err := d.statusWeb.stop(ctx); err != nil {
 		d.log.Warn("the stop was cut short", "error", err)
 	}
-	return nil
 }
 
 // report logs the counters.

@@ -76,17 +76,12 @@ func serve(f flags, cfg *config.Config, signals chan os.Signal, stderr io.Writer
 		return fail(stderr, err)
 	}
 	s := service.Service{Signals: signals, Reload: d.reload, Report: d.report, Stop: d.stop, Status: d.status, Alive: d.alive, Log: log.Logger}
-	status := exitOK
-	if err := s.Run(); err != nil {
-		log.Error("failed", "error", err)
-		status = exitFailed
-	} else {
-		log.Info("stopped")
-	}
+	s.Run()
+	log.Info("stopped")
 	if err := log.Close(); err != nil { // no mail is lost by that
 		fmt.Fprintln(stderr, "goguerrillad: close the log:", err)
 	}
-	return status
+	return exitOK
 }
 
 // openSockets gets the sockets of SMTP and returns those of the servers beside

@@ -29,9 +29,7 @@ type Service struct {
 	Report func()
 	// Stop ends the service in an orderly way: nothing acknowledged may be
 	// lost, even when ctx ends it early.
-	Stop func(ctx context.Context) error
-	// Failed delivers the error of a part that ended by itself, if one does.
-	Failed <-chan error
+	Stop func(ctx context.Context)
 	// Status says in one line how things are, for whoever asks the manager. It
 	// is no place for secrets: everybody can read it.
 	Status func() string
@@ -64,30 +62,25 @@ func Catch(signals chan os.Signal) {
 }
 
 // Run tells the manager that the service is ready, obeys signals until one of
-// them, or a failure, ends it, and returns nil after a clean stop.
+// them ends it, and returns after the stop.
 //
 // SIGHUP reloads, SIGUSR1 reports, SIGTERM and SIGINT stop; a second one of
 // these cuts the stop short.
-func (s *Service) Run() error {
+func (s *Service) Run() {
 	defer signal.Stop(s.Signals)
 	status := s.status()
 	s.notify(daemon.SdNotifyReady + "\n" + status)
 	defer s.report(status)()
-	for {
-		select {
-		case err := <-s.Failed:
-			s.notify(daemon.SdNotifyStopping)
-			return err
-		case sig := <-s.Signals:
-			switch sig {
-			case syscall.SIGHUP:
-				s.reload()
-			case syscall.SIGUSR1:
-				s.Report()
-			default:
-				s.Log.Info("stopping", "signal", sig.String())
-				return s.stop()
-			}
+	for sig := range s.Signals {
+		switch sig {
+		case syscall.SIGHUP:
+			s.reload()
+		case syscall.SIGUSR1:
+			s.Report()
+		default:
+			s.Log.Info("stopping", "signal", sig.String())
+			s.stop()
+			return
 		}
 	}
 }
@@ -105,7 +98,7 @@ func (s *Service) reload() {
 	s.notify(daemon.SdNotifyReady + "\n" + s.status())
 }
 
-func (s *Service) stop() error {
+func (s *Service) stop() {
 	s.ending.Store(true)
 	s.notify(daemon.SdNotifyStopping + "\n" + s.status())
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
@@ -118,15 +111,11 @@ func (s *Service) stop() error {
 			case sig := <-s.Signals:
 				if sig == syscall.SIGTERM || sig == syscall.SIGINT {
 					cancel()
-					return
 				}
 			}
 		}
 	}()
-	if err := s.Stop(ctx); err != nil {
-		return fmt.Errorf("stop: %w", err)
-	}
-	return nil
+	s.Stop(ctx)
 }
 
 // reloading is the notification that a reload begins; the time lets the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -83,11 +84,10 @@ type fixture struct {
 	*service.Service
 	log      testserver.Journal
 	signals  chan os.Signal
-	failed   chan error
 	reports  chan struct{}
 	stopping chan context.Context
-	stop     chan error // what Stop returns
-	ended    chan error // what Run returns
+	stop     chan struct{} // lets Stop return
+	ended    chan struct{} // Run has returned
 
 	mu     sync.Mutex
 	status string
@@ -97,8 +97,8 @@ type fixture struct {
 
 func newFixture() *fixture {
 	f := &fixture{
-		signals: make(chan os.Signal, 8), failed: make(chan error, 1), reports: make(chan struct{}, 8),
-		stopping: make(chan context.Context, 1), stop: make(chan error, 1), ended: make(chan error, 1), status: "well",
+		signals: make(chan os.Signal, 8), reports: make(chan struct{}, 8),
+		stopping: make(chan context.Context, 1), stop: make(chan struct{}, 1), ended: make(chan struct{}), status: "well",
 	}
 	locked := func(what *error) func() error {
 		return func() error {
@@ -108,7 +108,7 @@ func newFixture() *fixture {
 		}
 	}
 	f.Service = &service.Service{
-		Signals: f.signals, Failed: f.failed, Log: f.log.Logger(),
+		Signals: f.signals, Log: f.log.Logger(),
 		Reload: locked(&f.reload),
 		Report: func() { f.reports <- struct{}{} },
 		Alive:  func(context.Context) error { return locked(&f.alive)() },
@@ -117,20 +117,23 @@ func newFixture() *fixture {
 			defer f.mu.Unlock()
 			return f.status
 		},
-		Stop: func(ctx context.Context) error {
+		Stop: func(ctx context.Context) {
 			f.stopping <- ctx
 			select {
-			case err := <-f.stop:
-				return err
+			case <-f.stop:
 			case <-ctx.Done():
-				return context.Cause(ctx)
 			}
 		},
 	}
 	return f
 }
 
-func (f *fixture) run() { go func() { f.ended <- f.Run() }() }
+func (f *fixture) run() {
+	go func() {
+		defer close(f.ended)
+		f.Run()
+	}()
+}
 
 func (f *fixture) set(change func()) {
 	f.mu.Lock()
@@ -138,15 +141,13 @@ func (f *fixture) set(change func()) {
 	change()
 }
 
-// end returns what Run returns.
-func (f *fixture) end(t *testing.T) error {
+// end waits until Run returns.
+func (f *fixture) end(t *testing.T) {
 	t.Helper()
 	select {
-	case err := <-f.ended:
-		return err
+	case <-f.ended:
 	case <-time.After(patience):
 		t.Fatal("Run does not return")
-		return nil
 	}
 }
 
@@ -173,10 +174,8 @@ func TestLife(t *testing.T) {
 	if end, ok := ctx.Deadline(); !ok || time.Until(end) > 20*time.Second || time.Until(end) < 10*time.Second {
 		t.Errorf("the stop has time until %v", end)
 	}
-	f.stop <- nil
-	if err := f.end(t); err != nil {
-		t.Errorf("Run: %v", err)
-	}
+	f.stop <- struct{}{}
+	f.end(t)
 	for event, want := range map[string]int{"msg=reloaded": 2, `msg="reload refused`: 1, "msg=stopping signal=terminated": 1, "level=WARN": 0, "level=ERROR": 1} {
 		if n := f.log.Count(event); n != want {
 			t.Errorf("the log has %s %d times, want %d:\n%s", event, n, want, f.log.String())
@@ -206,24 +205,12 @@ func TestStop(t *testing.T) {
 				t.Errorf("%v, then SIGHUP and SIGUSR1: %v", first, ctx.Err())
 			}
 			f.signals <- second
-			if err := f.end(t); !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "stop: ") {
+			f.end(t)
+			if err := context.Cause(ctx); err != context.Canceled {
 				t.Errorf("%v and %v: %v", first, second, err)
 			}
 		}
 	}
-}
-
-// TestFailed: a part that ends by itself ends the service.
-func TestFailed(t *testing.T) {
-	m, f := manage(t, 0), newFixture()
-	f.run()
-	m.want("READY=1\nSTATUS=well")
-	broken := errors.New("broken")
-	f.failed <- broken
-	if err := f.end(t); err != broken {
-		t.Errorf("Run: %v", err)
-	}
-	m.await("STOPPING=1")
 }
 
 // TestStatus: the manager is notified of a status that has changed, once. The
@@ -243,10 +230,8 @@ func TestStatus(t *testing.T) {
 	f.signals <- syscall.SIGTERM
 	m.await("EXTEND_TIMEOUT_USEC=10000000") // again and again
 	m.await("EXTEND_TIMEOUT_USEC=10000000")
-	f.stop <- nil
-	if err := f.end(t); err != nil {
-		t.Errorf("Run: %v", err)
-	}
+	f.stop <- struct{}{}
+	f.end(t)
 }
 
 // TestWatchdog: the watchdog is fed while the service is alive, and the log has one
@@ -274,10 +259,8 @@ func TestWatchdog(t *testing.T) {
 	f.signals <- syscall.SIGTERM
 	m.await("STOPPING=1\nSTATUS=stopping: as ill")
 	m.await("WATCHDOG=1") // a stop that goes on is alive
-	f.stop <- nil
-	if err := f.end(t); err != nil {
-		t.Errorf("Run: %v", err)
-	}
+	f.stop <- struct{}{}
+	f.end(t)
 }
 
 // TestNoWatchdog: without a watchdog the service is not looked at.
@@ -289,9 +272,10 @@ func TestNoWatchdog(t *testing.T) {
 	f.set(func() { f.status = "busy" })
 	m.want("STATUS=busy")
 	f.signals <- syscall.SIGTERM
-	f.stop <- nil
-	if err := f.end(t); err != nil || f.log.Count("no progress") > 0 {
-		t.Errorf("Run: %v, the log has\n%s", err, f.log.String())
+	f.stop <- struct{}{}
+	f.end(t)
+	if f.log.Count("no progress") > 0 {
+		t.Errorf("the log has\n%s", f.log.String())
 	}
 }
 
@@ -303,10 +287,8 @@ func TestNoManager(t *testing.T) {
 		f := newFixture()
 		f.run()
 		f.signals <- syscall.SIGTERM
-		f.stop <- nil
-		if err := f.end(t); err != nil {
-			t.Errorf("Run: %v", err)
-		}
+		f.stop <- struct{}{}
+		f.end(t)
 		if got := f.log.Count("cannot notify the service manager") > 0; got != want {
 			t.Errorf("socket %q, the log has\n%s", socket, f.log.String())
 		}
@@ -318,4 +300,28 @@ func TestRefused(t *testing.T) {
 	m := manage(t, 0)
 	service.Refused("configuration", errors.New("one\ntwo"))
 	m.want("STATUS=configuration: one; two")
+}
+
+// TestSignals: SIGHUP and SIGUSR1 are held from Hold on, the signals that end the
+// process from Catch on, and SIGPIPE ends nothing.
+func TestSignals(t *testing.T) {
+	signals := service.Hold()
+	defer signal.Reset()
+	raise := func(all ...syscall.Signal) {
+		t.Helper()
+		for _, s := range all {
+			if err := syscall.Kill(os.Getpid(), s); err != nil {
+				t.Fatal(err)
+			}
+			if got := <-signals; got != s {
+				t.Errorf("signal %v, want %v", got, s)
+			}
+		}
+	}
+	raise(syscall.SIGHUP, syscall.SIGUSR1)
+	service.Catch(signals)
+	raise(syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM, syscall.SIGINT)
+	if !signal.Ignored(syscall.SIGPIPE) {
+		t.Error("SIGPIPE is not ignored")
+	}
 }
