@@ -59,16 +59,25 @@ func resolve(path string) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	w := walk{fd: -1}
+	top, err := openPath(unix.AT_FDCWD, "/")
+	if err != nil {
+		return -1, err
+	}
+	w := walk{fd: top}
 	err = w.to(strings.Split(abs, "/"))
 	if err == nil {
 		err = w.check()
 	}
 	if err != nil {
-		w.close()
+		unix.Close(w.fd)
 		return -1, err
 	}
 	return w.fd, nil
+}
+
+// openPath opens a name, which may be a link, in a directory.
+func openPath(at int, name string) (int, error) {
+	return unix.Openat(at, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 }
 
 // A walk is on its way from / to a file or a directory.
@@ -82,18 +91,9 @@ type link struct {
 	uid  uint32
 }
 
-func (w *walk) close() {
-	if w.fd >= 0 {
-		unix.Close(w.fd)
-	}
-}
-
 // to follows the names. Each step uses the descriptor of the directory before
 // it, so a rename during the walk has no effect on the rule.
 func (w *walk) to(names []string) error {
-	if err := w.step(unix.AT_FDCWD, "/"); err != nil {
-		return err
-	}
 	for followed := 0; len(names) > 0; {
 		name := names[0]
 		names = names[1:]
@@ -111,29 +111,26 @@ func (w *walk) to(names []string) error {
 			return unix.ELOOP
 		}
 		if filepath.IsAbs(target) {
-			if err := w.step(unix.AT_FDCWD, "/"); err != nil {
+			top, err := openPath(unix.AT_FDCWD, "/")
+			if err != nil {
 				return err
 			}
+			w.move(top)
 		}
 		names = append(strings.Split(target, "/"), names...)
 	}
 	return nil
 }
 
-// step opens a name, which may be a link, in place of the directory.
-func (w *walk) step(at int, name string) error {
-	fd, err := unix.Openat(at, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	w.close()
+// move replaces the directory.
+func (w *walk) move(fd int) {
+	unix.Close(w.fd)
 	w.fd = fd
-	return nil
 }
 
 // enter goes to what has the name, or returns where a link leads.
 func (w *walk) enter(name string) (target string, isLink bool, err error) {
-	fd, err := unix.Openat(w.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := openPath(w.fd, name)
 	if err != nil {
 		return "", false, err
 	}
@@ -143,8 +140,7 @@ func (w *walk) enter(name string) (target string, isLink bool, err error) {
 		return "", false, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
-		w.close()
-		w.fd = fd
+		w.move(fd)
 		return "", false, nil
 	}
 	defer unix.Close(fd)

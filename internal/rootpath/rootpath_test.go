@@ -175,3 +175,24 @@ func TestDescriptors(t *testing.T) {
 		}
 	}
 }
+
+// TestNoWorkingDirectory: a relative path leads nowhere when the working directory
+// is removed.
+func TestNoWorkingDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "gone")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	asEach(t, func(t *testing.T, root bool) {
+		if path, err := rootpath.Path("file"); !errors.Is(err, unix.ENOENT) {
+			t.Errorf("the path is %q, %v", path, err)
+		}
+		if dir, err := rootpath.Dir("."); !errors.Is(err, unix.ENOENT) && (root || err != nil) {
+			t.Errorf("the directory is %v, %v", dir, err)
+		}
+	})
+}
