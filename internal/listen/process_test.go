@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,11 +13,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/listen"
+	"goguerrillad/internal/testserver"
 )
 
 // TestHelper binds in a process of its own. The tests below run it as systemd
@@ -72,6 +75,34 @@ func confine(t *testing.T) {
 		}
 		lo.SetUint16(unix.IFF_UP)
 		return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
+	})
+	do("LINK_LOCAL", func(address string) error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		lo, err := net.InterfaceByName("lo")
+		if err != nil {
+			return err
+		}
+		request := struct { // netdevice(7)
+			addr   [16]byte
+			prefix uint32
+			index  int32
+		}{netip.MustParseAddr(address).As16(), 64, int32(lo.Index)}
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFADDR, uintptr(unsafe.Pointer(&request))); errno != 0 {
+			return errno
+		}
+		// The kernel makes the address usable a moment later.
+		testserver.Await(t, nil, 20*time.Second, "no "+address, func() error {
+			l, err := net.Listen("tcp", "["+address+"%lo]:0")
+			if err != nil {
+				return err
+			}
+			return l.Close()
+		})
+		return nil
 	})
 	do("HOSTS", func(file string) error { return unix.Mount(file, "/etc/hosts", "", unix.MS_BIND, "") })
 	do("FIRST_PORT", func(port string) error {
@@ -271,9 +302,13 @@ func TestConfined(t *testing.T) {
 		{"families.test:0", home, []string{withNames, noIPv6}},
 		{":0", "smtp: 0.0.0.0:PORT false", []string{noIPv6}},
 		{"[::]:0", "error: listen on [::]:0" + noFamily, []string{noIPv6}},
+		{"[fe80::1%lo]:0", "smtp: [fe80::1%lo]:PORT false", []string{"LINK_LOCAL=fe80::1"}},
 		{"127.0.0.1:0", "error: listen on 127.0.0.1:0" + noFiles, []string{"FILES=0"}},
 		{"[::1]:0", "error: listen on [::1]:0" + noFiles, []string{"FILES=0"}},
 	} {
+		if strings.HasPrefix(c.addrs, "[fe80:") && !haveIPv6(t) {
+			continue
+		}
 		// In a network namespace of its own, ports under 1024 are privileged
 		// whatever this machine has in net.ipv4.ip_unprivileged_port_start, and
 		// there are no addresses but 127.0.0.1 and ::1.
