@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,6 +86,9 @@ func TestReadersEndBySignal(t *testing.T) {
 	defer silent.Close()
 	d := shared.Daemon(t, map[string]string{"GM_SAVE_MAIL": "mysql", "MYSQL_HOST": silent.Addr().String(), "MYSQL_DB": "x", "MYSQL_USER": "x",
 		"GM_RECIPIENT_QUERY": "SELECT 1 FROM x WHERE y = :address"})
+	held := make(chan os.Signal, 1)
+	signal.Notify(held, syscall.SIGHUP) // else a process under nohup would ignore it
+	defer signal.Stop(held)
 	for _, flags := range [][]string{{"-list", "1"}, {"-show", strings.Repeat("0", 32)}, {"-t"}} {
 		p := testserver.Start(t, d.Cmd(flags...))
 		conn, err := silent.Accept()

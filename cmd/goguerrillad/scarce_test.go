@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,8 +67,9 @@ func TestFewDescriptorsAtStart(t *testing.T) {
 	if status := d.Terminate(t); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-	for _, want := range []string{"NGINX_AUTH: listen on ", "GM_METRICS: listen on ", d.ConfigFile() + ": GSMTP_LOG_FILE: open log file: ", "goguerrillad: smtpd: ", "GM_METRICS: duplicate "} {
-		if !strings.Contains(reports.String(), want) {
+	for _, want := range []string{"NGINX_AUTH: listen on .*: socket: ", "GM_METRICS: listen on .*: socket: ", "conf: GSMTP_LOG_FILE: open log file: ",
+		"goguerrillad: smtpd: ", "GM_METRICS: (duplicate .*|listen on .*: fcntl): "} {
+		if !regexp.MustCompile(want).MatchString(reports.String()) {
 			t.Errorf("%q is not reported:\n%s", want, reports.String())
 		}
 	}
@@ -109,8 +111,7 @@ func TestFewDescriptorsAtReload(t *testing.T) {
 		}
 		old, next = next, old
 	}
-	for _, want := range []string{"goguerrilla.conf: cannot be opened: ", "GSMTP_LOG_FILE: open log file: ",
-		": GSTMP_LISTEN_INTERFACE: listen on ", `level=ERROR msg="the log stays where it was" error=`, `level=ERROR msg="a server stays where it was" error=`} {
+	for _, want := range []string{"goguerrilla.conf: cannot be opened: ", `level=ERROR msg="the log stays where it was" error=`, `level=ERROR msg="a server stays where it was" error=`} {
 		if !strings.Contains(d.Log(), want) {
 			t.Errorf("%q is not in the log:\n%s", want, d.Log())
 		}
