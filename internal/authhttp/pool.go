@@ -158,7 +158,6 @@ func (p *pool) looked(b *backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !b.checked {
-		b.checked = true
 		close(b.looked)
 	}
 }

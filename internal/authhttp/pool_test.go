@@ -2,6 +2,7 @@ package authhttp_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -44,6 +45,39 @@ func TestSpread(t *testing.T) {
 	}
 	if n := strings.Count(f.log.String(), "backend does not answer"); n != 4 {
 		t.Errorf("logged %d times:\n%s", n, f.log.String())
+	}
+}
+
+// TestNoGreeting: the log has the reason why a server is left out.
+func TestNoGreeting(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ greeting, want string }{
+		{"", "closed without a greeting"},
+		{"220-half\r\n", "closed without a greeting"},
+		{"554 no\r\n", `554 \"no\"`},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, tt.greeting)
+				conn.Close()
+			}
+		}()
+		f := start(t, authhttp.Settings{Backends: []netip.AddrPort{netip.MustParseAddrPort(l.Addr().String())}})
+		if got := verdict(f.ask(t, usual())); !strings.HasPrefix(got, "451 4.3.2 ") {
+			t.Errorf("%q: %s", tt.greeting, got)
+		}
+		if want := `sessions go elsewhere" backend=` + l.Addr().String() + ` error="greeting: ` + tt.want + `"`; !strings.Contains(f.log.String(), want) {
+			t.Errorf("%q: %s is not in the log:\n%s", tt.greeting, want, f.log.String())
+		}
 	}
 }
 
