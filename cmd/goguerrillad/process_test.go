@@ -115,7 +115,8 @@ func TestWarnings(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(out), "goguerrillad: warning: "+warning) {
 		t.Errorf("-t: %v, %s", err, out)
 	}
-	d.Start(t)
+	d.Launch(t)
+	d.AwaitLog(t, "msg=ready", 1) // which comes after the greeting, and after the warnings
 	for n, change := range []map[string]string{nil, nil, {"REDIS_STREAM": ""}} {
 		if n > 0 && !d.Reload(t, change) {
 			t.Fatal(d.Log())
