@@ -1,9 +1,13 @@
 package authhttp_test
 
 import (
+	"context"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"goguerrillad/internal/authhttp"
 )
@@ -46,5 +50,45 @@ func TestTrustedNginx(t *testing.T) {
 		if n := strings.Count(f.log.String(), "nginx is not among the trusted proxies"); n != map[bool]int{true: 0, false: 1}[trusted] {
 			t.Errorf("trusted %v: %d warnings:\n%s", trusted, n, f.log.String())
 		}
+	}
+}
+
+// watched is a context that reports that somebody waits for it.
+type watched struct {
+	context.Context
+	waits chan struct{}
+}
+
+func (w watched) Done() <-chan struct{} {
+	select {
+	case w.waits <- struct{}{}:
+	default:
+	}
+	return w.Context.Done()
+}
+
+// TestReloadWhileWaiting: a request that waits for the first check of a server is
+// answered when a reload removes the server.
+func TestReloadWhileWaiting(t *testing.T) {
+	t.Parallel()
+	f := start(t, authhttp.Settings{Backends: addrs(newBackend(t, "", -1))})
+	ctx := watched{t.Context(), make(chan struct{}, 1)}
+	q := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
+	q.Header.Set("Auth-Method", "none")
+	answer := make(chan http.Header, 1)
+	go func() {
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, q)
+		answer <- w.Header()
+	}()
+	<-ctx.waits
+	f.Reload(authhttp.Settings{Own: []net.Addr{tcp("192.0.2.1:25")}})
+	select {
+	case h := <-answer:
+		if got := verdict(h); !strings.HasPrefix(got, "451 4.3.2 ") {
+			t.Errorf("the answer is %s", got)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("no answer")
 	}
 }
