@@ -1,9 +1,13 @@
 package main
 
 import (
+	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/savemail"
 )
@@ -45,6 +49,28 @@ func TestHumanSize(t *testing.T) {
 	} {
 		if got := humanSize(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
+
+// TestTerminalColumns: only a terminal has a width.
+func TestTerminalColumns(t *testing.T) {
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if err := unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: 97, Row: 24}); err != nil {
+		t.Fatal(err)
+	}
+	for w, want := range map[io.Writer]int{terminal: 97, null: 0, io.Discard: 0} {
+		if got := terminalColumns(w); got != want {
+			t.Errorf("%T: %d columns, want %d", w, got, want)
 		}
 	}
 }

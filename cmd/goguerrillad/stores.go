@@ -104,10 +104,13 @@ func openReader(cfg *config.Config) (r savemail.Reader, err error) {
 	default:
 		err = fmt.Errorf("GM_SAVE_MAIL is %s: there is nothing to read", cfg.SaveMail)
 	}
-	if err == nil && useRedis(cfg) {
+	if err != nil {
+		return nil, err
+	}
+	if useRedis(cfg) {
 		r = redis.NewReader(r, redisOptions(cfg, log))
 	}
-	return r, err
+	return r, nil
 }
 
 func useRedis(cfg *config.Config) bool {

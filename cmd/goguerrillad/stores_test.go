@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -70,6 +72,27 @@ func TestNoStore(t *testing.T) {
 			if _, err := openReader(cfg); err == nil || err.Error() != "GM_SAVE_MAIL is "+store+": there is nothing to read" {
 				t.Errorf("%s, Redis %q: %v", store, redis, err)
 			}
+		}
+	}
+}
+
+// TestReadRedis: a reader looks into Redis only if it is configured.
+func TestReadRedis(t *testing.T) {
+	for host, want := range map[string]string{"": "*maildir.Reader", "127.0.0.9:1": "*redis.reader"} {
+		cfg := &config.Config{SaveMail: config.SaveMaildir, Maildir: t.TempDir()}
+		cfg.Redis.Host = host
+		if err := os.Mkdir(filepath.Join(cfg.Maildir, "new"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		r, err := openReader(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%T", r); got != want {
+			t.Errorf("Redis %q: the reader is a %s, want %s", host, got, want)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
