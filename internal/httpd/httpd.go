@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -30,14 +31,21 @@ type Server struct {
 	Log     *slog.Logger
 
 	mu      sync.Mutex
-	serving *http.Server // nil when it does not
+	serving *generation // nil when it does not
+}
+
+// A generation is what one call of Serve has started.
+type generation struct {
+	http.Server
+	listeners []net.Listener
+	retired   atomic.Bool
 }
 
 // Serve accepts on these listeners, which become its own, in place of those of
 // before; requests in flight go on. Each takes so many connections at a time,
 // and lets others wait.
 func (s *Server) Serve(listeners []net.Listener, maxClients int) {
-	next := &http.Server{
+	next := &generation{listeners: listeners, Server: http.Server{
 		Handler:           s.Handler,
 		ReadHeaderTimeout: requestTime,
 		ReadTimeout:       requestTime,
@@ -45,17 +53,27 @@ func (s *Server) Serve(listeners []net.Listener, maxClients int) {
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
-	}
+	}}
 	for _, l := range listeners {
 		go func() {
-			if err := next.Serve(netutil.LimitListener(l, maxClients)); !errors.Is(err, http.ErrServerClosed) {
+			if err := next.Serve(netutil.LimitListener(l, maxClients)); !errors.Is(err, http.ErrServerClosed) && !next.retired.Load() {
 				s.Log.Error(s.Name+" has stopped", "listen", l.Addr(), "error", err)
 			}
 		}()
 	}
 	if last := s.swap(next); last != nil {
-		go last.Shutdown(context.Background()) // ends with its requests, whose time is bounded
+		last.retire()
 	}
+}
+
+// retire stops accepting and closes the connections as soon as they are idle. Unlike
+// Shutdown, it leaves those that have been accepted, and not read yet, their answer.
+func (g *generation) retire() {
+	g.retired.Store(true)
+	for _, l := range g.listeners {
+		l.Close()
+	}
+	g.SetKeepAlivesEnabled(false)
 }
 
 // Shutdown stops accepting, and lets requests in flight finish until ctx is
@@ -71,7 +89,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) swap(next *http.Server) (last *http.Server) {
+func (s *Server) swap(next *generation) (last *generation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last, s.serving = s.serving, next

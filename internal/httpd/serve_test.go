@@ -106,6 +106,51 @@ func TestReplace(t *testing.T) {
 	}
 }
 
+// noticing is a listener that reports each connection that it accepts.
+type noticing struct {
+	net.Listener
+	accepted chan struct{}
+}
+
+func (l noticing) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.accepted <- struct{}{}
+	}
+	return c, err
+}
+
+// TestReplaceAccepted: a second Serve closes the idle connections of the first. One
+// that is accepted gets its answer, also when its request comes later.
+func TestReplaceAccepted(t *testing.T) {
+	var log testserver.Journal
+	s := &httpd.Server{Name: "test", Handler: newBlocking(), Log: slog.New(slog.NewTextHandler(&log, nil))}
+	first := noticing{listen(t), make(chan struct{}, 2)}
+	s.Serve([]net.Listener{first}, 10)
+	idle := request(t, first, atOnce)
+	wantAnswer(t, idle)
+	accepted := request(t, first, "")
+	<-first.accepted
+	<-first.accepted
+	s.Serve([]net.Listener{listen(t)}, 10)
+	if _, err := idle.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the idle client gets %v", err)
+	}
+	if _, err := io.WriteString(accepted, atOnce); err != nil {
+		t.Fatal(err)
+	}
+	wantAnswer(t, accepted)
+	if _, err := accepted.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("after the answer the client gets %v", err)
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if log.String() != "" {
+		t.Errorf("the log has\n%s", log.String())
+	}
+}
+
 // TestClients: a connection beyond the limit waits until another one ends.
 func TestClients(t *testing.T) {
 	b := newBlocking()
