@@ -38,7 +38,7 @@ func (s *Session) answer(out []byte, r smtp.Reply) []byte {
 // unknown verbs.
 func isError(r smtp.Reply) bool {
 	switch r.Code {
-	case 500, 501, 503, 504, 555:
+	case 500, 501, 503, 555:
 		return r != afterLostChunk
 	}
 	return false

@@ -144,12 +144,13 @@ func TestMemoryAsked(t *testing.T) {
 		conversation string
 		least, most  int
 	}{
-		{"nothing declared", 100_000, "", "DATA\r\n", 1, 8 << 10},
+		{"nothing declared", 100_000, "", "DATA\r\n", 8 << 10, 8 << 10},
 		{"small limit", 1000, "", "DATA\r\n", 1, 2000},
 		{"declared", 100_000, " SIZE=50000", "DATA\r\n", 50_000, 51_000},
-		{"declared nothing", 100_000, " SIZE=0", "DATA\r\n", 1, 8 << 10},
+		{"declared nothing", 100_000, " SIZE=0", "DATA\r\n", 8 << 10, 8 << 10},
 		{"declared, chunks", 100_000, " SIZE=50000", "BDAT 1\r\n", 50_000, 51_000},
 		{"chunk", 100_000, "", "BDAT 50000\r\n", 50_000, 51_000},
+		{"small chunks", 100_000, "", strings.Repeat("BDAT 1\r\nx", 20), 1, 8 << 10},
 		{"chunk too big", 100_000, "", "BDAT 100001\r\n", 0, 0},
 		{"chunk much too big", 100_000, "", "BDAT 9223372036854775807\r\n", 0, 0},
 		{"second chunk much too big", 100_000, "", "BDAT 1\r\nxBDAT 9223372036854775807\r\n", 1, 51_000},

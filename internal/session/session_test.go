@@ -164,6 +164,8 @@ func TestLog(t *testing.T) {
 			[]string{"level=INFO", `msg="recipient refused"`, "from=a@example.org", "to=b@example.org", `reply="550 5.7.1 `}},
 		{"lost", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", "secret text"}, nil,
 			[]string{"level=INFO", `msg="connection lost in a message"`, "from=a@example.org"}},
+		{"lost in a chunk of no message", []string{"EHLO x", "BDAT 10"}, nil,
+			[]string{"level=INFO", `msg="connection lost in a message"`, `helo=x from="" to="" size=0 hash="" tls=""`}},
 		{"escaped", []string{"HELO \x1b[31m", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.org>"}, nil,
 			[]string{`helo="\x1b[31m"`}},
 	} {
