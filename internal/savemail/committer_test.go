@@ -332,9 +332,13 @@ func TestAlive(t *testing.T) {
 			if err := c.Alive(); err != nil {
 				t.Errorf("deaf %v, in time: %v", deaf, err)
 			}
-			time.Sleep(20 * time.Second)
+			time.Sleep(16 * time.Second)
+			if err := c.Alive(); err != nil {
+				t.Errorf("deaf %v, out of time for 15 s: %v", deaf, err)
+			}
+			time.Sleep(time.Nanosecond)
 			if err := c.Alive(); (err != nil) != deaf {
-				t.Errorf("deaf %v, out of time: %v", deaf, err)
+				t.Errorf("deaf %v, out of time for more than 15 s: %v", deaf, err)
 			}
 		}
 		close(wake)
