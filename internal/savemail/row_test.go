@@ -95,6 +95,7 @@ func TestFitting(t *testing.T) {
 		{"", 4, 4, "a\u00fcbc", "a\u00fcb"}, // varbinary
 		// What is no text becomes some.
 		{"utf8mb4", 0, 0, "a\xff\xc3", "a\uFFFD\uFFFD"},
+		{"utf8mb4", 0, 0, "a\x80", "a\uFFFD"},
 		{"latin1", 0, 0, "", ""},
 	} {
 		c := savemail.Column{Name: "subject", Chars: test.chars, Bytes: test.bytes, Charset: sets[test.charset]}
@@ -144,6 +145,21 @@ func TestFits(t *testing.T) {
 	var unknown *savemail.Columns
 	if r := unknown.Fits(strings.Repeat("\u4e2d", 1000)); r != nil {
 		t.Errorf("columns that are not known: %v", r)
+	}
+}
+
+// TestRow: each value has its own column, and body names the compression.
+func TestRow(t *testing.T) {
+	e := &envelope.Envelope{
+		From: "from", To: []envelope.Recipient{{Address: "to"}}, Remote: netip.MustParseAddrPort("192.0.2.1:25"),
+		Info: mailinfo.Info{Subject: "subject", Charset: "charset", ContentType: "content/type"},
+	}
+	want := savemail.Row{From: "from", Subject: "subject", Charset: "charset", ContentType: "content/type", IP: "192.0.2.1", AttachInfo: "[]"}
+	for compress, body := range map[bool]string{false: savemail.BodyPlain, true: savemail.BodyZlib} {
+		want.Body = body
+		if row, err := columns(t, savemail.Column{}).Row(e, compress); err != nil || row != want {
+			t.Errorf("compressed %v: %+v, %v, want %+v", compress, row, err, want)
+		}
 	}
 }
 
