@@ -30,6 +30,20 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
+// TestCharset: a column of another set than UTF-8 has its name, in any case of the
+// column's name.
+func TestCharset(t *testing.T) {
+	for set, want := range map[string]string{"": "", "utf8mb4": "", "utf8mb3": "", "latin1": "latin1", "ucs2": "ucs2"} {
+		c := columns(t, savemail.Column{Name: "subject", Charset: sets[set]})
+		if got := c.Charset("Subject"); got != want {
+			t.Errorf("%q: %q, want %q", set, got, want)
+		}
+		if got := c.Charset("from") + c.Charset("none"); got != "" {
+			t.Errorf("%q: other columns have the set %q", set, got)
+		}
+	}
+}
+
 // TestEqual: two tables are equal if all columns are.
 func TestEqual(t *testing.T) {
 	most := func(r rune) bool { return r < 0x100 }

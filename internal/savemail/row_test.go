@@ -67,6 +67,7 @@ func TestFitting(t *testing.T) {
 		{"utf8mb3", 0, 0, mixed, "a\u00fc\u20ac\u4e2d?z"},
 		{"latin1", 0, 0, mixed, "a\u00fc\u20ac??z"},
 		{"ascii", 0, 0, mixed, "a????z"},
+		{"ascii", 0, 0, "\u00fc\u4e2d", "??"},
 		{"gbk", 0, 0, mixed, "a??\u4e2d?z"},
 		{"ucs2", 0, 0, mixed, "a\u00fc\u20ac\u4e2d?z"},
 		{"swe7", 0, 0, "[x] a@b", "?x] a?b"},
