@@ -175,3 +175,20 @@ func TestTaken(t *testing.T) {
 		t.Errorf("outcome %v", err)
 	}
 }
+
+// TestUnnamed: while names cannot be taken back durably, the outcome of a message that
+// has none is still known.
+func TestUnnamed(t *testing.T) {
+	fs := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
+	s := maildir.New(fs.Dir)
+	defer s.Close()
+	unnamed, named := storetest.Envelope("Subject: x\r\n\r\n", "a@example.com"), storetest.Envelope("Subject: x\r\n\r\n", "a@example.com")
+	unnamed.To[0].Hash = "no/such/directory"
+	fs.Inject(powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Errno: syscall.EIO})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	errs := s.Save(ctx, []*envelope.Envelope{unnamed, named})
+	if !errors.Is(errs[0], savemail.ErrUnavailable) || errors.Is(errs[0], savemail.ErrUnknown) || !errors.Is(errs[1], savemail.ErrUnknown) {
+		t.Errorf("outcomes %v", errs)
+	}
+}
