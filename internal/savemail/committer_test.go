@@ -73,54 +73,6 @@ func TestWritersAreBounded(t *testing.T) {
 	})
 }
 
-// A Save that lasts is relieved by another, so often and no more; what hung
-// takes the place of nobody when it is back.
-func TestRelief(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		freed := make(chan struct{})
-		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
-			switch batch[0].From {
-			case "hangs":
-				<-freed
-			case "later":
-				return slow(ctx, batch)
-			}
-			return stored(ctx, batch)
-		}}
-		c := savemail.New(s, savemail.Options{Writers: 2, Reliefs: 2, MaxRows: 1})
-		o := newOutcomes(t)
-		begun := time.Now()
-		for range 3 {
-			o.submit(c, mail("hangs", 1, 1))
-		}
-		behind := mail("behind", 1, 1)
-		o.submit(c, behind)
-		time.Sleep(10 * time.Second)
-		o.want(1, nil)
-		if took := o.at[behind].Sub(begun); took != 2*time.Second {
-			t.Errorf("what is queued behind waits %v", took)
-		}
-		for range 3 {
-			o.submit(c, mail("hangs", 1, 1))
-		}
-		time.Sleep(10 * time.Second)
-		if most := s.mostSince(); most != 4 {
-			t.Errorf("%d Saves at a time, want 4", most)
-		}
-		close(freed)
-		synctest.Wait()
-		o.want(7, nil)
-		s.mostSince()
-		for range 9 {
-			o.submit(c, mail("later", 1, 1))
-		}
-		drain(t, c)
-		if most := s.mostSince(); most != 2 {
-			t.Errorf("%d Saves at a time when nothing hangs any more, want 2", most)
-		}
-	})
-}
-
 func TestGuiltyStandsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log testserver.Journal
