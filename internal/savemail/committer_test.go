@@ -188,15 +188,19 @@ func TestUnknownIsNeverSavedAgain(t *testing.T) {
 	})
 }
 
-func TestShortAnswerIsUnknown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &script{save: func(context.Context, []*envelope.Envelope) []error { return nil }}
-		c := savemail.New(s, quiet(savemail.Options{}))
-		o := newOutcomes(t)
-		o.submit(c, mail("a", 1, 1))
-		drain(t, c)
-		o.want(1, savemail.ErrUnknown)
-	})
+// TestWrongNumberOfOutcomes: an outcome that is missing is unknown, and one too many
+// is nobody's.
+func TestWrongNumberOfOutcomes(t *testing.T) {
+	for n, want := range []error{savemail.ErrUnknown, nil, nil} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &script{save: func(context.Context, []*envelope.Envelope) []error { return make([]error, n) }}
+			c := savemail.New(s, quiet(savemail.Options{}))
+			o := newOutcomes(t)
+			o.submit(c, mail("a", 1, 1))
+			drain(t, c)
+			o.want(1, want)
+		})
+	}
 }
 
 // Everybody has an answer in time, though the store answers nobody.
@@ -366,6 +370,25 @@ func TestSwap(t *testing.T) {
 		o.submit(c, mail("late", 1, 1))
 		synctest.Wait()
 		o.want(1, savemail.ErrUnavailable)
+	})
+}
+
+// TestSwapTimeout: what is queued has its answer by the time of the new options.
+func TestSwapTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := savemail.New(&script{save: hung}, quiet(savemail.Options{MaxRows: 1}))
+		o := newOutcomes(t)
+		for _, from := range []string{"in the old store", "in the new store", "queued"} {
+			o.submit(c, mail(from, 1, 1))
+		}
+		synctest.Wait()
+		c.Swap(&script{save: hung}, quiet(savemail.Options{MaxRows: 1, Timeout: 10 * time.Second}))
+		time.Sleep(5*time.Second - time.Nanosecond)
+		o.want(0, savemail.ErrUnavailable)
+		time.Sleep(2 * time.Nanosecond)
+		o.want(1, savemail.ErrUnavailable)
+		drain(t, c)
+		o.want(2, savemail.ErrUnknown)
 	})
 }
 

@@ -76,6 +76,21 @@ func TestWatch(t *testing.T) {
 	})
 }
 
+// TestReplacement: the first Check of a store is believed if the store before it was
+// down.
+func TestReplacement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := savemail.New(&checked{script: script{save: stored}, err: errors.New("connection refused")}, quiet(savemail.Options{}))
+		synctest.Wait()
+		c.Swap(&checked{script: script{save: stored}}, quiet(savemail.Options{}))
+		synctest.Wait()
+		if up, since, _ := c.State(); !up || !since.Equal(time.Now()) {
+			t.Errorf("up %v since %v", up, since)
+		}
+		drain(t, c)
+	})
+}
+
 // What a Check does not see is said once, not with each mail.
 func TestWatchSeesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

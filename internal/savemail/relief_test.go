@@ -14,7 +14,7 @@ import (
 // takes the place of nobody when it is back.
 func TestRelief(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		freed := make(chan struct{})
+		var freed chan struct{}
 		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
 			switch batch[0].From {
 			case "hangs":
@@ -26,27 +26,30 @@ func TestRelief(t *testing.T) {
 		}}
 		c := savemail.New(s, savemail.Options{Writers: 2, Reliefs: 2, MaxRows: 1})
 		o := newOutcomes(t)
-		begun := time.Now()
-		for range 3 {
-			o.submit(c, mail("hangs", 1, 1))
+		for round := range 2 { // what has come back can be relieved again
+			freed = make(chan struct{})
+			begun := time.Now()
+			for range 3 {
+				o.submit(c, mail("hangs", 1, 1))
+			}
+			behind := mail("behind", 1, 1)
+			o.submit(c, behind)
+			time.Sleep(10 * time.Second)
+			o.want(7*round+1, nil)
+			if took := o.at[behind].Sub(begun); took != 2*time.Second {
+				t.Errorf("what is queued behind waits %v", took)
+			}
+			for range 3 {
+				o.submit(c, mail("hangs", 1, 1))
+			}
+			time.Sleep(10 * time.Second)
+			if most := s.mostSince(); most != 4 {
+				t.Errorf("%d Saves at a time, want 4", most)
+			}
+			close(freed)
+			synctest.Wait()
+			o.want(7*round+7, nil)
 		}
-		behind := mail("behind", 1, 1)
-		o.submit(c, behind)
-		time.Sleep(10 * time.Second)
-		o.want(1, nil)
-		if took := o.at[behind].Sub(begun); took != 2*time.Second {
-			t.Errorf("what is queued behind waits %v", took)
-		}
-		for range 3 {
-			o.submit(c, mail("hangs", 1, 1))
-		}
-		time.Sleep(10 * time.Second)
-		if most := s.mostSince(); most != 4 {
-			t.Errorf("%d Saves at a time, want 4", most)
-		}
-		close(freed)
-		synctest.Wait()
-		o.want(7, nil)
 		s.mostSince()
 		for range 9 {
 			o.submit(c, mail("later", 1, 1))
