@@ -91,6 +91,31 @@ func TestReplacement(t *testing.T) {
 	})
 }
 
+// hungCheck is a store whose Check does not end before its time.
+type hungCheck struct{ script }
+
+func (*hungCheck) Check(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestHungCheck: a Check that hangs ends after the Timeout of a Save, and the store is
+// down.
+func TestHungCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := savemail.New(&hungCheck{script{save: stored}}, quiet(savemail.Options{Timeout: 10 * time.Second}))
+		time.Sleep(10*time.Second - time.Nanosecond)
+		if up, _, _ := c.State(); !up {
+			t.Error("down before the time of the Check is up")
+		}
+		time.Sleep(2 * time.Nanosecond)
+		if up, _, err := c.State(); up || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("up %v, last error %v", up, err)
+		}
+		drain(t, c)
+	})
+}
+
 // What a Check does not see is said once, not with each mail.
 func TestWatchSeesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
