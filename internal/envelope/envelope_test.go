@@ -162,7 +162,11 @@ func TestHelo(t *testing.T) {
 		{"bücher.example", "UTF8SMTPS", "bücher.example"},
 		{"b\xfccher", "UTF8SMTP", "b?cher"},
 		{"a\u202eb\u0085c\u00a0d", "UTF8SMTP", "a?b?c?d"},
-		{strings.Repeat("a", 300), "SMTP", strings.Repeat("a", 255)},
+		{strings.Repeat("a", 255), "SMTP", strings.Repeat("a", 255)},
+		{strings.Repeat("a", 256), "SMTP", strings.Repeat("a", 255)},
+		{"[1]", "SMTP", "[1]"},
+		{"[" + strings.Repeat("1", 253) + "]", "SMTP", "[" + strings.Repeat("1", 253) + "]"},
+		{"[" + strings.Repeat("1", 254) + "]", "SMTP", "?" + strings.Repeat("1", 254)},
 		{strings.Repeat("é", 300), "UTF8SMTP", strings.Repeat("é", 127) + "?"},
 	}
 	for _, tt := range tests {
