@@ -86,6 +86,8 @@ func TestOutcome(t *testing.T) {
 		{errors.New("password of root is wrong"), "451 4.3.0 Mail not stored, try again later\r\n"},
 		{refusal, "552 5.2.2 Mailbox full\r\n"},
 		{fmt.Errorf("quota: %w", refusal), "552 5.2.2 Mailbox full\r\n"},
+		{smtp.Reply{Code: 400, Text: "Later"}, "400 Later\r\n"},
+		{smtp.Reply{Code: 399, Text: "Later"}, "451 4.3.0 Mail not stored, try again later\r\n"},
 		{smtp.Reply{Code: 250, Enhanced: "2.0.0", Text: "OK"}, "451 4.3.0 Mail not stored, try again later\r\n"},
 	} {
 		c := newClient(t, usual(t))

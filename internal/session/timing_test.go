@@ -227,10 +227,12 @@ func TestDrainInHandshake(t *testing.T) {
 		t.Errorf("%q behind the end", out)
 	}
 
-	c = newClient(t, usual(t))
-	c.expect("220", "STARTTLS")
-	if out := c.s.Expired(nil); len(out) > 0 || c.s.Wish() != session.WishClose {
-		t.Errorf("handshake expires with %q and wish %d", out, c.s.Wish())
+	for name, end := range map[string]func(*session.Session, []byte) []byte{"Expired": (*session.Session).Expired, "Cut": (*session.Session).Cut} {
+		c = newClient(t, usual(t))
+		c.expect("220", "STARTTLS")
+		if out := end(c.s, nil); len(out) > 0 || c.s.Wish() != session.WishClose {
+			t.Errorf("%s in the handshake: %q and wish %d", name, out, c.s.Wish())
+		}
 	}
 }
 
