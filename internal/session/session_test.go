@@ -124,6 +124,12 @@ func TestSettings(t *testing.T) {
 		t.Errorf("HELO is answered %q", got)
 	}
 	c.end()
+	c = newClient(t, usual(t))
+	c.settings = &changed
+	if got := c.say("HELO x"); got != "250 new.example\r\n" {
+		t.Errorf("the first HELO after a reload is answered %q", got)
+	}
+	c.end()
 }
 
 type hosts string

@@ -75,10 +75,10 @@ func (d *DotReader) Next(b []byte) (text, used int, end bool) {
 var lineDot = []byte("\r\n.")
 
 // endingOf returns what a piece of text ends in that begins inside a line or
-// at its start.
+// at its start. A piece has at least one byte.
 func endingOf(piece []byte) ending {
 	switch n := len(piece); {
-	case n > 0 && piece[n-1] == '\r':
+	case piece[n-1] == '\r':
 		return afterCR
 	case n > 1 && piece[n-1] == '\n' && piece[n-2] == '\r':
 		return lineEnd

@@ -130,9 +130,9 @@ func isLiteral(s string) bool {
 	s = s[:len(s)-1]
 	tag, content, tagged := strings.Cut(s, ":")
 	switch {
-	case !tagged:
-		a, err := netip.ParseAddr(s)
-		return err == nil && a.Is4()
+	case !tagged: // IPv4, since IPv6 has colons
+		_, err := netip.ParseAddr(s)
+		return err == nil
 	case isWord(tag, "IPv6"):
 		a, err := netip.ParseAddr(content)
 		return err == nil && a.Is6() && a.Zone() == ""
