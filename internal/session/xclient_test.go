@@ -77,11 +77,11 @@ func TestXClientReload(t *testing.T) {
 	c := newClient(t, usual(t))
 	c.Write([]byte("XCLIENT ADDR=198.51.100.9\r\n"))
 	trusted := usual(t)
-	trusted.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
+	trusted.Trusted, trusted.HostName = trusting{netip.MustParseAddr("192.0.2.7")}, "new.example"
 	c.settings = trusted
 	c.out = nil
 	c.Write([]byte("XCLIENT HELO=x\r\n"))
-	if !strings.HasPrefix(string(c.out), "220 ") {
+	if string(c.out) != "220 new.example ESMTP\r\n" {
 		t.Errorf("trusted now: %s", c.out)
 	}
 	c.settings = usual(t)
@@ -107,6 +107,35 @@ func TestXClientMove(t *testing.T) {
 	if string(c.out) != "421 4.3.2 Too many\r\n" || c.s.Wish() != session.WishClose || moved.String() != "198.51.100.9" {
 		t.Errorf("%q, moved to %v", c.out, moved)
 	}
+}
+
+// TestIntroduce: what a PROXY header contains is in the envelope and cannot be changed,
+// and a client that uses TLS to the proxy is offered none.
+func TestIntroduce(t *testing.T) {
+	const tls = "TLS1.3 TLS_AES_128_GCM_SHA256"
+	settings := usual(t)
+	settings.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
+	c := newClient(t, settings)
+	full := &smtp.Reply{Code: 421, Enhanced: "4.3.2", Text: "Too many"}
+	for _, want := range []*smtp.Reply{full, nil} {
+		c.s = session.New(c.world, c.memory, "s1", netip.MustParseAddrPort("192.0.2.7:4711"))
+		var moved netip.Addr
+		c.s.OnMove(func(to netip.Addr) *smtp.Reply { moved = to; return want })
+		if got := c.s.Introduce(netip.MustParseAddrPort("198.51.100.9:77"), tls); got != want || moved.String() != "198.51.100.9" {
+			t.Errorf("refusal %v, moved to %v", got, moved)
+		}
+	}
+	for _, word := range []string{"STARTTLS", "REQUIRETLS", "XCLIENT"} {
+		if reply := c.say("EHLO client.example"); strings.Contains(reply, word) {
+			t.Errorf("%s is offered: %s", word, reply)
+		}
+	}
+	c.expect("503 550 530", "STARTTLS", "XCLIENT ADDR=192.0.2.1", "MAIL FROM:<a@example.org> REQUIRETLS")
+	c.expect("250 250 354 250", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", ".")
+	if e := c.envelopes[0]; e.Remote.String() != "198.51.100.9:77" || e.TLS != tls || e.Protocol != "ESMTPS" {
+		t.Errorf("envelope of %v with %s by %s", e.Remote, e.TLS, e.Protocol)
+	}
+	c.end()
 }
 
 // TestSessionsTold: a trusted peer learns the number of sessions, and no other peer
