@@ -71,6 +71,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"MYSQL_HOST": "db:3306"}`, ` MYSQL_DB: is missing: GM_SAVE_MAIL=mysql wants the name of a database`},
 		{`{"GM_SAVE_MAIL": "mysql", "MYSQL_HOST": ""}`, `1:41: MYSQL_HOST: is missing: GM_SAVE_MAIL=mysql wants host:port or /path/to.sock`},
 		{`{"MYSQL_DB": "` + long + `a"}`, `1:14: MYSQL_DB: "` + long + `a" is too long: want at most 64 characters`},
+		{`{"MYSQL_USER": "\na"}`, `1:16: MYSQL_USER: "\na" has a control character: want printable characters only`},
 		{`{"MYSQL_USER": "a\nb"}`, `1:16: MYSQL_USER: "a\nb" has a control character: want printable characters only`},
 		{`{"MYSQL_PASS": "secret\u0000"}`, `1:16: MYSQL_PASS: has a NUL: want text`},
 		{"{\"GM_MAIL_TABLE\": \"a`b\"}", "1:19: GM_MAIL_TABLE: \"a`b\" has a character that is not allowed: want letters, digits, _ and $, and one . after a database name"},
