@@ -115,9 +115,6 @@ func (d *document) end() error {
 
 // str takes a string token.
 func (d *document) str() (string, int, error) {
-	if k := d.dec.PeekKind(); k != jsontext.KindString && k != jsontext.KindInvalid {
-		return "", 0, errors.New("no string")
-	}
 	raw, err := d.dec.ReadValue()
 	if err != nil {
 		return "", 0, err
