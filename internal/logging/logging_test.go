@@ -82,12 +82,21 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestIdle: a log that has nothing to write waits. Wait does not return while a
-// goroutine of the bubble runs.
+// TestIdle: a log that has nothing to write waits, and leaves a file that was replaced.
+// Wait does not return while a goroutine of the bubble runs.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := open(t, filepath.Join(t.TempDir(), "log"))
+		path := filepath.Join(t.TempDir(), "log")
+		l := open(t, path)
 		synctest.Wait()
+		before := descriptors(t)
+		if err := l.Reopen(path); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if now := descriptors(t); now > before {
+			t.Errorf("%d descriptors, before %d", now, before)
+		}
 		l.Info("one")
 		synctest.Wait()
 		if err := l.Close(); err != nil {
