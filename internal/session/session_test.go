@@ -292,6 +292,15 @@ func TestStopsAtStartTLS(t *testing.T) {
 	}
 }
 
+// TestRecordInsideTLS: what looks like a TLS record is a command line inside TLS.
+func TestRecordInsideTLS(t *testing.T) {
+	c := newClient(t, usual(t))
+	c.expect("220", "STARTTLS")
+	c.s.TLSStarted("TLS1.3")
+	c.expect("500 250", "\x16\x03\x01", "NOOP")
+	c.end()
+}
+
 // TestAnswersOutOfTurn: an answer to no wish changes nothing.
 func TestAnswersOutOfTurn(t *testing.T) {
 	c := newClient(t, usual(t))

@@ -131,7 +131,13 @@ func TestIntroduce(t *testing.T) {
 		}
 	}
 	c.expect("503 550 530", "STARTTLS", "XCLIENT ADDR=192.0.2.1", "MAIL FROM:<a@example.org> REQUIRETLS")
-	c.expect("250 250 354 250", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", ".")
+	c.expect("250 550 250 354 250", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.org>", "RCPT TO:<b@example.com>", "DATA", ".")
+	for _, event := range []string{"message refused", "recipient refused", "message accepted"} {
+		_, rest, _ := strings.Cut(c.log.String(), `msg="`+event+`" session=s1 remote=198.51.100.9:77 proxy=192.0.2.7:4711 helo=client.example `)
+		if line, _, _ := strings.Cut(rest, "\n"); !strings.Contains(line, ` tls="`+tls+`"`) {
+			t.Errorf("%s: the log has %s", event, c.log.String())
+		}
+	}
 	if e := c.envelopes[0]; e.Remote.String() != "198.51.100.9:77" || e.TLS != tls || e.Protocol != "ESMTPS" {
 		t.Errorf("envelope of %v with %s by %s", e.Remote, e.TLS, e.Protocol)
 	}
