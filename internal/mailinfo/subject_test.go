@@ -86,6 +86,17 @@ func TestSubject(t *testing.T) {
 	}
 }
 
+// TestCutWord: an encoded word that is cut anywhere stays as it is.
+func TestCutWord(t *testing.T) {
+	for _, word := range []string{"=?utf-8*en?Q?why??=", "=?utf-8?B?YQ==?="} {
+		for n := range len(word) {
+			if got := subject(" " + word[:n]); got != word[:n] {
+				t.Errorf("%q becomes %q", word[:n], got)
+			}
+		}
+	}
+}
+
 // Raw bytes that are no UTF-8 are read like the message's first text.
 func TestRawSubject(t *testing.T) {
 	tests := []struct{ contentType, want string }{
