@@ -66,6 +66,7 @@ func TestSubject(t *testing.T) {
 		{"one character too many", " =?utf-8?B?YWJjZ?=", "abc"},
 		{"not of base64", " =?utf-8?B?Y*W.I-=?=", "ab"},
 		{"not of Q", " =?utf-8?Q?=zz=4=?= =?utf-8?Q?=?=", "=zz=4=="},
+		{"a digit at the end of Q", " =?utf-8?Q?a=4?=", "a=4"},
 		{"8 bits in Q", " =?utf-8?Q?é?=", "é"},
 		{"8 bits in Q, another charset", " =?koi8-r?Q?\xf0?=", "П"},
 
