@@ -185,7 +185,7 @@ func TestUnnamed(t *testing.T) {
 	unnamed, named := storetest.Envelope("Subject: x\r\n\r\n", "a@example.com"), storetest.Envelope("Subject: x\r\n\r\n", "a@example.com")
 	unnamed.To[0].Hash = "no/such/directory"
 	fs.Inject(powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Errno: syscall.EIO})
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	errs := s.Save(ctx, []*envelope.Envelope{unnamed, named})
 	if !errors.Is(errs[0], savemail.ErrUnavailable) || errors.Is(errs[0], savemail.ErrUnknown) || !errors.Is(errs[1], savemail.ErrUnknown) {
