@@ -14,7 +14,7 @@ import (
 )
 
 // slow is how long the Redis of answer takes for a message.
-const slow = 150 * time.Millisecond
+const slow = 100 * time.Millisecond
 
 // TestPatience: each Save has its own second for a Redis that is slow, on a connection
 // that is kept as well.
