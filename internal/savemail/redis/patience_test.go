@@ -1,41 +1,83 @@
 package redis_test
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail/discard"
 	"goguerrillad/internal/savemail/redis"
 	"goguerrillad/internal/savemail/storetest"
 	"goguerrillad/internal/testserver"
 )
 
-// slow is how long the Redis of answer takes for a message.
+// A slowRedis takes a tenth of a second for a message, or hangs.
+type slowRedis struct {
+	connections, open atomic.Int64
+	hangs             atomic.Bool
+}
+
 const slow = 100 * time.Millisecond
 
-// TestPatience: each Save has its own second for a Redis that is slow, on a connection
-// that is kept as well.
-func TestPatience(t *testing.T) {
+func (r *slowRedis) serve(conn net.Conn) {
+	r.connections.Add(1)
+	r.open.Add(1)
+	defer r.open.Add(-1)
+	defer conn.Close()
+	for lines := bufio.NewScanner(conn); lines.Scan(); {
+		reply := ""
+		switch lines.Text() {
+		case "PING":
+			reply = "+PONG\r\n"
+		case "INFO":
+			reply = "$0\r\n\r\n"
+		case "CONFIG":
+			reply = "*0\r\n"
+		case "SETEX":
+			if !r.hangs.Load() {
+				time.Sleep(slow)
+				reply = "+OK\r\n"
+			}
+		}
+		if _, err := conn.Write([]byte(reply)); err != nil {
+			return
+		}
+	}
+}
+
+// startSlow starts a slowRedis and returns its address.
+func startSlow(t *testing.T) (r *slowRedis, addr string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	var connections atomic.Int64
+	t.Cleanup(func() { l.Close() })
+	r = &slowRedis{}
 	go func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
-			connections.Add(1)
-			go answer(conn, "+PONG\r\n")
+			go r.serve(conn)
 		}
 	}()
-	f := &fixture{t: t, server: &testserver.RedisServer{Addr: l.Addr().String()}, inner: &ledger{}}
+	return r, l.Addr().String()
+}
+
+// TestPatience: each Save has its own second for a Redis that is slow, on a connection
+// that is kept as well.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	r, addr := startSlow(t)
+	f := &fixture{t: t, server: &testserver.RedisServer{Addr: addr}, inner: &ledger{}}
 	f.open(nil)
 	f.found()
 	for n := range 1 + time.Second/slow {
@@ -43,9 +85,45 @@ func TestPatience(t *testing.T) {
 			t.Fatalf("message %d is not in Redis:\n%s", n, f.log.String())
 		}
 	}
-	if n := connections.Load(); n != 1 {
+	if n := r.connections.Load(); n != 1 {
 		t.Errorf("%d connections, want 1", n)
 	}
+}
+
+// TestLostConnections: when Redis is lost, all connections that are kept are closed,
+// since they may be dead as well.
+func TestLostConnections(t *testing.T) {
+	t.Parallel()
+	r, addr := startSlow(t)
+	var log testserver.Journal
+	s := redis.New(discard.Store{}, redis.Options{Host: addr, InPlace: true, Expire: time.Hour, Log: log.Logger()})
+	defer s.Close()
+	save := func() (inRedis bool) {
+		e := storetest.Envelope(text, "b@example.com")
+		s.Save(t.Context(), []*envelope.Envelope{e})
+		return e.To[0].InRedis
+	}
+	testserver.Await(t, nil, 10*time.Second, "no two Saves run at a time", func() error {
+		var saves sync.WaitGroup
+		saves.Go(func() { save() })
+		saves.Go(func() { save() })
+		saves.Wait()
+		if n := r.open.Load(); n < 2 || log.Count("Redis is in use") == 0 {
+			return fmt.Errorf("%d connections: %s", n, &log)
+		}
+		return nil
+	})
+	before := r.connections.Load()
+	r.hangs.Store(true)
+	if save() {
+		t.Error("a message is in a Redis that hangs")
+	}
+	testserver.Await(t, nil, 10*time.Second, "connections stay open", func() error {
+		if all, open := r.connections.Load(), r.open.Load(); all != before+1 || open != 1 {
+			return fmt.Errorf("%d new connections, %d are open", all-before, open)
+		}
+		return nil
+	})
 }
 
 // silent is a store without outcomes, which its contract forbids.

@@ -81,8 +81,7 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-// answer replies to PING, the first 30 bytes one by one, to INFO and CONFIG, and to
-// SETEX after the time that a slow Redis takes.
+// answer replies to PING, the first 30 bytes one by one, and to INFO and CONFIG.
 func answer(conn net.Conn, ping string) {
 	defer conn.Close()
 	lines := bufio.NewReader(conn)
@@ -103,9 +102,6 @@ func answer(conn net.Conn, ping string) {
 			reply = "$1048576\r\n" + strings.Repeat("a", 1<<20) + "\r\n" // the limit holds for each reply
 		case "CONFIG":
 			reply = "*0\r\n"
-		case "SETEX":
-			time.Sleep(slow)
-			reply = "+OK\r\n"
 		}
 		if _, err := conn.Write([]byte(reply)); err != nil {
 			return
