@@ -77,7 +77,8 @@ func TestStartRefused(t *testing.T) {
 }
 
 // TestReadersEndBySignal: SIGHUP ends -list, -show and -t while they wait for a
-// database; only a daemon that serves holds it for a reload.
+// database; only a daemon that serves holds it for a reload. Without a database they
+// fail.
 func TestReadersEndBySignal(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -102,6 +103,14 @@ func TestReadersEndBySignal(t *testing.T) {
 		var exit *exec.ExitError
 		if err := p.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGHUP {
 			t.Errorf("%q: %v, %s", flags, err, p.Output())
+		}
+	}
+	silent.Close()
+	for _, flags := range [][]string{{"-list", "1"}, {"-show", strings.Repeat("0", 32)}} {
+		cmd := d.Cmd(flags...)
+		out, _ := cmd.CombinedOutput()
+		if status := cmd.ProcessState.ExitCode(); status != exitFailed || !strings.HasPrefix(string(out), "goguerrillad: "+flags[0][1:]+": ") {
+			t.Errorf("%q without a database: status %d, %s", flags, status, out)
 		}
 	}
 }

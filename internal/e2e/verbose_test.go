@@ -3,6 +3,9 @@ package e2e
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"goguerrillad/internal/testserver"
 )
 
 // TestVerboseReload: GSMTP_VERBOSE is obeyed by a reload, on and off: the dialogue is logged or not.
@@ -21,5 +24,13 @@ func TestVerboseReload(t *testing.T) {
 			t.Errorf("GSMTP_VERBOSE %s: the dialogue is logged: %v\n%s", verbose, more, d.Log())
 		}
 		c.Close()
+		if verbose == "Y" {
+			c, err := testserver.Connect(d.Addr, 20*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			d.AwaitLog(t, "connection without a command", 1)
+		}
 	}
 }
