@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +30,19 @@ func TestStatusPage(t *testing.T) {
 	for range 5 {
 		busy(t, d)
 	}
+	// The daemon samples the rate for the plot from its start on.
+	testserver.Await(t, d.Process(), time.Minute, "the plot has no peak", func() error {
+		r, err := http.Get("http://" + addr + "/")
+		if err != nil {
+			return err
+		}
+		defer r.Body.Close()
+		page, err := io.ReadAll(r.Body)
+		if err == nil && strings.Contains(string(page), ", at most 0 mails per second") {
+			err = errors.New("at most 0 mails per second")
+		}
+		return err
+	})
 
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.ExecPath("chromium"), chromedp.UserDataDir(t.TempDir()))
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)

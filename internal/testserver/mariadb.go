@@ -106,8 +106,6 @@ func (m *MariaDBServer) install(t T) {
 	}
 	cmd := exec.Command(program, "--no-defaults", m.account(), "--datadir="+m.dir,
 		"--auth-root-authentication-method=normal", "--skip-test-db")
-	// In a directory that others use, each server that starts removes the
-	// temporary tables of all.
 	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(m.Socket))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)
@@ -187,7 +185,9 @@ func (m *MariaDBServer) mariadbd(once ...string) *exec.Cmd {
 		program = "mariadbd" // to start it will say the same
 	}
 	host, port, _ := net.SplitHostPort(m.Addr)
-	args := append([]string{"--no-defaults", m.account(), "--datadir=" + m.dir, "--socket=" + m.Socket,
+	// A server that starts removes all temporary tables in its tmpdir. In a shared
+	// one, a server that uses such a table crashes.
+	args := append([]string{"--no-defaults", m.account(), "--datadir=" + m.dir, "--socket=" + m.Socket, "--tmpdir=" + filepath.Dir(m.Socket),
 		"--bind-address=" + host, "--port=" + port, "--innodb-buffer-pool-size=64M"}, m.options...)
 	cmd := exec.Command(program, append(args, once...)...)
 	cmd.Env = append(os.Environ(), m.env...)

@@ -191,12 +191,15 @@ func TestRecipientsClose(t *testing.T) {
 	for _, replaced := range []bool{false, true} {
 		o := options(t)
 		execute(t, o.File, "CREATE TABLE mailbox (address TEXT)", "INSERT INTO mailbox VALUES ('a@b')")
+		r := sqlite.NewRecipients(o, query(t, "SELECT 1 FROM mailbox WHERE address=:address"))
+		if got, err := r.Has(t.Context(), "a@b", "b"); !got || err != nil { // the file is open from now on
+			t.Fatalf("%v, %v", got, err)
+		}
 		lock := connect(t, o.File)
 		lock.SetMaxOpenConns(1)
 		if _, err := lock.Exec("BEGIN EXCLUSIVE"); err != nil {
 			t.Fatal(err)
 		}
-		r := sqlite.NewRecipients(o, query(t, "SELECT 1 FROM mailbox WHERE address=:address"))
 		answered, closed := make(chan error, 1), make(chan error, 1)
 		go func() {
 			got, err := r.Has(t.Context(), "a@b", "b")
