@@ -27,7 +27,10 @@ func TestDialogues(t *testing.T) {
 			if script.Settings.Clear {
 				t.Run("tcp", func(t *testing.T) { hold(t, script, "tcp", false, whole) })
 				t.Run("unix", func(t *testing.T) { hold(t, script, "unix", false, whole) })
-				if script.Name != "tls-commands-behind-starttls" { // they would be a ClientHello
+				switch script.Name {
+				case "tls-commands-behind-starttls": // they would be a ClientHello
+				case "quit-in-a-transaction": // what comes after QUIT can meet a closed socket
+				default:
 					t.Run("bytes", func(t *testing.T) { hold(t, script, "tcp", false, 1) })
 				}
 			}
