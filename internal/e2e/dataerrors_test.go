@@ -183,6 +183,8 @@ func (c *dataCheck) holds(column, got, value string) {
 		want = string([]rune(want)[:least])
 	case of.width > 0:
 		least = min(least, of.width/utf8.UTFMax)
+	case of.kind == "tinytext" && inBytes:
+		least = min(least, 255/utf8.UTFMax)
 	case of.kind == "tinytext":
 		least = min(least, 255/c.columns.most)
 	}
