@@ -19,7 +19,7 @@ import (
 )
 
 // TestStopLog: a stop logs the refusals that were only counted, then the counters,
-// and at the end that it is over.
+// then that the daemon has stopped.
 func TestStopLog(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	d.Configure(t, map[string]string{"SQLITE_FILE": filepath.Join(d.ConfigFile(), "mail.db")})
@@ -52,10 +52,7 @@ func TestStopLog(t *testing.T) {
 // connections, so that clients turn to another server, and the metrics are there.
 func TestStopOrder(t *testing.T) {
 	addrs := freeAddresses(t)
-	d := shared.Daemon(t, addrs)
-	d.Configure(t, map[string]string{"NGINX_AUTH_ENABLED": "Y"})
-	d.Addr = addrs["GSTMP_LISTEN_INTERFACE"]
-	d.Start(t)
+	d := startAt(t, addrs, map[string]string{"NGINX_AUTH_ENABLED": "Y"})
 	c := connect(t, d)
 	defer c.Close()
 	for _, command := range message("b@example.com")[:4] {
@@ -89,8 +86,8 @@ func TestStopOrder(t *testing.T) {
 	}
 }
 
-// TestUnwrittenLog: what the log could not write is reported on standard error, and
-// is no failure.
+// TestUnwrittenLog: a daemon that cannot write its log reports that on standard error,
+// and ends with status 0.
 func TestUnwrittenLog(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	d.Configure(t, map[string]string{"GSMTP_LOG_FILE": "/dev/full"})
@@ -101,7 +98,8 @@ func TestUnwrittenLog(t *testing.T) {
 	}
 }
 
-// TestStatus: the manager can show how many messages are stored, and why none is.
+// TestStatus: the status for the manager has the number of stored messages, and the
+// reason why the store is down.
 func TestStatus(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(d.Dir, "notify")})
@@ -138,7 +136,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// stuck is a store whose Save forgets its time.
+// stuck is a store whose Save ignores the end of its context.
 type stuck struct{ end chan struct{} }
 
 func (s stuck) Save(_ context.Context, batch []*envelope.Envelope) []error {

@@ -115,8 +115,8 @@ func TestReadersEndBySignal(t *testing.T) {
 	}
 }
 
-// TestWarnings: what is probably not meant is in the log at the start and at each
-// reload, and -t reports it.
+// TestWarnings: the daemon logs the warnings of its configuration at the start and at
+// each reload, and -t prints them.
 func TestWarnings(t *testing.T) {
 	d := shared.Daemon(t, map[string]string{"REDIS_STREAM": "mail"})
 	const warning = "REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is given without REDIS_HOST"
@@ -137,9 +137,9 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// TestMemoryLimit: Go's runtime has nine tenths of what the limit of the cgroup
-// leaves beside GSMTP_MEMORY, and of half the limit at least. GOMEMLIMIT wins over
-// it, and a reload changes it.
+// TestMemoryLimit: the limit of Go's runtime is nine tenths of the cgroup's limit
+// minus GSMTP_MEMORY, or of half the cgroup's limit if that is more. GOMEMLIMIT
+// overrides it, and a reload changes it.
 func TestMemoryLimit(t *testing.T) {
 	testserver.NeedRoot(t)
 	if self, err := os.ReadFile("/proc/self/cgroup"); err != nil || !strings.Contains("\n"+string(self), "\n0::") {
@@ -178,8 +178,8 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-// TestPrivilegedAddresses: a daemon that is not root keeps its addresses where a
-// reload names ports of root's, and the log names the keys, each time.
+// TestPrivilegedAddresses: a daemon without root's rights keeps its addresses if a
+// reload names privileged ports, and each reload logs the keys.
 func TestPrivilegedAddresses(t *testing.T) {
 	testserver.NeedRoot(t)
 	free := map[string]string{"GSTMP_LISTEN_INTERFACE": "0.0.0.0:2525", "NGINX_AUTH": "0.0.0.0:2526", "GM_METRICS": "0.0.0.0:2527"}

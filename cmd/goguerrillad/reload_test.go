@@ -42,7 +42,7 @@ func dialogue(t *testing.T, d *testserver.Daemon, before string, commands ...str
 	return replies
 }
 
-// get returns what an HTTP server of the daemon answers.
+// get returns the header and the body of an auth_http or status response.
 func get(t *testing.T, address, path string) string {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
@@ -68,8 +68,8 @@ func message(to string) []string {
 	return []string{"EHLO client.test", "MAIL FROM:<a@example.org>", "RCPT TO:<" + to + ">", "DATA", "Subject: x\r\n\r\n."}
 }
 
-// TestReloadKeys: a reload changes what each key stands for, in the SMTP server,
-// in the store and in the figures, and changes it back.
+// TestReloadKeys: a reload applies each changed key to the SMTP server, the store and
+// the metrics, and a second reload restores the old value.
 func TestReloadKeys(t *testing.T) {
 	addrs := freeAddresses(t)
 	d := shared.Daemon(t, addrs)
@@ -179,10 +179,7 @@ func occupy(t *testing.T, d *testserver.Daemon) (c *testserver.Client) {
 // TestReloadMemory: sessions that wait for memory go on when a reload gives more.
 func TestReloadMemory(t *testing.T) {
 	addrs := freeAddresses(t)
-	d := shared.Daemon(t, addrs)
-	d.Addr = addrs["GSTMP_LISTEN_INTERFACE"]
-	d.Configure(t, map[string]string{"GM_SAVE_MAIL": "discard", "GSMTP_MAX_SIZE": "100000", "GSMTP_MEMORY": "400000"})
-	d.Start(t)
+	d := startAt(t, addrs, map[string]string{"GM_SAVE_MAIL": "discard", "GSMTP_MAX_SIZE": "100000", "GSMTP_MEMORY": "400000"})
 	var clients []*testserver.Client
 	for range 8 {
 		c := connect(t, d)
@@ -222,13 +219,10 @@ func TestReloadMemory(t *testing.T) {
 	}
 }
 
-// TestReloadClients: a reload that allows more clients does so for HTTP as well.
+// TestReloadClients: a reload that raises GM_MAX_CLIENTS also allows more HTTP clients.
 func TestReloadClients(t *testing.T) {
 	addrs := freeAddresses(t)
-	d := shared.Daemon(t, addrs)
-	d.Configure(t, map[string]string{"GM_MAX_CLIENTS": "1"})
-	d.Addr = addrs["GSTMP_LISTEN_INTERFACE"]
-	d.Start(t)
+	d := startAt(t, addrs, map[string]string{"GM_MAX_CLIENTS": "1"})
 	if !d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "2"}) {
 		t.Fatal(d.Log())
 	}
@@ -248,8 +242,8 @@ func TestReloadClients(t *testing.T) {
 	}
 }
 
-// TestReloadRefused: where one address is not to be had, a reload changes nothing:
-// no address, no key, no log.
+// TestReloadRefused: a reload that cannot bind one of the addresses changes no address,
+// no key and no log.
 func TestReloadRefused(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -257,10 +251,7 @@ func TestReloadRefused(t *testing.T) {
 	}
 	defer busy.Close()
 	old := freeAddresses(t)
-	d := shared.Daemon(t, old)
-	d.Configure(t, map[string]string{"NGINX_AUTH_ENABLED": "Y", "GM_MAX_CLIENTS": "500"})
-	d.Addr = old["GSTMP_LISTEN_INTERFACE"]
-	d.Start(t)
+	d := startAt(t, old, map[string]string{"NGINX_AUTH_ENABLED": "Y", "GM_MAX_CLIENTS": "500"})
 	for _, key := range listeners {
 		next := freeAddresses(t)
 		change := maps.Clone(next)

@@ -32,8 +32,18 @@ func freeAddresses(t *testing.T) map[string]string {
 	return keys
 }
 
-// TestFewDescriptorsAtStart: whatever step of a start lacks a descriptor, the
-// daemon reports it on standard error and ends with a status.
+// startAt starts a daemon at addresses of freeAddresses, with more keys.
+func startAt(t *testing.T, addrs, keys map[string]string) *testserver.Daemon {
+	t.Helper()
+	d := shared.Daemon(t, addrs)
+	d.Configure(t, keys)
+	d.Addr = addrs["GSTMP_LISTEN_INTERFACE"]
+	d.Start(t)
+	return d
+}
+
+// TestFewDescriptorsAtStart: a daemon that lacks a descriptor in any step of its start
+// reports that on standard error and ends with a status.
 func TestFewDescriptorsAtStart(t *testing.T) {
 	d := shared.Daemon(t, freeAddresses(t))
 	d.Configure(t, map[string]string{"GM_SAVE_MAIL": "discard", "NGINX_AUTH_ENABLED": "Y", "GSMTP_LOG_FILE": filepath.Join(d.Dir, "log")})
@@ -75,9 +85,8 @@ func TestFewDescriptorsAtStart(t *testing.T) {
 	}
 }
 
-// TestFewDescriptorsAtReload: whatever step of a reload lacks a descriptor, the
-// old configuration or the new one works, and the next reload sets right what is
-// left.
+// TestFewDescriptorsAtReload: after a reload that lacks a descriptor in any step, the
+// old or the new configuration works, and the next reload applies all of the new one.
 func TestFewDescriptorsAtReload(t *testing.T) {
 	old, next := freeAddresses(t), freeAddresses(t)
 	d := shared.Daemon(t, old)
@@ -118,7 +127,7 @@ func TestFewDescriptorsAtReload(t *testing.T) {
 	}
 }
 
-// limitDescriptors leaves a daemon room for so many descriptors more.
+// limitDescriptors limits a daemon to room more descriptors than it has open.
 func limitDescriptors(t *testing.T, d *testserver.Daemon, room int) {
 	t.Helper()
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Pid()))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,17 +16,7 @@ func TestPassedSockets(t *testing.T) {
 	passed, other := freeAddresses(t), freeAddresses(t)
 	d := shared.Daemon(t, other)
 	for _, key := range listeners {
-		l, err := net.Listen("tcp", passed[key])
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		f, err := l.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		d.Sockets = append(d.Sockets, f)
+		d.Sockets = append(d.Sockets, testserver.TCPSocket(t, passed[key]))
 	}
 	d.Names = "smtp:auth_http:metrics"
 	d.Launch(t)

@@ -53,7 +53,7 @@ func TestTrustedNginx(t *testing.T) {
 	}
 }
 
-// watched is a context that reports that somebody waits for it.
+// watched is a context that reports the first call of Done.
 type watched struct {
 	context.Context
 	waits chan struct{}

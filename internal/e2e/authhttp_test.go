@@ -28,7 +28,7 @@ func TestAuthHTTPListens(t *testing.T) {
 			d := newDaemon(t, map[string]string{"NGINX_AUTH_ENABLED": "Y"})
 			address := filepath.Join(t.TempDir(), "auth.sock")
 			if tt.network == "unix" {
-				d.Sockets, d.Names = []*os.File{tcpSocket(t, d.Addr), unixSocket(t, address)}, "smtp:auth_http"
+				d.Sockets, d.Names = []*os.File{testserver.TCPSocket(t, d.Addr), unixSocket(t, address)}, "smtp:auth_http"
 			} else {
 				port := testserver.FreePort(t)
 				d.Configure(t, map[string]string{"NGINX_AUTH": fmt.Sprintf("0.0.0.0:%d", port)})
@@ -61,20 +61,4 @@ func TestAuthHTTPListens(t *testing.T) {
 			}
 		})
 	}
-}
-
-// tcpSocket listens on an address.
-func tcpSocket(t *testing.T, address string) *os.File {
-	t.Helper()
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	f, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return f
 }

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -21,16 +20,11 @@ func TestMetrics(t *testing.T) {
 	d.Start(t)
 	get := func(path string) (int, string) {
 		t.Helper()
-		r, err := http.Get("http://" + addr + path)
+		r, body, err := testserver.Get(addr, path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer r.Body.Close()
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r.StatusCode, string(body)
+		return r.StatusCode, body
 	}
 	send := func(to string) testserver.Reply {
 		t.Helper()

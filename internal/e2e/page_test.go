@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,15 +28,10 @@ func TestStatusPage(t *testing.T) {
 	for range 5 {
 		busy(t, d)
 	}
-	// The daemon samples the rate for the plot from its start on.
+	// The daemon samples the rate every 5 s.
 	testserver.Await(t, d.Process(), time.Minute, "the plot has no peak", func() error {
-		r, err := http.Get("http://" + addr + "/")
-		if err != nil {
-			return err
-		}
-		defer r.Body.Close()
-		page, err := io.ReadAll(r.Body)
-		if err == nil && strings.Contains(string(page), ", at most 0 mails per second") {
+		_, page, err := testserver.Get(addr, "/")
+		if err == nil && strings.Contains(page, ", at most 0 mails per second") {
 			err = errors.New("at most 0 mails per second")
 		}
 		return err

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -31,14 +30,13 @@ type Server struct {
 	Log     *slog.Logger
 
 	mu      sync.Mutex
-	serving *generation // nil when it does not
+	serving *generation // nil before Serve and after Shutdown
 }
 
-// A generation is what one call of Serve has started.
+// A generation is the server of one call of Serve.
 type generation struct {
 	http.Server
 	listeners []net.Listener
-	retired   atomic.Bool
 }
 
 // Serve accepts on these listeners, which become its own, in place of those of
@@ -54,22 +52,22 @@ func (s *Server) Serve(listeners []net.Listener, maxClients int) {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}}
+	last := s.swap(next)
 	for _, l := range listeners {
 		go func() {
-			if err := next.Serve(netutil.LimitListener(l, maxClients)); !errors.Is(err, http.ErrServerClosed) && !next.retired.Load() {
+			if err := next.Serve(netutil.LimitListener(l, maxClients)); s.serves(next) {
 				s.Log.Error(s.Name+" has stopped", "listen", l.Addr(), "error", err)
 			}
 		}()
 	}
-	if last := s.swap(next); last != nil {
+	if last != nil {
 		last.retire()
 	}
 }
 
-// retire stops accepting and closes the connections as soon as they are idle. Unlike
-// Shutdown, it leaves those that have been accepted, and not read yet, their answer.
+// retire stops accepting and closes idle connections. A connection whose first
+// request has not been read yet gets its response, which Shutdown would not wait for.
 func (g *generation) retire() {
-	g.retired.Store(true)
 	for _, l := range g.listeners {
 		l.Close()
 	}
@@ -87,6 +85,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("stop %s: %w", s.Name, err), last.Close())
 	}
 	return nil
+}
+
+// serves reports whether no other call of Serve or Shutdown has followed that of g.
+func (s *Server) serves(g *generation) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serving == g
 }
 
 func (s *Server) swap(next *generation) (last *generation) {

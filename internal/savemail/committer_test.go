@@ -188,8 +188,8 @@ func TestUnknownIsNeverSavedAgain(t *testing.T) {
 	})
 }
 
-// TestWrongNumberOfOutcomes: an outcome that is missing is unknown, and one too many
-// is nobody's.
+// TestWrongNumberOfOutcomes: a missing outcome counts as ErrUnknown, and a surplus
+// outcome is ignored.
 func TestWrongNumberOfOutcomes(t *testing.T) {
 	for n, want := range []error{savemail.ErrUnknown, nil, nil} {
 		synctest.Test(t, func(t *testing.T) {
@@ -373,7 +373,7 @@ func TestSwap(t *testing.T) {
 	})
 }
 
-// TestSwapTimeout: what is queued has its answer by the time of the new options.
+// TestSwapTimeout: the Timeout of the new options applies to queued messages.
 func TestSwapTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := savemail.New(&script{save: hung}, quiet(savemail.Options{MaxRows: 1}))

@@ -25,7 +25,7 @@ func TestCompression(t *testing.T) {
 			}
 		}
 	}
-	// Only a row that says so, and is empty, has its message in Redis.
+	// Only a row with BodyRedis and an empty mail has its message in Redis.
 	if got, err := savemail.Expand(savemail.BodyPlain, nil); err != nil || len(got) != 0 {
 		t.Errorf("an empty message: %q, %v", got, err)
 	}

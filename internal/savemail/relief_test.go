@@ -10,8 +10,8 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// A Save that lasts is relieved by another, so often and no more; what hung
-// takes the place of nobody when it is back.
+// Another writer starts for each Save that takes too long, up to Reliefs. A Save that
+// ends late leaves no additional writer.
 func TestRelief(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var freed chan struct{}

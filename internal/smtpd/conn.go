@@ -75,7 +75,7 @@ func (c *conn) event(events uint32) {
 	switch c.phase {
 	case talking:
 		if len(c.unsent) > 0 {
-			c.rejoin(c.loop.out[:0]) // sends it
+			c.rejoin(c.loop.out[:0]) // sends the unsent bytes
 			return
 		}
 		if c.secured != nil {

@@ -85,9 +85,9 @@ type askedAbout struct {
 
 func (a askedAbout) Known(address string) (*smtp.Reply, bool) { return nil, address != a.address }
 
-// TestDrainWithoutProgress: a client that stops in the middle is cut long before
-// the drain's time is up. The time of a commit or of a question about a recipient
-// is not the client's.
+// TestDrainWithoutProgress: a drain closes the session of a client that stops in the
+// middle long before its own time is up. The duration of a commit or of a recipient
+// query does not count against the client.
 func TestDrainWithoutProgress(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes six seconds")

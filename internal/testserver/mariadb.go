@@ -106,7 +106,7 @@ func (m *MariaDBServer) install(t T) {
 	}
 	cmd := exec.Command(program, "--no-defaults", m.account(), "--datadir="+m.dir,
 		"--auth-root-authentication-method=normal", "--skip-test-db")
-	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(m.Socket))
+	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(m.Socket)) // as --tmpdir in mariadbd
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)
 	}

@@ -8,8 +8,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -270,4 +272,32 @@ func Dial(addr string) func() error {
 		}
 		return c.Close()
 	}
+}
+
+// Get returns the response of an HTTP server to a GET, and its body.
+func Get(addr, path string) (*http.Response, string, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	r, err := client.Get("http://" + addr + path)
+	if err != nil {
+		return nil, "", err
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	return r, string(body), err
+}
+
+// TCPSocket returns a socket that listens on an address, as systemd passes it.
+func TCPSocket(t T, address string) *os.File {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	defer l.Close()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
 }

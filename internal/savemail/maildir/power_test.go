@@ -176,8 +176,8 @@ func TestTaken(t *testing.T) {
 	}
 }
 
-// TestUnnamed: while names cannot be taken back durably, the outcome of a message that
-// has none is still known.
+// TestUnnamed: a message without a name in new is not stored, also if the names of
+// another message of the batch cannot be removed durably.
 func TestUnnamed(t *testing.T) {
 	fs := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
 	s := maildir.New(fs.Dir)

@@ -95,8 +95,8 @@ func awaitEnd(t *testing.T, ended chan struct{}) {
 	}
 }
 
-// TestMalformedAnswers: a panic of the driver, in whichever call, is the error of a
-// lost connection, which is closed and not used again.
+// TestMalformedAnswers: a panic of the driver in any of its calls is the error of a
+// lost connection. The store closes the connection and does not use it again.
 func TestMalformedAnswers(t *testing.T) {
 	const (
 		short    = "\xff" // an error without its number

@@ -102,8 +102,8 @@ func testGuilty(t *testing.T, b *bench) {
 	}
 }
 
-// A column that is widened, narrowed or gone is noticed by itself. The statements that
-// were prepared for the columns before are closed.
+// The store notices a column that is widened, narrowed or dropped, and closes the
+// statements that it prepared for the old columns.
 func testColumnChanges(t *testing.T, b *bench) {
 	b.create(t)
 	s := b.open(t, nil)

@@ -243,7 +243,7 @@ func TestRefusedSetting(t *testing.T) {
 	}
 }
 
-// TestRefusedSetUp: a host is unavailable whose sessions cannot be set up.
+// TestRefusedSetUp: a host whose sessions cannot be set up is unavailable.
 func TestRefusedSetUp(t *testing.T) {
 	const column, end = "\x03def\x00\x00\x00\x01a\x00\x0c\x21\x00\xff\x00\x00\x00\xfd\x00\x00\x00\x00\x00", "\xfe\x00\x00\x02\x00"
 	packet := []string{"\x01", column, end, "\x071048576", end} // max_allowed_packet, which the driver asks for

@@ -242,9 +242,9 @@ func readCopy(t *testing.T, file string) []storetest.Row {
 	return rows(t, copied)
 }
 
-// failing saves a message of this size while operations fail, until the outcome is as
-// wanted. Each attempt begins with a file that is open, as the time of a Save may be
-// over before. It returns the message's hash, and the fault, which lasts.
+// failing saves messages of this size while operations fail, until one has the wanted
+// outcome. Before each attempt it opens the file, which can take the whole time of a
+// Save. It returns the message's hash, and the fault, which is still active.
 func (s *saver) failing(t *testing.T, power *powerfs.FS, f powerfs.Fault, size int, ok func(outcome string) bool) (hash string, fault *powerfs.Injection) {
 	t.Helper()
 	testserver.Await(t, nil, time.Minute, "no outcome is as wanted", func() error {
