@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/authhttp"
-	"goguerrillad/internal/config"
+	"goguerrillad/internal/commit"
 	"goguerrillad/internal/listen"
 	"goguerrillad/internal/logging"
 	"goguerrillad/internal/metrics"
@@ -21,12 +21,13 @@ import (
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtpd"
+	"goguerrillad/internal/stores"
 )
 
 // daemon is what runs, and what a reload changes.
 type daemon struct {
 	flags      flags
-	cfg        *config.Config
+	cfg        *stores.Configuration
 	log        *logging.Log
 	files      int // descriptors that the process may have open
 	limits     clientLimits
@@ -34,7 +35,7 @@ type daemon struct {
 	settings   atomic.Pointer[session.Settings]
 	repeats    *session.Repeats
 	recipients *recipient.Directory
-	committer  *savemail.Committer
+	committer  *commit.Committer
 	server     *smtpd.Server
 	shown      atomic.Pointer[metrics.Config]
 	authHTTP   *authhttp.Server
@@ -63,7 +64,7 @@ func (d *daemon) tryReload() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", cfg.File, err)
 	}
-	kept := cfg.NeedsRestart(d.cfg)
+	kept := cfg.NeedsRestart(d.cfg.Config)
 	web, stay, err := d.rebindWebs(cfg)
 	if err != nil {
 		return errors.Join(err, store.Close())
@@ -88,10 +89,10 @@ func (d *daemon) tryReload() error {
 	limitMemory(cfg)
 	d.cfg, d.limits = cfg, limitClients(cfg, d.files)
 	d.show(cfg, store)
-	d.recipients.Use(store.recipients, cfg.Recipients.Keep)
+	d.recipients.Use(store.Recipients, cfg.Recipients.Cache)
 	d.settings.Store(d.sessionSettings(store))
 	d.server.Reload(serverSettings(cfg, d.limits))
-	d.committer.Swap(store.Store, store.options)
+	d.committer.Swap(store.Store, store.Options)
 	if err := d.moveWebs(web); err != nil {
 		d.log.Error("a server stays where it was", "error", err)
 	}
@@ -104,14 +105,14 @@ func (d *daemon) tryReload() error {
 
 // moves reports whether a configuration has other addresses to listen on.
 // Sockets of systemd's stay what they are.
-func (d *daemon) moves(next *config.Config) bool {
+func (d *daemon) moves(next *stores.Configuration) bool {
 	passed := slices.ContainsFunc(d.sockets, func(s listen.Socket) bool { return s.Passed })
 	return !passed && !slices.Equal(d.cfg.Listen, next.Listen)
 }
 
 // move listens on the addresses of a configuration in place of the old ones;
 // what stands in both lists is not touched.
-func (d *daemon) move(next *config.Config) error {
+func (d *daemon) move(next *stores.Configuration) error {
 	sockets, err := listen.Rebind(d.sockets, next.Listen)
 	if err != nil {
 		return err
@@ -172,7 +173,7 @@ func (d *daemon) report() {
 	d.log.Info("counters",
 		"sessions", s.Sessions, "memory", s.Memory, "waiting", s.Waiting, "queued", c.Queued,
 		"connections", s.Accepted, "full", s.RefusedFull, "full_address", s.RefusedIP, "proxy_headers", s.RefusedHeaders, "accept_errors", s.AcceptErrors,
-		"messages", c.Mails, "rows", c.Rows, "batches", c.Batches,
+		"messages", c.Messages, "rows", c.Rows, "batches", c.Batches,
 		"recipient_queries", r.Asked, "recipient_queries_failed", r.Failed, "recipients_known", r.Cached,
 		"unavailable", c.Unavailable, "rejected", c.Rejected, "refused", c.Refused, "unknown", c.Unknown,
 		"tls", s.TLS12+s.TLS13, "tls_failed", s.TLSFailed, "expired", s.Expired,
@@ -190,7 +191,7 @@ func (d *daemon) status() string {
 			store += ": " + strings.TrimPrefix(lastErr.Error(), savemail.ErrUnavailable.Error()+": ")
 		}
 	}
-	return fmt.Sprintf("%d sessions, %d mails stored, store %s", s.Sessions, c.Mails, store)
+	return fmt.Sprintf("%d sessions, %d mails stored, store %s", s.Sessions, c.Messages, store)
 }
 
 // alive returns nil when every loop has come round and no commit is overdue. A
@@ -207,7 +208,7 @@ func (d *daemon) warn() {
 }
 
 // warnings are those of a configuration and of this machine.
-func warnings(cfg *config.Config, limits clientLimits) []string {
+func warnings(cfg *stores.Configuration, limits clientLimits) []string {
 	if limits.warning == "" {
 		return cfg.Warnings
 	}
@@ -215,7 +216,7 @@ func warnings(cfg *config.Config, limits clientLimits) []string {
 }
 
 // sessionSettings are those of the current configuration.
-func (d *daemon) sessionSettings(store place) *session.Settings {
+func (d *daemon) sessionSettings(store stores.Store) *session.Settings {
 	cfg := d.cfg
 	s := &session.Settings{
 		HostName:    cfg.HostName,
@@ -226,7 +227,7 @@ func (d *daemon) sessionSettings(store place) *session.Settings {
 		StartTLS:    cfg.Certificate != nil,
 		Verbose:     cfg.Verbose,
 		Trusted:     cfg.Trusted,
-		Fits:        store.fits,
+		Fits:        store.Fits,
 	}
 	if cfg.Recipients.Query != nil {
 		s.Recipients = d.recipients
@@ -234,7 +235,7 @@ func (d *daemon) sessionSettings(store place) *session.Settings {
 	return s
 }
 
-func serverSettings(cfg *config.Config, limits clientLimits) smtpd.Settings {
+func serverSettings(cfg *stores.Configuration, limits clientLimits) smtpd.Settings {
 	s := smtpd.Settings{MaxClients: limits.smtp, MaxClientsPerIP: cfg.MaxClientsPerIP, Memory: cfg.Memory, ProxyProtocol: cfg.ProxyProtocol}
 	if cfg.Certificate != nil {
 		s.TLS = &tls.Config{Certificates: []tls.Certificate{*cfg.Certificate}, MinVersion: tls.VersionTLS12}

@@ -5,10 +5,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"goguerrillad/internal/config"
-	"goguerrillad/internal/recipient"
-	"goguerrillad/internal/savemail/webhook"
 	"goguerrillad/internal/smtpd"
+	"goguerrillad/internal/stores"
 )
 
 // clientLimits are how many connections the servers accept at once. All of them
@@ -32,7 +30,7 @@ func descriptorLimit() int {
 
 // limitClients fits GM_MAX_CLIENTS into a limit of descriptors. If they are
 // scarce, each HTTP server gets an eighth of those that clients may have.
-func limitClients(cfg *config.Config, descriptors int) clientLimits {
+func limitClients(cfg *stores.Configuration, descriptors int) clientLimits {
 	reserve := reservedDescriptors(cfg)
 	room := max(descriptors-reserve, 1)
 	servers := 0
@@ -59,31 +57,11 @@ func limitClients(cfg *config.Config, descriptors int) clientLimits {
 const (
 	processDescriptors = 16 // the standard streams, the log, Go's poller, certificates, name servers
 	loopDescriptors    = 3  // epoll, eventfd, and a client that is turned away
-	sqliteDescriptors  = 16 // two connections with file, WAL and wal-index; recovery; directories
-	mysqlDescriptors   = 12 // of each host: writers, reliefs and the check of its health
-	redisDescriptors   = 8
 )
 
-func reservedDescriptors(cfg *config.Config) int {
+func reservedDescriptors(cfg *stores.Configuration) int {
 	n := processDescriptors + loopDescriptors*smtpd.DefaultLoops() + 2*len(cfg.Listen)
-	connection := 1 // descriptors of a connection of the recipients' query
-	switch cfg.SaveMail {
-	case config.SaveMySQL:
-		n += mysqlDescriptors * max(1, len(cfg.MySQL.Hosts))
-	case config.SaveSQLite:
-		n += sqliteDescriptors
-		connection = 2 // the file and its WAL
-	case config.SaveMaildir:
-		n += 2 * (2*maildirWriters + 2) // a file and its directory for each, and the path's
-	case config.SaveWebhook:
-		n += 2 * (webhook.Writers + 1)
-	}
-	if cfg.Recipients.Query != nil {
-		n += 2 * recipient.Connections * connection
-	}
-	if useRedis(cfg) {
-		n += redisDescriptors
-	}
+	n += cfg.Descriptors()
 	if cfg.AuthHTTP.Enabled {
 		n += 4 + 2*len(cfg.AuthHTTP.Backends) // the listener, also as Go's, and a probe of each server
 	}

@@ -4,16 +4,26 @@ import (
 	"testing"
 
 	"goguerrillad/internal/config"
-	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/smtpd"
+	"goguerrillad/internal/stores"
 )
+
+// parse parses a configuration with these keys.
+func parse(t *testing.T, keys string) *stores.Configuration {
+	t.Helper()
+	cfg, err := stores.Parse("f", []byte("{"+keys+"}"), config.Machine())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
 
 // TestLimitClients: clients of all servers and the reserve together are never more
 // than the descriptors, unless these do not suffice for a single client.
 func TestLimitClients(t *testing.T) {
-	for _, store := range []string{config.SaveMySQL, config.SaveSQLite, config.SaveMaildir, config.SaveWebhook, config.SaveDiscard} {
+	for _, store := range []string{`"MYSQL_HOST": "127.0.0.1:1", "MYSQL_DB": "d"`, `"GM_SAVE_MAIL": "discard"`} {
 		for _, http := range []int{0, 1, 2} {
-			cfg := &config.Config{SaveMail: store, MaxClients: 500, Listen: []string{":25"}}
+			cfg := parse(t, store)
 			cfg.AuthHTTP.Enabled = http > 0
 			if http > 1 {
 				cfg.Metrics = "127.0.0.1:9100"
@@ -53,7 +63,8 @@ func TestLimitClientsScarce(t *testing.T) {
 		{true, "127.0.0.1:9100", 1499, 500, 187},
 		{true, "127.0.0.1:9100", 1500, 500, 500},
 	} {
-		cfg := &config.Config{SaveMail: config.SaveDiscard, MaxClients: 500, Listen: []string{":25"}, Metrics: tt.metrics}
+		cfg := parse(t, `"GM_SAVE_MAIL": "discard"`)
+		cfg.Metrics = tt.metrics
 		cfg.AuthHTTP.Enabled = tt.auth
 		if l := limitClients(cfg, reservedDescriptors(cfg)+tt.room); l.smtp != tt.smtp || l.http != tt.http {
 			t.Errorf("%+v: %d sessions and %d connections", tt, l.smtp, l.http)
@@ -67,24 +78,16 @@ func TestReservedDescriptors(t *testing.T) {
 	base := 16 + 3*smtpd.DefaultLoops() + 2
 	for _, tt := range []struct {
 		name   string
-		change func(*config.Config)
+		change func(*stores.Configuration)
 		more   int
 	}{
-		{"nothing", func(*config.Config) {}, 0},
-		{"three addresses", func(c *config.Config) { c.Listen = []string{":25", ":26", ":27"} }, 4},
-		{"auth_http", func(c *config.Config) { c.AuthHTTP.Enabled = true }, 4},
-		{"metrics", func(c *config.Config) { c.Metrics = "127.0.0.1:9100" }, 4},
-		{"Redis without a store", func(c *config.Config) { c.Redis.Host = "127.0.0.9:1" }, 0},
-		{"sqlite", func(c *config.Config) { c.SaveMail = config.SaveSQLite }, 16},
-		{"sqlite with Redis", func(c *config.Config) { c.SaveMail, c.Redis.Host = config.SaveSQLite, "127.0.0.9:1" }, 16 + 8},
-		{"sqlite with a query", func(c *config.Config) { c.SaveMail, c.Recipients.Query = config.SaveSQLite, &recipient.Query{} }, 16 + 16},
-		{"mysql without a host", func(c *config.Config) { c.SaveMail = config.SaveMySQL }, 12},
-		{"mysql", func(c *config.Config) { c.SaveMail, c.MySQL.Hosts = config.SaveMySQL, make([]string, 3) }, 36},
-		{"mysql with a query", func(c *config.Config) { c.SaveMail, c.Recipients.Query = config.SaveMySQL, &recipient.Query{} }, 12 + 8},
-		{"maildir", func(c *config.Config) { c.SaveMail = config.SaveMaildir }, 20},
-		{"webhook", func(c *config.Config) { c.SaveMail = config.SaveWebhook }, 34},
+		{"nothing", func(*stores.Configuration) {}, 0},
+		{"three addresses", func(c *stores.Configuration) { c.Listen = []string{":25", ":26", ":27"} }, 4},
+		{"auth_http", func(c *stores.Configuration) { c.AuthHTTP.Enabled = true }, 4},
+		{"metrics", func(c *stores.Configuration) { c.Metrics = "127.0.0.1:9100" }, 4},
+		{"a store", func(c *stores.Configuration) { *c = *parse(t, `"GM_SAVE_MAIL": "maildir"`) }, 20},
 	} {
-		cfg := &config.Config{SaveMail: config.SaveDiscard, Listen: []string{":25"}}
+		cfg := parse(t, `"GM_SAVE_MAIL": "discard"`)
 		tt.change(cfg)
 		if got := reservedDescriptors(cfg) - base; got != tt.more {
 			t.Errorf("%s: %d descriptors more, want %d", tt.name, got, tt.more)

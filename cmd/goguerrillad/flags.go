@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/stores"
 )
 
 // flags is the command line.
@@ -79,8 +80,8 @@ func parseFlags(args []string, help io.Writer) (flags, error) {
 }
 
 // load reads the configuration file and lays the flags over it.
-func (f flags) load() (*config.Config, error) {
-	cfg, err := config.Load(f.config)
+func (f flags) load() (*stores.Configuration, error) {
+	cfg, err := stores.Load(f.config)
 	if err != nil {
 		return nil, err
 	}

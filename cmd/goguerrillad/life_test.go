@@ -12,8 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"goguerrillad/internal/commit"
 	"goguerrillad/internal/envelope"
-	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/smtpd"
 	"goguerrillad/internal/testserver"
 )
@@ -150,7 +150,7 @@ func (stuck) Close() error { return nil }
 func TestAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := stuck{make(chan struct{})}
-		d := &daemon{server: &smtpd.Server{}, committer: savemail.New(store, savemail.Options{Timeout: time.Second})}
+		d := &daemon{server: &smtpd.Server{}, committer: commit.New(store, commit.Options{Timeout: time.Second})}
 		d.committer.Submit(&envelope.Envelope{}, func(error) {})
 		for _, alive := range []bool{true, false} {
 			if err := d.alive(t.Context()); (err == nil) != alive {

@@ -3,20 +3,26 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
+	"time"
 
+	"goguerrillad/internal/listing"
+	"goguerrillad/internal/recipient"
+	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/service"
+	"goguerrillad/internal/stores"
 )
 
 // Set by the linker.
 var (
-	version = "unknown"
-	commit  = "unknown"
+	version  = "unknown"
+	revision = "unknown"
 )
 
 // Exit statuses, goguerrillad(8). exitConfig is EX_CONFIG of sysexits(3).
@@ -39,7 +45,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "goguerrillad:", err)
 		return exitUsage
 	case f.version:
-		fmt.Fprintf(stdout, "goguerrillad %s (commit %s, %s)\n", version, commit, runtime.Version())
+		fmt.Fprintf(stdout, "goguerrillad %s (commit %s, %s)\n", version, revision, runtime.Version())
 		return exitOK
 	}
 
@@ -53,7 +59,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	switch {
 	case f.test:
-		if err := tryRecipients(stderr, cfg); err != nil {
+		if err := tryQuery(stderr, cfg); err != nil {
 			return refuse(stderr, err)
 		}
 		for _, w := range warnings(cfg, limitClients(cfg, descriptorLimit())) {
@@ -61,9 +67,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		fmt.Fprintf(stdout, "%s: configuration is good\n", f.config)
 	case f.list > 0:
-		err = list(stdout, cfg, f.list)
+		err = withReader(cfg, func(ctx context.Context, r savemail.Reader) error { return listing.List(ctx, stdout, r, f.list) })
 	case f.show != "":
-		err = show(stdout, cfg, f.show)
+		err = withReader(cfg, func(ctx context.Context, r savemail.Reader) error { return listing.Show(ctx, stdout, r, f.show) })
 	default:
 		return serve(f, cfg, signals, stderr)
 	}
@@ -72,4 +78,34 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	return exitOK
+}
+
+// readTimeout bounds -list and -show, queryTimeout the query of -t.
+const (
+	readTimeout  = time.Minute
+	queryTimeout = 10 * time.Second
+)
+
+func withReader(cfg *stores.Configuration, do func(context.Context, savemail.Reader) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel()
+	r, err := cfg.OpenReader()
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(ctx, r), r.Close())
+}
+
+// tryQuery runs GM_RECIPIENT_QUERY once. An unavailable database is reported,
+// but it is not an error, since the daemon can start and reload without it.
+func tryQuery(stderr io.Writer, cfg *stores.Configuration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
+	defer cancel()
+	switch err := cfg.TryQuery(ctx); {
+	case errors.Is(err, recipient.ErrInvalid):
+		return fmt.Errorf("%s: GM_RECIPIENT_QUERY: %w", cfg.File, err)
+	case err != nil:
+		fmt.Fprintf(stderr, "goguerrillad: GM_RECIPIENT_QUERY was not tried: %v\n", err)
+	}
+	return nil
 }

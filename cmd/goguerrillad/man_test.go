@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"goguerrillad/internal/config"
+	"goguerrillad/internal/stores"
 	"goguerrillad/internal/testserver"
 )
 
@@ -52,7 +52,7 @@ func TestConfigPage(t *testing.T) {
 		}
 	}
 	var names []string
-	for _, k := range config.Keys() {
+	for _, k := range stores.Keys() {
 		names = append(names, k.Name)
 		text, there := told[k.Name]
 		switch {
@@ -64,8 +64,8 @@ func TestConfigPage(t *testing.T) {
 		if k.Since2012 && !strings.Contains(plain(sections[migrating]), k.Name) {
 			t.Errorf("%s is missing under %s", k.Name, migrating)
 		}
-		if restart := strings.Contains(text, "needs a restart"); restart == k.Reload {
-			t.Errorf("%s: a reload takes it: %v", k.Name, k.Reload)
+		if restart := strings.Contains(text, "needs a restart"); restart != k.Restart {
+			t.Errorf("%s: needs a restart: %v", k.Name, k.Restart)
 		}
 	}
 	for key := range told {

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"goguerrillad/internal/commit"
 	"goguerrillad/internal/config"
 	"goguerrillad/internal/listen"
 	"goguerrillad/internal/logging"
@@ -17,6 +18,7 @@ import (
 	"goguerrillad/internal/service"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtpd"
+	"goguerrillad/internal/stores"
 )
 
 // refuse reports a configuration that cannot be used.
@@ -44,7 +46,7 @@ func complain(stderr io.Writer, err error) {
 }
 
 // serve runs the daemon until it is told to stop.
-func serve(f flags, cfg *config.Config, signals chan os.Signal, stderr io.Writer) int {
+func serve(f flags, cfg *stores.Configuration, signals chan os.Signal, stderr io.Writer) int {
 	root := os.Geteuid() == 0
 	become := root && cfg.User.Name != ""
 	if root && !become {
@@ -108,7 +110,7 @@ func (d *daemon) openSockets() (web [2][]listen.Socket, err error) {
 // limitMemory has the garbage collector heed the cgroup's limit, as far as
 // message buffers, of which it knows nothing, leave room; half of it at least,
 // since it would only spend its time in vain otherwise.
-func limitMemory(cfg *config.Config) {
+func limitMemory(cfg *stores.Configuration) {
 	limit, ok := config.CgroupMemoryMax()
 	if os.Getenv("GOMEMLIMIT") != "" || !ok {
 		return
@@ -127,9 +129,9 @@ func (d *daemon) start(web [2][]listen.Socket) error {
 	}
 	d.show(d.cfg, store)
 	d.recipients = recipient.New(d.log.Logger)
-	d.recipients.Use(store.recipients, d.cfg.Recipients.Keep)
+	d.recipients.Use(store.Recipients, d.cfg.Recipients.Cache)
 	d.settings.Store(d.sessionSettings(store))
-	d.committer = savemail.New(store.Store, store.options)
+	d.committer = commit.New(store.Store, store.Options)
 	d.repeats = session.NewRepeats(d.log.Logger, isOutage)
 	world := &session.World{
 		Settings: d.settings.Load,

@@ -4,14 +4,14 @@ import (
 	"time"
 
 	"goguerrillad/internal/authhttp"
-	"goguerrillad/internal/config"
+	"goguerrillad/internal/commit"
 	"goguerrillad/internal/listen"
 	"goguerrillad/internal/metrics"
 	"goguerrillad/internal/recipient"
-	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtp"
 	"goguerrillad/internal/smtpd"
+	"goguerrillad/internal/stores"
 )
 
 // newAuthHTTP is what nginx asks.
@@ -58,9 +58,9 @@ func (d *daemon) refusal() *smtp.Reply {
 func (d *daemon) newMetrics() *metrics.Server {
 	return metrics.New(metrics.Sources{
 		Version:    version,
-		Commit:     commit,
+		Commit:     revision,
 		Server:     func() smtpd.Stats { return d.server.Stats() },
-		Saver:      func() savemail.Counters { return d.committer.Counters() },
+		Saver:      func() commit.Counters { return d.committer.Counters() },
 		Recipients: func() recipient.Stats { return d.recipients.Stats() },
 		State:      func() (bool, time.Time, error) { return d.committer.State() },
 		Full:       func() bool { return d.server.Full() },
@@ -69,20 +69,18 @@ func (d *daemon) newMetrics() *metrics.Server {
 }
 
 // openStore is openStore with metrics.
-func (d *daemon) openStore(cfg *config.Config) (place, error) {
-	store, err := openStore(cfg, d.log.Logger)
-	store.options.Committed = d.metrics.Committed
+func (d *daemon) openStore(cfg *stores.Configuration) (stores.Store, error) {
+	store, err := cfg.Open(version, d.log.Logger)
+	store.Options.Committed = d.metrics.Committed
 	return store, err
 }
 
 // show has the page and the metrics tell of a configuration and its store.
-func (d *daemon) show(cfg *config.Config, store place) {
+func (d *daemon) show(cfg *stores.Configuration, store stores.Store) {
 	c := &metrics.Config{MaxClients: d.limits.smtp, Memory: cfg.Memory, Store: cfg.SaveMail}
 	if cfg.Certificate != nil && cfg.Certificate.Leaf != nil {
 		c.CertificateEnds = cfg.Certificate.Leaf.NotAfter
 	}
-	if r, ok := store.Store.(interface{ Up() bool }); ok {
-		c.RedisUp = r.Up
-	}
+	c.RedisUp = store.RedisUp()
 	d.shown.Store(c)
 }

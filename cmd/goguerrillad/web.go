@@ -11,16 +11,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"goguerrillad/internal/config"
 	"goguerrillad/internal/httpd"
 	"goguerrillad/internal/listen"
+	"goguerrillad/internal/stores"
 )
 
 // web is an HTTP server beside SMTP, and where it listens: nowhere when it is
 // not wanted.
 type web struct {
 	key     string // that says where
-	address func(*config.Config) string
+	address func(*stores.Configuration) string
 	sockets []listen.Socket
 	clients int // connections at a time
 	server  httpd.Server
@@ -32,19 +32,19 @@ const webPatience = 2 * time.Second
 
 // webs returns the two that there are, on the sockets that systemd passed.
 func webs(passed map[string][]listen.Socket) (auth, status *web) {
-	auth = &web{key: "NGINX_AUTH", sockets: passed["auth_http"], address: func(cfg *config.Config) string {
+	auth = &web{key: "NGINX_AUTH", sockets: passed["auth_http"], address: func(cfg *stores.Configuration) string {
 		if !cfg.AuthHTTP.Enabled {
 			return ""
 		}
 		return cfg.AuthHTTP.Listen
 	}}
-	status = &web{key: "GM_METRICS", sockets: passed["metrics"], address: func(cfg *config.Config) string { return cfg.Metrics }}
+	status = &web{key: "GM_METRICS", sockets: passed["metrics"], address: func(cfg *stores.Configuration) string { return cfg.Metrics }}
 	return auth, status
 }
 
 // bind returns the sockets that a configuration wants, those that are there
 // among them. It closes none.
-func (w *web) bind(cfg *config.Config) ([]listen.Socket, error) {
+func (w *web) bind(cfg *stores.Configuration) ([]listen.Socket, error) {
 	if slices.ContainsFunc(w.sockets, func(s listen.Socket) bool { return s.Passed }) {
 		return w.sockets, nil
 	}
@@ -101,7 +101,7 @@ func (w *web) handle(d *daemon, name string, h http.Handler) {
 
 // rebindWebs returns the sockets of both servers for a configuration, and the
 // keys that only a restart can obey: a privileged port is not to be had.
-func (d *daemon) rebindWebs(cfg *config.Config) (sockets [2][]listen.Socket, kept []string, err error) {
+func (d *daemon) rebindWebs(cfg *stores.Configuration) (sockets [2][]listen.Socket, kept []string, err error) {
 	for i, w := range d.webs() {
 		sockets[i], err = w.bind(cfg)
 		if errors.Is(err, unix.EACCES) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/stores"
 )
 
 // accepts checks whether a file with the key, and with the others, is right.
@@ -18,7 +19,7 @@ func accepts(t *testing.T, key, value, others string, want bool) {
 	if others != "" {
 		text += ", " + others
 	}
-	if _, err := config.Parse("f", []byte(text+"}"), newWorld().env()); (err == nil) != want {
+	if _, err := stores.Parse("f", []byte(text+"}"), newWorld().env()); (err == nil) != want {
 		t.Errorf("%s is %q: %v", key, value, err)
 	}
 }
@@ -100,26 +101,15 @@ func TestTablePrefix(t *testing.T) {
 // TestQuotedLength: an error repeats at most 100 characters of a value.
 func TestQuotedLength(t *testing.T) {
 	for n, want := range map[int]string{99: "", 100: "", 101: "..."} {
-		_, err := config.Parse("f", []byte(`{"GSMTP_TIMEOUT": "`+strings.Repeat("ü", n)+`"}`), newWorld().env())
+		_, err := stores.Parse("f", []byte(`{"GSMTP_TIMEOUT": "`+strings.Repeat("ü", n)+`"}`), newWorld().env())
 		if err == nil || !strings.Contains(err.Error(), `"`+strings.Repeat("ü", min(n, 100))+want+`" is not a whole number`) {
 			t.Errorf("%d: %v", n, err)
 		}
 	}
 }
 
-// TestFileBounds: the longest credential and the largest files are read.
+// TestFileBounds: the largest files are read, larger ones are refused.
 func TestFileBounds(t *testing.T) {
-	w := newWorld()
-	w.vars["CREDENTIALS_DIRECTORY"] = "/creds"
-	w.files["/creds/mysql_pass"] = strings.Repeat("x", 4096)
-	if c := mustParse(t, w, "{}"); len(c.MySQL.Pass) != 4096 {
-		t.Errorf("the password has %d bytes", len(c.MySQL.Pass))
-	}
-	w.files["/creds/mysql_pass"] += "x"
-	if _, err := config.Parse("f", []byte("{}"), w.env()); err == nil {
-		t.Error("a credential of 4097 bytes is accepted")
-	}
-
 	file := filepath.Join(t.TempDir(), "f")
 	for size, want := range map[int]bool{1 << 20: true, 1<<20 + 1: false} {
 		text := `{"GSMTP_HOST_NAME": "mx.example.com"}`
@@ -127,7 +117,7 @@ func TestFileBounds(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := config.Load(file); (err == nil) != want {
+		if _, err := stores.Load(file); (err == nil) != want {
 			t.Errorf("a configuration of %d bytes: %v", size, err)
 		}
 		if got, err := config.Machine().ReadFile(file); (err == nil) != want || want && string(got) != text {

@@ -9,30 +9,30 @@ import (
 )
 
 // certificate loads the pair and makes sure that its halves belong together.
-func (d *draft) certificate() error {
+func (d *Draft) certificate() error {
 	const wantKey, wantChain = "want a PEM private key", "want a PEM certificate chain"
 	switch {
 	case d.KeyFile == "" && d.CertFile == "":
 		return nil
 	case d.KeyFile == "":
-		return d.blameKey("GSMTP_PUB_KEY", bad("is given without GSMTP_PRV_KEY", "want both, or neither"))
+		return d.Invalid("GSMTP_PUB_KEY", "is given without GSMTP_PRV_KEY", "want both, or neither")
 	case d.CertFile == "":
-		return bad("is given without GSMTP_PUB_KEY", "want both, or neither")
+		return Invalid("is given without GSMTP_PUB_KEY", "want both, or neither")
 	}
 	key, err := d.env.ReadFile(d.KeyFile)
 	if err != nil {
-		return bad("cannot be read: "+bare(err), wantKey)
+		return Invalid("cannot be read: "+bare(err), wantKey)
 	}
 	chain, err := d.env.ReadFile(d.CertFile)
 	switch {
 	case err != nil:
-		return d.blameKey("GSMTP_PUB_KEY", bad("cannot be read: "+bare(err), wantChain))
+		return d.Invalid("GSMTP_PUB_KEY", "cannot be read: "+bare(err), wantChain)
 	case !hasPEM(chain, "CERTIFICATE"):
-		return d.blameKey("GSMTP_PUB_KEY", bad("is not a certificate", wantChain+", GSMTP_PRV_KEY is the key"))
+		return d.Invalid("GSMTP_PUB_KEY", "is not a certificate", wantChain+", GSMTP_PRV_KEY is the key")
 	case !hasPEM(key, "PRIVATE KEY"):
-		return bad("is not a private key", wantKey+", GSMTP_PUB_KEY is the certificate")
+		return Invalid("is not a private key", wantKey+", GSMTP_PUB_KEY is the certificate")
 	case bytes.Contains(key, []byte("ENCRYPTED")):
-		return bad("is encrypted", "want a private key without a passphrase")
+		return Invalid("is encrypted", "want a private key without a passphrase")
 	}
 	pair, err := tls.X509KeyPair(chain, key)
 	if err != nil {
@@ -40,19 +40,19 @@ func (d *draft) certificate() error {
 		text := strings.TrimPrefix(err.Error(), "tls: ")
 		switch {
 		case strings.Contains(text, "does not match"):
-			return bad("does not belong to the certificate in GSMTP_PUB_KEY", "want the key that the certificate was made for")
+			return Invalid("does not belong to the certificate in GSMTP_PUB_KEY", "want the key that the certificate was made for")
 		case strings.Contains(text, "private key"):
-			return bad("is not usable, "+text, wantKey)
+			return Invalid("is not usable, "+text, wantKey)
 		}
-		return d.blameKey("GSMTP_PUB_KEY", bad("is not usable, "+text, wantChain))
+		return d.Invalid("GSMTP_PUB_KEY", "is not usable, "+text, wantChain)
 	}
 	d.Certificate = &pair
 	now := d.env.Now()
 	switch leaf := pair.Leaf; {
 	case now.After(leaf.NotAfter):
-		d.warn("the certificate in GSMTP_PUB_KEY expired on " + leaf.NotAfter.UTC().Format(time.DateOnly))
+		d.Warn("the certificate in GSMTP_PUB_KEY expired on " + leaf.NotAfter.UTC().Format(time.DateOnly))
 	case now.Before(leaf.NotBefore):
-		d.warn("the certificate in GSMTP_PUB_KEY is not valid before " + leaf.NotBefore.UTC().Format(time.DateOnly))
+		d.Warn("the certificate in GSMTP_PUB_KEY is not valid before " + leaf.NotBefore.UTC().Format(time.DateOnly))
 	}
 	return nil
 }

@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/stores"
 )
 
 func hasAny(s, chars string) bool { return strings.ContainsAny(s, chars) }
 
 func TestDefaults(t *testing.T) {
 	empties := []string{}
-	for _, k := range config.Keys() {
+	for _, k := range stores.Keys() {
 		empties = append(empties, `"`+k.Name+`": ""`)
 	}
 	for _, text := range []string{"{}", " {\r\n}\n", "{" + strings.Join(empties, ",\n") + "}"} {
@@ -25,15 +26,10 @@ func TestDefaults(t *testing.T) {
 		want := config.Config{
 			File: "f", PrimaryHost: "box.example.net", HostName: "box.example.net", Listen: []string{"0.0.0.0:25"},
 			MaxSize: 131072, Timeout: 100 * time.Second, MaxClients: 500, Memory: 256 << 20,
-			SaveMail: config.SaveSQLite, Table: "new_mail", SQLiteFile: "mail.db", Maildir: "Maildir",
-			MySQL:    config.MySQL{TLS: config.TLSOff},
-			AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
-			Redis:    config.Redis{Mode: config.RedisCache, Expire: time.Hour, StreamMax: 100_000},
-
-			Recipients: config.Recipients{Keep: time.Minute},
+			Table: "new_mail", AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
 		}
-		if !sameExported(*c, want) {
-			t.Errorf("%s\n got %+v\nwant %+v", text, *c, want)
+		if !sameExported(*c.Config, want) {
+			t.Errorf("%s\n got %+v\nwant %+v", text, *c.Config, want)
 		}
 		if c.Hosts.Match("example.com") {
 			t.Error("without GM_ALLOWED_HOSTS a domain receives")
@@ -79,29 +75,24 @@ func Test2012(t *testing.T) {
     "GUID":"504"
 }`
 	c := mustParse(t, w, text)
-	if c.Certificate == nil || len(c.Warnings) != 0 {
-		t.Errorf("certificate %v, warnings %q", c.Certificate, c.Warnings)
+	if c.Certificate == nil || len(c.Warnings) != 0 || c.SaveMail != "mysql" {
+		t.Errorf("certificate %v, store %s, warnings %q", c.Certificate, c.SaveMail, c.Warnings)
 	}
 	want := config.Config{
 		File: "f", Hosts: c.Hosts, PrimaryHost: "example.com", HostName: "mail.example.com", Listen: []string{"5.9.7.183:25"},
 		MaxSize: 15728640, Timeout: 100 * time.Second, MaxClients: 500, Memory: 256 << 20, LogFile: "/dev/stdout",
 		KeyFile: "/etc/ssl/private/example.com.key", CertFile: "/etc/ssl/certs/example.com.crt", Certificate: c.Certificate,
 		Group: config.ID{Name: "508", Num: 508}, User: config.ID{Name: "504", Num: 504},
-		SaveMail: config.SaveMySQL, Table: "new_mail", SQLiteFile: "mail.db", Maildir: "Maildir",
-		MySQL:    config.MySQL{Hosts: []string{"127.0.0.1:3306"}, User: "gmail_mail", Pass: "$ecure1t", DB: "gmail_mail", TLS: config.TLSOff},
-		AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
-		Redis:    config.Redis{Mode: config.RedisCache, Expire: time.Hour, StreamMax: 100_000},
-
-		Recipients: config.Recipients{Keep: time.Minute},
+		Table: "new_mail", AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
 	}
-	if !sameExported(*c, want) {
-		t.Errorf(" got %+v\nwant %+v", *c, want)
+	if !sameExported(*c.Config, want) {
+		t.Errorf(" got %+v\nwant %+v", *c.Config, want)
 	}
 	if !c.Hosts.Match("bar.com") || c.Hosts.Match("mail.example.com") {
 		t.Error("the wrong hosts receive")
 	}
 	n := 0
-	for _, k := range config.Keys() {
+	for _, k := range stores.Keys() {
 		if !k.Since2012 {
 			continue
 		}
@@ -119,62 +110,45 @@ func TestValues(t *testing.T) {
 	w := newWorld()
 	cases := []struct {
 		text string
-		got  func(c *config.Config) any
+		got  func(c *stores.Configuration) any
 		want any
 	}{
 		// The two names stand in for each other, in ASCII.
-		{`{"GM_PRIMARY_MAIL_HOST": "Example.com."}`, func(c *config.Config) any { return c.HostName + " " + c.PrimaryHost }, "Example.com Example.com"},
-		{`{"GSMTP_HOST_NAME": "mx.bücher.example"}`, func(c *config.Config) any { return c.HostName + " " + c.PrimaryHost }, "mx.xn--bcher-kva.example mx.xn--bcher-kva.example"},
-		{`{"GSMTP_HOST_NAME": "mx", "GM_PRIMARY_MAIL_HOST": "[ipv6:2001:DB8::0:1]"}`, func(c *config.Config) any { return c.HostName + " " + c.PrimaryHost }, "mx [IPv6:2001:db8::1]"},
+		{`{"GM_PRIMARY_MAIL_HOST": "Example.com."}`, func(c *stores.Configuration) any { return c.HostName + " " + c.PrimaryHost }, "Example.com Example.com"},
+		{`{"GSMTP_HOST_NAME": "mx.bücher.example"}`, func(c *stores.Configuration) any { return c.HostName + " " + c.PrimaryHost }, "mx.xn--bcher-kva.example mx.xn--bcher-kva.example"},
+		{`{"GSMTP_HOST_NAME": "mx", "GM_PRIMARY_MAIL_HOST": "[ipv6:2001:DB8::0:1]"}`, func(c *stores.Configuration) any { return c.HostName + " " + c.PrimaryHost }, "mx [IPv6:2001:db8::1]"},
 		// Y and N in any case; words in any case.
-		{`{"GSMTP_VERBOSE": "y"}`, func(c *config.Config) any { return c.Verbose }, true},
-		{`{"GM_MAIL_COMPRESS": "Y"}`, func(c *config.Config) any { return c.Compress }, true},
-		{`{"MYSQL_TLS": "y"}`, func(c *config.Config) any { return c.MySQL.TLS }, config.TLSVerify},
-		{`{"MYSQL_TLS": "Preferred"}`, func(c *config.Config) any { return c.MySQL.TLS }, config.TLSPreferred},
-		{`{"GM_SAVE_MAIL": "Discard"}`, func(c *config.Config) any { return c.SaveMail }, config.SaveDiscard},
+		{`{"GSMTP_VERBOSE": "y"}`, func(c *stores.Configuration) any { return c.Verbose }, true},
+		{`{"GM_MAIL_COMPRESS": "Y"}`, func(c *stores.Configuration) any { return c.Compress }, true},
+		{`{"GM_SAVE_MAIL": "Discard"}`, func(c *stores.Configuration) any { return c.SaveMail }, "discard"},
 		// Numbers at their bounds.
-		{`{"GSMTP_MAX_SIZE": "1073741824"}`, func(c *config.Config) any { return c.Memory }, int64(4 << 30)},
-		{`{"GSMTP_MAX_SIZE": "1", "GSMTP_MEMORY": "4"}`, func(c *config.Config) any { return c.Memory }, int64(4)},
-		{`{"GSMTP_TIMEOUT": "86400"}`, func(c *config.Config) any { return c.Timeout }, 24 * time.Hour},
-		{`{"GM_MAX_CLIENTS_PER_IP": "010"}`, func(c *config.Config) any { return c.MaxClientsPerIP }, 10},
+		{`{"GSMTP_MAX_SIZE": "1073741824"}`, func(c *stores.Configuration) any { return c.Memory }, int64(4 << 30)},
+		{`{"GSMTP_MAX_SIZE": "1", "GSMTP_MEMORY": "4"}`, func(c *stores.Configuration) any { return c.Memory }, int64(4)},
+		{`{"GSMTP_TIMEOUT": "86400"}`, func(c *stores.Configuration) any { return c.Timeout }, 24 * time.Hour},
+		{`{"GM_MAX_CLIENTS_PER_IP": "010"}`, func(c *stores.Configuration) any { return c.MaxClientsPerIP }, 10},
 		// The store.
-		{`{"MYSQL_HOST": "a:3306, [::1]:3307,/run/mysqld/mysqld.sock", "MYSQL_DB": "d"}`, func(c *config.Config) any { return c.MySQL.Hosts },
-			[]string{"a:3306", "[::1]:3307", "/run/mysqld/mysqld.sock"}},
-		{`{"MYSQL_HOST": "a:3306", "GM_SAVE_MAIL": "sqlite"}`, func(c *config.Config) any { return c.SaveMail }, config.SaveSQLite},
-		{`{"MYSQL_HOST": "a:3306", "GM_MAIL_TABLE": "mail.new$mail_2"}`, func(c *config.Config) any { return c.Table }, "mail.new$mail_2"},
-		{`{"MYSQL_PASS": "\u0001\"\\\n ü", "GM_SAVE_MAIL": "discard"}`, func(c *config.Config) any { return c.MySQL.Pass }, "\x01\"\\\n ü"},
-		{`{"SQLITE_FILE": "/srv/a b.db"}`, func(c *config.Config) any { return c.SQLiteFile }, "/srv/a b.db"},
-		{`{"MYSQL_DB": "d"}`, func(c *config.Config) any { return c.Warnings },
-			[]string{"MYSQL_DB is given without MYSQL_HOST: mail goes to SQLite, not to MySQL"}},
+		{`{"MYSQL_HOST": "a:3306", "GM_SAVE_MAIL": "sqlite"}`, func(c *stores.Configuration) any { return c.SaveMail }, "sqlite"},
+		{`{"MYSQL_HOST": "a:3306", "GM_MAIL_TABLE": "mail.new$mail_2"}`, func(c *stores.Configuration) any { return c.Table }, "mail.new$mail_2"},
+		{`{"MYSQL_DB": "d"}`, func(c *stores.Configuration) any { return c.Warnings },
+			[]string{"MYSQL_DB is set without MYSQL_HOST: messages go to SQLite, not to MySQL"}},
 		// Users and groups.
-		{`{"GUID": "mail"}`, func(c *config.Config) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "mail", Num: 504}, {Name: "508", Num: 508}}},
-		{`{"GUID": "504"}`, func(c *config.Config) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "504", Num: 504}, {Name: "508", Num: 508}}},
-		{`{"GUID": "77", "SGID": "4294967294"}`, func(c *config.Config) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "77", Num: 77}, {Name: "4294967294", Num: 4294967294}}},
+		{`{"GUID": "mail"}`, func(c *stores.Configuration) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "mail", Num: 504}, {Name: "508", Num: 508}}},
+		{`{"GUID": "504"}`, func(c *stores.Configuration) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "504", Num: 504}, {Name: "508", Num: 508}}},
+		{`{"GUID": "77", "SGID": "4294967294"}`, func(c *stores.Configuration) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "77", Num: 77}, {Name: "4294967294", Num: 4294967294}}},
 		// The webhook's key.
-		{`{"WEBHOOK_SECRET": "whsec_MDEyMw=="}`, func(c *config.Config) any { return string(c.Webhook.Key) }, "0123"},
-		{`{"WEBHOOK_SECRET": "any text"}`, func(c *config.Config) any { return string(c.Webhook.Key) }, "any text"},
 		// Redis.
-		{`{"REDIS_HOST": "/run/redis.sock", "REDIS_PASS": " ü", "REDIS_DB": "7", "REDIS_MODE": "STORE", "REDIS_EXPIRE_SECONDS": "60", "REDIS_STREAM": "mails", "REDIS_STREAM_MAXLEN": "7"}`,
-			func(c *config.Config) any { return c.Redis },
-			config.Redis{Host: "/run/redis.sock", Pass: " ü", DB: 7, Mode: config.RedisStore, Expire: time.Minute, Stream: "mails", StreamMax: 7}},
-		{`{"REDIS_MODE": "store"}`, func(c *config.Config) any { return c.Warnings },
-			[]string{"REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is given without REDIS_HOST: no mail goes to Redis"}},
-		{`{"REDIS_HOST": "[::1]:6379", "GM_SAVE_MAIL": "discard"}`, func(c *config.Config) any { return c.Warnings },
-			[]string{"GM_SAVE_MAIL is discard: nothing goes to the Redis of REDIS_HOST either"}},
+		{`{"REDIS_MODE": "store"}`, func(c *stores.Configuration) any { return c.Warnings },
+			[]string{"REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is set without REDIS_HOST: Redis gets no messages"}},
+		{`{"REDIS_HOST": "[::1]:6379", "GM_SAVE_MAIL": "discard"}`, func(c *stores.Configuration) any { return c.Warnings },
+			[]string{"GM_SAVE_MAIL is discard: the Redis of REDIS_HOST gets no messages either"}},
 		{`{"NGINX_AUTH_ENABLED": "y", "NGINX_AUTH": "[::1]:9000", "NGINX_AUTH_BACKENDS": "192.0.2.1:25, [2001:db8::1]:2525"}`,
-			func(c *config.Config) any { return c.AuthHTTP },
+			func(c *stores.Configuration) any { return c.AuthHTTP },
 			config.AuthHTTP{Enabled: true, Listen: "[::1]:9000", Backends: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:25"), netip.MustParseAddrPort("[2001:db8::1]:2525")}}},
-		{`{"GSMTP_PROXY_PROTOCOL": "Y", "GSMTP_TRUSTED_PROXIES": "unix"}`, func(c *config.Config) any { return c.ProxyProtocol && len(c.Warnings) == 0 }, true},
-		{`{"GSMTP_PROXY_PROTOCOL": "Y"}`, func(c *config.Config) any { return c.Warnings },
+		{`{"GSMTP_PROXY_PROTOCOL": "Y", "GSMTP_TRUSTED_PROXIES": "unix"}`, func(c *stores.Configuration) any { return c.ProxyProtocol && len(c.Warnings) == 0 }, true},
+		{`{"GSMTP_PROXY_PROTOCOL": "Y"}`, func(c *stores.Configuration) any { return c.Warnings },
 			[]string{"GSMTP_PROXY_PROTOCOL is Y without GSMTP_TRUSTED_PROXIES: nobody may send a PROXY header"}},
-		{`{"GM_RECIPIENT_QUERY": "SELECT '\\\\' FROM t WHERE a=:address", "GM_RECIPIENT_CACHE_SECONDS": "0"}`, // \\ is a character to SQLite
-			func(c *config.Config) any { return []any{c.Recipients.Query.SQL, c.Recipients.Keep, len(c.Warnings)} },
-			[]any{`SELECT '\\' FROM t WHERE a=?`, time.Duration(0), 0}},
-		{`{"GM_RECIPIENT_QUERY": "SELECT '\\\\', ':x' FROM t WHERE d=:domain;", "MYSQL_HOST": "/s", "MYSQL_DB": "d"}`,
-			func(c *config.Config) any { return []any{c.Recipients.Query.SQL, c.Recipients.Keep, len(c.Warnings)} },
-			[]any{`SELECT '\\', ':x' FROM t WHERE d=?`, time.Minute, 0}},
-		{`{"GM_RECIPIENT_QUERY": "SELECT 1"}`, func(c *config.Config) any { return c.Warnings },
-			[]string{"GM_RECIPIENT_QUERY has neither :address nor :domain: its answer is the same for every recipient"}},
+		{`{"GM_RECIPIENT_QUERY": "SELECT 1"}`, func(c *stores.Configuration) any { return c.Warnings },
+			[]string{"GM_RECIPIENT_QUERY has neither :address nor :domain: the answer is the same for every recipient"}},
 	}
 	for _, c := range cases {
 		if got := c.got(mustParse(t, w, c.text)); !reflect.DeepEqual(got, c.want) {
@@ -192,40 +166,9 @@ func TestMachineDecides(t *testing.T) {
 	if got := mustParse(t, w, `{"GSMTP_MAX_SIZE": "10000000"}`).Memory; got != 40000000 {
 		t.Errorf("memory is %d, want four messages", got)
 	}
-	w.vars["STATE_DIRECTORY"] = "/var/lib/a:/var/lib/b"
-	if got := mustParse(t, w, `{}`).SQLiteFile; got != "/var/lib/a/mail.db" {
-		t.Errorf("SQLite file is %s", got)
-	}
 	w.fqdn = "not a name"
 	if c := mustParse(t, w, `{}`); c.HostName != "localhost" || len(c.Warnings) != 1 {
 		t.Errorf("host name is %s, warnings %q", c.HostName, c.Warnings)
-	}
-}
-
-func TestCredential(t *testing.T) {
-	for key, read := range map[string]func(*config.Config) string{
-		"MYSQL_PASS": func(c *config.Config) string { return c.MySQL.Pass },
-		"REDIS_PASS": func(c *config.Config) string { return c.Redis.Pass },
-	} {
-		w := newWorld()
-		name := strings.ToLower(key)
-		w.vars["CREDENTIALS_DIRECTORY"] = "/creds"
-		if got := read(mustParse(t, w, `{}`)); got != "" {
-			t.Errorf("%s: without a credential the password is %q", key, got)
-		}
-		w.files["/creds/"+name] = " from systemd \n"
-		if got := read(mustParse(t, w, `{"`+key+`": ""}`)); got != " from systemd " {
-			t.Errorf("%s: password is %q", key, got)
-		}
-		if got := read(mustParse(t, w, `{"`+key+`": "key"}`)); got != "key" {
-			t.Errorf("%s: password is %q, want the key's", key, got)
-		}
-		w.files["/creds/"+name] = strings.Repeat("x", 5000)
-		_, err := config.Parse("f", []byte(`{}`), w.env())
-		want := "f: " + key + ": the systemd credential " + name + " is too long: want at most 4096 bytes"
-		if err == nil || err.Error() != want {
-			t.Errorf(" got %v\nwant %s", err, want)
-		}
 	}
 }
 
@@ -247,16 +190,16 @@ func TestNeedsRestart(t *testing.T) {
 	w := newWorld()
 	a := mustParse(t, w, `{"GUID": "mail", "GSMTP_TIMEOUT": "1"}`)
 	b := mustParse(t, w, `{"GUID": "77", "SGID": "77", "GSMTP_TIMEOUT": "2"}`)
-	if got := a.NeedsRestart(a); len(got) != 0 {
+	if got := a.NeedsRestart(a.Config); len(got) != 0 {
 		t.Errorf("nothing changed, yet %q", got)
 	}
-	if got := a.NeedsRestart(b); !reflect.DeepEqual(got, []string{"SGID", "GUID"}) {
+	if got := a.NeedsRestart(b.Config); !reflect.DeepEqual(got, []string{"SGID", "GUID"}) {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestError(t *testing.T) {
-	_, err := config.Parse("x/g.conf", []byte("{\n  \"GSMTP_TIMEOUT\": \"abc\"\n}"), newWorld().env())
+	_, err := stores.Parse("x/g.conf", []byte("{\n  \"GSMTP_TIMEOUT\": \"abc\"\n}"), newWorld().env())
 	var e *config.Error
 	if !errors.As(err, &e) {
 		t.Fatalf("got %T", err)
@@ -278,7 +221,7 @@ func TestLoad(t *testing.T) {
 		return path
 	}
 	good := file("good.conf", `{"GSMTP_HOST_NAME": "mx.example.com", "GUID": "daemon"}`)
-	c, err := config.Load(good)
+	c, err := stores.Load(good)
 	if err != nil || c.File != good || c.User.Num == 0 || c.Group.Num == 0 || c.Memory < 4*c.MaxSize {
 		t.Errorf("got %+v, %v", c, err)
 	}
@@ -289,7 +232,7 @@ func TestLoad(t *testing.T) {
 		file("bad.conf", `{"GSMTP_HOST_NAME": "a b.c"}`): `:1:21: GSMTP_HOST_NAME: "a b.c" is not a domain, it has a character that no domain has: want one domain, such as mail.example.com`,
 		file("user.conf", `{"GUID": "no-such-user"}`):    `:1:10: GUID: "no-such-user" is no user of this machine: want the name or number of a user`,
 	} {
-		if _, err := config.Load(path); err == nil || err.Error() != path+want {
+		if _, err := stores.Load(path); err == nil || err.Error() != path+want {
 			t.Errorf(" got %v\nwant %s%s", err, path, want)
 		}
 	}
@@ -314,7 +257,7 @@ func TestOpenPassword(t *testing.T) {
 		if err := os.Chmod(file, tt.mode); err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := config.Load(file)
+		cfg, err := stores.Load(file)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/stores"
 )
 
 // now is the time in all tests of this package.
@@ -101,10 +102,10 @@ func pair(t testing.TB, until time.Time) (key, cert string) {
 		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// mustParse parses text that has to be right.
-func mustParse(t testing.TB, w world, text string) *config.Config {
+// mustParse parses text that must be valid.
+func mustParse(t testing.TB, w world, text string) *stores.Configuration {
 	t.Helper()
-	c, err := config.Parse("f", []byte(text), w.env())
+	c, err := stores.Parse("f", []byte(text), w.env())
 	if err != nil {
 		t.Fatalf("%s\n%v", text, err)
 	}

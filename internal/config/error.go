@@ -58,8 +58,9 @@ func (f *fault) Error() string {
 	return text
 }
 
-// bad is a fault of a whole value.
-func bad(problem, want string) error { return &fault{problem: problem, want: want} }
+// Invalid returns the error of a parser: what is wrong with the value, and what
+// would be right.
+func Invalid(problem, want string) error { return &fault{problem: problem, want: want} }
 
 // maxQuoted bounds how much of a value is repeated in a message, in
 // characters.

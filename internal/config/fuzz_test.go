@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/stores"
 )
 
 func FuzzParse(f *testing.F) {
@@ -30,14 +31,14 @@ func FuzzParse(f *testing.F) {
 	w.files["/k"], w.files["/c"] = pair(f, now().AddDate(0, 1, 0))
 	env := w.env()
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := config.Parse("f", []byte(text), env)
+		c, err := stores.Parse("f", []byte(text), env)
 		if err == nil {
 			var values map[string]string
 			if err := json.Unmarshal([]byte(text), &values); err != nil {
 				t.Fatalf("accepted, but not an object of strings: %v", err)
 			}
 			if c.MaxSize < 1 || c.Memory < 4*c.MaxSize || c.Timeout <= 0 || c.MaxClients < 1 || len(c.Listen) == 0 ||
-				c.HostName == "" || c.PrimaryHost == "" || c.Table == "" || c.SaveMail == "" || c.SQLiteFile == "" {
+				c.HostName == "" || c.PrimaryHost == "" || c.Table == "" || c.SaveMail == "" {
 				t.Fatalf("accepted with a hole: %+v", c)
 			}
 			return

@@ -116,7 +116,7 @@ func hostName(v string) (string, error) {
 	}
 	name, err := asciiDomain(v)
 	if err != nil {
-		return "", bad("is not a domain, "+err.Error(), want)
+		return "", Invalid("is not a domain, "+err.Error(), want)
 	}
 	return name, nil
 }

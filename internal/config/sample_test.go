@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"goguerrillad/internal/config"
+	"goguerrillad/internal/stores"
 )
 
 // The sample names every key with its default, the 20 of 2012
@@ -17,7 +17,7 @@ func TestSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "{"
-	for _, k := range config.Keys() {
+	for _, k := range stores.Keys() {
 		want += "\n    \"" + k.Name + "\": \"" + k.Default + "\","
 	}
 	want = strings.TrimSuffix(want, ",") + "\n}\n"
@@ -28,14 +28,14 @@ func TestSample(t *testing.T) {
 		t.Error("the sample is not JSON")
 	}
 	c := mustParse(t, newWorld(), string(text))
-	if d := mustParse(t, newWorld(), "{}"); !sameExported(*c, *d) {
-		t.Errorf("the sample does not mean the defaults:\n%+v\n%+v", *c, *d)
+	if d := mustParse(t, newWorld(), "{}"); !sameExported(*c.Config, *d.Config) {
+		t.Errorf("the sample does not mean the defaults:\n%+v\n%+v", *c.Config, *d.Config)
 	}
 }
 
 func TestKeys(t *testing.T) {
 	seen := make(map[string]bool)
-	for i, k := range config.Keys() {
+	for i, k := range stores.Keys() {
 		if seen[k.Name] {
 			t.Errorf("%s is there twice", k.Name)
 		}

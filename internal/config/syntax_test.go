@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/stores"
 )
 
 // badCase is a configuration and the message that refuses it, without the
@@ -21,7 +22,7 @@ func runBad(t *testing.T, cases []badCase) {
 	w.files["/locked"] = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
 	w.files["/garbled"] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 	for _, c := range cases {
-		_, err := config.Parse("f", []byte(c.text), w.env())
+		_, err := stores.Parse("f", []byte(c.text), w.env())
 		var e *config.Error
 		if !errors.As(err, &e) {
 			t.Errorf("%q: got %v (%T), want a *config.Error", c.text, err, err)
@@ -132,7 +133,7 @@ func TestAnnotated2012(t *testing.T) {
     "GM_ALLOWED_HOSTS":"example.com,sample.com", // which domains accepted
     "GM_MAIL_TABLE":"new_mail", // name of the table
 }`
-	_, err := config.Parse("goguerrilla.conf", []byte(text), newWorld().env())
+	_, err := stores.Parse("goguerrilla.conf", []byte(text), newWorld().env())
 	const want = "goguerrilla.conf:2:50: JSON has no comments: take out what starts here"
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)

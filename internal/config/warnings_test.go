@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"goguerrillad/internal/config"
+	"goguerrillad/internal/stores"
 )
 
 // TestWarnings: a configuration that is valid, but dangerous or without effect, has
@@ -17,11 +17,11 @@ func TestWarnings(t *testing.T) {
 		https     = `"WEBHOOK_URL": "https://hooks.example.com/"`
 		redis     = `"REDIS_HOST": "/run/redis.sock", `
 		clear     = "WEBHOOK_URL is http:"
-		unsigned  = "WEBHOOK_SECRET is not given:"
-		plain     = "GM_MAIL_COMPRESS=Y is for tables:"
-		noRedis   = "REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is given without REDIS_HOST:"
+		unsigned  = "WEBHOOK_SECRET is not set:"
+		plain     = "GM_MAIL_COMPRESS=Y has no effect:"
+		noRedis   = "REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is set without REDIS_HOST:"
 		everybody = "GSMTP_TRUSTED_PROXIES trusts everybody:"
-		noMySQL   = "MYSQL_DB is given without MYSQL_HOST:"
+		noMySQL   = "MYSQL_DB is set without MYSQL_HOST:"
 	)
 	for _, c := range []struct {
 		text string
@@ -61,7 +61,7 @@ func TestWarnings(t *testing.T) {
 	}
 	// Without a column, Redis cannot have the message alone.
 	for _, store := range []string{`"GM_SAVE_MAIL": "maildir", `, signed + https + ", "} {
-		_, err := config.Parse("f", []byte("{"+store+redis+`"REDIS_MODE": "store"}`), newWorld().env())
+		_, err := stores.Parse("f", []byte("{"+store+redis+`"REDIS_MODE": "store"}`), newWorld().env())
 		if err == nil || !strings.Contains(err.Error(), `REDIS_MODE: "store" is store: `) {
 			t.Errorf("%s: %v", store, err)
 		}

@@ -17,7 +17,7 @@ import (
 	"unicode/utf8"
 
 	"goguerrillad/internal/mailinfo"
-	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 	"goguerrillad/internal/testserver"
 )
 
@@ -326,10 +326,10 @@ func (c *dataCheck) rows(from string, to []string, text, token, hash string) {
 		if r.hasAttach != min(1, len(info.Attachments)) || len(r.hash) != 32 || n == 0 && r.hash != hash {
 			c.Errorf("has_attach %d, hash %q, want that of %d attachments, and %s", r.hasAttach, r.hash, len(info.Attachments), hash)
 		}
-		if r.body == savemail.BodyZlib {
+		if r.body == newmail.BodyZlib {
 			r.mail = bytes
 		}
-		mail, err := savemail.Expand(r.body, r.mail)
+		mail, err := newmail.Expand(r.body, r.mail)
 		if whole := strings.HasSuffix(string(mail), text); err != nil || !whole && (c.columns == nil || c.columns.mail != "longtext" || !strings.Contains(string(mail), token)) {
 			c.Errorf("%v, mail holds %q, want %q", err, mail, text)
 		}

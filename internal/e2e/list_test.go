@@ -53,7 +53,7 @@ func TestList(t *testing.T) {
 	d := newDaemon(t, nil)
 	d.Start(t)
 	testserver.Await(t, d.Process(), 10*time.Second, "-list of nothing", func() error { // when there is a table
-		if out, err := d.Cmd("-list", "3").CombinedOutput(); err == nil || !strings.Contains(string(out), "no mail is stored") {
+		if out, err := d.Cmd("-list", "3").CombinedOutput(); err == nil || !strings.Contains(string(out), "no messages are stored") {
 			return fmt.Errorf("%v, %q", err, out)
 		}
 		return nil

@@ -102,7 +102,7 @@ func TestMetrics(t *testing.T) {
 		return nil
 	})
 	if h := ask(); h.Get("Auth-Status") != "OK" {
-		t.Errorf("auth_http when the store is back: %v", h)
+		t.Errorf("auth_http when the store is available again: %v", h)
 	}
 
 	// A server that is full sends nginx's clients away as well.

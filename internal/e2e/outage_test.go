@@ -99,7 +99,7 @@ func (o *outage) logged(t *testing.T, before int, text string, n int) {
 
 const (
 	down = `msg="store unavailable: `
-	back = `msg="store is back"`
+	back = `msg="store available again"`
 )
 
 func (o *outage) absent(t *testing.T) {

@@ -16,9 +16,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"goguerrillad/internal/commit"
 	"goguerrillad/internal/httpd"
 	"goguerrillad/internal/recipient"
-	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/smtpd"
 )
 
@@ -26,7 +26,7 @@ import (
 type Sources struct {
 	Version, Commit string
 	Server          func() smtpd.Stats
-	Saver           func() savemail.Counters
+	Saver           func() commit.Counters
 	Recipients      func() recipient.Stats
 	// State tells whether the store takes mail, since when that is so, and the
 	// last thing that went wrong.
@@ -206,7 +206,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	count("tls_handshake_errors_total", "TLS handshakes that failed.", server.TLSFailed, nil)
 
 	const mailsHelp = "Mails by what became of them in the store."
-	count("mails_total", mailsHelp, saver.Mails, labels{"outcome": "stored"})
+	count("mails_total", mailsHelp, saver.Messages, labels{"outcome": "stored"})
 	count("mails_total", mailsHelp, saver.Unavailable, labels{"outcome": "unavailable"})
 	count("mails_total", mailsHelp, saver.Rejected, labels{"outcome": "rejected"})
 	count("mails_total", mailsHelp, saver.Refused, labels{"outcome": "refused"})

@@ -13,9 +13,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"goguerrillad/internal/commit"
 	"goguerrillad/internal/metrics"
 	"goguerrillad/internal/recipient"
-	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/smtpd"
 )
 
@@ -26,7 +26,7 @@ type fixture struct {
 	down, full, redis atomic.Bool
 	config            metrics.Config
 	server            smtpd.Stats
-	saver             savemail.Counters
+	saver             commit.Counters
 	mails             atomic.Uint64 // are added to the saver's
 	recipients        recipient.Stats
 }
@@ -39,9 +39,9 @@ func newFixture() *fixture {
 	f.Server = metrics.New(metrics.Sources{
 		Version: `1.2"3`, Commit: "abc",
 		Server: func() smtpd.Stats { return f.server },
-		Saver: func() savemail.Counters {
+		Saver: func() commit.Counters {
 			c := f.saver
-			c.Mails += f.mails.Load()
+			c.Messages += f.mails.Load()
 			return c
 		},
 		Recipients: func() recipient.Stats { return f.recipients },
@@ -62,7 +62,7 @@ func start(t *testing.T) *fixture {
 		Sessions: 3, Memory: 4096, Waiting: 1, Accepted: 10, RefusedFull: 2, RefusedIP: 5, RefusedHeaders: 11, AcceptErrors: 12,
 		TLS12: 13, TLS13: 4, TLSFailed: 14, Expired: 6, Panics: 15, Submitted: 96, Saved: 97, NotSaved: 98,
 	}
-	f.saver = savemail.Counters{Batches: 99, Mails: 7, Rows: 9, Bytes: 700, Unavailable: 16, Rejected: 17, Refused: 18, Unknown: 19, Queued: 8}
+	f.saver = commit.Counters{Batches: 99, Messages: 7, Rows: 9, Bytes: 700, Unavailable: 16, Rejected: 17, Refused: 18, Unknown: 19, Queued: 8}
 	f.recipients = recipient.Stats{Cached: 30, Asked: 5, Failed: 2}
 	f.Start()
 	t.Cleanup(f.Close)
@@ -80,7 +80,7 @@ func (f *fixture) get(path string) (status int, body string, h http.Header) {
 func TestStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		m := metrics.New(metrics.Sources{Saver: func() savemail.Counters { calls++; return savemail.Counters{} }})
+		m := metrics.New(metrics.Sources{Saver: func() commit.Counters { calls++; return commit.Counters{} }})
 		time.Sleep(time.Minute)
 		if calls > 0 {
 			t.Errorf("%d calls before Start", calls)

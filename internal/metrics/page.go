@@ -47,7 +47,7 @@ func (m *Server) sample() {
 	for {
 		select {
 		case <-tick.C:
-			total := m.Saver().Mails
+			total := m.Saver().Messages
 			m.mu.Lock()
 			m.history.add(total)
 			m.mu.Unlock()
@@ -99,7 +99,7 @@ func (m *Server) view() view {
 	v := view{
 		Version: m.Version, State: "Mail is taken", Well: "well",
 		Sessions: server.Sessions, Limit: int64(config.MaxClients),
-		Mails: saver.Mails, Rows: saver.Rows, Queued: uint64(saver.Queued),
+		Mails: saver.Messages, Rows: saver.Rows, Queued: uint64(saver.Queued),
 		Commit: "–", Batch: "–",
 		Reload: reloaded.UTC().Format(time.DateTime) + " UTC",
 	}

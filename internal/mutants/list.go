@@ -17,8 +17,8 @@ import (
 // that must fail because of it. Its file is a txtar archive:
 //
 //	what: One sentence that states what breaks.
-//	where: internal/savemail/writer.go
-//	test: ./internal/savemail -run ^TestOutcomes$
+//	where: internal/commit/save.go
+//	test: ./internal/commit -run ^TestOutcomes$
 //	-- before --
 //	p.done(errs[i])
 //	-- after --

@@ -1,6 +1,7 @@
-// Package savemail commits envelopes: the Committer gathers what sessions
-// hand over into batches by itself (natural group commit), a Store makes a
-// batch durable, and every envelope gets an outcome of its own.
+// Package savemail is the seam between the daemon and the databases. A Store
+// commits batches of envelopes, a Reader reads stored messages, and a Driver
+// configures and opens one kind of store. To add a store, implement Driver and
+// Store in a package of its own and add it to the list in package stores.
 package savemail
 
 import (
@@ -12,50 +13,59 @@ import (
 	"goguerrillad/internal/envelope"
 )
 
-// A Store makes envelopes durable. To write one's own, implement Save and
-// Close; storetest holds it to the contract.
+// A Store makes envelopes durable. The tests in package storetest check the
+// contract of an implementation.
 type Store interface {
-	// Save stores the batch in one transaction, an envelope for n recipients
-	// as n rows, all or none. It returns an error or nil for each envelope, in
-	// order; nil means durable. It may be called by as many goroutines at a
-	// time as the Committer has writers, and returns soon after ctx is done.
+	// Save stores the batch in one transaction: an envelope for n recipients as
+	// n rows, all or none. It returns one error per envelope, in order; nil
+	// means durable. The Committer calls it from as many goroutines as it has
+	// writers. Save returns soon after ctx is done.
 	//
-	// An error is one of the kinds below, told by errors.Is; any other
-	// counts as ErrUnavailable. A store that knows which envelopes are to be
-	// rejected may do so and commit the others.
+	// An error wraps one of the errors below; any other error counts as
+	// ErrUnavailable. A store that knows which envelopes to reject may reject
+	// them and commit the others.
 	Save(ctx context.Context, batch []*envelope.Envelope) []error
-	// Close gives back what the store holds. No Save is running then.
+	// Close releases the resources of the store. No Save is running then.
 	Close() error
 }
 
-// The kinds of failure. To the client all of them but ErrRefused are 451.
+// The errors of Save. The client receives 451 for all of them except ErrRefused.
 var (
-	// ErrUnavailable: the store cannot be reached or cannot write now; nothing
-	// of the batch is stored.
+	// ErrUnavailable means that the store cannot be reached or written now.
+	// Nothing of the batch is stored.
 	ErrUnavailable = errors.New("store unavailable")
-	// ErrRejected: the data itself was refused; nothing of the batch is stored.
-	// The Committer halves the batch until the guilty envelope stands alone.
-	ErrRejected = errors.New("store rejects the mail")
-	// ErrRefused: the mail will never be taken, and its sender is to hear so.
-	// The error wraps the smtp.Reply, with a code from 500 on. Only a store that
-	// asks somebody who may decide that has it.
-	ErrRefused = errors.New("mail refused")
-	// ErrUnknown: whether the batch was committed could not be settled in
-	// time. It must not be stored again.
-	ErrUnknown = errors.New("outcome of the commit is unknown")
+	// ErrRejected means that the store rejected the data. Nothing of the batch
+	// is stored. The Committer halves the batch until the rejected envelope is
+	// alone.
+	ErrRejected = errors.New("store rejected the message")
+	// ErrRefused means that the store will never accept the message. The error
+	// wraps the smtp.Reply for the client, with a code of 500 or above. Only a
+	// store that asks another program for its decision, as the webhook does,
+	// may return it.
+	ErrRefused = errors.New("message refused")
+	// ErrUnknown means that the store could not find out in time whether the
+	// batch was committed. The Committer does not save it again.
+	ErrUnknown = errors.New("commit outcome unknown")
 )
 
-// A Settler is a Store that goes on to settle outcomes which it had to call
-// unknown. When another store takes its place, it gets the time for that before
-// it is closed: Settle returns when nothing is open any more, or ctx is done.
+// A Checker is a Store that can test whether it could save messages. The
+// Committer calls Check at the start, and every second while the store is down,
+// so that the log reports the end of an outage without a new message. Check may
+// run concurrently with Saves and returns soon after ctx is done.
+type Checker interface {
+	Check(ctx context.Context) error
+}
+
+// A Settler is a Store that continues to look up commit outcomes that were
+// unknown. The Committer calls Settle before it closes a store that another one
+// replaces. Settle returns when every outcome is known or ctx is done.
 type Settler interface {
 	Settle(ctx context.Context)
 }
 
-// LogOutcome logs what became of messages whose outcome was unknown when their
-// senders were answered 451: nil means that they are stored, ErrUnavailable that
-// they are not and never will be, ErrUnknown that the store gives up. The
-// attributes have at least "hashes".
+// LogOutcome logs the outcome of messages that were answered 451 because it was
+// unknown: nil if they are stored, ErrUnavailable if they are not and never will
+// be, ErrUnknown if the store stops looking. The attributes include "hashes".
 func LogOutcome(log *slog.Logger, outcome error, attributes ...any) {
 	switch {
 	case outcome == nil:
@@ -71,12 +81,14 @@ func LogOutcome(log *slog.Logger, outcome error, attributes ...any) {
 func Hashes(batch []*envelope.Envelope) []string {
 	var hashes []string
 	for _, e := range batch {
-		hashes = appendHashes(hashes, e)
+		for _, to := range e.To {
+			hashes = append(hashes, to.Hash)
+		}
 	}
 	return hashes
 }
 
-// Outcome gives n envelopes the same outcome.
+// Outcome returns the same outcome for n envelopes.
 func Outcome(n int, err error) []error {
 	errs := make([]error, n)
 	for i := range errs {
@@ -85,22 +97,26 @@ func Outcome(n int, err error) []error {
 	return errs
 }
 
-// A Reader looks at stored mail, for -list and -show. It only reads.
+// A Reader reads stored messages for -list and -show. It never writes.
 type Reader interface {
-	// List returns the n newest mails, newest first.
+	// List returns the n newest messages, newest first.
 	List(ctx context.Context, n int) ([]Listed, error)
-	// Show returns one mail as it arrived, its added header lines in front,
-	// decompressed. It is ErrNotFound when there is none.
+	// Show returns one message as it arrived, decompressed, with its added
+	// header fields first. The error is ErrNotFound if there is no such message.
 	Show(ctx context.Context, hash string) ([]byte, error)
 	Close() error
 }
 
-// ErrNotFound means that no mail has the hash that was asked for.
-var ErrNotFound = errors.New("no mail has this hash")
+// ErrNotFound means that no stored message has the given hash.
+var ErrNotFound = errors.New("no message has this hash")
 
 // Listed is one line of -list.
 type Listed struct {
 	Hash, From, To, Subject string
 	Date                    time.Time
-	Size                    int64 // bytes of the column mail, decompressed where that is known without reading it
+	Size                    int64 // bytes of the column mail, decompressed if that is known without reading it
 }
+
+// MaxBlob is more bytes than a message with its added header fields has. Readers
+// reject anything larger.
+const MaxBlob = 1<<30 + 1<<20

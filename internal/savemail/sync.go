@@ -16,8 +16,9 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// SyncName makes the name of a directory durable: it syncs the directory above.
-// If this user may not read that one, another user has made the name.
+// SyncName makes the name of a directory durable: it syncs the parent directory.
+// If this user may not read the parent, another user has created the name, and
+// SyncName does nothing.
 func SyncName(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err == nil {

@@ -6,27 +6,27 @@ import (
 	"fmt"
 	"unicode/utf8"
 
-	"github.com/go-sql-driver/mysql"
+	"goguerrillad/internal/savemail/newmail"
 
-	"goguerrillad/internal/savemail"
+	"github.com/go-sql-driver/mysql"
 )
 
 // charset returns a character set of the host's columns, nil for bytes. The
 // first time, the server converts all characters to the set and back: tables of
 // our own would differ from the server's, and in strict mode an INSERT of a
 // character that the set lacks fails, also within CONVERT.
-func (c *conn) charset(ctx context.Context, name string) (*savemail.Charset, error) {
+func (c *conn) charset(ctx context.Context, name string) (*newmail.Charset, error) {
 	if set, ok := c.host.charsets.Load(name); ok {
-		return set.(*savemail.Charset), nil
+		return set.(*newmail.Charset), nil
 	}
-	var set *savemail.Charset
+	var set *newmail.Charset
 	switch name {
 	case "", "binary":
 		return nil, nil
 	case "utf8mb4":
-		set = savemail.NewCharset(name, 0, nil, true)
+		set = newmail.NewCharset(name, 0, nil, true)
 	case "utf8mb3", "utf8":
-		set = savemail.NewCharset(name, 0, nil, false)
+		set = newmail.NewCharset(name, 0, nil, false)
 	default:
 		var err error
 		if set, err = c.learn(ctx, name); err != nil {
@@ -34,7 +34,7 @@ func (c *conn) charset(ctx context.Context, name string) (*savemail.Charset, err
 		}
 	}
 	kept, _ := c.host.charsets.LoadOrStore(name, set)
-	return kept.(*savemail.Charset), nil
+	return kept.(*newmail.Charset), nil
 }
 
 // learnMost is how many characters one query converts at most.
@@ -46,7 +46,7 @@ var beyond = []rune{0x10000, 0x1F600, 0x20000, 0x2A6D6, 0x10FFFF}
 
 // learn returns the set as the server converts it. A server that does not
 // convert is taken to have ASCII in the set.
-func (c *conn) learn(ctx context.Context, name string) (*savemail.Charset, error) {
+func (c *conn) learn(ctx context.Context, name string) (*newmail.Charset, error) {
 	width := 0 // TiDB stores UTF-8 whatever the set is
 	if !isTiDB(c.facts) {
 		if err := c.QueryRowContext(ctx, "SELECT IFNULL(MAX(MAXLEN),4) FROM information_schema.CHARACTER_SETS WHERE CHARACTER_SET_NAME="+literal(name)).
@@ -75,7 +75,7 @@ func (c *conn) learn(ctx context.Context, name string) (*savemail.Charset, error
 	for _, r := range beyond {
 		all = all && has[r]
 	}
-	return savemail.NewCharset(name, width, func(r rune) bool { return has[r] }, all), nil
+	return newmail.NewCharset(name, width, func(r rune) bool { return has[r] }, all), nil
 }
 
 // roundTrip notes which characters come back unchanged from the set.

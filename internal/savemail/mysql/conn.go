@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
+	"goguerrillad/internal/savemail/newmail"
 
-	"goguerrillad/internal/savemail"
+	"github.com/go-sql-driver/mysql"
 )
 
 // A conn is one connection, used by one Save at a time.
@@ -23,7 +23,7 @@ type conn struct {
 	facts   map[string]string // variables of the server (inspect.go)
 	packet  int64             // bytes: the server's max_allowed_packet
 	inserts map[int]*sql.Stmt // by number of rows, 1 to maxRows, for columns
-	columns *savemail.Columns
+	columns *newmail.Columns
 	args    []any  // of one statement, reused
 	arena   []byte // copies of mails for one statement, reused
 }
@@ -180,7 +180,7 @@ func (c *conn) readColumns(ctx context.Context, s *Store) error {
 const columnsTime = 5 * time.Second
 
 // current returns the columns, which it reads again after columnsTime.
-func (c *conn) current(ctx context.Context, s *Store) (*savemail.Columns, error) {
+func (c *conn) current(ctx context.Context, s *Store) (*newmail.Columns, error) {
 	if time.Since(*c.host.read.Load()) >= columnsTime {
 		if err := c.readColumns(ctx, s); err != nil {
 			return nil, err

@@ -13,9 +13,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
+	"goguerrillad/internal/savemail/newmail"
 
-	"goguerrillad/internal/savemail"
+	"github.com/go-sql-driver/mysql"
 )
 
 // The values of Options.TLS. A unix socket is used without TLS in any case: no
@@ -36,10 +36,10 @@ const (
 // A host is one server that may be asked.
 type host struct {
 	name    string
-	db      *sql.DB                          // hands out connections and keeps none
-	columns atomic.Pointer[savemail.Columns] // of the table there, nil until the first connection
-	read    atomic.Pointer[time.Time]        // when the columns were read last, nil until then
-	// charsets has the character sets of columns there, by name: *savemail.Charset.
+	db      *sql.DB                         // hands out connections and keeps none
+	columns atomic.Pointer[newmail.Columns] // of the table there, nil until the first connection
+	read    atomic.Pointer[time.Time]       // when the columns were read last, nil until then
+	// charsets has the character sets of columns there, by name: *newmail.Charset.
 	charsets sync.Map
 	health   health
 }

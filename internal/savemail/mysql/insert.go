@@ -8,6 +8,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 )
 
 // Bounds of one statement.
@@ -20,7 +21,7 @@ const (
 
 // A mailRow is one row of a batch.
 type mailRow struct {
-	*savemail.Row
+	*newmail.Row
 	envelope *envelope.Envelope
 	i        int   // of the recipient
 	size     int64 // bytes in the packet, at most
@@ -28,7 +29,7 @@ type mailRow struct {
 
 // rows makes the rows of a batch, and an error for each envelope that cannot
 // be stored.
-func (s *Store) rows(c *conn, columns *savemail.Columns, batch []*envelope.Envelope) (rows []mailRow, errs []error) {
+func (s *Store) rows(c *conn, columns *newmail.Columns, batch []*envelope.Envelope) (rows []mailRow, errs []error) {
 	errs = make([]error, len(batch))
 	compress := s.compresses(columns)
 	for i, e := range batch {
@@ -57,7 +58,7 @@ func (s *Store) rows(c *conn, columns *savemail.Columns, batch []*envelope.Envel
 
 // compresses reports whether messages are compressed. A column of text would
 // not keep what zlib writes.
-func (s *Store) compresses(columns *savemail.Columns) bool {
+func (s *Store) compresses(columns *newmail.Columns) bool {
 	return s.options.Compress && !columns.MailIsText()
 }
 
@@ -67,7 +68,7 @@ func allInRedis(e *envelope.Envelope) bool {
 
 // takes checks a mail's size in the column: the server would say no, or in
 // another sql_mode cut it.
-func (c *conn) takes(columns *savemail.Columns, size int64) error {
+func (c *conn) takes(columns *newmail.Columns, size int64) error {
 	if size+packetMargin > c.packet {
 		return fmt.Errorf("%w: %d bytes are too many for max_allowed_packet of %s, which is %d",
 			savemail.ErrRejected, size, c.host, c.packet)
@@ -94,7 +95,7 @@ func (c *conn) statements(rows []mailRow) [][]mailRow {
 // commit sends the statements: one alone in autocommit, several as a
 // transaction. It returns the first error and where it came up; the
 // transaction is then still open.
-func (c *conn) commit(ctx context.Context, s *Store, columns *savemail.Columns, statements [][]mailRow) (phase, error) {
+func (c *conn) commit(ctx context.Context, s *Store, columns *newmail.Columns, statements [][]mailRow) (phase, error) {
 	if err := ctx.Err(); err != nil {
 		return before, err
 	}
@@ -113,7 +114,7 @@ func (c *conn) commit(ctx context.Context, s *Store, columns *savemail.Columns, 
 	return inCommit, err
 }
 
-func (c *conn) insert(ctx context.Context, s *Store, columns *savemail.Columns, rows []mailRow) (phase, error) {
+func (c *conn) insert(ctx context.Context, s *Store, columns *newmail.Columns, rows []mailRow) (phase, error) {
 	statement, err := c.prepared(ctx, s, columns, len(rows))
 	if err != nil {
 		return before, err
@@ -130,7 +131,7 @@ func (c *conn) insert(ctx context.Context, s *Store, columns *savemail.Columns, 
 }
 
 // prepared returns the INSERT of the given number of rows. Its text depends on the columns.
-func (c *conn) prepared(ctx context.Context, s *Store, columns *savemail.Columns, rows int) (*sql.Stmt, error) {
+func (c *conn) prepared(ctx context.Context, s *Store, columns *newmail.Columns, rows int) (*sql.Stmt, error) {
 	if c.columns != columns {
 		for _, statement := range c.inserts {
 			if err := statement.Close(); err != nil {
@@ -154,7 +155,7 @@ func (c *conn) prepared(ctx context.Context, s *Store, columns *savemail.Columns
 // bind sets c.args to the rows' values. A mail is used where it lies; only an
 // envelope with several rows in the statement has all but its last copied, and
 // what is compressed is written to the arena anyway.
-func (c *conn) bind(s *Store, columns *savemail.Columns, rows []mailRow) error {
+func (c *conn) bind(s *Store, columns *newmail.Columns, rows []mailRow) error {
 	compress := s.compresses(columns)
 	c.args, c.arena = c.args[:0], c.arena[:0]
 	for n, r := range rows {
@@ -163,7 +164,7 @@ func (c *conn) bind(s *Store, columns *savemail.Columns, rows []mailRow) error {
 		var mail []byte
 		switch {
 		case to.InRedis:
-			body, mail = savemail.BodyRedis, []byte{} // nil would be NULL
+			body, mail = newmail.BodyRedis, []byte{} // nil would be NULL
 		case compress:
 			c.arena = s.compressor.Append(c.arena, r.envelope.Blob(r.i))
 			mail = c.arena[start:]

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"goguerrillad/internal/commit"
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/storetest"
@@ -33,7 +34,7 @@ func times(usual, long int) int {
 
 // A load is clients that send without a break, and remember what they heard.
 type load struct {
-	committer *savemail.Committer
+	committer *commit.Committer
 	clients   sync.WaitGroup
 	quit      chan struct{}
 	gap       time.Duration // the longest time between two acknowledgements
@@ -49,7 +50,7 @@ var large = strings.Repeat("0123456789abcdef0123456789abcdef\r\n", 30_000)
 
 func startLoad(s savemail.Store, b *bench) *load {
 	l := &load{
-		committer:    savemail.New(s, savemail.Options{Writers: 2, Timeout: loadTimeout, Log: b.options().Log}),
+		committer:    commit.New(s, commit.Options{Writers: 2, Timeout: loadTimeout, Log: b.options().Log}),
 		quit:         make(chan struct{}),
 		last:         time.Now(),
 		acknowledged: map[*envelope.Envelope]bool{},

@@ -10,6 +10,7 @@ import (
 	"goguerrillad/internal/mailinfo"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/savemail/newmail"
 	"goguerrillad/internal/savemail/storetest"
 )
 
@@ -133,11 +134,11 @@ func testTexts(t *testing.T, b *bench, s *mysql.Store, set string, everyByte boo
 	// What is compressed can be expanded; text in two or more bytes is no zlib.
 	for i, row := range b.rows(t)[2:] {
 		mail := row.Mail
-		if row.Body == savemail.BodyZlib {
+		if row.Body == newmail.BodyZlib {
 			var raw []byte
 			b.server.QueryRow(t, fmt.Sprintf("SELECT CAST(mail AS BINARY) FROM mail.%s ORDER BY mail_id LIMIT %d,1", b.table, 2+i), &raw)
 			var err error
-			if mail, err = savemail.Expand(row.Body, raw); err != nil {
+			if mail, err = newmail.Expand(row.Body, raw); err != nil {
 				t.Fatalf("compressed: %v", err)
 			}
 		}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/commit"
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/savemail/storetest"
 	"goguerrillad/internal/testserver"
@@ -112,7 +112,7 @@ func testLostUnknown(t *testing.T, b *bench) {
 	b.create(t)
 	proxy := testserver.ProxyMySQL(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts, o.Timeout = []string{proxy.Addr}, 3*time.Second })
-	c := savemail.New(s, savemail.Options{Timeout: 3 * time.Second, Log: b.options().Log})
+	c := commit.New(s, commit.Options{Timeout: 3 * time.Second, Log: b.options().Log})
 	outcome := make(chan error, 1)
 	submit := func() { c.Submit(storetest.Envelope(text, "b@example.com"), func(err error) { outcome <- err }) }
 	if submit(); <-outcome != nil {
@@ -130,7 +130,7 @@ func testLostUnknown(t *testing.T, b *bench) {
 	})
 	b.server.Pause(t)
 	err := <-outcome
-	c.Swap(b.open(t, nil), savemail.Options{Log: b.options().Log})
+	c.Swap(b.open(t, nil), commit.Options{Log: b.options().Log})
 	b.server.Continue(t)
 	if err == nil || !strings.Contains(err.Error(), "unknown") {
 		t.Errorf("outcome: %v", err)

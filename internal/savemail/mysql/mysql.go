@@ -16,6 +16,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 	"goguerrillad/internal/smtp"
 )
 
@@ -54,9 +55,9 @@ type Store struct {
 	options    Options
 	hosts      []*host
 	table      table
-	compressor savemail.Compressor
+	compressor newmail.Compressor
 	once       *once
-	columns    atomic.Pointer[savemail.Columns] // of the host seen last, nil until the first connection
+	columns    atomic.Pointer[newmail.Columns] // of the host seen last, nil until the first connection
 
 	life       context.Context // until Close: of what is settled later
 	end        context.CancelFunc

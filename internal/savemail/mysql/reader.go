@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 )
 
 // Reader looks at the table.
@@ -88,7 +89,7 @@ func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read the table: %w", err)
 	}
-	return savemail.Expand(body, mail)
+	return newmail.Expand(body, mail)
 }
 
 // mail returns the column mail as it is read. A column of text whose set has a

@@ -11,6 +11,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 )
 
 // attempts is how often a batch is sent at most; only what is known not to be
@@ -66,7 +67,7 @@ func keepThird(ctx context.Context) (context.Context, context.CancelFunc) {
 // conclude gives the connection back, or drops it, and makes the batch's
 // outcome from the first error and where it came up. It reports whether to try
 // again.
-func (s *Store) conclude(ctx context.Context, c *conn, columns *savemail.Columns,
+func (s *Store) conclude(ctx context.Context, c *conn, columns *newmail.Columns,
 	statements [][]mailRow, at phase, err error) (again bool, outcome error) {
 	v := judge(err, at)
 	if v == mismatched {
@@ -110,7 +111,7 @@ func (s *Store) yield(h *host, v verdict, why error) bool {
 // look reads the columns and their character sets again after the table refused
 // the values, and reports whether they have changed; if not, the values are
 // rejected.
-func (s *Store) look(ctx context.Context, c *conn, before *savemail.Columns, cause error) (v verdict, changed bool, err error) {
+func (s *Store) look(ctx context.Context, c *conn, before *newmail.Columns, cause error) (v verdict, changed bool, err error) {
 	c.host.charsets.Clear()
 	if err := c.readColumns(ctx, s); err != nil {
 		return unavailable, false, err

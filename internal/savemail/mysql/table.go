@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 )
 
 // A table is the name of one. Its parts go into statements between backticks,
@@ -47,21 +47,21 @@ func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``"
 
 // into is the beginning of an INSERT.
 func (t table) into() string {
-	written := savemail.Written()
+	written := newmail.Written()
 	for i := range written {
 		written[i] = quote(written[i])
 	}
 	return "INSERT INTO " + t.String() + " (" + strings.Join(written, ",") + ") "
 }
 
-// insert has rows times the values of savemail.Written: the server's clock as
+// insert has rows times the values of newmail.Written: the server's clock as
 // date, 0 as spam_score, and parameters. Those are bytes (conn.setUp), of which
 // CONVERT makes text. It converts to the column's set as conn.learn does: the
 // conversion of a column depends on its collation, and fails for characters that
 // the set has otherwise (C1 controls in latin2_czech_cs).
-func (t table) insert(columns *savemail.Columns, rows int) string {
+func (t table) insert(columns *newmail.Columns, rows int) string {
 	var values []string
-	for _, name := range savemail.Written() {
+	for _, name := range newmail.Written() {
 		value := "CONVERT(? USING utf8mb4)"
 		if set := columns.Charset(name); set != "" {
 			value = "CONVERT(" + value + " USING " + quote(set) + ")"
@@ -93,7 +93,7 @@ func (t table) probe() string {
 func (t table) lookAt() string { return "SELECT `hash` FROM " + t.String() + " WHERE 1=0" }
 
 // columns reads what the table takes.
-func (t table) columns(ctx context.Context, c *conn) (*savemail.Columns, error) {
+func (t table) columns(ctx context.Context, c *conn) (*newmail.Columns, error) {
 	all, sets, err := t.readColumns(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("read the columns of %s: %w", t, err)
@@ -106,7 +106,7 @@ func (t table) columns(ctx context.Context, c *conn) (*savemail.Columns, error) 
 			return nil, err
 		}
 	}
-	columns, err := savemail.NewColumns(all)
+	columns, err := newmail.NewColumns(all)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t, err)
 	}
@@ -114,7 +114,7 @@ func (t table) columns(ctx context.Context, c *conn) (*savemail.Columns, error) 
 }
 
 // readColumns returns the columns, and the names of their character sets.
-func (t table) readColumns(ctx context.Context, c *conn) (all []savemail.Column, sets []string, err error) {
+func (t table) readColumns(ctx context.Context, c *conn) (all []newmail.Column, sets []string, err error) {
 	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH,"+
 		" IFNULL(CHARACTER_SET_NAME,'') FROM information_schema.COLUMNS WHERE "+t.is()+" ORDER BY ORDINAL_POSITION")
 	if err != nil {
@@ -137,7 +137,7 @@ func (t table) readColumns(ctx context.Context, c *conn) (all []savemail.Column,
 		default:
 			chars.Int64 = 0
 		}
-		all = append(all, savemail.Column{Name: name, Chars: chars.Int64, Bytes: bytes.Int64})
+		all = append(all, newmail.Column{Name: name, Chars: chars.Int64, Bytes: bytes.Int64})
 		sets = append(sets, set)
 	}
 	return all, sets, rows.Err()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"goguerrillad/internal/commit"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/savemail/storetest"
@@ -55,7 +56,7 @@ func testRowTooLarge(t *testing.T, b *bench) {
 	b.create(t)
 	s := b.open(t, func(o *mysql.Options) { o.MaxMessage = 8 << 20 })
 	defer s.Close()
-	c := savemail.New(s, savemail.Options{Log: b.options().Log})
+	c := commit.New(s, commit.Options{Log: b.options().Log})
 	outcomes := make(chan error, 3)
 	for i, size := range []int{100, 7 << 20, 5 << 20} {
 		large := i == 1

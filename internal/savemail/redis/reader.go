@@ -10,6 +10,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 )
 
 // reader finds in Redis what the table does not hold.
@@ -38,7 +39,7 @@ func (r *reader) Show(ctx context.Context, hash string) ([]byte, error) {
 		return expand(blob)
 	case !errors.Is(redisErr, redigo.ErrNil):
 		return nil, errors.Join(err, fmt.Errorf("look into Redis at %s: %w", r.options.Host, redisErr))
-	case errors.Is(err, savemail.ErrInRedis):
+	case errors.Is(err, newmail.ErrInRedis):
 		return nil, errGone
 	}
 	return nil, err
@@ -96,5 +97,5 @@ func expand(blob []byte) ([]byte, error) {
 	if bytes.HasPrefix(blob, []byte("Return-Path:")) {
 		return blob, nil
 	}
-	return savemail.Expand(savemail.BodyZlib, blob)
+	return newmail.Expand(newmail.BodyZlib, blob)
 }

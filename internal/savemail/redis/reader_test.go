@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 	"goguerrillad/internal/savemail/redis"
 )
 
@@ -24,7 +25,7 @@ func TestReader(t *testing.T) {
 	}
 	here := redis.Options{Host: f.server.Addr}
 	f.do("SET", "plain", "Return-Path: <>\r\n\r\nx")
-	f.do("SET", "zlib", string(new(savemail.Compressor).Append(nil, []byte("\x78\x01 of 2012"))))
+	f.do("SET", "zlib", string(new(newmail.Compressor).Append(nil, []byte("\x78\x01 of 2012"))))
 	f.do("SET", "other", "neither")
 	for _, tt := range []struct {
 		err        error
@@ -32,15 +33,15 @@ func TestReader(t *testing.T) {
 		hash, want string
 		wantErr    string
 	}{
-		{savemail.ErrInRedis, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
-		{savemail.ErrInRedis, here, "zlib", "\x78\x01 of 2012", ""},
+		{newmail.ErrInRedis, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
+		{newmail.ErrInRedis, here, "zlib", "\x78\x01 of 2012", ""},
 		{savemail.ErrNotFound, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
 		{table, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
-		{savemail.ErrInRedis, here, "gone", "", "is there no more"},
-		{savemail.ErrInRedis, here, "other", "", "expand the mail"},
+		{newmail.ErrInRedis, here, "gone", "", "is there no more"},
+		{newmail.ErrInRedis, here, "other", "", "expand the mail"},
 		{savemail.ErrNotFound, here, "gone", "", savemail.ErrNotFound.Error()},
 		{table, here, "gone", "", table.Error()},
-		{savemail.ErrInRedis, redis.Options{Host: "127.0.0.1:1"}, "plain", "", "look into Redis at 127.0.0.1:1"},
+		{newmail.ErrInRedis, redis.Options{Host: "127.0.0.1:1"}, "plain", "", "look into Redis at 127.0.0.1:1"},
 	} {
 		got, err := show(tt.err, tt.o, tt.hash)
 		if got != tt.want || (err == nil) != (tt.wantErr == "") || err != nil && !strings.Contains(err.Error(), tt.wantErr) {

@@ -15,6 +15,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 )
 
 // Options say where Redis is and what is kept there.
@@ -44,7 +45,7 @@ type Store struct {
 	options    Options
 	client     *client
 	stream     *stream // nil without one
-	compressor savemail.Compressor
+	compressor newmail.Compressor
 }
 
 // New puts Redis beside a store, and begins to connect. The result is a

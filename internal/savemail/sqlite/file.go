@@ -13,9 +13,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"modernc.org/sqlite"
+	"goguerrillad/internal/savemail/newmail"
 
-	"goguerrillad/internal/savemail"
+	"modernc.org/sqlite"
 )
 
 // dateLayout is how SQLite's own date functions write a time.
@@ -27,7 +27,7 @@ type file struct {
 	db      *sql.DB
 	conn    *sql.Conn // the only one that writes
 	insert  *sql.Stmt
-	columns *savemail.Columns
+	columns *newmail.Columns
 	parts   []part // the file, its WAL and its wal-index
 
 	checkpointer *checkpointer
@@ -142,7 +142,7 @@ func (f *file) prepare(ctx context.Context, o Options) (created bool, err error)
 	if created, err = f.table(ctx, o.Table); err != nil {
 		return false, err
 	}
-	written := savemail.Written()
+	written := newmail.Written()
 	statement := fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", quote(o.Table), quoteAll(written), placeholders(written))
 	if f.insert, err = f.conn.PrepareContext(ctx, statement); err != nil {
 		return false, fmt.Errorf("prepare the INSERT: %w", err)

@@ -11,6 +11,7 @@ import (
 
 	"goguerrillad/internal/rootpath"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 )
 
 // Reader looks at a file that a daemon may be writing at the time.
@@ -85,7 +86,7 @@ func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read the table: %w", err)
 	}
-	return savemail.Expand(body, mail)
+	return newmail.Expand(body, mail)
 }
 
 // Close closes the file.

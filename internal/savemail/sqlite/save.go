@@ -10,6 +10,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 )
 
 // save is one transaction on s.file. A context only bounds the wait for its
@@ -51,7 +52,7 @@ func (s *Store) insert(ctx context.Context, e *envelope.Envelope) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		body, mail := savemail.BodyRedis, []byte{} // nil would be NULL
+		body, mail := newmail.BodyRedis, []byte{} // nil would be NULL
 		if !to.InRedis {
 			body, mail = row.Body, e.Blob(i)
 			if s.options.Compress {

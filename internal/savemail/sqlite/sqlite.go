@@ -16,6 +16,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 )
 
 // Options say where mail goes.
@@ -41,7 +42,7 @@ const (
 // writer at a time, so give the Committer one writer.
 type Store struct {
 	options    Options
-	compressor savemail.Compressor
+	compressor newmail.Compressor
 
 	mu      sync.Mutex
 	readers *Recipients // nil for none

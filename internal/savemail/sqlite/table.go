@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 )
 
 // columnTypes is the table: the columns of the MySQL schema in SQLite's types,
@@ -44,21 +44,21 @@ func (f *file) table(ctx context.Context, name string) (created bool, err error)
 			return false, err
 		}
 	}
-	if f.columns, err = savemail.NewColumns(columns); err != nil {
+	if f.columns, err = newmail.NewColumns(columns); err != nil {
 		return false, fmt.Errorf("table %s: %w", name, err)
 	}
 	return created, nil
 }
 
-func (f *file) readColumns(ctx context.Context, table string) ([]savemail.Column, error) {
+func (f *file) readColumns(ctx context.Context, table string) ([]newmail.Column, error) {
 	rows, err := f.conn.QueryContext(ctx, "SELECT name FROM pragma_table_info(?)", table)
 	if err != nil {
 		return nil, fmt.Errorf("read the columns: %w", err)
 	}
 	defer rows.Close()
-	var columns []savemail.Column
+	var columns []newmail.Column
 	for rows.Next() {
-		var c savemail.Column
+		var c newmail.Column
 		if err := rows.Scan(&c.Name); err != nil {
 			return nil, fmt.Errorf("read the columns: %w", err)
 		}

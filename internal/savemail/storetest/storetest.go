@@ -14,6 +14,7 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/mailinfo"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/newmail"
 )
 
 // A Harness is one empty place to store mail in.
@@ -179,9 +180,9 @@ func (h *Harness) columns(t *testing.T, want int) ([]Row, bool) {
 func (h *Harness) check(t *testing.T, row Row, e *envelope.Envelope, i int) {
 	t.Helper()
 	to := e.To[i]
-	body, stored := savemail.BodyPlain, row.Mail
+	body, stored := newmail.BodyPlain, row.Mail
 	if h.Compressed {
-		body = savemail.BodyZlib
+		body = newmail.BodyZlib
 	}
 	how := body
 	if h.MailsOnly {
@@ -192,7 +193,7 @@ func (h *Harness) check(t *testing.T, row Row, e *envelope.Envelope, i int) {
 		if len(row.Mail) > 0 {
 			t.Errorf("mail is %.100q, want it empty", row.Mail)
 		}
-		body, stored = savemail.BodyRedis, h.InRedis(t, row.Hash)
+		body, stored = newmail.BodyRedis, h.InRedis(t, row.Hash)
 	}
 	for _, v := range []struct{ column, got, want string }{
 		{"from", row.From, e.From},
@@ -213,7 +214,7 @@ func (h *Harness) check(t *testing.T, row Row, e *envelope.Envelope, i int) {
 	if row.Date == "" {
 		t.Error("no date")
 	}
-	mail, err := savemail.Expand(how, stored)
+	mail, err := newmail.Expand(how, stored)
 	if err != nil {
 		t.Fatal(err)
 	}

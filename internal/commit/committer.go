@@ -1,0 +1,201 @@
+// Package commit batches the messages that sessions submit (natural group
+// commit), has a store save each batch, and reports one outcome per envelope.
+package commit
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+)
+
+// Options configure a Committer. A zero value means the default.
+type Options struct {
+	Writers      int           // concurrent Saves, default 1
+	ExtraWriters int           // writers that may replace writers whose Save takes longer than slowSave, default 0
+	MinBatch     int           // messages that start a Save while another Save runs, default 1; fewer wait up to batchWait
+	MaxRows      int           // rows of one batch, default 50; an envelope with more rows is a batch of its own
+	MaxBytes     int64         // bytes of one batch, default 1 MiB; an envelope with more bytes is a batch of its own
+	Timeout      time.Duration // from Submit to the outcome, default 60 s; every Save has at least half of it
+	Log          *slog.Logger  // default slog.Default()
+	// Committed, if not nil, receives the duration of each successful Save and
+	// the number of rows that it committed.
+	Committed func(took time.Duration, rows int)
+}
+
+func (o Options) withDefaults() Options {
+	o.Writers = max(o.Writers, 1)
+	o.ExtraWriters = max(o.ExtraWriters, 0)
+	o.MinBatch = max(o.MinBatch, 1)
+	o.MaxRows = cmp.Or(max(o.MaxRows, 0), 50)
+	o.MaxBytes = cmp.Or(max(o.MaxBytes, 0), 1<<20)
+	o.Timeout = cmp.Or(max(o.Timeout, 0), time.Minute)
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return o
+}
+
+// A Committer saves queued envelopes in batches: a free writer takes what is
+// queued and saves it in one transaction. A message that arrives while no Save
+// is running is saved immediately; batches grow while the store is busy.
+//
+// Its goroutines belong to generations: the writers, extra writers and watcher
+// of the current store, and the goroutines of replaced stores that have not
+// ended yet. The queue holds at most one envelope per session, and the sessions
+// bound its bytes by their memory budget.
+type Committer struct {
+	ctx    context.Context // of every Save; canceled when Drain runs out of time
+	cancel context.CancelFunc
+	serve  context.Context // canceled by Drain
+	stop   context.CancelFunc
+
+	mu          sync.Mutex
+	work        sync.Cond // signals a change of the queue, the generation or the drain
+	queue       queue
+	batchTimer  *time.Timer // runs wakeWriter
+	expiryTimer *time.Timer // runs expire
+	expiring    bool        // expiryTimer is set, as it always is while the queue is not empty
+	generations generations
+	saves       deadlines
+	health      health
+	counters    Counters
+}
+
+// errStopping is the outcome of an envelope that Drain no longer saves.
+var errStopping = fmt.Errorf("%w: the daemon is shutting down", savemail.ErrUnavailable)
+
+// Counters are totals since the start, except for Queued.
+type Counters struct {
+	Batches     uint64 // committed transactions
+	Messages    uint64 // committed messages
+	Rows        uint64 // committed rows
+	Bytes       uint64 // bytes of the committed messages, as they arrived
+	Unavailable uint64 // messages that failed with ErrUnavailable
+	Rejected    uint64 // messages that failed with ErrRejected
+	Refused     uint64 // messages that failed with ErrRefused
+	Unknown     uint64 // messages that failed with ErrUnknown
+	Queued      int    // messages that wait for a writer now
+}
+
+// New starts the writers. The Committer closes the store when it is replaced or
+// drained.
+func New(store savemail.Store, o Options) *Committer {
+	c := &Committer{saves: deadlines{}, health: health{up: true, since: time.Now()}}
+	c.generations.drained = make(chan struct{})
+	c.work.L = &c.mu
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.serve, c.stop = context.WithCancel(c.ctx)
+	c.batchTimer = stoppedTimer(c.wakeWriter)
+	c.expiryTimer = stoppedTimer(c.expire)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.start(store, o)
+	return c
+}
+
+// stoppedTimer returns a timer that runs f once it is reset.
+func stoppedTimer(f func()) *time.Timer {
+	t := time.AfterFunc(time.Hour, f)
+	t.Stop()
+	return t
+}
+
+// Submit queues an envelope and never blocks. It calls done exactly once with
+// the outcome: nil if the message is durable, else an error of package savemail.
+// The envelope then belongs to the caller again. done runs in a goroutine of the
+// Committer and must not block. After Drain the outcome is ErrUnavailable.
+func (c *Committer) Submit(e *envelope.Envelope, done func(error)) {
+	c.mu.Lock()
+	if c.generations.draining {
+		c.counters.Unavailable++
+		c.mu.Unlock()
+		go done(errStopping)
+		return
+	}
+	c.queue.push(pending{envelope: e, done: done, at: time.Now()})
+	if c.queue.len() == 1 {
+		c.startBatchTimer(c.generations.current)
+	}
+	if !c.expiring {
+		c.expiring = true
+		c.expiryTimer.Reset(c.generations.current.Timeout / 2)
+	}
+	c.mu.Unlock()
+	c.work.Signal()
+}
+
+// Swap makes store the current store. Queued and later envelopes go to the new
+// store; the old store is closed when its last Save has ended.
+func (c *Committer) Swap(store savemail.Store, o Options) {
+	c.mu.Lock()
+	if c.generations.draining {
+		c.mu.Unlock()
+		closeStore(store, o.withDefaults().Log)
+		return
+	}
+	c.generations.current.retire()
+	c.start(store, o)
+	if c.expiring {
+		c.expiryTimer.Reset(0) // the new Timeout may be shorter
+	}
+	c.mu.Unlock()
+	c.work.Broadcast()
+}
+
+// Drain waits until every submitted envelope has its outcome, the writers have
+// ended and the store is closed. If ctx ends first, Drain cancels the running
+// Saves, fails the queued envelopes and returns an error without waiting.
+func (c *Committer) Drain(ctx context.Context) error {
+	c.mu.Lock()
+	c.generations.draining = true
+	c.generations.current.retire()
+	c.stop()
+	c.mu.Unlock()
+	c.work.Broadcast()
+	select {
+	case <-c.generations.drained:
+		return nil
+	case <-ctx.Done():
+	}
+	c.cancel()
+	select {
+	case <-c.generations.drained: // both channels were ready
+		return nil
+	default:
+		return fmt.Errorf("drain the commit queue: %w", context.Cause(ctx))
+	}
+}
+
+// State reports whether the store accepts messages, since when, and the last
+// error of the store, nil if there was none.
+func (c *Committer) State() (up bool, since time.Time, lastErr error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.health.up, c.health.since, c.health.last
+}
+
+// Alive returns an error if a Save has not returned long after its deadline. An
+// unavailable store is not an error here, since its Saves fail in time.
+func (c *Committer) Alive() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if late := c.saves.overdue(); late > maxOverdue {
+		return fmt.Errorf("a Save has been overdue for %v", late.Round(time.Second))
+	}
+	return nil
+}
+
+// Counters returns the totals.
+func (c *Committer) Counters() Counters {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counters := c.counters
+	counters.Queued = c.queue.len()
+	return counters
+}

@@ -1,0 +1,131 @@
+package commit
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+
+	"goguerrillad/internal/savemail"
+)
+
+// checkInterval is the pause between two Checks of a store that is down.
+const checkInterval = time.Second
+
+// quietTime ends an outage that no Check detects, a full disk for example, when
+// no Save has failed for that long. A successful Save ends it immediately.
+const quietTime = time.Minute
+
+// health is the state of the current store. Committer.mu guards it.
+type health struct {
+	up     bool
+	since  time.Time
+	last   error     // nil if no Save or Check has failed
+	failed time.Time // of the last failed Save or Check
+}
+
+func (h *health) markUp(log *slog.Logger) {
+	if h.up {
+		return
+	}
+	now := time.Now()
+	log.Info("store available again", "after", now.Sub(h.since).Round(time.Millisecond))
+	h.up, h.since = true, now
+}
+
+// markDown records a failure and reports whether the store was up before.
+func (h *health) markDown(log *slog.Logger, err error) bool {
+	h.last, h.failed = err, time.Now()
+	if !h.up {
+		return false
+	}
+	h.up, h.since = false, h.failed
+	reason := strings.TrimPrefix(err.Error(), savemail.ErrUnavailable.Error()+": ")
+	log.Error("store unavailable, replying 451", "reason", reason)
+	return true
+}
+
+func (c *Committer) up(g *generation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.generations.current == g {
+		c.health.markUp(g.Log)
+	}
+}
+
+func (c *Committer) down(g *generation, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.generations.current != g || c.ctx.Err() != nil {
+		return
+	}
+	if c.health.markDown(g.Log, err) {
+		g.requestCheck()
+	}
+}
+
+// uncertain records an error that does not show whether the store is up. The
+// next Check or Save will show it.
+func (c *Committer) uncertain(g *generation, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.generations.current == g {
+		c.health.last = err
+		g.requestCheck()
+	}
+}
+
+// requestCheck makes the watcher check the store.
+func (g *generation) requestCheck() {
+	select {
+	case g.checkNow <- struct{}{}:
+	default:
+	}
+}
+
+// watch checks the store at the start and while it is down. A successful Check
+// ends an outage only if a Check has failed in that outage (conclusive), or if
+// the store replaces one that was down. Otherwise a full disk, which no Check
+// detects, would be reported as ended after every message. Then the outage ends
+// by a successful Save, or after quietTime: clients that test the state first,
+// such as nginx by auth_http, would otherwise never send a message again.
+func (c *Committer) watch(g *generation, check func(context.Context) error, conclusive bool) {
+	for {
+		ctx, cancel := context.WithTimeout(g.ctx, g.Timeout)
+		err := check(ctx)
+		cancel()
+		if g.ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			conclusive = true
+			c.down(g, err)
+		} else if c.checkSucceeded(g, conclusive) {
+			select {
+			case <-g.checkNow:
+				conclusive = false
+				continue
+			case <-g.ctx.Done():
+				return
+			}
+		}
+		select {
+		case <-time.After(checkInterval):
+		case <-g.ctx.Done():
+			return
+		}
+	}
+}
+
+// checkSucceeded records a successful Check and reports whether the store is up.
+func (c *Committer) checkSucceeded(g *generation, conclusive bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !conclusive && !c.health.up && time.Since(c.health.failed) <= quietTime {
+		return false
+	}
+	if c.generations.current == g {
+		c.health.markUp(g.Log)
+	}
+	return true
+}

@@ -1,0 +1,199 @@
+package commit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"goguerrillad/internal/commit"
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/testserver"
+)
+
+// checked is a store that can be asked.
+type checked struct {
+	script
+	err    error
+	checks int
+}
+
+func (s *checked) Check(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checks++
+	return s.err
+}
+
+func (s *checked) set(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// The store's absence and return are noticed without mail.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log testserver.Journal
+		s := &checked{err: errors.New("connection refused")}
+		s.save = func(ctx context.Context, batch []*envelope.Envelope) []error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return savemail.Outcome(len(batch), s.err)
+		}
+		c := commit.New(s, commit.Options{Log: log.Logger()})
+		synctest.Wait()
+		if up, _, _ := c.State(); up || log.Count("store unavailable") != 1 {
+			t.Fatalf("at the start: up %v, log:\n%s", up, log.String())
+		}
+		time.Sleep(5500 * time.Millisecond)
+		s.set(nil)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if up, _, _ := c.State(); !up || log.Count("store available again") != 1 {
+			t.Fatalf("up %v, log:\n%s", up, log.String())
+		}
+		checks := s.checks
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if s.checks != checks {
+			t.Errorf("%d checks of a store that is up", s.checks-checks)
+		}
+
+		s.set(errors.New("connection reset"))
+		o := newOutcomes(t)
+		o.submit(c, mail("a", 1, 1))
+		time.Sleep(3500 * time.Millisecond)
+		s.set(nil)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if up, _, _ := c.State(); !up || log.Count("store unavailable") != 2 || log.Count("store available again") != 2 {
+			t.Errorf("up %v, log:\n%s", up, log.String())
+		}
+		drain(t, c)
+	})
+}
+
+// TestReplacement: the first Check of a store is believed if the store before it was
+// down.
+func TestReplacement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := commit.New(&checked{script: script{save: stored}, err: errors.New("connection refused")}, quiet(commit.Options{}))
+		synctest.Wait()
+		c.Swap(&checked{script: script{save: stored}}, quiet(commit.Options{}))
+		synctest.Wait()
+		if up, since, _ := c.State(); !up || !since.Equal(time.Now()) {
+			t.Errorf("up %v since %v", up, since)
+		}
+		drain(t, c)
+	})
+}
+
+// hungCheck is a store whose Check does not end before its time.
+type hungCheck struct{ script }
+
+func (*hungCheck) Check(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestHungCheck: a Check that hangs ends after the Timeout of a Save, and the store is
+// down.
+func TestHungCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := commit.New(&hungCheck{script{save: stored}}, quiet(commit.Options{Timeout: 10 * time.Second}))
+		time.Sleep(10*time.Second - time.Nanosecond)
+		if up, _, _ := c.State(); !up {
+			t.Error("down before the time of the Check is up")
+		}
+		time.Sleep(2 * time.Nanosecond)
+		if up, _, err := c.State(); up || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("up %v, last error %v", up, err)
+		}
+		drain(t, c)
+	})
+}
+
+// What a Check does not see is said once, not with each mail.
+func TestInconclusiveCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log testserver.Journal
+		full := true
+		s := &checked{}
+		s.save = func(_ context.Context, batch []*envelope.Envelope) []error {
+			if full {
+				return savemail.Outcome(len(batch), errors.New("disk full"))
+			}
+			return savemail.Outcome(len(batch), nil)
+		}
+		c := commit.New(s, commit.Options{Log: log.Logger()})
+		o := newOutcomes(t)
+		for i := range 20 {
+			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+			time.Sleep(10 * time.Second)
+		}
+		if up, _, _ := c.State(); up || log.Count("store unavailable") != 1 || log.Count("store available again") != 0 {
+			t.Errorf("up %v, log:\n%s", up, log.String())
+		}
+		full = false
+		o.submit(c, mail("later", 1, 1))
+		synctest.Wait()
+		if up, _, _ := c.State(); !up || log.Count("store available again") != 1 {
+			t.Errorf("up %v, log:\n%s", up, log.String())
+		}
+		time.Sleep(2 * time.Second)
+		full = true
+		o.submit(c, mail("last", 1, 1))
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if up, _, _ := c.State(); !up || log.Count("store unavailable") != 2 {
+			t.Errorf("up %v after two quiet minutes, log:\n%s", up, log.String())
+		}
+		drain(t, c)
+	})
+}
+
+// TestNoChecker: a store that cannot be asked is up again when none of its
+// Saves has failed for a while, since mail may wait for that.
+func TestNoChecker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log testserver.Journal
+		s := &script{save: func(_ context.Context, batch []*envelope.Envelope) []error {
+			return savemail.Outcome(len(batch), savemail.ErrUnavailable)
+		}}
+		c := commit.New(s, commit.Options{Log: log.Logger()})
+		newOutcomes(t).submit(c, mail("x", 1, 1))
+		time.Sleep(10 * time.Second)
+		if up, _, _ := c.State(); up {
+			t.Error("a store whose Save has failed is up")
+		}
+		time.Sleep(time.Minute)
+		if up, _, _ := c.State(); !up {
+			t.Error("it is down for good")
+		}
+		drain(t, c)
+	})
+}
+
+// TestUnknownOutcomeChecksStore: an outcome that is unknown has the store checked.
+func TestUnknownOutcomeChecksStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log testserver.Journal
+		s := &checked{}
+		s.save = func(_ context.Context, batch []*envelope.Envelope) []error {
+			return savemail.Outcome(len(batch), savemail.ErrUnknown)
+		}
+		c := commit.New(s, commit.Options{Log: log.Logger()})
+		synctest.Wait()
+		s.set(errors.New("connection refused"))
+		newOutcomes(t).submit(c, mail("x", 1, 1))
+		synctest.Wait()
+		if up, _, _ := c.State(); up || log.Count("store unavailable") != 1 {
+			t.Errorf("up %v, log:\n%s", up, log.String())
+		}
+		drain(t, c)
+	})
+}

@@ -1,0 +1,85 @@
+package commit_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"goguerrillad/internal/commit"
+	"goguerrillad/internal/envelope"
+)
+
+// TestMinBatch: beside a Save another begins for enough mails, for enough bytes,
+// or when the first of them has waited for 5 ms; without one, at once.
+func TestMinBatch(t *testing.T) {
+	type step struct{ at, mails int } // at in milliseconds
+	for _, tt := range []struct {
+		name       string
+		size, rows int // of a mail
+		submit     []step
+		saves      []step
+	}{
+		{"one after the other", 1, 1, []step{{0, 1}, {1, 1}}, []step{{0, 1}, {6, 1}}},
+		{"the first of them counts", 1, 1, []step{{0, 1}, {1, 1}, {4, 1}}, []step{{0, 1}, {6, 2}}},
+		{"almost enough", 1, 10, []step{{0, 1}, {1, 3}}, []step{{0, 1}, {6, 3}}},
+		{"enough", 1, 1, []step{{0, 1}, {1, 4}}, []step{{0, 1}, {1, 4}}},
+		{"enough at last, and not again", 1, 1, []step{{0, 1}, {1, 1}, {2, 3}, {7, 1}}, []step{{0, 1}, {2, 4}, {12, 1}}},
+		{"large", 500, 2, []step{{0, 1}, {1, 1}}, []step{{0, 1}, {1, 1}}},
+		{"large, and a rest", 600, 1, []step{{0, 1}, {1, 2}}, []step{{0, 1}, {1, 1}, {6, 1}}},
+		{"large at last, and a rest", 600, 1, []step{{0, 1}, {1, 1}, {2, 1}}, []step{{0, 1}, {2, 1}, {7, 1}}},
+		{"nothing runs any more", 1, 1, []step{{0, 1}, {1, 1}, {2000, 1}, {2001, 1}}, []step{{0, 1}, {6, 1}, {2000, 1}, {2006, 1}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				now := func() int { return int(time.Since(start).Milliseconds()) }
+				var saves []step
+				s := &script{}
+				s.save = func(ctx context.Context, batch []*envelope.Envelope) []error {
+					s.mu.Lock()
+					saves = append(saves, step{now(), len(batch)})
+					s.mu.Unlock()
+					return slow(ctx, batch)
+				}
+				c := commit.New(s, commit.Options{Writers: 4, MinBatch: 4, MaxBytes: 1000})
+				o := newOutcomes(t)
+				n := 0
+				for _, to := range tt.submit {
+					time.Sleep(time.Duration(to.at-now()) * time.Millisecond)
+					for range to.mails {
+						o.submit(c, mail(fmt.Sprint(n), tt.size, tt.rows))
+						n++
+					}
+					synctest.Wait()
+				}
+				time.Sleep(time.Minute)
+				drain(t, c)
+				o.want(n, nil)
+				if !slices.Equal(saves, tt.saves) {
+					t.Errorf("Saves (at, mails) %v, want %v", saves, tt.saves)
+				}
+			})
+		})
+	}
+}
+
+// TestMinBatchAfterSwap: what the store before was given holds nobody up.
+func TestMinBatchAfterSwap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		options := commit.Options{Writers: 2, MinBatch: 4, Log: slog.New(slog.DiscardHandler)}
+		c := commit.New(&script{save: hung}, options)
+		o := newOutcomes(t)
+		o.submit(c, mail("hangs", 1, 1))
+		synctest.Wait()
+		c.Swap(&script{save: stored}, options)
+		o.submit(c, mail("goes on", 1, 1))
+		synctest.Wait()
+		o.want(1, nil)
+		time.Sleep(time.Minute)
+		drain(t, c)
+	})
+}

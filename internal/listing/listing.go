@@ -1,0 +1,68 @@
+// Package listing prints stored messages, for -list and -show.
+package listing
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"goguerrillad/internal/savemail"
+)
+
+// List prints the n newest messages, newest first, one per line: hash, date,
+// sender, recipient, size, subject. On a terminal the lines are cut to its width,
+// elsewhere the fields are complete and separated by tabs.
+func List(ctx context.Context, w io.Writer, r savemail.Reader, n int) error {
+	messages, err := r.List(ctx, n)
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	if len(messages) == 0 {
+		return errors.New("no messages are stored")
+	}
+	out, columns := bufio.NewWriter(w), terminalColumns(w)
+	for _, m := range messages {
+		if columns > 0 {
+			fmt.Fprintln(out, line(m, columns))
+			continue
+		}
+		fmt.Fprintf(out, "%s\t%s\t<%s>\t<%s>\t%d\t%s\n", printable(m.Hash),
+			m.Date.Format("2006-01-02T15:04:05"), printable(m.From), printable(m.To), m.Size, printable(m.Subject))
+	}
+	return out.Flush()
+}
+
+// Show writes one message as it arrived, with its added header fields.
+func Show(ctx context.Context, w io.Writer, r savemail.Reader, hash string) error {
+	message, err := r.Show(ctx, hash)
+	if errors.Is(err, savemail.ErrNotFound) {
+		return fmt.Errorf("no message has the hash %s", hash)
+	} else if err != nil {
+		return fmt.Errorf("show: %w", err)
+	}
+	_, err = w.Write(message)
+	return err
+}
+
+// printable escapes characters that move a terminal's cursor or break a line.
+func printable(s string) string {
+	clean := func(r rune) bool { return unicode.IsPrint(r) && r != '\\' && r != unicode.ReplacementChar }
+	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if clean(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String()
+}

@@ -1,0 +1,203 @@
+package newmail
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"goguerrillad/internal/smtp"
+)
+
+// A Column is what a table says of one of its columns.
+type Column struct {
+	Name    string
+	Chars   int64    // characters it takes, 0 = no limit
+	Bytes   int64    // bytes it takes, 0 = no limit
+	Charset *Charset // nil for bytes and for UTF-8
+}
+
+// Columns are the columns that a table really has; values are fitted to them.
+// They are immutable.
+type Columns struct {
+	all                                []Column
+	from, to, subject, body, charset   fit
+	contentType, recipient, ip, attach fit
+	mail                               fit
+}
+
+// Written are the columns that a row gives a value to, in the order of
+// the schema. The others have their defaults.
+func Written() []string {
+	return []string{"date", "from", "to", "subject", "body", "charset", "mail", "spam_score", "hash",
+		"content_type", "recipient", "has_attach", "ip_addr", "attach_info"}
+}
+
+// NewColumns checks that the columns that are written are all there.
+func NewColumns(all []Column) (*Columns, error) {
+	c := &Columns{all: all}
+	var missing []string
+	for _, name := range Written() {
+		i := slices.IndexFunc(all, func(col Column) bool { return strings.EqualFold(col.Name, name) })
+		if i < 0 {
+			missing = append(missing, name)
+			continue
+		}
+		f := fit{charset: all[i].Charset, chars: all[i].Chars, bytes: all[i].Bytes}
+		switch name {
+		case "from":
+			c.from = f
+		case "to":
+			c.to = f
+		case "subject":
+			c.subject = f
+		case "body":
+			c.body = f
+		case "charset":
+			c.charset = f
+		case "mail":
+			c.mail = f
+		case "content_type":
+			c.contentType = f
+		case "recipient":
+			c.recipient = f
+		case "ip_addr":
+			c.ip = f
+		case "attach_info":
+			c.attach = f
+		}
+	}
+	if missing != nil {
+		return nil, fmt.Errorf("the table lacks the columns %s", strings.Join(missing, ", "))
+	}
+	return c, nil
+}
+
+// Equal reports whether two tables take the same.
+func (c *Columns) Equal(other *Columns) bool {
+	if c == nil || other == nil {
+		return c == other
+	}
+	return slices.EqualFunc(c.all, other.all, func(a, b Column) bool {
+		return a.Name == b.Name && a.Chars == b.Chars && a.Bytes == b.Bytes && a.Charset.equal(b.Charset)
+	})
+}
+
+// Charset returns the SQL name of the column's character set, "" for bytes and
+// for UTF-8.
+func (c *Columns) Charset(name string) string {
+	for _, col := range c.all {
+		if strings.EqualFold(col.Name, name) && col.Charset != nil && col.Charset.width > 0 {
+			return col.Charset.name
+		}
+	}
+	return ""
+}
+
+// Printable returns the columns as if they had no characters but those of
+// printable ASCII. The recipient's columns and mail stay as they are.
+func (c *Columns) Printable() *Columns {
+	p := *c
+	for _, f := range []*fit{&p.from, &p.subject, &p.charset, &p.contentType, &p.attach} {
+		f.charset = f.charset.printable()
+	}
+	return &p
+}
+
+// MailIsText reports whether the column mail takes UTF-8 text instead of bytes.
+func (c *Columns) MailIsText() bool { return !c.mail.charset.takesBytes() }
+
+// MailText returns a message as the column mail of text takes it: '?' stands for
+// each byte that is not UTF-8, and for each character that the set lacks.
+func (c *Columns) MailText(message []byte) []byte {
+	text := make([]byte, 0, len(message))
+	for len(message) > 0 {
+		r, n := utf8.DecodeRune(message)
+		if r == utf8.RuneError && n == 1 || !c.mail.charset.Has(r) {
+			text = append(text, '?')
+		} else {
+			text = append(text, message[:n]...)
+		}
+		message = message[n:]
+	}
+	return text
+}
+
+// Fits says whether a recipient can be stored whole: nil, or the refusal. It
+// is what session.Settings.Fits wants, cheap enough for each recipient. As long
+// as the columns are not known, c being nil, every recipient fits.
+func (c *Columns) Fits(address string) *smtp.Reply {
+	if c == nil {
+		return nil
+	}
+	for _, f := range [...]*fit{&c.to, &c.recipient} {
+		size, whole := f.size(address)
+		if !whole {
+			return &smtp.Reply{Code: 553, Enhanced: "5.6.7", Text: "Mailbox name has characters that cannot be stored here"}
+		}
+		if f.over(int64(utf8.RuneCountInString(address)), size) {
+			return &smtp.Reply{Code: 553, Enhanced: "5.1.3", Text: "Mailbox name is too long to be stored here"}
+		}
+	}
+	return nil
+}
+
+// A fit is what one text column takes.
+type fit struct {
+	charset      *Charset
+	chars, bytes int64 // 0 = no limit
+}
+
+// size returns the bytes that s takes in the column, and whether the column's
+// set has all of its characters.
+func (f *fit) size(s string) (size int64, whole bool) {
+	whole = utf8.ValidString(s)
+	for _, r := range s {
+		whole = whole && f.charset.Has(r)
+		size += f.charset.bytes(r)
+	}
+	return size, whole
+}
+
+// text returns s as the column can hold it: always valid UTF-8, cut at a
+// character, and '?' for a character that the set lacks.
+func (f *fit) text(s string) string {
+	if f.plain(s) {
+		return s
+	}
+	var b strings.Builder
+	var chars, bytes int64
+	for _, r := range s {
+		if !f.charset.Has(r) {
+			r = '?'
+		}
+		chars++
+		bytes += f.charset.bytes(r)
+		if f.over(chars, bytes) {
+			break
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// over reports whether a text of that many characters and bytes is too long.
+func (f *fit) over(chars, bytes int64) bool {
+	return f.chars > 0 && chars > f.chars || f.bytes > 0 && bytes > f.bytes
+}
+
+// plain reports whether s is short ASCII, which needs no second look.
+func (f *fit) plain(s string) bool {
+	if f.charset != nil && !f.charset.ascii {
+		return false
+	}
+	if n := int64(len(s)); f.over(n, n*f.charset.bytes('a')) {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,144 @@
+package stores
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"goguerrillad/internal/config"
+	"goguerrillad/internal/recipient"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/redis"
+)
+
+// Configuration is a configuration with its store. It is immutable.
+type Configuration struct {
+	*config.Config
+	SaveMail   string // name of the store
+	Recipients Recipients
+
+	driver savemail.Driver
+	redis  redis.Settings
+	query  string // text of GM_RECIPIENT_QUERY
+}
+
+// Recipients is the query that decides which recipients exist.
+type Recipients struct {
+	Query *recipient.Query // nil if every address of Config.Hosts receives
+	Cache time.Duration    // how long an answer is cached, in whole seconds; 0 = not at all
+}
+
+// Keys returns all keys of the configuration: the 20 of 2012 first, then the
+// others, in the order of the sample.
+func Keys() []config.Key {
+	c := &Configuration{}
+	keys := append(config.Keys(), c.keys(drivers())...)
+	old := func(k config.Key) bool { return k.Since2012 }
+	rest := slices.DeleteFunc(slices.Clone(keys), old)
+	return append(slices.DeleteFunc(keys, func(k config.Key) bool { return !old(k) }), rest...)
+}
+
+// Load reads, parses and checks a file on this machine. Its errors are
+// *config.Error.
+func Load(path string) (*Configuration, error) {
+	c, x := extend()
+	var err error
+	if c.Config, err = config.Load(path, x); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Parse checks the text of a configuration, as config.Parse does.
+func Parse(name string, data []byte, env config.Environment) (*Configuration, error) {
+	c, x := extend()
+	var err error
+	if c.Config, err = config.Parse(name, data, env, x); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// extend returns a configuration and the keys that fill it.
+func extend() (*Configuration, config.Extension) {
+	c, all := &Configuration{}, drivers()
+	return c, config.Extension{
+		Keys:  c.keys(all),
+		Check: func(d *config.Draft) error { return c.check(d, all) },
+	}
+}
+
+func (c *Configuration) keys(all []savemail.Driver) []config.Key {
+	var names []string
+	for _, d := range all {
+		names = append(names, d.Name())
+	}
+	keys := []config.Key{
+		{Name: "GM_SAVE_MAIL", Derived: "mysql if MYSQL_HOST is set, else sqlite",
+			Doc: "store: mysql, sqlite, maildir, webhook, or discard to keep nothing",
+			Set: func(_ *config.Draft, v string) error { return config.Into(&c.SaveMail, v, config.OneOf(names...)) }},
+		{Name: "GM_RECIPIENT_QUERY", Derived: "none: every address of GM_ALLOWED_HOSTS receives",
+			Doc: "SQL with :address and :domain that is run on the store's database for each recipient; no row means that the recipient is refused",
+			Set: func(_ *config.Draft, v string) error { return config.Into(&c.query, v, config.AnyText) }},
+		{Name: "GM_RECIPIENT_CACHE_SECONDS", Default: "60",
+			Doc: "seconds that an answer of the query is cached, 0 to query every time",
+			Set: func(_ *config.Draft, v string) error {
+				return config.Into(&c.Recipients.Cache, v, config.Seconds(0, 24*60*60))
+			}},
+	}
+	for _, d := range all {
+		keys = append(keys, d.Keys()...)
+	}
+	return append(keys, c.redis.Keys()...)
+}
+
+// check selects the store, and checks the keys that depend on it.
+func (c *Configuration) check(d *config.Draft, all []savemail.Driver) error {
+	if c.SaveMail == "" {
+		c.SaveMail = fallback
+		if i := slices.IndexFunc(all, savemail.Driver.Default); i >= 0 {
+			c.SaveMail = all[i].Name()
+		}
+	}
+	c.driver = all[slices.IndexFunc(all, func(s savemail.Driver) bool { return s.Name() == c.SaveMail })]
+	for _, s := range all {
+		if err := s.Check(d, s == c.driver); err != nil {
+			return err
+		}
+	}
+	features := c.driver.Features()
+	if err := c.redis.Check(d, c.SaveMail, features); err != nil {
+		return err
+	}
+	if d.Compress && !features.Table && !features.Discard {
+		d.Warn("GM_MAIL_COMPRESS=Y has no effect: GM_SAVE_MAIL=" + c.SaveMail + " does not compress")
+	}
+	return c.checkQuery(d, all)
+}
+
+// checkQuery parses the query in the dialect of the store's database.
+func (c *Configuration) checkQuery(d *config.Draft, all []savemail.Driver) error {
+	if c.query == "" {
+		return nil
+	}
+	const key = "GM_RECIPIENT_QUERY"
+	querier, ok := c.driver.(savemail.Querier)
+	if !ok {
+		var names []string
+		for _, s := range all {
+			if _, ok := s.(savemail.Querier); ok {
+				names = append(names, s.Name())
+			}
+		}
+		return d.Invalid(key, "is set", "GM_SAVE_MAIL="+c.SaveMail+" has no database that could run it, want "+strings.Join(names, " or "))
+	}
+	q, err := recipient.Parse(c.query, querier.Dialect())
+	if err != nil {
+		return d.Invalid(key, err.Error(), "want one SELECT with the parameters :address and :domain")
+	}
+	if !q.Asks() {
+		d.Warn(key + " has neither :address nor :domain: the answer is the same for every recipient")
+	}
+	c.Recipients.Query = &q
+	return nil
+}

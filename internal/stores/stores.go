@@ -1,0 +1,137 @@
+// Package stores is the list of the stores: it adds their keys to the
+// configuration, and opens the store that GM_SAVE_MAIL selects.
+package stores
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"goguerrillad/internal/commit"
+	"goguerrillad/internal/recipient"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/discard"
+	"goguerrillad/internal/savemail/maildir"
+	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/savemail/redis"
+	"goguerrillad/internal/savemail/sqlite"
+	"goguerrillad/internal/savemail/webhook"
+	"goguerrillad/internal/smtp"
+)
+
+// drivers returns the drivers of a new configuration, in the order in which
+// messages name them. A new store is one line here.
+func drivers() []savemail.Driver {
+	return []savemail.Driver{
+		&mysql.Driver{},
+		&sqlite.Driver{},
+		&maildir.Driver{},
+		&webhook.Driver{},
+		discard.Driver{},
+	}
+}
+
+// fallback is the store without GM_SAVE_MAIL and without a key that selects
+// another store.
+const fallback = "sqlite"
+
+// Store is an open store.
+type Store struct {
+	savemail.Store
+	Options    commit.Options                   // of the Committer, without Committed
+	Fits       func(address string) *smtp.Reply // nil if every recipient fits
+	Recipients recipient.Source                 // nil without GM_RECIPIENT_QUERY
+}
+
+// Close closes a store that no Committer uses.
+func (s Store) Close() error {
+	var err error
+	if s.Recipients != nil {
+		err = s.Recipients.Close()
+	}
+	return errors.Join(err, s.Store.Close())
+}
+
+// RedisUp returns the function that reports whether Redis is available, nil if
+// the store does not use Redis.
+func (s Store) RedisUp() func() bool {
+	if r, ok := s.Store.(interface{ Up() bool }); ok {
+		return r.Up
+	}
+	return nil
+}
+
+// Open opens the store. version is the daemon's version. An unavailable
+// database is not an error.
+func (c *Configuration) Open(version string, log *slog.Logger) (Store, error) {
+	opened, err := c.driver.Open(c.setup(version, log))
+	if err != nil {
+		return Store{}, err
+	}
+	s := Store{
+		Store: opened.Store,
+		Options: commit.Options{
+			Writers: opened.Writers, ExtraWriters: opened.ExtraWriters, MinBatch: opened.MinBatch,
+			MaxRows: opened.MaxRows, MaxBytes: opened.MaxBytes, Timeout: c.saveTimeout(), Log: log,
+		},
+		Fits:       opened.Fits,
+		Recipients: opened.Recipients,
+	}
+	if c.usesRedis() {
+		s.Store = redis.New(s.Store, c.redis.Options(c.Config, log))
+	}
+	return s, nil
+}
+
+// OpenReader opens the store for -list and -show.
+func (c *Configuration) OpenReader() (savemail.Reader, error) {
+	log := slog.New(slog.DiscardHandler)
+	r, err := c.driver.OpenReader(c.setup("", log))
+	if errors.Is(err, savemail.ErrNoReader) {
+		return nil, fmt.Errorf("GM_SAVE_MAIL is %s: %w", c.driver.Name(), err)
+	} else if err != nil {
+		return nil, err
+	}
+	if c.usesRedis() {
+		r = redis.NewReader(r, c.redis.Options(c.Config, log))
+	}
+	return r, nil
+}
+
+// TryQuery runs GM_RECIPIENT_QUERY once, for the postmaster, if it is set. An
+// error that is recipient.ErrInvalid means that the query is wrong.
+func (c *Configuration) TryQuery(ctx context.Context) error {
+	if c.Recipients.Query == nil {
+		return nil
+	}
+	setup := c.setup("", slog.New(slog.DiscardHandler))
+	return c.driver.(savemail.Querier).TryQuery(ctx, setup, "postmaster@"+c.PrimaryHost, c.PrimaryHost)
+}
+
+// Descriptors returns how many file descriptors the store, the recipient query
+// and Redis need, twice where a reload opens the new store before it closes the
+// old one.
+func (c *Configuration) Descriptors() int {
+	n := c.driver.Descriptors()
+	if c.Recipients.Query != nil {
+		n += 2 * recipient.Connections * c.driver.(savemail.Querier).QueryDescriptors()
+	}
+	if c.usesRedis() {
+		n += c.redis.Descriptors()
+	}
+	return n
+}
+
+func (c *Configuration) usesRedis() bool { return c.redis.Enabled() && !c.driver.Features().Discard }
+
+func (c *Configuration) setup(version string, log *slog.Logger) savemail.Setup {
+	return savemail.Setup{Config: c.Config, Query: c.Recipients.Query, Timeout: c.saveTimeout(), Version: version, Log: log}
+}
+
+// saveTimeout is less than GSMTP_TIMEOUT, since a client may leave after that
+// time.
+func (c *Configuration) saveTimeout() time.Duration {
+	return min(c.Timeout, 100*time.Second) * 9 / 10
+}

@@ -1,0 +1,180 @@
+package stores_test
+
+import (
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/config"
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/stores"
+)
+
+// parse parses a configuration on a machine with a state directory.
+func parse(t *testing.T, state, text string) *stores.Configuration {
+	t.Helper()
+	c, err := stores.Parse("f", []byte(text), config.Environment{
+		Getenv:   func(name string) string { return map[string]string{"STATE_DIRECTORY": state}[name] },
+		ReadFile: func(string) ([]byte, error) { return nil, fs.ErrNotExist },
+		Now:      time.Now,
+		Memory:   func() int64 { return 1 << 30 },
+		FQDN:     func() string { return "mx.example.com" },
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return c
+}
+
+const mysqlKeys = `"MYSQL_HOST": "127.0.0.1:1", "MYSQL_DB": "d"`
+
+// TestOpen: each store has its number of writers, and Redis surrounds a store
+// only if it is configured.
+func TestOpen(t *testing.T) {
+	for _, tt := range []struct {
+		text           string
+		writers, extra int
+		redis          bool
+	}{
+		{`{` + mysqlKeys + `}`, 2, 0, false},
+		{`{` + mysqlKeys + `, "REDIS_HOST": "127.0.0.9:1"}`, 2, 0, true},
+		{`{}`, 0, 0, false},
+		{`{"GM_SAVE_MAIL": "sqlite"}`, 0, 0, false},
+		{`{"GM_SAVE_MAIL": "maildir"}`, 4, 0, false},
+		{`{"GM_SAVE_MAIL": "webhook", "WEBHOOK_URL": "https://hooks.example.com/"}`, 16, 0, false},
+		{`{"GM_SAVE_MAIL": "discard", "REDIS_HOST": "127.0.0.9:1"}`, 0, 0, false},
+	} {
+		s, err := parse(t, t.TempDir(), tt.text).Open("1.0.0", slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Errorf("%s: %v", tt.text, err)
+			continue
+		}
+		if s.Options.Writers != tt.writers || s.Options.ExtraWriters != tt.extra {
+			t.Errorf("%s: %d writers and %d extra writers, want %d and %d", tt.text, s.Options.Writers, s.Options.ExtraWriters, tt.writers, tt.extra)
+		}
+		if redis := s.RedisUp() != nil; redis != tt.redis {
+			t.Errorf("%s: Redis is used: %v, want %v", tt.text, redis, tt.redis)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("%s: %v", tt.text, err)
+		}
+	}
+}
+
+// TestNoReader: the error of -list names the key if the store keeps nothing.
+func TestNoReader(t *testing.T) {
+	for _, store := range []string{"discard", "webhook"} {
+		for _, redis := range []string{"", "127.0.0.9:1"} {
+			c := parse(t, "", `{"GM_SAVE_MAIL": "`+store+`", "WEBHOOK_URL": "https://hooks.example.com/", "REDIS_HOST": "`+redis+`"}`)
+			want := "GM_SAVE_MAIL is " + store + ": the store keeps no messages that could be read"
+			if _, err := c.OpenReader(); err == nil || err.Error() != want {
+				t.Errorf("%s, Redis %q: %v, want %s", store, redis, err, want)
+			}
+		}
+	}
+}
+
+// TestReadRedis: a reader uses Redis only if it is configured.
+func TestReadRedis(t *testing.T) {
+	for host, want := range map[string]string{"": "*maildir.Reader", "127.0.0.9:1": "*redis.reader"} {
+		state := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(state, "Maildir", "new"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		r, err := parse(t, state+":/other", `{"GM_SAVE_MAIL": "maildir", "REDIS_HOST": "`+host+`"}`).OpenReader()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%T", r); got != want {
+			t.Errorf("Redis %q: the reader is a %s, want %s", host, got, want)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestTimeout: a Save ends within GSMTP_TIMEOUT, since the client leaves then.
+func TestTimeout(t *testing.T) {
+	for timeout, want := range map[string]time.Duration{
+		"1": 900 * time.Millisecond, "60": 54 * time.Second, "100": 90 * time.Second, "3600": 90 * time.Second,
+	} {
+		s, err := parse(t, "", `{"GM_SAVE_MAIL": "discard", "GSMTP_TIMEOUT": "`+timeout+`"}`).Open("", slog.New(slog.DiscardHandler))
+		if err != nil || s.Options.Timeout != want {
+			t.Errorf("GSMTP_TIMEOUT %s: %v, %v, want %v", timeout, s.Options.Timeout, err, want)
+		}
+	}
+}
+
+// TestDescriptors: each part has its descriptors, twice where a reload opens the
+// new parts before it closes the old ones.
+func TestDescriptors(t *testing.T) {
+	const query = `, "GM_RECIPIENT_QUERY": "SELECT :address"`
+	for text, want := range map[string]int{
+		`"GM_SAVE_MAIL": "discard", "REDIS_HOST": "127.0.0.9:1"`:                 0,
+		`"GM_SAVE_MAIL": "sqlite"`:                                               16,
+		`"GM_SAVE_MAIL": "sqlite", "REDIS_HOST": "127.0.0.9:1"`:                  16 + 8,
+		`"GM_SAVE_MAIL": "sqlite"` + query:                                       16 + 16,
+		mysqlKeys:                                                                12,
+		mysqlKeys + query:                                                        12 + 8,
+		`"MYSQL_HOST": "a:1,b:1,c:1", "MYSQL_DB": "d"`:                           36,
+		`"GM_SAVE_MAIL": "maildir"`:                                              20,
+		`"GM_SAVE_MAIL": "webhook", "WEBHOOK_URL": "https://hooks.example.com/"`: 34,
+	} {
+		if got := parse(t, "", "{"+text+"}").Descriptors(); got != want {
+			t.Errorf("%s: %d descriptors, want %d", text, got, want)
+		}
+	}
+}
+
+func TestRecipients(t *testing.T) {
+	for _, c := range []struct {
+		text, sql string
+		cache     time.Duration
+	}{
+		{`{"GM_RECIPIENT_QUERY": "SELECT '\\\\' FROM t WHERE a=:address", "GM_RECIPIENT_CACHE_SECONDS": "0"}`, // \\ is a character in SQLite
+			`SELECT '\\' FROM t WHERE a=?`, 0},
+		{`{"GM_RECIPIENT_QUERY": "SELECT '\\\\', ':x' FROM t WHERE d=:domain;", ` + mysqlKeys + `}`,
+			`SELECT '\\', ':x' FROM t WHERE d=?`, time.Minute},
+	} {
+		r := parse(t, "", c.text).Recipients
+		if r.Query == nil || r.Query.SQL != c.sql || r.Cache != c.cache {
+			t.Errorf("%s: %+v, want %s, %v", c.text, r, c.sql, c.cache)
+		}
+	}
+	if r := parse(t, "", "{}").Recipients; r.Query != nil {
+		t.Errorf("without a query: %+v", r)
+	}
+}
+
+// TestStateDirectory: the stores keep their files in the first state directory,
+// else in the working directory.
+func TestStateDirectory(t *testing.T) {
+	for store, file := range map[string]string{"sqlite": "mail.db", "maildir": "Maildir"} {
+		for _, state := range []string{"", filepath.Join(t.TempDir(), "state")} {
+			dir := t.TempDir()
+			t.Chdir(dir)
+			if state != "" {
+				dir, state = state, state+":/other"
+			}
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			s, err := parse(t, state, `{"GM_SAVE_MAIL": "`+store+`"}`).Open("", slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Save(t.Context(), []*envelope.Envelope{{}})
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+				t.Errorf("%s, STATE_DIRECTORY %q: %v", store, state, err)
+			}
+		}
+	}
+}
