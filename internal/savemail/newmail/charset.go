@@ -2,24 +2,23 @@ package newmail
 
 import "unicode/utf8"
 
-// plane is how many characters the Basic Multilingual Plane has.
+// plane is the number of characters in the Basic Multilingual Plane.
 const plane = 1 << 16
 
-// A Charset is the character set of a text column: which characters it has, as
-// its server reports. It is immutable. A nil Charset has all of Unicode as UTF-8.
+// A Charset is the character set of a text column, as the server reports it. It
+// is immutable. A nil Charset is UTF-8 with all of Unicode.
 type Charset struct {
 	name string // in SQL
-	// width is the most bytes that a character takes, 0 where the column holds
-	// UTF-8.
+	// width is the maximum number of bytes of a character, 0 for UTF-8.
 	width  int
-	first  *[plane / 64]uint64 // a bit for each character of the first plane, nil for all
-	beyond bool                // the other planes
-	ascii  bool                // all of it
+	first  *[plane / 64]uint64 // one bit per character of the first plane, nil for all
+	beyond bool                // it has the other planes
+	ascii  bool                // it has all of ASCII
 }
 
-// NewCharset returns a set whose characters take width bytes at most, or as
-// many as in UTF-8 if width is 0. It asks has for each character of the Basic
-// Multilingual Plane; a nil has stands for all of them.
+// NewCharset returns a set whose characters have at most width bytes, or as many
+// as in UTF-8 if width is 0. It calls has for each character of the Basic
+// Multilingual Plane; if has is nil, the set has all of them.
 func NewCharset(name string, width int, has func(r rune) bool, beyond bool) *Charset {
 	c := &Charset{name: name, width: width, beyond: beyond, ascii: true}
 	if has != nil {
@@ -35,7 +34,7 @@ func NewCharset(name string, width int, has func(r rune) bool, beyond bool) *Cha
 	return c
 }
 
-// Has reports whether the set has the character.
+// Has reports whether the set contains the character.
 func (c *Charset) Has(r rune) bool {
 	switch {
 	case c == nil:
@@ -46,7 +45,7 @@ func (c *Charset) Has(r rune) bool {
 	return c.first == nil || c.first[r/64]&(1<<(r%64)) != 0
 }
 
-// bytes returns how many bytes the character takes in the column, at most.
+// bytes returns the maximum number of bytes of the character in the column.
 func (c *Charset) bytes(r rune) int64 {
 	if c == nil || c.width == 0 {
 		return int64(utf8.RuneLen(r))
@@ -54,7 +53,7 @@ func (c *Charset) bytes(r rune) int64 {
 	return int64(c.width)
 }
 
-// printable returns the set's printable ASCII.
+// printable returns the printable ASCII of the set.
 func (c *Charset) printable() *Charset {
 	has := func(r rune) bool { return ' ' <= r && r <= '~' && c.Has(r) }
 	if c == nil {
@@ -63,8 +62,8 @@ func (c *Charset) printable() *Charset {
 	return NewCharset(c.name, c.width, has, false)
 }
 
-// takesBytes reports whether every byte is a character of the set, so that
-// bytes are stored as they are.
+// takesBytes reports whether every byte is a character of the set, so that the
+// column stores bytes unchanged.
 func (c *Charset) takesBytes() bool {
 	return c == nil || c.width == 1 && c.name != "ascii"
 }

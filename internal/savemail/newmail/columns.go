@@ -1,3 +1,5 @@
+// Package newmail makes the rows of the table new_mail: it fits the values of an
+// envelope to the columns of the table, whatever their width and character set.
 package newmail
 
 import (
@@ -9,16 +11,15 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// A Column is what a table says of one of its columns.
+// A Column is one column of a table.
 type Column struct {
 	Name    string
-	Chars   int64    // characters it takes, 0 = no limit
-	Bytes   int64    // bytes it takes, 0 = no limit
-	Charset *Charset // nil for bytes and for UTF-8
+	Chars   int64    // maximum length in characters, 0 = no limit
+	Bytes   int64    // maximum length in bytes, 0 = no limit
+	Charset *Charset // nil for a column of bytes or of UTF-8
 }
 
-// Columns are the columns that a table really has; values are fitted to them.
-// They are immutable.
+// Columns are the columns of a table. They are immutable.
 type Columns struct {
 	all                                []Column
 	from, to, subject, body, charset   fit
@@ -26,14 +27,14 @@ type Columns struct {
 	mail                               fit
 }
 
-// Written are the columns that a row gives a value to, in the order of
-// the schema. The others have their defaults.
+// Written returns the columns that an INSERT sets, in the order of the schema.
+// The other columns keep their defaults.
 func Written() []string {
 	return []string{"date", "from", "to", "subject", "body", "charset", "mail", "spam_score", "hash",
 		"content_type", "recipient", "has_attach", "ip_addr", "attach_info"}
 }
 
-// NewColumns checks that the columns that are written are all there.
+// NewColumns returns an error that names the columns of Written that are missing.
 func NewColumns(all []Column) (*Columns, error) {
 	c := &Columns{all: all}
 	var missing []string
@@ -73,7 +74,7 @@ func NewColumns(all []Column) (*Columns, error) {
 	return c, nil
 }
 
-// Equal reports whether two tables take the same.
+// Equal reports whether two tables have the same columns.
 func (c *Columns) Equal(other *Columns) bool {
 	if c == nil || other == nil {
 		return c == other
@@ -83,8 +84,8 @@ func (c *Columns) Equal(other *Columns) bool {
 	})
 }
 
-// Charset returns the SQL name of the column's character set, "" for bytes and
-// for UTF-8.
+// Charset returns the SQL name of a column's character set, "" for a column of
+// bytes or of UTF-8.
 func (c *Columns) Charset(name string) string {
 	for _, col := range c.all {
 		if strings.EqualFold(col.Name, name) && col.Charset != nil && col.Charset.width > 0 {
@@ -94,8 +95,8 @@ func (c *Columns) Charset(name string) string {
 	return ""
 }
 
-// Printable returns the columns as if they had no characters but those of
-// printable ASCII. The recipient's columns and mail stay as they are.
+// Printable returns the columns with printable ASCII as their only characters.
+// The columns of the recipient and the column mail do not change.
 func (c *Columns) Printable() *Columns {
 	p := *c
 	for _, f := range []*fit{&p.from, &p.subject, &p.charset, &p.contentType, &p.attach} {
@@ -104,11 +105,12 @@ func (c *Columns) Printable() *Columns {
 	return &p
 }
 
-// MailIsText reports whether the column mail takes UTF-8 text instead of bytes.
+// MailIsText reports whether the column mail is text, so that it cannot hold all
+// bytes.
 func (c *Columns) MailIsText() bool { return !c.mail.charset.takesBytes() }
 
-// MailText returns a message as the column mail of text takes it: '?' stands for
-// each byte that is not UTF-8, and for each character that the set lacks.
+// MailText returns a message as a column mail of text can hold it: '?' replaces
+// each byte that is not UTF-8 and each character that the set lacks.
 func (c *Columns) MailText(message []byte) []byte {
 	text := make([]byte, 0, len(message))
 	for len(message) > 0 {
@@ -123,9 +125,8 @@ func (c *Columns) MailText(message []byte) []byte {
 	return text
 }
 
-// Fits says whether a recipient can be stored whole: nil, or the refusal. It
-// is what session.Settings.Fits wants, cheap enough for each recipient. As long
-// as the columns are not known, c being nil, every recipient fits.
+// Fits returns nil if the columns can hold a recipient unchanged, else the reply
+// that refuses it. Every recipient fits while the columns are unknown (c is nil).
 func (c *Columns) Fits(address string) *smtp.Reply {
 	if c == nil {
 		return nil
@@ -142,14 +143,14 @@ func (c *Columns) Fits(address string) *smtp.Reply {
 	return nil
 }
 
-// A fit is what one text column takes.
+// A fit is the capacity of one text column.
 type fit struct {
 	charset      *Charset
 	chars, bytes int64 // 0 = no limit
 }
 
-// size returns the bytes that s takes in the column, and whether the column's
-// set has all of its characters.
+// size returns the bytes of s in the column, and whether the column's set has
+// all of its characters.
 func (f *fit) size(s string) (size int64, whole bool) {
 	whole = utf8.ValidString(s)
 	for _, r := range s {
@@ -159,8 +160,8 @@ func (f *fit) size(s string) (size int64, whole bool) {
 	return size, whole
 }
 
-// text returns s as the column can hold it: always valid UTF-8, cut at a
-// character, and '?' for a character that the set lacks.
+// text returns s as the column can hold it: valid UTF-8, cut at a character,
+// with '?' for each character that the set lacks.
 func (f *fit) text(s string) string {
 	if f.plain(s) {
 		return s
@@ -186,7 +187,7 @@ func (f *fit) over(chars, bytes int64) bool {
 	return f.chars > 0 && chars > f.chars || f.bytes > 0 && bytes > f.bytes
 }
 
-// plain reports whether s is short ASCII, which needs no second look.
+// plain reports whether s is ASCII and short enough, so that it fits unchanged.
 func (f *fit) plain(s string) bool {
 	if f.charset != nil && !f.charset.ascii {
 		return false

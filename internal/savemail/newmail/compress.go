@@ -12,9 +12,9 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// A Compressor writes blobs as zlib (RFC 1950), fast rather than small as the
-// original did. It is safe for concurrent use and keeps its writers, each some
-// hundred KiB, for as long as the garbage collector lets it.
+// A Compressor compresses messages by zlib (RFC 1950) at its fastest level. It is
+// safe for concurrent use. It caches its writers of several hundred KiB each in a
+// sync.Pool.
 type Compressor struct{ writers sync.Pool }
 
 // Append appends the compressed blob to dst.
@@ -24,20 +24,21 @@ func (c *Compressor) Append(dst, blob []byte) []byte {
 	if ok {
 		w.Reset(out)
 	} else {
-		w, _ = zlib.NewWriterLevel(out, zlib.BestSpeed) // fails for a bad level alone
+		w, _ = zlib.NewWriterLevel(out, zlib.BestSpeed) // fails only for an invalid level
 	}
-	w.Write(blob) // a Buffer takes everything
+	w.Write(blob) // a Buffer never fails
 	w.Close()
 	c.writers.Put(w)
 	return out.Bytes()
 }
 
-// ErrInRedis means that the column mail is empty because Redis has the message.
-var ErrInRedis = errors.New("the message lies in Redis, not in the table: REDIS_HOST must say where")
+// ErrInRedis means that the column mail is empty because Redis has the message
+// and REDIS_HOST is not set.
+var ErrInRedis = errors.New("the message is in Redis, not in the table, and REDIS_HOST is not set")
 
-// Expand returns the mail of a row, given its columns body and mail. What says
-// BodyZlib may be gzip (RFC 1952) as well: other writers of such tables took
-// the name at its word.
+// Expand returns the message of a row, given its columns body and mail. With
+// BodyZlib it also accepts gzip (RFC 1952), which other programs write under that
+// name.
 func Expand(body string, mail []byte) ([]byte, error) {
 	switch {
 	case body == BodyZlib:
@@ -54,15 +55,15 @@ func Expand(body string, mail []byte) ([]byte, error) {
 		r, err = zlib.NewReader(bytes.NewReader(mail))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("expand the mail: %w", err)
+		return nil, fmt.Errorf("decompress the message: %w", err)
 	}
 	defer r.Close()
 	message, err := io.ReadAll(io.LimitReader(r, savemail.MaxBlob))
 	if err == nil && len(message) == savemail.MaxBlob {
-		err = errors.New("too many bytes for a message")
+		err = errors.New("larger than the largest message")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("expand the mail: %w", err)
+		return nil, fmt.Errorf("decompress the message: %w", err)
 	}
 	return message, nil
 }

@@ -14,27 +14,26 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// A Row has the values that the rows of one envelope share, fitted to the
-// columns. What differs is the recipient's: to and recipient, hash, and mail,
-// or BodyRedis with an empty mail where the recipient is InRedis.
-// Date is the store's own clock; delivered and dkim_valid have their defaults,
-// and spam_score is 0.
+// A Row has the values that all rows of one envelope share, fitted to the
+// columns. The rows differ in to and recipient, hash, and mail: a recipient whose
+// message is in Redis has an empty mail and BodyRedis. The date is the store's
+// clock, spam_score is 0, and delivered and dkim_valid keep their defaults.
 type Row struct {
 	From, Subject, Body, Charset, ContentType, IP string
 
 	HasAttach  int    // 0 or 1
-	AttachInfo string // JSON, "[]" when there is none
+	AttachInfo string // JSON, "[]" without attachments
 }
 
-// What the column body says of the column mail.
+// The values of the column body: the form of the column mail.
 const (
-	BodyPlain = ""         // as it is
-	BodyZlib  = "gzencode" // zlib (RFC 1950), under the name that the original gave it
-	BodyRedis = "redis"    // empty, the original's way
+	BodyPlain = ""         // unchanged
+	BodyZlib  = "gzencode" // zlib (RFC 1950), with the name that the program of 2012 used
+	BodyRedis = "redis"    // empty, the message is in Redis
 )
 
-// Row makes the values of an envelope's rows. It fails with ErrRejected when a
-// recipient cannot be stored whole, which the session normally finds first.
+// Row returns the values of an envelope's rows. The error is ErrRejected if the
+// columns cannot hold a recipient, which the session normally refuses before.
 func (c *Columns) Row(e *envelope.Envelope, compress bool) (Row, error) {
 	for _, to := range e.To {
 		if r := c.Fits(to.Address); r != nil {
@@ -58,8 +57,8 @@ func (c *Columns) Row(e *envelope.Envelope, compress bool) (Row, error) {
 	return row, nil
 }
 
-// CheckMail fails with ErrRejected when the column mail is too small for n
-// bytes: a server that is not in strict mode would cut them silently.
+// CheckMail returns ErrRejected if the column mail is too small for n bytes. A
+// server that is not in strict mode would cut the message silently.
 func (c *Columns) CheckMail(n int64) error {
 	if c.MailIsText() {
 		n *= c.mail.charset.bytes('a')
@@ -67,10 +66,10 @@ func (c *Columns) CheckMail(n int64) error {
 	if !c.mail.over(0, n) {
 		return nil
 	}
-	return fmt.Errorf("%w: %d bytes are too many for the column mail, which takes %d", savemail.ErrRejected, n, c.mail.bytes)
+	return fmt.Errorf("%w: %d bytes are too many for the column mail, which holds %d", savemail.ErrRejected, n, c.mail.bytes)
 }
 
-// ipText is the address without port and zone, "" for a client on a unix
+// ipText returns the address without port and zone, "" for a client on a unix
 // socket.
 func ipText(remote netip.AddrPort) string {
 	ip := remote.Addr().Unmap().WithZone("")
@@ -80,8 +79,8 @@ func ipText(remote netip.AddrPort) string {
 	return ip.String()
 }
 
-// list writes the attachments as a JSON list, without the last ones if they
-// are too many for the column, so that it stays valid.
+// list returns the attachments as a JSON list. If the column is too small it
+// drops the last ones, so that the list stays valid JSON.
 func (f *fit) list(attachments []mailinfo.Attachment) string {
 	if len(attachments) == 0 {
 		return f.text("[]")
@@ -106,14 +105,14 @@ func (f *fit) list(attachments []mailinfo.Attachment) string {
 	return f.text(b.String())
 }
 
-// entry writes one attachment; what the column's set lacks is escaped as JSON
-// has it, and so costs nothing.
+// entry returns one attachment as JSON. It escapes the characters that the
+// column's set lacks.
 func (f *fit) entry(a mailinfo.Attachment) string {
 	var buf bytes.Buffer
 	encoder := json.NewEncoder(&buf)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(a); err != nil {
-		return "{}" // strings and a number: never
+		return "{}" // cannot happen with strings and a number
 	}
 	entry := strings.TrimSuffix(buf.String(), "\n")
 	if _, whole := f.size(entry); whole {
@@ -122,7 +121,7 @@ func (f *fit) entry(a mailinfo.Attachment) string {
 	var b strings.Builder
 	for _, r := range entry {
 		switch {
-		case r < utf8.RuneSelf || f.charset.Has(r): // ASCII is JSON's own
+		case r < utf8.RuneSelf || f.charset.Has(r): // JSON itself is ASCII
 			b.WriteRune(r)
 		case r > 0xFFFF:
 			high, low := utf16.EncodeRune(r)

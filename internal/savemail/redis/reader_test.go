@@ -38,7 +38,7 @@ func TestReader(t *testing.T) {
 		{savemail.ErrNotFound, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
 		{table, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
 		{newmail.ErrInRedis, here, "gone", "", "is there no more"},
-		{newmail.ErrInRedis, here, "other", "", "expand the mail"},
+		{newmail.ErrInRedis, here, "other", "", "decompress the message"},
 		{savemail.ErrNotFound, here, "gone", "", savemail.ErrNotFound.Error()},
 		{table, here, "gone", "", table.Error()},
 		{newmail.ErrInRedis, redis.Options{Host: "127.0.0.1:1"}, "plain", "", "look into Redis at 127.0.0.1:1"},
