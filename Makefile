@@ -1,6 +1,6 @@
 # Targets are described in README.md. Everything that is made lies under build/.
 
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION  ?= $(shell sh packaging/version.sh)
 COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
 LDFLAGS   = -s -w -X main.version=$(VERSION) -X main.revision=$(COMMIT)

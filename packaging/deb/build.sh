@@ -10,12 +10,8 @@ arch=${DEB_ARCH:-$(dpkg --print-architecture)}
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}"
 export SOURCE_DATE_EPOCH
 
-# What git describe says is a version only behind a tag. Others sort before all
-# releases, and by their time. A hyphen would begin a revision of Debian's.
-case ${VERSION#v} in
-[0-9]*.*) version=$(echo "${VERSION#v}" | tr - +) ;;
-*) version=0~$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d.%H%M).$(echo "$VERSION" | tr -c 'A-Za-z0-9.+~\n' +) ;;
-esac
+# In a Debian version a hyphen begins the revision.
+version=$(echo "${VERSION#v}" | tr - +)
 
 stage=build/deb/goguerrillad-$version
 rm -rf build/deb
