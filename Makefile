@@ -35,16 +35,16 @@ check:
 
 # Everything, on the real servers. What is skipped is listed at the end.
 test:
-	sh internal/testserver/install.sh
-	@sh internal/testserver/run-tests.sh
+	sh internal/test/install.sh
+	@sh internal/test/run-tests.sh
 
-# Applies each mutant in internal/mutants, a change that loses or doubles a
+# Applies each mutant in internal/test/mutants, a change that loses or doubles a
 # message, to a copy of the tree, runs the tests named in it, and reports every
 # mutant that they do not kill. RUN is a regular expression for names.
 RUN ?=
 mutants:
-	sh internal/testserver/install.sh
-	go run ./internal/mutants -run '$(RUN)'
+	sh internal/test/install.sh
+	go run ./internal/test/mutants -run '$(RUN)'
 
 # Applies a random sample of small changes to packages, runs their tests, and
 # reports the changes that no test notices, with file and line. TESTS are packages
@@ -53,27 +53,27 @@ PKG    ?= internal/session
 TESTS  ?=
 MUTATE ?=
 mutate:
-	sh internal/testserver/install.sh
-	go run ./internal/mutants -packages '$(PKG)' $(if $(TESTS),-tests '$(TESTS)') $(MUTATE)
+	sh internal/test/install.sh
+	go run ./internal/test/mutants -packages '$(PKG)' $(if $(TESTS),-tests '$(TESTS)') $(MUTATE)
 
 # Breaks everything that the daemon stands on, for hours: FAULTS=short is the
 # form that is part of test. SEED, which is printed, repeats a run's chance.
 FAULTS ?= long
 test-faults:
-	sh internal/testserver/install.sh
-	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^(TestFaults|TestCluster|TestPower|TestFailedSync)' ./internal/faults
+	sh internal/test/install.sh
+	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^(TestFaults|TestCluster|TestPower|TestFailedSync)' ./internal/test/faults
 	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^(TestMariaDB|TestFailover|TestDiskFull)$$' ./internal/savemail/mysql
-	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^TestDataErrors' ./internal/e2e
+	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^TestDataErrors' ./internal/test/e2e
 
 # On TiDB, whose server is built here first: some six minutes on two cores.
 # Part of no other target.
 test-tidb:
 	mkdir -p build/servers/tidb
-	cd internal/testserver/tidb && go build -o ../../../build/servers/tidb/tidb-server github.com/pingcap/tidb/cmd/tidb-server
-	sh internal/testserver/install.sh
+	cd internal/test/tidb && go build -o ../../../build/servers/tidb/tidb-server github.com/pingcap/tidb/cmd/tidb-server
+	sh internal/test/install.sh
 	go test -tags tidb -count=1 -timeout 1h -v -run '^TestTiDB$$' ./internal/savemail/mysql
-	go test -tags tidb -count=1 -timeout 1h -v -run '^TestSenders$$' ./internal/e2e
-	FAULTS=$(FAULTS) go test -tags tidb -count=1 -timeout 6h -v -run '^TestFaultsTiDB$$' ./internal/faults
+	go test -tags tidb -count=1 -timeout 1h -v -run '^TestSenders$$' ./internal/test/e2e
+	FAULTS=$(FAULTS) go test -tags tidb -count=1 -timeout 6h -v -run '^TestFaultsTiDB$$' ./internal/test/faults
 
 # go test takes one fuzz target of one package at a time.
 fuzz:
@@ -88,7 +88,7 @@ fuzz:
 # minutes.
 BENCH_OUT ?= build/performance
 bench: build
-	BENCH_OUT=$(BENCH_OUT) go run ./internal/bench
+	BENCH_OUT=$(BENCH_OUT) go run ./internal/test/bench
 
 install: build install-only
 

@@ -15,7 +15,7 @@ import (
 	"goguerrillad/internal/commit"
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/smtpd"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // TestStopLog: a stop logs the refusals that were only counted, then the counters,
@@ -64,7 +64,7 @@ func TestStopOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range listeners[:2] {
-		testserver.Await(t, d.Process(), 20*time.Second, key+" is not closed", func() error {
+		test.Await(t, d.Process(), 20*time.Second, key+" is not closed", func() error {
 			conn, err := net.Dial("tcp", addrs[key])
 			if err == nil {
 				conn.Close()

@@ -14,11 +14,13 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/client"
+	testdaemon "goguerrillad/internal/test/daemon"
 )
 
 // What the tests that run the built daemon share.
-var shared = testserver.NewSuite("main")
+var shared = testdaemon.NewSuite("main")
 
 func TestMain(m *testing.M) {
 	testscript.Main(suite{m}, map[string]func(){"goguerrillad": main})
@@ -56,7 +58,7 @@ func TestScripts(t *testing.T) {
 }
 
 func setup(t *testing.T, env *testscript.Env) error {
-	env.Setenv("ADDR", fmt.Sprintf("127.0.0.1:%d", testserver.FreePort(t)))
+	env.Setenv("ADDR", fmt.Sprintf("127.0.0.1:%d", test.FreePort(t)))
 	env.Setenv("SGID", "")
 	env.Setenv("GUID", "")
 	if os.Geteuid() != 0 {
@@ -129,8 +131,8 @@ func build(ts *testscript.TestScript, neg bool, args []string) {
 
 // await ADDR waits until the daemon greets.
 func await(ts *testscript.TestScript, neg bool, args []string) {
-	testserver.Await(scriptT{ts}, nil, 20*time.Second, "no greeting at "+args[0], func() error {
-		c, err := testserver.Connect(args[0], 5*time.Second)
+	test.Await(scriptT{ts}, nil, 20*time.Second, "no greeting at "+args[0], func() error {
+		c, err := client.Connect(args[0], 5*time.Second)
 		if err != nil {
 			return err
 		}
@@ -143,7 +145,7 @@ func deliver(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 4 {
 		ts.Fatalf("usage: deliver ADDR FROM TO FILE")
 	}
-	c, err := testserver.Connect(args[0], 10*time.Second)
+	c, err := client.Connect(args[0], 10*time.Second)
 	ts.Check(err)
 	defer c.Close()
 	ts.Check(c.Hello())
@@ -158,10 +160,10 @@ func deliver(ts *testscript.TestScript, neg bool, args []string) {
 
 // cert NAME makes NAME.crt and NAME.key.
 func cert(ts *testscript.TestScript, neg bool, args []string) {
-	testserver.NewCertificate(scriptT{ts}, ts.Getenv("WORK"), args[0])
+	test.NewCertificate(scriptT{ts}, ts.Getenv("WORK"), args[0])
 }
 
-// scriptT is a script as testserver wants its test.
+// scriptT is a script as a test.T.
 type scriptT struct{ *testscript.TestScript }
 
 func (t scriptT) Helper()                       {}

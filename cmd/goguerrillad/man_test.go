@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"goguerrillad/internal/stores"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // page returns the sections of a manual page by their names.
@@ -147,7 +147,7 @@ func TestPages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs mandoc")
 	}
-	testserver.Need(t, "mandoc", "man")
+	test.Need(t, "mandoc", "man")
 	for _, name := range []string{"../../man/goguerrillad.8", "../../man/goguerrilla.conf.5"} {
 		out, _ := exec.Command("mandoc", "-Tlint", "-Wstyle", name).Output()
 		for line := range strings.Lines(string(out)) {

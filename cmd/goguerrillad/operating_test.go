@@ -20,7 +20,7 @@ func TestOperatingPage(t *testing.T) {
 				return err
 			}
 			name := filepath.Base(path)
-			if d.IsDir() && (name == "testserver" || name == "bench" || name == "testdata" || name == "storetest") {
+			if d.IsDir() && (name == "test" || name == "testdata") {
 				return filepath.SkipDir
 			}
 			if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {

@@ -16,7 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	testdaemon "goguerrillad/internal/test/daemon"
 )
 
 // TestStartRefused: a start that fails has a status, a line on standard error that
@@ -91,7 +92,7 @@ func TestReadersEndBySignal(t *testing.T) {
 	signal.Notify(held, syscall.SIGHUP) // else a process under nohup would ignore it
 	defer signal.Stop(held)
 	for _, flags := range [][]string{{"-list", "1"}, {"-show", strings.Repeat("0", 32)}, {"-t"}} {
-		p := testserver.Start(t, d.Cmd(flags...))
+		p := test.Start(t, d.Cmd(flags...))
 		conn, err := silent.Accept()
 		if err != nil {
 			t.Fatal(err)
@@ -141,7 +142,7 @@ func TestWarnings(t *testing.T) {
 // minus GSMTP_MEMORY, or of half the cgroup's limit if that is more. GOMEMLIMIT
 // overrides it, and a reload changes it.
 func TestMemoryLimit(t *testing.T) {
-	testserver.NeedRoot(t)
+	test.NeedRoot(t)
 	if self, err := os.ReadFile("/proc/self/cgroup"); err != nil || !strings.Contains("\n"+string(self), "\n0::") {
 		t.Skip("needs a kernel with cgroups of version 2")
 	}
@@ -181,7 +182,7 @@ func TestMemoryLimit(t *testing.T) {
 // TestPrivilegedAddresses: a daemon without root's rights keeps its addresses if a
 // reload names privileged ports, and each reload logs the keys.
 func TestPrivilegedAddresses(t *testing.T) {
-	testserver.NeedRoot(t)
+	test.NeedRoot(t)
 	free := map[string]string{"GSTMP_LISTEN_INTERFACE": "0.0.0.0:2525", "NGINX_AUTH": "0.0.0.0:2526", "GM_METRICS": "0.0.0.0:2527"}
 	low := map[string]string{"GSTMP_LISTEN_INTERFACE": "0.0.0.0:25", "NGINX_AUTH": "0.0.0.0:26", "GM_METRICS": "0.0.0.0:27"}
 	d := shared.Daemon(t, free)
@@ -218,7 +219,7 @@ func TestPrivilegedAddresses(t *testing.T) {
 
 // listening returns the ports of TCP over IPv4 on which there are listeners in the
 // daemon's network, in order.
-func listening(t *testing.T, d *testserver.Daemon) string {
+func listening(t *testing.T, d *testdaemon.Daemon) string {
 	t.Helper()
 	var ports []string
 	for line := range strings.Lines(read(t, fmt.Sprintf("/proc/%d/net/tcp", d.Pid()))) {

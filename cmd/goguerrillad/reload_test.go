@@ -12,12 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/client"
+	testdaemon "goguerrillad/internal/test/daemon"
 )
 
 // dialogue sends before and then commands on a connection of its own and returns the
 // replies, the greeting first.
-func dialogue(t *testing.T, d *testserver.Daemon, before string, commands ...string) string {
+func dialogue(t *testing.T, d *testdaemon.Daemon, before string, commands ...string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", d.Addr)
 	if err != nil {
@@ -27,7 +29,7 @@ func dialogue(t *testing.T, d *testserver.Daemon, before string, commands ...str
 	if _, err := io.WriteString(conn, before); err != nil {
 		t.Fatal(err)
 	}
-	c, err := testserver.NewClient(conn, 20*time.Second)
+	c, err := client.New(conn, 20*time.Second)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, d.Log())
 	}
@@ -74,7 +76,7 @@ func TestReloadKeys(t *testing.T) {
 	addrs := freeAddresses(t)
 	d := shared.Daemon(t, addrs)
 	d.Addr = addrs["GSTMP_LISTEN_INTERFACE"]
-	cert := testserver.NewCertificate(t, d.Dir, "mx")
+	cert := test.NewCertificate(t, d.Dir, "mx")
 	d.Configure(t, map[string]string{"NGINX_AUTH_ENABLED": "Y", "GSMTP_TRUSTED_PROXIES": "192.0.2.1", "GM_ALLOWED_HOSTS": "example.com",
 		"GSMTP_MAX_SIZE": "100000", "GSMTP_MEMORY": "1000000"})
 	d.Start(t)
@@ -153,9 +155,9 @@ func TestReloadKeys(t *testing.T) {
 }
 
 // connect returns a client that has been greeted.
-func connect(t *testing.T, d *testserver.Daemon) *testserver.Client {
+func connect(t *testing.T, d *testdaemon.Daemon) *client.Client {
 	t.Helper()
-	c, err := testserver.Connect(d.Addr, 20*time.Second)
+	c, err := client.Connect(d.Addr, 20*time.Second)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, d.Log())
 	}
@@ -164,9 +166,9 @@ func connect(t *testing.T, d *testserver.Daemon) *testserver.Client {
 
 // occupy returns a client that has a session, also when the session of another
 // client still counts.
-func occupy(t *testing.T, d *testserver.Daemon) (c *testserver.Client) {
+func occupy(t *testing.T, d *testdaemon.Daemon) (c *client.Client) {
 	t.Helper()
-	testserver.Await(t, d.Process(), 20*time.Second, "no session", func() error {
+	test.Await(t, d.Process(), 20*time.Second, "no session", func() error {
 		if c = connect(t, d); c.Greeting.Code == 220 {
 			return nil
 		}
@@ -180,7 +182,7 @@ func occupy(t *testing.T, d *testserver.Daemon) (c *testserver.Client) {
 func TestReloadMemory(t *testing.T) {
 	addrs := freeAddresses(t)
 	d := startAt(t, addrs, map[string]string{"GM_SAVE_MAIL": "discard", "GSMTP_MAX_SIZE": "100000", "GSMTP_MEMORY": "400000"})
-	var clients []*testserver.Client
+	var clients []*client.Client
 	for range 8 {
 		c := connect(t, d)
 		defer c.Close()
@@ -196,7 +198,7 @@ func TestReloadMemory(t *testing.T) {
 	}
 	waiting := func(want bool) {
 		t.Helper()
-		testserver.Await(t, d.Process(), 20*time.Second, "the sessions that wait", func() error {
+		test.Await(t, d.Process(), 20*time.Second, "the sessions that wait", func() error {
 			text := get(t, addrs["GM_METRICS"], "/metrics")
 			if strings.Contains(text, "goguerrillad_memory_waiting_sessions 0\n") == want {
 				return fmt.Errorf("want some: %v", want)

@@ -16,7 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	testdaemon "goguerrillad/internal/test/daemon"
 )
 
 // listeners are the keys of the addresses on which a daemon listens.
@@ -27,13 +28,13 @@ func freeAddresses(t *testing.T) map[string]string {
 	t.Helper()
 	keys := map[string]string{}
 	for _, key := range listeners {
-		keys[key] = fmt.Sprintf("127.0.0.1:%d", testserver.FreePort(t))
+		keys[key] = fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
 	}
 	return keys
 }
 
 // startAt starts a daemon at addresses of freeAddresses, with more keys.
-func startAt(t *testing.T, addrs, keys map[string]string) *testserver.Daemon {
+func startAt(t *testing.T, addrs, keys map[string]string) *testdaemon.Daemon {
 	t.Helper()
 	d := shared.Daemon(t, addrs)
 	d.Configure(t, keys)
@@ -54,7 +55,7 @@ func TestFewDescriptorsAtStart(t *testing.T) {
 		}
 		d.Under = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, limit), "sh"}
 		d.Launch(t)
-		testserver.Await(t, nil, 20*time.Second, "neither ready nor ended", func() error {
+		test.Await(t, nil, 20*time.Second, "neither ready nor ended", func() error {
 			select {
 			case <-d.Process().Done():
 				return nil
@@ -96,7 +97,7 @@ func TestFewDescriptorsAtReload(t *testing.T) {
 	d.AwaitLog(t, "msg=ready", 1)
 	all := d.Descriptors()
 	for room := range 8 {
-		testserver.Await(t, d.Process(), 20*time.Second, "descriptors are left open", func() error {
+		test.Await(t, d.Process(), 20*time.Second, "descriptors are left open", func() error {
 			if n := d.Descriptors(); n != all {
 				return fmt.Errorf("%d, at the start %d", n, all)
 			}
@@ -128,7 +129,7 @@ func TestFewDescriptorsAtReload(t *testing.T) {
 }
 
 // limitDescriptors limits a daemon to room more descriptors than it has open.
-func limitDescriptors(t *testing.T, d *testserver.Daemon, room int) {
+func limitDescriptors(t *testing.T, d *testdaemon.Daemon, room int) {
 	t.Helper()
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Pid()))
 	if err != nil {
@@ -148,7 +149,7 @@ func limitDescriptors(t *testing.T, d *testserver.Daemon, room int) {
 }
 
 // setLimit changes how many descriptors a daemon may have open, as its user.
-func setLimit(t *testing.T, d *testserver.Daemon, limit int) {
+func setLimit(t *testing.T, d *testdaemon.Daemon, limit int) {
 	t.Helper()
 	cmd := exec.Command("prlimit", "--pid", strconv.Itoa(d.Pid()), fmt.Sprintf("--nofile=%d:", limit))
 	if os.Geteuid() == 0 {
@@ -160,10 +161,10 @@ func setLimit(t *testing.T, d *testserver.Daemon, limit int) {
 }
 
 // served checks that a daemon works at these addresses.
-func served(t *testing.T, d *testserver.Daemon, keys map[string]string) {
+func served(t *testing.T, d *testdaemon.Daemon, keys map[string]string) {
 	t.Helper()
 	d.Addr = keys["GSTMP_LISTEN_INTERFACE"]
-	testserver.Await(t, d.Process(), 20*time.Second, "no greeting at "+d.Addr, d.Greets)
+	test.Await(t, d.Process(), 20*time.Second, "no greeting at "+d.Addr, d.Greets)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
 	for _, key := range listeners[1:] {
 		r, err := client.Get("http://" + keys[key])

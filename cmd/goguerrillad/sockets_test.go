@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // TestPassedSockets: the sockets of systemd win over the addresses of the file, at the
@@ -16,7 +16,7 @@ func TestPassedSockets(t *testing.T) {
 	passed, other := freeAddresses(t), freeAddresses(t)
 	d := shared.Daemon(t, other)
 	for _, key := range listeners {
-		d.Sockets = append(d.Sockets, testserver.TCPSocket(t, passed[key]))
+		d.Sockets = append(d.Sockets, test.TCPSocket(t, passed[key]))
 	}
 	d.Names = "smtp:auth_http:metrics"
 	d.Launch(t)
@@ -39,8 +39,8 @@ func TestPassedSockets(t *testing.T) {
 // TestRights: a daemon of root becomes the user of the file, and one that was given
 // the right to bind low ports gives it up. No thread keeps a right.
 func TestRights(t *testing.T) {
-	testserver.NeedRoot(t)
-	testserver.Need(t, "setpriv")
+	test.NeedRoot(t)
+	test.Need(t, "setpriv")
 	for _, tt := range []struct {
 		user  string
 		under []string

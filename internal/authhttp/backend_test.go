@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/smtp"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // backend is a server that is well or ill as the test likes.
@@ -91,7 +91,7 @@ func (b *backend) become(t *testing.T, greeting string, sessions int) {
 	b.greeting, b.sessions = greeting, sessions
 	seen := b.checks
 	b.mu.Unlock()
-	testserver.Await(t, nil, 60*time.Second, "two checks", func() error {
+	test.Await(t, nil, 60*time.Second, "two checks", func() error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.checks < seen+2 {

@@ -11,7 +11,7 @@ import (
 
 	"goguerrillad/internal/authhttp"
 	"goguerrillad/internal/smtp"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // spread asks n times and returns how often each server was named.
@@ -37,7 +37,7 @@ func addrs(backends ...*backend) []netip.AddrPort {
 func TestSpread(t *testing.T) {
 	t.Parallel()
 	one, two := newBackend(t, well, -1), newBackend(t, well, -1)
-	dead := &backend{addr: netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", testserver.FreePort(t)))}
+	dead := &backend{addr: netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", test.FreePort(t)))}
 	f := start(t, authhttp.Settings{Backends: addrs(one, newBackend(t, "421 full\r\n", -1), two, newBackend(t, "", -1), dead, newBackend(t, "554 no\r\n", -1))})
 	got := f.spread(t, 40)
 	if len(got) != 2 || got[one.addr.String()] < 15 || got[two.addr.String()] < 15 {
@@ -146,7 +146,7 @@ func TestChecks(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, well, 1)
 	start(t, authhttp.Settings{Backends: addrs(b)})
-	testserver.Await(t, nil, 30*time.Second, "twelve checks", func() error {
+	test.Await(t, nil, 30*time.Second, "twelve checks", func() error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.checks < 12 {
@@ -263,7 +263,7 @@ func TestProxyBackends(t *testing.T) {
 func TestReloadBackends(t *testing.T) {
 	t.Parallel()
 	one, two := newBackend(t, well, -1), newBackend(t, well, -1)
-	dead := &backend{addr: netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", testserver.FreePort(t)))}
+	dead := &backend{addr: netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", test.FreePort(t)))}
 	f := start(t, authhttp.Settings{Backends: addrs(one)})
 	if got := f.spread(t, 4); got[one.addr.String()] != 4 {
 		t.Errorf("one alone: %v", got)

@@ -17,9 +17,9 @@ import (
 	"goguerrillad/internal/authhttp"
 	"goguerrillad/internal/httpd"
 	"goguerrillad/internal/session"
-	"goguerrillad/internal/session/dialogue"
 	"goguerrillad/internal/smtp"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/dialogue"
 )
 
 // fixture is a server on a port of its own, for a daemon that takes mail at
@@ -27,7 +27,7 @@ import (
 type fixture struct {
 	*authhttp.Server
 	addr       string
-	log        testserver.Journal
+	log        test.Log
 	refusal    atomic.Pointer[smtp.Reply]
 	recipients atomic.Pointer[dialogue.Recipients] // nil: all
 	sessions   atomic.Int64

@@ -12,7 +12,7 @@ import (
 	"goguerrillad/internal/commit"
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 func TestGroupCommit(t *testing.T) {
@@ -76,7 +76,7 @@ func TestWritersAreBounded(t *testing.T) {
 
 func TestHalving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log testserver.Journal
+		var log test.Log
 		first := true
 		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
 			if first {
@@ -139,7 +139,7 @@ func TestPartialRejection(t *testing.T) {
 
 func TestOutageIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log testserver.Journal
+		var log test.Log
 		down := true
 		s := &script{}
 		s.save = func(ctx context.Context, batch []*envelope.Envelope) []error {
@@ -174,7 +174,7 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 
 func TestUnknownIsNotSavedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log testserver.Journal
+		var log test.Log
 		s := &script{save: func(_ context.Context, batch []*envelope.Envelope) []error {
 			return savemail.Outcome(len(batch), fmt.Errorf("%w: connection lost", savemail.ErrUnknown))
 		}}
@@ -311,7 +311,7 @@ func TestAlive(t *testing.T) {
 // answers.
 func TestStoreIgnoresContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log testserver.Journal
+		var log test.Log
 		wake := make(chan struct{})
 		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
 			<-wake

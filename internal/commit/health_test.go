@@ -11,7 +11,7 @@ import (
 	"goguerrillad/internal/commit"
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // checked is a store that can be asked.
@@ -37,7 +37,7 @@ func (s *checked) set(err error) {
 // The store's absence and return are noticed without mail.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log testserver.Journal
+		var log test.Log
 		s := &checked{err: errors.New("connection refused")}
 		s.save = func(ctx context.Context, batch []*envelope.Envelope) []error {
 			s.mu.Lock()
@@ -120,7 +120,7 @@ func TestHungCheck(t *testing.T) {
 // What a Check does not see is said once, not with each mail.
 func TestInconclusiveCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log testserver.Journal
+		var log test.Log
 		full := true
 		s := &checked{}
 		s.save = func(_ context.Context, batch []*envelope.Envelope) []error {
@@ -160,7 +160,7 @@ func TestInconclusiveCheck(t *testing.T) {
 // Saves has failed for a while, since mail may wait for that.
 func TestNoChecker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log testserver.Journal
+		var log test.Log
 		s := &script{save: func(_ context.Context, batch []*envelope.Envelope) []error {
 			return savemail.Outcome(len(batch), savemail.ErrUnavailable)
 		}}
@@ -181,7 +181,7 @@ func TestNoChecker(t *testing.T) {
 // TestUnknownOutcomeChecksStore: an outcome that is unknown has the store checked.
 func TestUnknownOutcomeChecksStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log testserver.Journal
+		var log test.Log
 		s := &checked{}
 		s.save = func(_ context.Context, batch []*envelope.Envelope) []error {
 			return savemail.Outcome(len(batch), savemail.ErrUnknown)

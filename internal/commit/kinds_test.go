@@ -12,7 +12,7 @@ import (
 	"goguerrillad/internal/commit"
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // TestCounters: each kind of outcome has its counter. Only a commit calls Committed,
@@ -139,7 +139,7 @@ func TestReplacedStore(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var log testserver.Journal
+				var log test.Log
 				old := &script{save: func(_ context.Context, batch []*envelope.Envelope) []error {
 					time.Sleep(10 * time.Second)
 					return savemail.Outcome(len(batch), tt.old)
@@ -166,7 +166,7 @@ func TestReplacedStore(t *testing.T) {
 	}
 	t.Run("drain", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			var log testserver.Journal
+			var log test.Log
 			s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
 				<-ctx.Done()
 				return savemail.Outcome(len(batch), savemail.ErrUnavailable)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/httpd"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 const patience = 20 * time.Second
@@ -76,7 +76,7 @@ const (
 // TestReplace: a second Serve closes the listeners of the first, whose request still
 // gets its answer.
 func TestReplace(t *testing.T) {
-	var log testserver.Journal
+	var log test.Log
 	b := newBlocking()
 	s := &httpd.Server{Name: "test", Handler: b, Log: slog.New(slog.NewTextHandler(&log, nil))}
 	first, second := listen(t), listen(t)
@@ -85,7 +85,7 @@ func TestReplace(t *testing.T) {
 	<-b.reached
 	s.Serve([]net.Listener{second}, 10)
 	wantAnswer(t, request(t, second, atOnce))
-	testserver.Await(t, nil, patience, "the first listener is not closed", func() error {
+	test.Await(t, nil, patience, "the first listener is not closed", func() error {
 		c, err := net.Dial("tcp", first.Addr().String())
 		if err != nil {
 			return nil
@@ -123,7 +123,7 @@ func (l noticing) Accept() (net.Conn, error) {
 // TestReplaceAccepted: a second Serve closes the idle connections of the first. One
 // that is accepted gets its answer, also when its request comes later.
 func TestReplaceAccepted(t *testing.T) {
-	var log testserver.Journal
+	var log test.Log
 	s := &httpd.Server{Name: "test", Handler: newBlocking(), Log: slog.New(slog.NewTextHandler(&log, nil))}
 	first := noticing{listen(t), make(chan struct{}, 2)}
 	s.Serve([]net.Listener{first}, 10)
@@ -202,12 +202,12 @@ func TestShutdown(t *testing.T) {
 
 // TestListenerFails: the log reports a listener that no longer accepts.
 func TestListenerFails(t *testing.T) {
-	var log testserver.Journal
+	var log test.Log
 	s := &httpd.Server{Name: "test", Handler: newBlocking(), Log: slog.New(slog.NewTextHandler(&log, nil))}
 	l := listen(t)
 	s.Serve([]net.Listener{l}, 10)
 	l.Close()
-	testserver.Await(t, nil, patience, "the log lacks the failure", func() error {
+	test.Await(t, nil, patience, "the log lacks the failure", func() error {
 		if !strings.Contains(log.String(), `level=ERROR msg="test has stopped" listen=`+l.Addr().String()+" error=") {
 			return io.ErrNoProgress
 		}

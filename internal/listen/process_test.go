@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/listen"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // TestHelper binds in a process of its own. The tests below run it as systemd
@@ -95,7 +95,7 @@ func confine(t *testing.T) {
 			return errno
 		}
 		// The kernel makes the address usable a moment later.
-		testserver.Await(t, nil, 20*time.Second, "no "+address, func() error {
+		test.Await(t, nil, 20*time.Second, "no "+address, func() error {
 			l, err := net.Listen("tcp", "["+address+"%lo]:0")
 			if err != nil {
 				return err

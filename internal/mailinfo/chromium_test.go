@@ -14,7 +14,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // texts is the program that Chromium runs: it returns, for each label, inputs
@@ -60,7 +60,7 @@ func TestDecodingIsChromiums(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Chromium")
 	}
-	testserver.Need(t, "chromium")
+	test.Need(t, "chromium")
 	data, err := os.ReadFile("testdata/charsets.json")
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"goguerrillad/internal/mailinfo"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // reader is the program that Python runs: for each message, in base64 on a line
@@ -126,8 +126,8 @@ func TestStructureIsPythons(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Python")
 	}
-	testserver.Need(t, "python3")
-	python, err := testserver.LookPath("python3")
+	test.Need(t, "python3")
+	python, err := test.LookPath("python3")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/smtp"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // source is a database that knows one recipient.
@@ -72,17 +72,17 @@ func (s *source) queries() (n int) {
 	return n
 }
 
-// test is a directory over a source, with its log.
-type test struct {
+// fixture is a directory over a source, with its log.
+type fixture struct {
 	*testing.T
 	*source
 	d   *recipient.Directory
-	log testserver.Journal
+	log test.Log
 }
 
-func run(t *testing.T, keep time.Duration, f func(*test)) {
+func run(t *testing.T, keep time.Duration, f func(*fixture)) {
 	synctest.Test(t, func(t *testing.T) {
-		x := &test{T: t, source: &source{}}
+		x := &fixture{T: t, source: &source{}}
 		x.d = recipient.New(x.log.Logger())
 		x.d.Use(x.source, keep)
 		f(x)
@@ -94,7 +94,7 @@ func run(t *testing.T, keep time.Duration, f func(*test)) {
 }
 
 // look asks as a session does, and returns the code: 0 for a recipient.
-func (x *test) look(address string) int {
+func (x *fixture) look(address string) int {
 	if refusal, ok := x.d.Known(address); ok {
 		return code(refusal)
 	}
@@ -110,7 +110,7 @@ func code(r *smtp.Reply) int {
 	return r.Code
 }
 
-func (x *test) want(address string, want, queries int) {
+func (x *fixture) want(address string, want, queries int) {
 	x.Helper()
 	if got := x.look(address); got != want || x.queries() != queries {
 		x.Errorf("%s: %d after %d queries, want %d after %d", address, got, x.queries(), want, queries)
@@ -118,7 +118,7 @@ func (x *test) want(address string, want, queries int) {
 }
 
 func TestAnswersAreKept(t *testing.T) {
-	run(t, time.Minute, func(x *test) {
+	run(t, time.Minute, func(x *fixture) {
 		x.want("b@example.com", 0, 1)
 		x.want("c@example.com", 550, 2)
 		time.Sleep(time.Minute - time.Nanosecond)
@@ -141,7 +141,7 @@ func TestAnswersAreKept(t *testing.T) {
 }
 
 func TestNothingIsKept(t *testing.T) {
-	run(t, 0, func(x *test) {
+	run(t, 0, func(x *fixture) {
 		x.want("b@example.com", 0, 1)
 		x.want("b@example.com", 0, 2)
 	})
@@ -150,7 +150,7 @@ func TestNothingIsKept(t *testing.T) {
 // TestOneQuestion: many who ask the same at a time cost one query, and others
 // run beside it, within a bound.
 func TestOneQuestion(t *testing.T) {
-	run(t, time.Minute, func(x *test) {
+	run(t, time.Minute, func(x *fixture) {
 		x.set(nil, time.Second)
 		var wait sync.WaitGroup
 		for i := range 300 {
@@ -177,7 +177,7 @@ func TestOneQuestion(t *testing.T) {
 // TestDatabaseAway: what is known stays known, nothing else is decided, and
 // the log hears of it once a minute at most.
 func TestDatabaseAway(t *testing.T) {
-	run(t, time.Hour, func(x *test) {
+	run(t, time.Hour, func(x *fixture) {
 		x.want("b@example.com", 0, 1)
 		x.want("c@example.com", 550, 2)
 		x.set(errors.New("connection refused"), 0)
@@ -207,7 +207,7 @@ func TestDatabaseAway(t *testing.T) {
 // TestDatabaseHangs: every question is answered in time, those that wait for
 // a connection as well.
 func TestDatabaseHangs(t *testing.T) {
-	run(t, time.Hour, func(x *test) {
+	run(t, time.Hour, func(x *fixture) {
 		x.set(errors.New("timeout"), time.Hour)
 		begun := time.Now()
 		var wait sync.WaitGroup
@@ -228,7 +228,7 @@ func TestDatabaseHangs(t *testing.T) {
 // TestUse: another source knows nothing of what the last one said, and that is
 // closed when its last query has ended.
 func TestUse(t *testing.T) {
-	run(t, time.Hour, func(x *test) {
+	run(t, time.Hour, func(x *fixture) {
 		x.want("b@example.com", 0, 1)
 		x.set(nil, time.Second)
 		answer := make(chan *smtp.Reply, 1)
@@ -259,7 +259,7 @@ func TestUse(t *testing.T) {
 // TestCloseFails: the log reports an error of closing, and only an error.
 func TestCloseFails(t *testing.T) {
 	for _, err := range []error{nil, errLost} {
-		run(t, time.Hour, func(x *test) {
+		run(t, time.Hour, func(x *fixture) {
 			x.source.atClose = err
 			x.d.Close()
 			if logged := x.log.Count("do not close cleanly") == 1; logged != (err != nil) {

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/service"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 const patience = 20 * time.Second
@@ -82,7 +82,7 @@ func (m *manager) await(want string) (before []string) {
 // A fixture is a service whose functions do what the test sets.
 type fixture struct {
 	*service.Service
-	log      testserver.Journal
+	log      test.Log
 	signals  chan os.Signal
 	reports  chan struct{}
 	stopping chan context.Context
@@ -195,7 +195,7 @@ func TestStop(t *testing.T) {
 			ctx := <-f.stopping
 			f.signals <- syscall.SIGHUP
 			f.signals <- syscall.SIGUSR1
-			testserver.Await(t, nil, patience, "the signals are read", func() error {
+			test.Await(t, nil, patience, "the signals are read", func() error {
 				if n := len(f.signals); n > 0 {
 					return fmt.Errorf("%d wait", n)
 				}

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"goguerrillad/internal/envelope"
-	"goguerrillad/internal/session/dialogue"
+	"goguerrillad/internal/test/dialogue"
 )
 
 // TestDialogues holds every dialogue in the ways that bytes can arrive.

@@ -13,9 +13,9 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/session"
-	"goguerrillad/internal/session/dialogue"
 	"goguerrillad/internal/smtp"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/dialogue"
 )
 
 // memory is a budget that a test looks into.
@@ -63,7 +63,7 @@ type client struct {
 	memory   *memory
 	settings *session.Settings
 	now      time.Time
-	log      testserver.Journal
+	log      test.Log
 
 	sizes    func() int // bytes of the next read, at least 1; nil: all there are
 	feedOnly bool       // Space is not used

@@ -10,7 +10,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/session"
-	"goguerrillad/internal/session/dialogue"
+	"goguerrillad/internal/test/dialogue"
 )
 
 var replyLine = regexp.MustCompile(`^[2-5][0-9][0-9][ -][ -~]*\r\n$`)

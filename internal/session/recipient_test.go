@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/session"
-	"goguerrillad/internal/session/dialogue"
+	"goguerrillad/internal/test/dialogue"
 )
 
 // TestWhileRecipientIsAsked: a client waits for the answer about a recipient as long as it

@@ -10,8 +10,8 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/session"
-	"goguerrillad/internal/session/dialogue"
 	"goguerrillad/internal/smtp"
+	"goguerrillad/internal/test/dialogue"
 )
 
 var errOutage = errors.New("store unavailable: disk full")

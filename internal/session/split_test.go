@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"goguerrillad/internal/session/dialogue"
+	"goguerrillad/internal/test/dialogue"
 )
 
 // A conversation with all that can stand at the edge of a read, in one go.

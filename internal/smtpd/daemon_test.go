@@ -17,9 +17,9 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/session"
-	"goguerrillad/internal/session/dialogue"
 	"goguerrillad/internal/smtpd"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/dialogue"
 )
 
 // Some things can only be seen on a process of its own: its memory, its
@@ -121,7 +121,7 @@ func beDaemon(text string) error {
 // daemon is such a process.
 type daemon struct {
 	t       testing.TB
-	process *testserver.Process
+	process *test.Process
 	addr    string
 	ask     io.Writer
 	answers *bufio.Reader
@@ -148,7 +148,7 @@ func startDaemon(t testing.TB, settings daemonSettings) *daemon {
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), daemonVariable+"="+string(text))
 	cmd.Stdin, cmd.Stdout = stdin, stdout
-	d := &daemon{t: t, process: testserver.Start(t, cmd), ask: ask, answers: bufio.NewReader(out)}
+	d := &daemon{t: t, process: test.Start(t, cmd), ask: ask, answers: bufio.NewReader(out)}
 	stdin.Close()
 	stdout.Close()
 	t.Cleanup(func() { ask.Close(); out.Close() })

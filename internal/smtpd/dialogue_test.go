@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/envelope"
-	"goguerrillad/internal/session/dialogue"
+	"goguerrillad/internal/test/dialogue"
 )
 
 // TestDialogues holds every dialogue of the session's suite with a server, in

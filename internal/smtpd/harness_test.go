@@ -24,9 +24,9 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/session"
-	"goguerrillad/internal/session/dialogue"
 	"goguerrillad/internal/smtpd"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/dialogue"
 )
 
 // patience is how long a test waits for what must happen. Nothing is measured
@@ -40,7 +40,7 @@ type fixture struct {
 	addr     string // TCP
 	unix     string // path
 	settings atomic.Pointer[session.Settings]
-	log      testserver.Journal
+	log      test.Log
 	panics   uint64 // expected
 
 	mu     sync.Mutex

@@ -16,14 +16,14 @@ import (
 
 	"goguerrillad/internal/smtp"
 	"goguerrillad/internal/smtpd"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // TestTLSIsolation: what TLS writes for a client goes to that client or
 // nowhere. Clients that end their connections in every way that crypto/tls
 // reports do not change the dialogues of other clients of the same loop.
 func TestTLSIsolation(t *testing.T) {
-	seed := testserver.Seed(t)
+	seed := test.Seed(t)
 	f := start(t, func(s *setup) { s.loops = 1 })
 
 	const intruders, clients = 6, 6

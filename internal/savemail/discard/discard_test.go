@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"goguerrillad/internal/savemail/discard"
-	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/test/storetest"
 )
 
 func TestStore(t *testing.T) {

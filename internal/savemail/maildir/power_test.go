@@ -13,9 +13,9 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/maildir"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
-	"goguerrillad/internal/testserver/powerfs"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/powerfs"
+	"goguerrillad/internal/test/storetest"
 )
 
 // TestPowerLoss: a message with the outcome nil is whole after a power loss,
@@ -157,7 +157,7 @@ func TestTaken(t *testing.T) {
 		e := storetest.Envelope("Subject: x\r\n\r\n", "a@example.com")
 		outcome <- s.Save(t.Context(), []*envelope.Envelope{e})[0]
 	}()
-	testserver.Await(t, nil, 10*time.Second, "no file is taken back", func() error {
+	test.Await(t, nil, 10*time.Second, "no file is taken back", func() error {
 		if removal.Hits() == 0 {
 			return errors.New("no removal")
 		}

@@ -17,8 +17,8 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/maildir"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver/powerfs"
+	"goguerrillad/internal/test/powerfs"
+	"goguerrillad/internal/test/storetest"
 )
 
 // descriptors returns the files below a directory that this process has open.

@@ -13,8 +13,8 @@ import (
 	"goguerrillad/internal/commit"
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/storetest"
 )
 
 // loadClients is how many mails are under way at a time.
@@ -110,7 +110,7 @@ func (l *load) progress(t *testing.T, more int) {
 		return len(l.acknowledged)
 	}
 	want := acknowledged() + more
-	testserver.Await(t, nil, time.Minute, "no progress", func() error {
+	test.Await(t, nil, time.Minute, "no progress", func() error {
 		if n := acknowledged(); n < want {
 			return fmt.Errorf("%d acknowledged, want %d", n, want)
 		}
@@ -127,7 +127,7 @@ func (l *load) refusal(t *testing.T) {
 		return len(l.refused)
 	}
 	before := refused()
-	testserver.Await(t, nil, time.Minute, "no refusal", func() error {
+	test.Await(t, nil, time.Minute, "no refusal", func() error {
 		if refused() == before {
 			return errors.New("all mail is taken")
 		}

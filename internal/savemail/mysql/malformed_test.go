@@ -20,7 +20,7 @@ import (
 	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/test/storetest"
 )
 
 // greeting is a MariaDB's first packet.

@@ -11,8 +11,8 @@ import (
 	"goguerrillad/internal/mailinfo"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/storetest"
 )
 
 // one saves one mail and wants this outcome.
@@ -149,7 +149,7 @@ func testColumnWidens(t *testing.T, b *bench) {
 	}
 	b.server.Exec(t, alter+" MODIFY `subject` varchar(255) CHARACTER SET utf8mb4 NOT NULL",
 		alter+" MODIFY `to` varchar(255) CHARACTER SET utf8mb4 NOT NULL", alter+" MODIFY `recipient` varchar(255) CHARACTER SET utf8mb4 NOT NULL")
-	testserver.Await(t, nil, 20*time.Second, "the recipient does not fit", func() error {
+	test.Await(t, nil, 20*time.Second, "the recipient does not fit", func() error {
 		if r := s.Fits(long); r != nil {
 			return *r
 		}
@@ -166,7 +166,7 @@ func testColumnWidens(t *testing.T, b *bench) {
 	b.server.Exec(t, "DELETE FROM mail."+b.table, alter+" MODIFY `subject` varchar(5) CHARACTER SET ascii NOT NULL")
 	one(t, s, nil)
 	b.server.Exec(t, alter+" MODIFY `subject` varchar(255) CHARACTER SET utf8mb4 NOT NULL")
-	testserver.Await(t, nil, 20*time.Second, "the old limit goes on", func() error {
+	test.Await(t, nil, 20*time.Second, "the old limit goes on", func() error {
 		e := storetest.Envelope("Subject: a long subject\r\n\r\n", "b@example.com")
 		if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
 			return err
@@ -181,7 +181,7 @@ func testColumnWidens(t *testing.T, b *bench) {
 // awaitSave waits for the store's return.
 func awaitSave(t *testing.T, s savemail.Store) {
 	t.Helper()
-	testserver.Await(t, nil, 20*time.Second, "the store does not come back", func() error {
+	test.Await(t, nil, 20*time.Second, "the store does not come back", func() error {
 		err := save(t, s, "b@example.com")[0]
 		if errors.Is(err, savemail.ErrRejected) || errors.Is(err, savemail.ErrUnknown) {
 			t.Errorf("while it comes back: %v", err)

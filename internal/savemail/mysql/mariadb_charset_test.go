@@ -11,7 +11,7 @@ import (
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/savemail/newmail"
-	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/test/storetest"
 )
 
 // everything has ASCII's punctuation, and letters of which each set lacks some.

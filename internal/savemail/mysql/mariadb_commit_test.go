@@ -10,8 +10,10 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/mysqlproxy"
+	"goguerrillad/internal/test/servers"
+	"goguerrillad/internal/test/storetest"
 )
 
 // wide is an envelope whose rows need two statements, and so a transaction.
@@ -49,10 +51,10 @@ func testTransaction(t *testing.T, b *bench) {
 // stored once.
 func testLostCommit(t *testing.T, b *bench) {
 	b.create(t)
-	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
 	defer s.Close()
-	for i, f := range testserver.Faults() {
+	for i, f := range mysqlproxy.Faults() {
 		cut := proxy.Once("COMMIT", f)
 		if err := s.Save(t.Context(), []*envelope.Envelope{wide("z@example.com")})[0]; err != nil {
 			t.Errorf("%s: outcome %v", f.Name, err)
@@ -72,25 +74,25 @@ func testLostCommit(t *testing.T, b *bench) {
 // session, so the message is not sent to it again.
 func testOtherServer(t *testing.T, b *bench) {
 	b.create(t)
-	server := testserver.MariaDB(t)
+	server := servers.MariaDB(t)
 	other := &bench{whole: t, server: server, db: server.Connect(t), table: b.table}
 	other.create(t)
-	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) {
 		o.Hosts, o.User, o.Pass, o.Timeout = []string{proxy.Addr}, server.User, server.Pass, 3*time.Second
 	})
 	defer s.Close()
 	one(t, s, nil)
-	proxy.Arm(func(statement string) *testserver.Fault {
+	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		if !strings.Contains(statement, "VALUES") {
 			return nil
 		}
 		proxy.Move(server.Addr)
-		return &testserver.Fault{Part: 2}
+		return &mysqlproxy.Fault{Part: 2}
 	})
 	one(t, s, savemail.ErrUnknown)
 	proxy.Move(b.server.Addr)
-	testserver.Await(t, nil, 10*time.Second, "the outcome is not logged", func() error {
+	test.Await(t, nil, 10*time.Second, "the outcome is not logged", func() error {
 		if !strings.Contains(b.log.String(), "messages with unknown outcome were stored") {
 			return errors.New(b.log.String())
 		}

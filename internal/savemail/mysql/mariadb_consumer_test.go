@@ -12,26 +12,27 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/mysqlproxy"
+	"goguerrillad/internal/test/storetest"
 )
 
 // testConsumerEarly deletes a row between its commit and the look-up: the row
 // is stored again with the same hash, by which a consumer knows it.
 func testConsumerEarly(t *testing.T, b *bench) {
 	b.create(t)
-	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
 	defer s.Close()
 	one(t, s, nil)
 	b.server.Exec(t, "DELETE FROM mail."+b.table)
 	var deleted []string
 	cut := false
-	proxy.Arm(func(statement string) *testserver.Fault {
+	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		switch {
 		case strings.Contains(statement, "VALUES (") && !cut:
 			cut = true
-			return &testserver.Fault{Part: 2, Delay: time.Millisecond} // committed, then the answer is lost
+			return &mysqlproxy.Fault{Part: 2, Delay: time.Millisecond} // committed, then the answer is lost
 		case strings.HasPrefix(statement, "SELECT COUNT(*)"): // the session is over
 			for _, row := range b.rows(t) {
 				deleted = append(deleted, row.Hash)
@@ -56,7 +57,7 @@ func testConsumerEarly(t *testing.T, b *bench) {
 func testConsumerRule(t *testing.T, b *bench) {
 	const timeout = 3 * time.Second
 	b.create(t)
-	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts, o.Timeout = []string{proxy.Addr}, timeout })
 	defer s.Close()
 	one(t, s, nil)
@@ -80,13 +81,13 @@ func testConsumerRule(t *testing.T, b *bench) {
 	}()
 	begun := time.Now()
 	cut := false
-	proxy.Arm(func(statement string) *testserver.Fault {
+	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		if strings.Contains(statement, "VALUES (") && !cut {
 			cut = true
-			return &testserver.Fault{Part: 2, Delay: time.Millisecond} // committed, then the answer is lost
+			return &mysqlproxy.Fault{Part: 2, Delay: time.Millisecond} // committed, then the answer is lost
 		}
 		if cut && time.Since(begun) < timeout+2*time.Second {
-			return &testserver.Fault{Part: 0} // the server cannot be asked
+			return &mysqlproxy.Fault{Part: 0} // the server cannot be asked
 		}
 		return nil
 	})
@@ -96,7 +97,7 @@ func testConsumerRule(t *testing.T, b *bench) {
 		t.Errorf("%v after %v", err, time.Since(begun))
 	}
 	// Settled later, when the row was deleted by the rule.
-	testserver.Await(t, nil, 15*time.Second, "the outcome is not logged", func() error {
+	test.Await(t, nil, 15*time.Second, "the outcome is not logged", func() error {
 		if !strings.Contains(b.log.String(), "outcome are not in the table") {
 			return errors.New(b.log.String())
 		}

@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/mysqlproxy"
 )
 
 // testCuts ends connections before, in and behind every kind of statement, and
@@ -17,11 +18,11 @@ import (
 // The server can be asked all the time: nothing is lost, doubled, stored in part, or refused though it is stored.
 func testCuts(t *testing.T, b *bench) {
 	b.create(t)
-	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	proxy := mysqlproxy.Start(t, b.server.Addr)
 	l := startLoad(b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} }), b)
-	faults, swallows := testserver.Faults(), testserver.Swallows()
+	faults, swallows := mysqlproxy.Faults(), mysqlproxy.Swallows()
 	seen := map[string]int{}
-	proxy.Arm(func(statement string) *testserver.Fault {
+	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		verb, _, _ := strings.Cut(statement, " ")
 		mails := verb == "INSERT" || verb == "BEGIN" || verb == "COMMIT"
 		of := 8
@@ -42,7 +43,7 @@ func testCuts(t *testing.T, b *bench) {
 		return &f
 	})
 	want := times(150, 1000)
-	testserver.Await(t, nil, 8*time.Minute, "not enough cuts", func() error {
+	test.Await(t, nil, 8*time.Minute, "not enough cuts", func() error {
 		if n := proxy.Cuts(); n < want {
 			return fmt.Errorf("%d, want %d", n, want)
 		}
@@ -62,12 +63,12 @@ func testCuts(t *testing.T, b *bench) {
 func testLeaks(t *testing.T, b *bench) {
 	outages := times(200, 1000)
 	b.create(t)
-	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
 	defer s.Close()
 	one(t, s, nil)
 	descriptors, sessions := openFiles(t), b.sessions(t)
-	faults := testserver.Faults()
+	faults := mysqlproxy.Faults()
 	for n := range outages {
 		proxy.Once("VALUES", faults[n%len(faults)])
 		one(t, s, nil)
@@ -75,7 +76,7 @@ func testLeaks(t *testing.T, b *bench) {
 	if rows := b.rows(t); len(rows) != outages+1 {
 		t.Errorf("%d rows", len(rows))
 	}
-	testserver.Await(t, nil, 10*time.Second, "something is left", func() error {
+	test.Await(t, nil, 10*time.Second, "something is left", func() error {
 		if d, n := openFiles(t), b.sessions(t); d > descriptors+2 || n > sessions {
 			return fmt.Errorf("%d descriptors and %d sessions, %d and %d before", d, n, descriptors, sessions)
 		}

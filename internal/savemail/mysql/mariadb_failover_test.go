@@ -10,7 +10,9 @@ import (
 
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/mysqlproxy"
+	"goguerrillad/internal/test/servers"
 )
 
 // A pair is two plain servers in one list. They know nothing of each other, so
@@ -27,9 +29,9 @@ func TestFailover(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts two MariaDBs")
 	}
-	first, second := testserver.MariaDB(t), testserver.MariaDB(t)
-	log := &testserver.Journal{}
-	open := func(s *testserver.MariaDBServer) *bench {
+	first, second := servers.MariaDB(t), servers.MariaDB(t)
+	log := &test.Log{}
+	open := func(s *servers.MariaDBServer) *bench {
 		b := &bench{whole: t, server: s, db: s.Connect(t), table: "new_mail", log: log}
 		b.create(t)
 		return b
@@ -76,7 +78,7 @@ func (p *pair) set(readOnly string) func(*testing.T) {
 // moved waits for the n-th line of a kind, and wants no more.
 func (p *pair) moved(t *testing.T, text string, n int) {
 	t.Helper()
-	testserver.Await(t, nil, 40*time.Second, "mail does not move", func() error {
+	test.Await(t, nil, 40*time.Second, "mail does not move", func() error {
 		if got := strings.Count(p.log.String(), text); got != n {
 			return fmt.Errorf("%q is logged %d times, want %d", text, got, n)
 		}
@@ -117,13 +119,13 @@ func testAiling(t *testing.T, b *bench) {
 // testAlone: what the only host refuses is not sent again.
 func testAlone(t *testing.T, b *bench) {
 	b.create(t)
-	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
 	defer s.Close()
 	b.server.Exec(t, "ALTER TABLE mail."+b.table+" AUTO_INCREMENT=2147483647")
 	one(t, s, nil)
 	var sent atomic.Int32
-	proxy.Arm(func(statement string) *testserver.Fault {
+	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		if strings.Contains(statement, "VALUES") {
 			sent.Add(1)
 		}
@@ -144,8 +146,8 @@ func testSpread(t *testing.T, b *bench) {
 	var delay atomic.Bool // of the next mail to host 1
 	slow := make(chan struct{}, 1)
 	for i := range counts {
-		p := testserver.ProxyMySQL(t, b.server.Addr)
-		p.Arm(func(statement string) *testserver.Fault {
+		p := mysqlproxy.Start(t, b.server.Addr)
+		p.Arm(func(statement string) *mysqlproxy.Fault {
 			if !strings.Contains(statement, "VALUES") {
 				return nil
 			}
@@ -154,7 +156,7 @@ func testSpread(t *testing.T, b *bench) {
 				return nil
 			}
 			slow <- struct{}{}
-			return &testserver.Fault{Part: 2, Answer: 2, Delay: time.Second}
+			return &mysqlproxy.Fault{Part: 2, Answer: 2, Delay: time.Second}
 		})
 		addrs = append(addrs, p.Addr)
 	}

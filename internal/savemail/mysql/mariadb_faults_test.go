@@ -9,7 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/servers"
 )
 
 // A fault is something that befalls a database now and then.
@@ -128,7 +129,7 @@ func testFaults(f fault) func(*testing.T, *bench) {
 			l.progress(t, 50)
 		}
 		l.stop(t)
-		testserver.Await(t, nil, 10*time.Second, "the server is away", b.db.Ping)
+		test.Await(t, nil, 10*time.Second, "the server is away", b.db.Ping)
 		if n := l.check(t, b); n > 0 {
 			t.Logf("%d mails are stored though their senders were told to try again\n%s", n, b.log)
 		}
@@ -140,7 +141,7 @@ func TestDiskFull(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a MariaDB")
 	}
-	testserver.NeedRoot(t)
+	test.NeedRoot(t)
 	disk, err := os.MkdirTemp("", "ggdisk")
 	if err != nil {
 		t.Fatal(err)
@@ -150,8 +151,8 @@ func TestDiskFull(t *testing.T) {
 		t.Fatalf("mount a tmpfs: %v", err)
 	}
 	t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
-	server := testserver.MariaDBIn(t, disk, "--innodb-log-file-size=8M")
-	b := &bench{whole: t, server: server, db: server.Connect(t), table: "new_mail", log: &testserver.Journal{}}
+	server := servers.MariaDBIn(t, disk, "--innodb-log-file-size=8M")
+	b := &bench{whole: t, server: server, db: server.Connect(t), table: "new_mail", log: &test.Log{}}
 	ballast := filepath.Join(disk, "ballast")
 	testFaults(fault{
 		"disk full",

@@ -10,14 +10,16 @@ import (
 
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/mysqlproxy"
+	"goguerrillad/internal/test/servers"
 )
 
 // A galera is a cluster of three, whose first node loses a mail's session.
 type galera struct {
 	*bench  // of the second node
-	cluster *testserver.Galera
-	first   *testserver.MariaDBServer
+	cluster *servers.Galera
+	first   *servers.MariaDBServer
 	db1     *sql.DB // of the first node
 	blocker *sql.Tx // holds the INSERT up on the first node
 	outcome chan error
@@ -28,11 +30,11 @@ func TestGalera(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Galera cluster")
 	}
-	cluster := testserver.StartGalera(t, 3, testserver.Quick)
+	cluster := servers.StartGalera(t, 3, servers.Quick)
 	first, second := cluster.Nodes[0], cluster.Nodes[1]
 	db1, db2 := first.Connect(t), second.Connect(t)
 	whole := t
-	for i, test := range []struct {
+	for i, tt := range []struct {
 		name string
 		run  func(*testing.T, *galera)
 	}{
@@ -43,9 +45,9 @@ func TestGalera(t *testing.T) {
 		{"hung before the commit", galeraHungBefore},
 		{"hung behind the commit", galeraHungBehind},
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			g := &galera{
-				bench:   &bench{whole: whole, server: second, db: db2, table: fmt.Sprintf("new_mail_%d", i), log: &testserver.Journal{}},
+				bench:   &bench{whole: whole, server: second, db: db2, table: fmt.Sprintf("new_mail_%d", i), log: &test.Log{}},
 				cluster: cluster, first: first, db1: db1, outcome: make(chan error, 1),
 			}
 			g.create(t)
@@ -57,7 +59,7 @@ func TestGalera(t *testing.T) {
 					t.Logf("%s\n%s", g.log, first.Output())
 				}
 			}()
-			test.run(t, g)
+			tt.run(t, g)
 			cluster.AwaitSize(t, first, 3)
 		})
 	}
@@ -83,7 +85,7 @@ func (g *galera) hold(t *testing.T) *mysql.Store {
 	s := g.start(t, g.first.Addr)
 	g.blocker = block(t, g.db1, g.table)
 	go func() { g.outcome <- save(t, s, "b@example.com")[0] }()
-	testserver.Await(t, nil, 5*time.Second, "no INSERT waits", func() error {
+	test.Await(t, nil, 5*time.Second, "no INSERT waits", func() error {
 		var id int64
 		return g.db1.QueryRow("SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT INTO%' AND USER='goguerrilla'").Scan(&id)
 	})
@@ -93,11 +95,11 @@ func (g *galera) hold(t *testing.T) *mysql.Store {
 // swallow has an INSERT committed of which the store does not hear.
 func (g *galera) swallow(t *testing.T) *mysql.Store {
 	t.Helper()
-	proxy := testserver.ProxyMySQL(t, g.first.Addr)
+	proxy := mysqlproxy.Start(t, g.first.Addr)
 	s := g.start(t, proxy.Addr)
-	proxy.Once("VALUES", testserver.Fault{Part: 2, Hang: true})
+	proxy.Once("VALUES", mysqlproxy.Fault{Part: 2, Hang: true})
 	go func() { g.outcome <- save(t, s, "b@example.com")[0] }()
-	testserver.Await(t, nil, 10*time.Second, "the mail does not get through", func() error {
+	test.Await(t, nil, 10*time.Second, "the mail does not get through", func() error {
 		if n := g.count(t); n != 2 {
 			return fmt.Errorf("%d rows", n)
 		}
@@ -154,9 +156,9 @@ func galeraKilledBehind(t *testing.T, g *galera) {
 // galeraCutOffBefore: the node answers that the session is over, but has lost
 // its cluster, so that others have to be asked for the mail.
 func galeraCutOffBefore(t *testing.T, g *galera) {
-	proxy := testserver.ProxyMySQL(t, g.first.Addr)
+	proxy := mysqlproxy.Start(t, g.first.Addr)
 	s := g.start(t, proxy.Addr)
-	cut := proxy.Once("VALUES", testserver.Fault{Part: 1, Hang: true})
+	cut := proxy.Once("VALUES", mysqlproxy.Fault{Part: 1, Hang: true})
 	go func() { g.outcome <- save(t, s, "b@example.com")[0] }()
 	<-cut
 	g.cutOff(t)
@@ -189,7 +191,7 @@ func galeraHungBefore(t *testing.T, g *galera) {
 	g.first.Continue(t)
 	g.blocker.Rollback()
 	told := func(text string) bool { return strings.Contains(g.log.String(), text) }
-	testserver.Await(t, nil, 30*time.Second, "the outcome is not logged", func() error {
+	test.Await(t, nil, 30*time.Second, "the outcome is not logged", func() error {
 		if !told("outcome were stored") && !told("outcome are not in the table") {
 			return errors.New(g.log.String())
 		}

@@ -10,7 +10,7 @@ import (
 
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 // Another session's lock is waited for, and then the mail is not stored.
@@ -43,7 +43,7 @@ func testKilledConnection(t *testing.T, b *bench) {
 	defer s.Close()
 	for range 3 {
 		one(t, s, nil)
-		testserver.Await(t, nil, 10*time.Second, "the connections do not end", func() error {
+		test.Await(t, nil, 10*time.Second, "the connections do not end", func() error {
 			return b.killOthers(t)
 		})
 	}

@@ -10,7 +10,7 @@ import (
 
 	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test/servers"
 )
 
 func recipients(t *testing.T, o mysql.Options, text string) *mysql.Recipients {
@@ -75,7 +75,7 @@ func testRecipients(t *testing.T, b *bench) {
 // hung one costs little, and their connections are few.
 func testRecipientsHosts(t *testing.T, b *bench) {
 	b.create(t)
-	wire := testserver.StartWire(t, b.server.Addr)
+	wire := servers.StartWire(t, b.server.Addr)
 	o := b.options()
 	o.Hosts = []string{"127.0.0.1:1", wire.Addr, b.server.Socket}
 	r := recipients(t, o, "SELECT SLEEP(0.01) FROM DUAL WHERE :address<>''")
@@ -101,7 +101,7 @@ func testRecipientsHosts(t *testing.T, b *bench) {
 	if connections > recipient.Connections+2 { // and those of the test
 		t.Errorf("%d connections", connections)
 	}
-	wire.Snip(testserver.Snip{Back: true, Hang: true})
+	wire.Snip(servers.Snip{Back: true, Hang: true})
 	ask(1)
 	ask(50) // were it asked again, not all would come to the next in time
 }

@@ -10,7 +10,8 @@ import (
 
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test/mysqlproxy"
+	"goguerrillad/internal/test/servers"
 )
 
 // TestGrantsInReadme: README has the statements of the manual.
@@ -20,7 +21,7 @@ func TestGrantsInReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := regexp.MustCompile(`(?m)^GRANT .*;$`).FindAllString(string(readme), -1)
-	if want := testserver.Grants(t); strings.Join(found, "\n") != strings.Join(want, "\n") {
+	if want := servers.Grants(t); strings.Join(found, "\n") != strings.Join(want, "\n") {
 		t.Errorf("README has %q, the manual %q", found, want)
 	}
 }
@@ -29,12 +30,12 @@ func TestGrantsInReadme(t *testing.T) {
 // log has a warning when the store connects, and the outcome is unknown at once.
 func testRights(t *testing.T, b *bench) {
 	b.create(t)
-	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	proxy := mysqlproxy.Start(t, b.server.Addr)
 	viaProxy := func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} }
 	s := b.open(t, viaProxy)
 	defer s.Close()
 	one(t, s, nil)
-	proxy.Once("VALUES", testserver.Fault{Part: 2})
+	proxy.Once("VALUES", mysqlproxy.Fault{Part: 2})
 	one(t, s, nil)
 	if log := b.log.String(); strings.Contains(log, "cannot be settled") {
 		t.Errorf("log: %s", log)
@@ -44,7 +45,7 @@ func testRights(t *testing.T, b *bench) {
 	defer less.Close()
 	for range 2 {
 		one(t, less, nil)
-		proxy.Once("VALUES", testserver.Fault{Part: 2})
+		proxy.Once("VALUES", mysqlproxy.Fault{Part: 2})
 		start := time.Now()
 		one(t, less, savemail.ErrUnknown)
 		if d := time.Since(start); d > time.Second {

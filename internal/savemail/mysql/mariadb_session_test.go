@@ -15,8 +15,10 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/mysqlproxy"
+	"goguerrillad/internal/test/servers"
+	"goguerrillad/internal/test/storetest"
 )
 
 // TestSession gives a server defaults that no session of the store may have.
@@ -24,7 +26,7 @@ func TestSession(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a MariaDB")
 	}
-	with, _ := benches(t, testserver.MariaDB(t, "--query-cache-type=1"))
+	with, _ := benches(t, servers.MariaDB(t, "--query-cache-type=1"))
 	for _, set := range []string{
 		"completion_type='CHAIN'", "completion_type='RELEASE'", "autocommit=0", "init_connect='START TRANSACTION'",
 	} {
@@ -60,7 +62,7 @@ func testCommits(t *testing.T, b *bench, set string) {
 	}
 	b.server.Kill()
 	b.server.Start(b.whole) // without the setting
-	testserver.Await(t, nil, 30*time.Second, "the server does not answer", b.db.Ping)
+	test.Await(t, nil, 30*time.Second, "the server does not answer", b.db.Ping)
 	if n := len(b.rows(t)); n != len(to)+4 {
 		t.Errorf("%d rows, want %d", n, len(to)+4)
 	}
@@ -107,7 +109,7 @@ var badValues = map[string]string{
 // answer is settled.
 func testSettings(t *testing.T, b *bench) {
 	b.create(t)
-	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	proxy := mysqlproxy.Start(t, b.server.Addr)
 	var version string
 	b.server.QueryRow(t, "SELECT VERSION()", &version)
 	isMariaDB := strings.Contains(version, "MariaDB")
@@ -176,12 +178,12 @@ func restore(value string) string {
 	return "'" + value + "'"
 }
 
-func testSetting(t *testing.T, b *bench, proxy *testserver.MySQLProxy, name string) {
+func testSetting(t *testing.T, b *bench, proxy *mysqlproxy.Proxy, name string) {
 	// tally counts the sessions that correct the setting.
 	var mu sync.Mutex
 	tally := 0
 	cut := false
-	proxy.Arm(func(statement string) *testserver.Fault {
+	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		mu.Lock()
 		defer mu.Unlock()
 		if statement == mysql.Assignment(name) {
@@ -189,7 +191,7 @@ func testSetting(t *testing.T, b *bench, proxy *testserver.MySQLProxy, name stri
 		}
 		if cut && strings.Contains(statement, "VALUES (") {
 			cut = false
-			return &testserver.Fault{Part: 2}
+			return &mysqlproxy.Fault{Part: 2}
 		}
 		return nil
 	})
@@ -233,7 +235,7 @@ func TestRefusedSetting(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer dc.Close()
-		var log testserver.Journal
+		var log test.Log
 		if err := mysql.MakeSetting(t.Context(), dc, name, log.Logger()); (err != nil) != must {
 			t.Errorf("%s: error %v, want one: %v", name, err, must)
 		}

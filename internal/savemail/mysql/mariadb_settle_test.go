@@ -10,8 +10,9 @@ import (
 
 	"goguerrillad/internal/commit"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/mysqlproxy"
+	"goguerrillad/internal/test/storetest"
 )
 
 // A lost is a mail whose INSERT the server has got, and is held up at, while
@@ -27,7 +28,7 @@ type lost struct {
 func lose(t *testing.T, b *bench) *lost {
 	t.Helper()
 	b.create(t)
-	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
 	t.Cleanup(func() { s.Close() })
 	b.server.Exec(t, "ALTER TABLE mail."+b.table+" ADD UNIQUE (`to`)")
@@ -36,10 +37,10 @@ func lose(t *testing.T, b *bench) *lost {
 		t.Fatal(err)
 	}
 	l := &lost{bench: b, blocker: block(t, b.db, b.table), outcome: make(chan error, 1)}
-	cut := proxy.Once("VALUES", testserver.Fault{Part: 2})
+	cut := proxy.Once("VALUES", mysqlproxy.Fault{Part: 2})
 	go func() { l.outcome <- save(t, s, "b@example.com")[0] }()
 	<-cut
-	testserver.Await(t, nil, 5*time.Second, "no INSERT waits", func() (err error) {
+	test.Await(t, nil, 5*time.Second, "no INSERT waits", func() (err error) {
 		l.first, err = l.session("INFO LIKE 'INSERT INTO%'")
 		return err
 	})
@@ -86,7 +87,7 @@ func (l *lost) isStored(t *testing.T) {
 // for. Who looks for the row at once does not find it, and stores it twice.
 func testLostWaits(t *testing.T, b *bench) {
 	l := lose(t, b)
-	testserver.Await(t, nil, 5*time.Second, "nobody waits for the session", func() error {
+	test.Await(t, nil, 5*time.Second, "nobody waits for the session", func() error {
 		_, err := l.session("INFO LIKE 'SELECT GET_LOCK%'")
 		return err
 	})
@@ -97,7 +98,7 @@ func testLostWaits(t *testing.T, b *bench) {
 // again.
 func testLostKilled(t *testing.T, b *bench) {
 	l := lose(t, b)
-	testserver.Await(t, nil, 10*time.Second, "the session is not killed", func() error {
+	test.Await(t, nil, 10*time.Second, "the session is not killed", func() error {
 		if id, err := l.session("INFO LIKE 'INSERT INTO%'"); err != nil || id == l.first {
 			return fmt.Errorf("session %d inserts, %d did before: %w", id, l.first, err)
 		}
@@ -110,7 +111,7 @@ func testLostKilled(t *testing.T, b *bench) {
 // reload has put another store in place, and the log says how.
 func testLostUnknown(t *testing.T, b *bench) {
 	b.create(t)
-	proxy := testserver.ProxyMySQL(t, b.server.Addr)
+	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts, o.Timeout = []string{proxy.Addr}, 3*time.Second })
 	c := commit.New(s, commit.Options{Timeout: 3 * time.Second, Log: b.options().Log})
 	outcome := make(chan error, 1)
@@ -118,10 +119,10 @@ func testLostUnknown(t *testing.T, b *bench) {
 	if submit(); <-outcome != nil {
 		t.Fatal(b.log.String())
 	}
-	cut := proxy.Once("VALUES", testserver.Fault{Part: 2, Hang: true})
+	cut := proxy.Once("VALUES", mysqlproxy.Fault{Part: 2, Hang: true})
 	submit()
 	<-cut
-	testserver.Await(t, nil, 5*time.Second, "the INSERT does not arrive", func() error {
+	test.Await(t, nil, 5*time.Second, "the INSERT does not arrive", func() error {
 		var n int
 		if err := b.db.QueryRow("SELECT COUNT(*) FROM " + b.table).Scan(&n); err != nil || n != 2 {
 			return fmt.Errorf("%d rows, %w", n, err)
@@ -135,7 +136,7 @@ func testLostUnknown(t *testing.T, b *bench) {
 	if err == nil || !strings.Contains(err.Error(), "unknown") {
 		t.Errorf("outcome: %v", err)
 	}
-	testserver.Await(t, nil, 10*time.Second, "the outcome is not logged", func() error {
+	test.Await(t, nil, 10*time.Second, "the outcome is not logged", func() error {
 		if !strings.Contains(b.log.String(), "outcome were stored") {
 			return errors.New(b.log.String())
 		}

@@ -11,8 +11,9 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/servers"
+	"goguerrillad/internal/test/storetest"
 )
 
 const text = "Subject: hello\r\n\r\nbody\r\n"
@@ -20,10 +21,10 @@ const text = "Subject: hello\r\n\r\nbody\r\n"
 // A bench is the server that all tests share, and the table of one of them.
 type bench struct {
 	whole  *testing.T // of all tests: what is started for it serves the next ones too
-	server *testserver.MariaDBServer
+	server *servers.MariaDBServer
 	db     *sql.DB
 	table  string
-	log    *testserver.Journal
+	log    *test.Log
 
 	maxSize int // storetest.Harness.MaxSize
 }
@@ -34,7 +35,7 @@ func TestMariaDB(t *testing.T) {
 	}
 	cert, key := certificate(t)
 	t.Setenv("SSL_CERT_FILE", cert) // the system's roots, for TLSVerify
-	server := testserver.MariaDB(t, "--ssl-cert="+cert, "--ssl-key="+key)
+	server := servers.MariaDB(t, "--ssl-cert="+cert, "--ssl-key="+key)
 	with, suite := benches(t, server)
 	nothing := func(*testing.T, *bench) {}
 	plain := func(*bench, *mysql.Options) {}
@@ -99,7 +100,7 @@ func TestMariaDB(t *testing.T) {
 
 // benches gives each test a table of its own on a server: with runs one, and
 // suite runs what every store must pass.
-func benches(whole *testing.T, server *testserver.MariaDBServer) (
+func benches(whole *testing.T, server *servers.MariaDBServer) (
 	with func(run func(*testing.T, *bench)) func(*testing.T),
 	suite func(prepare func(*testing.T, *bench), adapt func(*bench, *mysql.Options)) func(*testing.T),
 ) {
@@ -107,7 +108,7 @@ func benches(whole *testing.T, server *testserver.MariaDBServer) (
 	with = func(run func(*testing.T, *bench)) func(*testing.T) {
 		return func(t *testing.T) {
 			tables++
-			b := &bench{whole: whole, server: server, db: db, table: fmt.Sprintf("new_mail_%d", tables), log: &testserver.Journal{}}
+			b := &bench{whole: whole, server: server, db: db, table: fmt.Sprintf("new_mail_%d", tables), log: &test.Log{}}
 			run(t, b)
 		}
 	}

@@ -11,13 +11,13 @@ import (
 	"goguerrillad/internal/commit"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test/servers"
+	"goguerrillad/internal/test/storetest"
 )
 
 // TestTiDB is TestMariaDB as far as TiDB is one. make test-tidb runs it.
 func TestTiDB(t *testing.T) {
-	server := testserver.TiDB(t)
+	server := servers.TiDB(t)
 	with, suite := benches(t, server)
 	small := func(_ *testing.T, b *bench) { b.maxSize = 5 << 20 } // a row has 6 MB
 	plain := func(*bench, *mysql.Options) {}

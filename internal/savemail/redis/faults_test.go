@@ -12,7 +12,7 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/redis"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 const (
@@ -63,7 +63,7 @@ func TestExpire(t *testing.T) {
 			}
 			before = n
 		}
-		testserver.Await(t, nil, 10*time.Second, "no message stays long enough", func() error {
+		test.Await(t, nil, 10*time.Second, "no message stays long enough", func() error {
 			if _, in := f.save(1); !in[0] || before <= want*1000-1000 {
 				return fmt.Errorf("%v: %d ms, want %d s", expire, before, want)
 			}
@@ -211,7 +211,7 @@ func TestAwayAtTheStart(t *testing.T) {
 	f := startRedis(t)
 	f.server.Kill()
 	f.open(nil)
-	testserver.Await(t, nil, 10*time.Second, "the log does not report that Redis is down", func() error {
+	test.Await(t, nil, 10*time.Second, "the log does not report that Redis is down", func() error {
 		if f.log.Count(down) == 0 {
 			return errors.New(f.log.String())
 		}
@@ -290,7 +290,7 @@ func TestTexts(t *testing.T) {
 		f.found()
 		f.logged(tt.level+" msg=\"Redis forgets all messages when it ends", 1)
 		f.server.Kill()
-		testserver.Await(t, nil, 10*time.Second, "Redis is not missed", func() error {
+		test.Await(t, nil, 10*time.Second, "Redis is not missed", func() error {
 			f.save(1)
 			if f.log.Count(down) == 0 {
 				return errors.New(f.log.String())
@@ -302,7 +302,7 @@ func TestTexts(t *testing.T) {
 			t.Error("a Redis that is down is up")
 		}
 		f.server.Start(t)
-		testserver.Await(t, nil, 10*time.Second, "Redis is not found again", func() error {
+		test.Await(t, nil, 10*time.Second, "Redis is not found again", func() error {
 			if f.log.Count(back) == 0 || !f.store.(interface{ Up() bool }).Up() {
 				return errors.New(f.log.String())
 			}
@@ -336,7 +336,7 @@ func TestLeavesNothing(t *testing.T) {
 	if err := f.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	testserver.Await(t, nil, 10*time.Second, "connections stay", func() error {
+	test.Await(t, nil, 10*time.Second, "connections stay", func() error {
 		if n := clients(); n > 0 {
 			return fmt.Errorf("%d connections", n)
 		}

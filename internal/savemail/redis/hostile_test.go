@@ -10,8 +10,8 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail/redis"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/storetest"
 )
 
 // TestHostileReplies: whatever answers in place of Redis, messages are stored and
@@ -82,7 +82,7 @@ func TestEndWhileLooking(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	var log testserver.Journal
+	var log test.Log
 	s := redis.New(&ledger{}, redis.Options{Host: l.Addr().String(), Log: log.Logger()})
 	conn, err := l.Accept() // and never answers
 	if err != nil {

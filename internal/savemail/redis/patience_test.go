@@ -13,8 +13,9 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail/discard"
 	"goguerrillad/internal/savemail/redis"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/servers"
+	"goguerrillad/internal/test/storetest"
 )
 
 // A slowRedis takes a tenth of a second for a message, or hangs.
@@ -77,7 +78,7 @@ func startSlow(t *testing.T) (r *slowRedis, addr string) {
 func TestPatience(t *testing.T) {
 	t.Parallel()
 	r, addr := startSlow(t)
-	f := &fixture{t: t, server: &testserver.RedisServer{Addr: addr}, inner: &ledger{}}
+	f := &fixture{t: t, server: &servers.RedisServer{Addr: addr}, inner: &ledger{}}
 	f.open(nil)
 	f.found()
 	for n := range 1 + time.Second/slow {
@@ -95,7 +96,7 @@ func TestPatience(t *testing.T) {
 func TestLostConnections(t *testing.T) {
 	t.Parallel()
 	r, addr := startSlow(t)
-	var log testserver.Journal
+	var log test.Log
 	s := redis.New(discard.Store{}, redis.Options{Host: addr, InPlace: true, Expire: time.Hour, Log: log.Logger()})
 	defer s.Close()
 	save := func() (inRedis bool) {
@@ -103,7 +104,7 @@ func TestLostConnections(t *testing.T) {
 		s.Save(t.Context(), []*envelope.Envelope{e})
 		return e.To[0].InRedis
 	}
-	testserver.Await(t, nil, 10*time.Second, "no two Saves run at a time", func() error {
+	test.Await(t, nil, 10*time.Second, "no two Saves run at a time", func() error {
 		var saves sync.WaitGroup
 		saves.Go(func() { save() })
 		saves.Go(func() { save() })
@@ -118,7 +119,7 @@ func TestLostConnections(t *testing.T) {
 	if save() {
 		t.Error("a message is in a Redis that hangs")
 	}
-	testserver.Await(t, nil, 10*time.Second, "connections stay open", func() error {
+	test.Await(t, nil, 10*time.Second, "connections stay open", func() error {
 		if all, open := r.connections.Load(), r.open.Load(); all != before+1 || open != 1 {
 			return fmt.Errorf("%d new connections, %d are open", all-before, open)
 		}
@@ -134,7 +135,7 @@ func (*silent) Save(context.Context, []*envelope.Envelope) []error { return nil 
 // TestNoOutcomes: a store without outcomes does not end the process.
 func TestNoOutcomes(t *testing.T) {
 	for _, inPlace := range []bool{true, false} {
-		s := redis.New(&silent{}, redis.Options{Host: "127.0.0.1:1", InPlace: inPlace, Stream: "mails", StreamMax: 10, Log: new(testserver.Journal).Logger()})
+		s := redis.New(&silent{}, redis.Options{Host: "127.0.0.1:1", InPlace: inPlace, Stream: "mails", StreamMax: 10, Log: new(test.Log).Logger()})
 		if errs := s.Save(t.Context(), []*envelope.Envelope{storetest.Envelope(text, "b@example.com")}); len(errs) > 0 {
 			t.Errorf("outcomes %v", errs)
 		}

@@ -17,8 +17,9 @@ import (
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/savemail/redis"
 	"goguerrillad/internal/savemail/sqlite"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/servers"
+	"goguerrillad/internal/test/storetest"
 )
 
 const text = "Subject: hello\r\n\r\nbody\r\n"
@@ -26,9 +27,9 @@ const text = "Subject: hello\r\n\r\nbody\r\n"
 // A fixture is a Redis and a store beside it.
 type fixture struct {
 	t      *testing.T
-	server *testserver.RedisServer
+	server *servers.RedisServer
 	conn   redigo.Conn // of the test's own
-	log    testserver.Journal
+	log    test.Log
 	store  savemail.Store
 	inner  *ledger
 }
@@ -71,7 +72,7 @@ func startRedis(t *testing.T, server ...string) *fixture {
 	if testing.Short() {
 		t.Skip("starts a Redis")
 	}
-	f := &fixture{t: t, server: testserver.Redis(t, server...), inner: &ledger{}}
+	f := &fixture{t: t, server: servers.Redis(t, server...), inner: &ledger{}}
 	f.conn = f.server.Connect(t)
 	return f
 }
@@ -79,7 +80,7 @@ func startRedis(t *testing.T, server ...string) *fixture {
 // found waits until the first look at Redis is over.
 func (f *fixture) found() {
 	f.t.Helper()
-	testserver.Await(f.t, nil, 10*time.Second, "nobody has looked at the settings", func() error {
+	test.Await(f.t, nil, 10*time.Second, "nobody has looked at the settings", func() error {
 		if f.log.Count("Redis is in use") == 0 {
 			return errors.New(f.log.String())
 		}
@@ -122,7 +123,7 @@ func (f *fixture) save(n int) (*envelope.Envelope, []bool) {
 func (f *fixture) await() *envelope.Envelope {
 	f.t.Helper()
 	var e *envelope.Envelope
-	testserver.Await(f.t, nil, 30*time.Second, "no message gets to Redis", func() error {
+	test.Await(f.t, nil, 30*time.Second, "no message gets to Redis", func() error {
 		var in []bool
 		if e, in = f.save(1); !in[0] {
 			return errors.New(f.log.String())
@@ -158,9 +159,9 @@ func TestStores(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Redis and MariaDB")
 	}
-	server := testserver.Redis(t)
+	server := servers.Redis(t)
 	conn := server.Connect(t)
-	maria := testserver.MariaDB(t, "--max-allowed-packet=64M")
+	maria := servers.MariaDB(t, "--max-allowed-packet=64M")
 	db := maria.Connect(t)
 	lite := func(t *testing.T, compress bool) storetest.Harness {
 		o := sqlite.Options{File: filepath.Join(t.TempDir(), "mail.db"), Table: "new_mail", Compress: compress, Log: slog.New(slog.DiscardHandler)}

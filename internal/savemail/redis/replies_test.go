@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"goguerrillad/internal/savemail/redis"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/servers"
 )
 
 // TestReplies: the client reads a reply within the limits, also if it arrives in
@@ -66,9 +67,9 @@ func TestReplies(t *testing.T) {
 					go answer(conn, tt.ping)
 				}
 			}()
-			f := &fixture{t: t, server: &testserver.RedisServer{Addr: l.Addr().String()}, inner: &ledger{}}
+			f := &fixture{t: t, server: &servers.RedisServer{Addr: l.Addr().String()}, inner: &ledger{}}
 			f.open(func(o *redis.Options) { o.Host = l.Addr().String() })
-			testserver.Await(t, nil, 10*time.Second, "Redis is neither found nor down", func() error {
+			test.Await(t, nil, 10*time.Second, "Redis is neither found nor down", func() error {
 				if f.log.Count(down)+f.log.Count("Redis is in use") == 0 {
 					return errors.New(f.log.String())
 				}

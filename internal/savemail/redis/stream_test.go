@@ -15,8 +15,9 @@ import (
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/discard"
 	"goguerrillad/internal/savemail/redis"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/servers"
+	"goguerrillad/internal/test/storetest"
 )
 
 const (
@@ -40,7 +41,7 @@ func TestStreamMisses(t *testing.T) {
 	f.server.Start(t)
 	f.conn = f.server.Connect(t)
 	var missed int
-	testserver.Await(t, nil, 30*time.Second, "the stream does not go on", func() error {
+	test.Await(t, nil, 30*time.Second, "the stream does not go on", func() error {
 		_, after, ok := strings.Cut(f.log.String(), goesOn)
 		if !ok {
 			return errors.New(f.log.String())
@@ -76,7 +77,7 @@ func TestStreamOutcomes(t *testing.T) {
 		}
 	}
 	var got []string
-	testserver.Await(t, nil, 10*time.Second, "entries are missing", func() error {
+	test.Await(t, nil, 10*time.Second, "entries are missing", func() error {
 		entries, err := redigo.Values(f.conn.Do("XRANGE", "mails", "-", "+"))
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +103,7 @@ func TestStreamOutcomes(t *testing.T) {
 
 // TestStreamEnds: Close returns although Redis is unavailable.
 func TestStreamEnds(t *testing.T) {
-	var log testserver.Journal
+	var log test.Log
 	s := redis.New(&ledger{}, redis.Options{Host: "127.0.0.1:1", Stream: "mails", StreamMax: 1000, Log: log.Logger()})
 	if err := s.Save(t.Context(), []*envelope.Envelope{storetest.Envelope(text, "a@example.com")})[0]; err != nil {
 		t.Fatal(err)
@@ -125,8 +126,8 @@ func TestStream(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Redis")
 	}
-	server := testserver.Redis(t)
-	log := &testserver.Journal{}
+	server := servers.Redis(t)
+	log := &test.Log{}
 	s := redis.New(discard.Store{}, redis.Options{Host: server.Addr, Expire: time.Hour, Stream: "mails", StreamMax: 1000,
 		Log: slog.New(slog.NewTextHandler(log, nil))})
 	sent := 0

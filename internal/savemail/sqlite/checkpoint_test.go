@@ -12,8 +12,8 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail/sqlite"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/storetest"
 )
 
 const mb = 1 << 20
@@ -49,7 +49,7 @@ func size(t *testing.T, path string) int64 {
 // awaitSize waits until checkpoints have brought so many MB into the file.
 func awaitSize(t *testing.T, path string, want int64) {
 	t.Helper()
-	testserver.Await(t, nil, time.Minute, "what was committed is not moved into the file", func() error {
+	test.Await(t, nil, time.Minute, "what was committed is not moved into the file", func() error {
 		if got := size(t, path); got < want*mb {
 			return fmt.Errorf("it has %d bytes", got)
 		}
@@ -66,7 +66,7 @@ func TestCheckpoint(t *testing.T) {
 	for round := range int64(6) {
 		saveMany(t, s)
 		awaitSize(t, o.File, (round+1)*many)
-		testserver.Await(t, nil, time.Minute, "a checkpoint does not end", func() error { // the next Save would lengthen the WAL
+		test.Await(t, nil, time.Minute, "a checkpoint does not end", func() error { // the next Save would lengthen the WAL
 			var busy, frames, copied int
 			err := db.QueryRow("PRAGMA wal_checkpoint(NOOP)").Scan(&busy, &frames, &copied)
 			if err == nil && (busy != 0 || frames != copied) {

@@ -12,7 +12,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail/sqlite"
-	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/test/storetest"
 )
 
 // TestLinkedFileReadsWAL: where the path of the file is a symbolic link, also one

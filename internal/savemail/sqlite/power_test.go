@@ -22,9 +22,9 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/sqlite"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
-	"goguerrillad/internal/testserver/powerfs"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/powerfs"
+	"goguerrillad/internal/test/storetest"
 )
 
 // saverFile makes the test binary a saver: a process that saves a message for
@@ -67,7 +67,7 @@ type saver struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
-	log testserver.Journal
+	log test.Log
 
 	last string // error
 }
@@ -172,7 +172,7 @@ func TestPowerLoss(t *testing.T) {
 				return outcome
 			}
 			awaitStored := func() {
-				testserver.Await(t, nil, time.Minute, "no Save succeeds", func() error {
+				test.Await(t, nil, time.Minute, "no Save succeeds", func() error {
 					if outcome := save(); outcome != "stored" {
 						return errors.New(outcome)
 					}
@@ -185,7 +185,7 @@ func TestPowerLoss(t *testing.T) {
 			if tt.fault.Op != 0 {
 				tt.fault.Errno, tt.fault.Lost = syscall.EIO, true
 				i := power.Inject(tt.fault)
-				testserver.Await(t, nil, time.Minute, "no operation fails", func() error {
+				test.Await(t, nil, time.Minute, "no operation fails", func() error {
 					save()
 					if i.Hits() == 0 && tt.fault.Nth == 0 {
 						return errors.New("the time of the Save may have been over before")
@@ -247,7 +247,7 @@ func readCopy(t *testing.T, file string) []storetest.Row {
 // Save. It returns the message's hash, and the fault, which is still active.
 func (s *saver) failing(t *testing.T, power *powerfs.FS, f powerfs.Fault, size int, ok func(outcome string) bool) (hash string, fault *powerfs.Injection) {
 	t.Helper()
-	testserver.Await(t, nil, time.Minute, "no outcome is as wanted", func() error {
+	test.Await(t, nil, time.Minute, "no outcome is as wanted", func() error {
 		if _, outcome := s.save(t, 0); outcome != "stored" {
 			return errors.New(s.last)
 		}
@@ -273,7 +273,7 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 	hash, fault := unknown()
 	fault.Clear()
-	testserver.Await(t, nil, time.Minute, "the outcome is not logged", func() error {
+	test.Await(t, nil, time.Minute, "the outcome is not logged", func() error {
 		if !strings.HasPrefix(s.settled(t)[hash], "messages with unknown outcome ") {
 			return errors.New(s.log.String())
 		}
@@ -300,7 +300,7 @@ func TestFailedInsert(t *testing.T) {
 	s.failing(t, power, powerfs.Fault{Op: powerfs.Write, Match: "mail.db-wal", Count: 1, Errno: syscall.EIO, Lost: true}, 3<<20,
 		func(string) bool { return strings.Contains(s.last, ": insert: disk I/O error") })
 	checkpoint := power.Inject(powerfs.Fault{Op: powerfs.Write, Match: "mail.db"}) // counts
-	testserver.Await(t, nil, time.Minute, "no Save succeeds", func() error {
+	test.Await(t, nil, time.Minute, "no Save succeeds", func() error {
 		if _, outcome := s.save(t, 0); outcome != "stored" {
 			return errors.New(s.last)
 		}

@@ -15,7 +15,7 @@ import (
 
 	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail/sqlite"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
 )
 
 func query(t *testing.T, text string) recipient.Query {
@@ -175,7 +175,7 @@ func TestRecipientsOfReplacedFile(t *testing.T) {
 // awaitCalls waits until n goroutines are in the function.
 func awaitCalls(t *testing.T, function string, n int) {
 	t.Helper()
-	testserver.Await(t, nil, 10*time.Second, "goroutines in "+function, func() error {
+	test.Await(t, nil, 10*time.Second, "goroutines in "+function, func() error {
 		var stacks strings.Builder
 		err := pprof.Lookup("goroutine").WriteTo(&stacks, 2)
 		if got := strings.Count(stacks.String(), "\n"+function+"("); err == nil && got != n {

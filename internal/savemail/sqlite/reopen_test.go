@@ -7,7 +7,7 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail/sqlite"
-	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/test/storetest"
 )
 
 // TestOpenWhileOpen opens a file that another store, as at a reload, or another

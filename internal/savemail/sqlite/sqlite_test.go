@@ -10,7 +10,7 @@ import (
 
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/sqlite"
-	"goguerrillad/internal/savemail/storetest"
+	"goguerrillad/internal/test/storetest"
 )
 
 func options(t *testing.T) sqlite.Options {

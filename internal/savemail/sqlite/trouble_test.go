@@ -15,8 +15,8 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/sqlite"
-	"goguerrillad/internal/savemail/storetest"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/storetest"
 )
 
 const text = "Subject: hello\r\n\r\nbody\r\n"
@@ -39,7 +39,7 @@ func save(t *testing.T, s savemail.Store, message string) error {
 // awaitSave waits for the store's return, which it delays by a second at most.
 func awaitSave(t *testing.T, s savemail.Store) {
 	t.Helper()
-	testserver.Await(t, nil, 10*time.Second, "the store does not come back", func() error { return save(t, s, text) })
+	test.Await(t, nil, 10*time.Second, "the store does not come back", func() error { return save(t, s, text) })
 }
 
 func open(t *testing.T, o sqlite.Options) *sqlite.Store {
@@ -168,7 +168,7 @@ func TestFileReplaced(t *testing.T) {
 // A file that is moved away takes along what was acknowledged, though it may
 // be in the WAL still.
 func TestFileMoved(t *testing.T) {
-	var log testserver.Journal
+	var log test.Log
 	o := options(t)
 	o.Log = log.Logger()
 	s := open(t, o)
@@ -203,7 +203,7 @@ func TestFileMoved(t *testing.T) {
 // The log reports a file that was moved while another program needs the WAL: the file
 // alone lacks the latest messages.
 func TestFileMovedWhileRead(t *testing.T) {
-	var log testserver.Journal
+	var log test.Log
 	o := options(t)
 	o.Log = log.Logger()
 	s := open(t, o)

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"goguerrillad/internal/savemail"
-	"goguerrillad/internal/testserver/powerfs"
+	"goguerrillad/internal/test/powerfs"
 )
 
 // TestRewrittenWALIsDurable: what a failed sync has lost is durable after it was

@@ -18,9 +18,9 @@ import (
 	"time"
 
 	"goguerrillad/internal/savemail"
-	"goguerrillad/internal/savemail/storetest"
 	"goguerrillad/internal/savemail/webhook"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/storetest"
 )
 
 // TestConnections: there are so many and no more, they are kept, and one that
@@ -94,7 +94,7 @@ func TestAnswerBody(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		testserver.Await(t, nil, 10*time.Second, "connections stay open after Close", func() error {
+		test.Await(t, nil, 10*time.Second, "connections stay open after Close", func() error {
 			if n := opened.Load() - closed.Load(); n > 0 {
 				return fmt.Errorf("%d connections", n)
 			}
@@ -115,7 +115,7 @@ func TestReadersEnd(t *testing.T) {
 				t.Error("stored")
 			}
 		}
-		testserver.Await(t, nil, 10*time.Second, "a message is still read", func() error {
+		test.Await(t, nil, 10*time.Second, "a message is still read", func() error {
 			stacks := make([]byte, 1<<20)
 			stacks = stacks[:runtime.Stack(stacks, true)]
 			if n := bytes.Count(stacks, []byte("webhook.(*reader).Read(")); n > 0 {

@@ -15,9 +15,10 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
-	"goguerrillad/internal/savemail/storetest"
 	"goguerrillad/internal/savemail/webhook"
-	"goguerrillad/internal/testserver"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/servers"
+	"goguerrillad/internal/test/storetest"
 )
 
 // lend puts the message into a mapping, as the daemon does. After unmap, a read of
@@ -70,9 +71,9 @@ func TestEarlyAnswer(t *testing.T) {
 		w.Header().Set("Connection", "close") // GOAWAY in HTTP/2
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	cert := testserver.NewCertificate(t, testserver.PublicDir(t), "localhost")
-	plain, secure := testserver.FreePort(t), testserver.FreePort(t)
-	testserver.Nginx(t, fmt.Sprintf(`http {
+	cert := test.NewCertificate(t, test.PublicDir(t), "localhost")
+	plain, secure := test.FreePort(t), test.FreePort(t)
+	servers.Nginx(t, fmt.Sprintf(`http {
 	client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
 	access_log off; client_max_body_size 1m;
 	server { listen 127.0.0.1:%d; location / { return 200; } }

@@ -25,9 +25,9 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/mailinfo"
 	"goguerrillad/internal/savemail"
-	"goguerrillad/internal/savemail/storetest"
 	"goguerrillad/internal/savemail/webhook"
 	"goguerrillad/internal/smtp"
+	"goguerrillad/internal/test/storetest"
 )
 
 const key = "0123456789abcdef0123456789abcdef"

@@ -1,0 +1,149 @@
+package attacks
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/client"
+)
+
+// TestNothingLeaks ends 100,000 connections in many ways, and looks for what
+// is left of them.
+func TestNothingLeaks(t *testing.T) {
+	metrics := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
+	d := shared.Daemon(t, map[string]string{"GM_METRICS": metrics, "GM_MAX_CLIENTS": "400"})
+	cert := test.NewCertificate(t, d.Dir, "mx")
+	d.Configure(t, map[string]string{"GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile})
+	d.Start(t)
+	a := &arena{Daemon: d, cert: cert}
+	a.endings(t, 5000) // what the first ones cost is the daemon's, not theirs
+	before := a.weigh(t, metrics)
+	a.endings(t, 100_000)
+	after := a.weigh(t, metrics)
+	t.Logf("before %v, after %v", before, after)
+	// The connection that asks for the metrics, and threads that the runtime
+	// starts when it pleases.
+	if after.goroutines > before.goroutines+4 || after.descriptors > before.descriptors+4 || after.threads > before.threads+4 {
+		t.Errorf("before %v, after %v", before, after)
+	}
+	if after.resident > before.resident+16<<20 {
+		t.Errorf("%d MiB more", (after.resident-before.resident)>>20)
+	}
+}
+
+// A weight is what a daemon at rest holds.
+type weight struct {
+	goroutines, descriptors, threads int
+	resident                         int64 // bytes
+}
+
+func (w weight) String() string {
+	return fmt.Sprintf("%d goroutines, %d descriptors, %d threads, %d MiB", w.goroutines, w.descriptors, w.threads, w.resident>>20)
+}
+
+// weigh waits until the last session is over.
+func (a *arena) weigh(t *testing.T, metrics string) (w weight) {
+	t.Helper()
+	test.Await(t, a.Process(), 30*time.Second, "sessions do not end", func() error {
+		page, err := gauges(metrics)
+		if err != nil {
+			return err
+		}
+		if n := page["goguerrilla_sessions"]; n != 0 {
+			return fmt.Errorf("%v are open", n)
+		}
+		w.goroutines, w.threads = int(page["go_goroutines"]), int(page["go_threads"])
+		w.resident = int64(page["process_resident_memory_bytes"])
+		return nil
+	})
+	w.descriptors = a.Descriptors()
+	return w
+}
+
+// gauges reads the metrics that have no label.
+func gauges(addr string) (map[string]float64, error) {
+	r, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	values := map[string]float64{}
+	for line := range strings.Lines(string(text)) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if n, err := strconv.ParseFloat(value, 64); ok && err == nil {
+			values[name] = n
+		}
+	}
+	return values, nil
+}
+
+// endings opens n connections, a few hundred at a time, and ends each at
+// another point: in the greeting, a command, a text, a handshake, by QUIT, by
+// FIN, by a reset.
+func (a *arena) endings(t *testing.T, n int) {
+	t.Helper()
+	dialogues := []string{
+		"", "EHLO x\r\nQUIT\r\n", "EHLO x\r\n", "EH", "EHLO x\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nSubject: ha",
+		"EHLO x\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nBDAT 1000\r\nSubject: ha", "EHLO x\r\nSTARTTLS\r\n\x16\x03\x01",
+		"GET / HTTP/1.0\r\n\r\n", "EHLO x\r\nMAIL FROM:<a@example.org> SIZE=100000\r\n", "EHLO x\r\nSTARTTLS\r\n",
+	}
+	var all sync.WaitGroup
+	const clients = 100
+	for client := range clients {
+		all.Go(func() {
+			for i := client; i < n; i += clients {
+				conn, err := net.Dial("tcp", a.Addr)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				switch {
+				case i%1000 == 7: // a whole mail, inside TLS
+					a.secureMail(t, conn)
+				default:
+					conn.Write([]byte(dialogues[i%len(dialogues)]))
+					if i%3 == 0 { // what was said has been read
+						conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+						conn.Read(make([]byte, 100))
+					}
+				}
+				if i%4 == 0 {
+					conn.(*net.TCPConn).SetLinger(0)
+				}
+				conn.Close()
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (a *arena) secureMail(t *testing.T, conn net.Conn) {
+	c, err := client.New(conn, 30*time.Second)
+	if err == nil {
+		err = c.Hello()
+	}
+	if err == nil {
+		err = c.StartTLS(a.cert.ClientConfig())
+	}
+	if err == nil {
+		err = c.Hello()
+	}
+	if err == nil {
+		_, err = c.Send("a@example.org", "", []string{"b@example.com"}, []byte("Subject: x\r\n\r\n"))
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}

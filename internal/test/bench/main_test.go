@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/test"
+	smtpclient "goguerrillad/internal/test/client"
+)
+
+// TestMain lets the test program be what the benchmark is in other processes.
+func TestMain(m *testing.M) {
+	if be := role(os.Args); be != nil {
+		if err := be(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestOptions(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		args  string
+		env   map[string]string
+		check func(options) bool // nil: an error
+	}{
+		{"defaults", "", nil, func(o options) bool {
+			return o.rounds == 5 && o.messages == 5000 && o.budget == 25*time.Minute && o.out == "" &&
+				slices.Equal(o.cases, workloadNames()) && slices.Equal(o.contestants, contestantNames())
+		}},
+		{"short", "", map[string]string{"BENCH": "short"}, func(o options) bool {
+			return o.rounds == 3 && o.messages == 2500 && o.budget < 3*time.Minute
+		}},
+		{"short with more rounds", "", map[string]string{"BENCH": "short", "ROUNDS": "7"}, func(o options) bool {
+			return o.rounds == 7 && o.budget < 3*time.Minute
+		}},
+		{"flags before environment", "-rounds 2 -out x -seed 9", map[string]string{"ROUNDS": "7", "BENCH_OUT": "y"}, func(o options) bool {
+			return o.rounds == 2 && o.out == "x" && o.seed == 9
+		}},
+		{"some", "-cases A,D -contestants smtp-sink,go-smtp", nil, func(o options) bool {
+			return slices.Equal(o.cases, []string{"A", "D"}) && slices.Equal(o.contestants, []string{"smtp-sink", "go-smtp"})
+		}},
+		{"unknown mode", "", map[string]string{"BENCH": "long"}, nil},
+		{"no number", "", map[string]string{"ROUNDS": "many"}, nil},
+		{"no round", "-rounds 0", nil, nil},
+		{"too few messages", "-messages 1", nil, nil},
+		{"unknown case", "-cases A,Z", nil, nil},
+		{"unknown contestant", "-contestants sendmail", nil, nil},
+		{"argument", "A", nil, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o, err := parseOptions(strings.Fields(test.args), func(name string) string { return test.env[name] })
+			if (err != nil) != (test.check == nil) {
+				t.Fatalf("error %v", err)
+			}
+			if err == nil && !test.check(o) {
+				t.Errorf("got %+v", o)
+			}
+		})
+	}
+}
+
+func TestHarness(t *testing.T) {
+	h, err := newHarness(io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []int
+	for i := range 3 {
+		h.Cleanup(func() { order = append(order, i) })
+	}
+	h.Cleanup(func() { h.Fatalf("cleanup") })
+	if err := h.try(func() { h.Skipf("no %s", "mariadbd") }); !errors.Is(err, errSkipped) || !strings.Contains(err.Error(), "no mariadbd") {
+		t.Errorf("Skipf: %v", err)
+	}
+	if err := h.try(func() { h.Fatalf("bad") }); err == nil || errors.Is(err, errSkipped) {
+		t.Errorf("Fatalf: %v", err)
+	}
+	if err := h.try(func() {}); err != nil {
+		t.Errorf("neither: %v", err)
+	}
+	if dir := h.TempDir(); !strings.HasPrefix(dir, h.dir) {
+		t.Errorf("%s is not in %s", dir, h.dir)
+	}
+	if err := h.close(); err == nil || !strings.Contains(err.Error(), "cleanup") {
+		t.Errorf("close: %v", err)
+	}
+	if !slices.Equal(order, []int{2, 1, 0}) {
+		t.Errorf("cleanups ran as %v", order)
+	}
+	if _, err := os.Stat(h.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left behind: %s, %v", h.dir, err)
+	}
+}
+
+func TestSink(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSink()
+	go s.Serve(l)
+	defer s.Close()
+	c, err := smtpclient.Connect(l.Addr().String(), 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Hello(); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{500, 100_000} {
+		text := strings.Repeat(strings.Repeat("x", 70)+"\r\n", size/72)
+		if r, err := c.Send("a@b.com", "", []string{"test@example.com"}, []byte(text)); err != nil || r.Code != 250 {
+			t.Errorf("%d bytes: %v, %v", size, r, err)
+		}
+	}
+}
+
+// TestRun runs the benchmark as a whole, small, without goguerrillad.
+func TestRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts real servers")
+	}
+	test.Need(t, "smtp-source", "smtp-sink")
+	path := filepath.Join(t.TempDir(), "report")
+	o := options{rounds: 2, messages: 100, budget: time.Minute, out: path,
+		cases: []string{"A", "B"}, contestants: []string{reference, goReference}}
+	var out, log strings.Builder
+	if err := run(t.Context(), o, &out, &log); err != nil {
+		t.Fatalf("%v\n%s", err, &log)
+	}
+	text, err := os.ReadFile(path + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r report
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Results) != 4 {
+		t.Fatalf("%d results, want 4\n%s", len(r.Results), &out)
+	}
+	for _, result := range r.Results {
+		if result.Rate <= 0 || result.Ratio <= 0 || result.GoRatio <= 0 || result.ClientCPU <= 0 || len(result.Samples) != 2 {
+			t.Errorf("%+v", result)
+		}
+	}
+}
+
+// TestProbes measures a store by itself, small.
+func TestProbes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts real servers")
+	}
+	test.Need(t, "smtp-source")
+	o := options{rounds: 1, messages: 100, budget: time.Minute, probes: true, rows: 1000, soak: 1,
+		cases: []string{"C"}, contestants: []string{"goguerrillad-sqlite"}}
+	var out, log strings.Builder
+	if err := run(t.Context(), o, &out, &log); err != nil {
+		t.Fatalf("%v\n%s", err, &log)
+	}
+	for _, want := range []string{"commit of such a row", "99 % are faster", "A with 40 sessions", "a connection after EHLO, plain", "inside TLS", "A with 1000 rows more", "memory after"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &out)
+		}
+	}
+}
+
+// TestTurn has a sink claim what a store could hold.
+func TestTurn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts real servers")
+	}
+	test.Need(t, "smtp-source")
+	client, err := test.LookPath("smtp-source")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink := newSink()
+	go sink.Serve(l)
+	defer sink.Close()
+	for _, test := range []struct {
+		name string
+		rows int // that each turn adds
+		size int
+		want string // in the error; "" is none
+	}{
+		{"all there", 50, 500, ""},
+		{"one lost", 49, 500, "messages were acknowledged for 50 recipients, 49 rows are in the store"},
+		{"one twice", 51, 500, "messages were acknowledged for 50 recipients, 51 rows are in the store"},
+		{"refused", 0, maxMessage + 1_000_000, "smtp-source"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			rows := 1000 - test.rows
+			s := &server{addr: l.Addr().String(), pids: []int{os.Getpid()}, output: func() string { return "its log" },
+				rows: func(context.Context) (int, error) { rows += test.rows; return rows, nil }}
+			b := &bench{client: client, log: t.Logf}
+			_, err := b.turn(t.Context(), workload{Name: "A", Size: test.size, Messages: 50, Sessions: 5}, s)
+			if test.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "its log") {
+				t.Errorf("error %v; want one with %q and the log", err, test.want)
+			}
+		})
+	}
+}

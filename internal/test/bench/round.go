@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"time"
+
+	"goguerrillad/internal/test"
+)
+
+const (
+	// foreignLimit is the share of the machine from which on other processes
+	// spoil a turn.
+	foreignLimit = 0.10
+	// maxTries bounds how often one turn is tried before a spoilt result is
+	// kept.
+	maxTries = 3
+)
+
+// A sample is what one turn gave.
+type sample struct {
+	Rate      float64 `json:"rate"`       // messages per second
+	ServerCPU float64 `json:"server_cpu"` // seconds per 1,000 messages
+	ClientCPU float64 `json:"client_cpu"` // seconds per 1,000 messages
+	Foreign   float64 `json:"foreign"`    // share of the machine that other processes had, 0 to 1
+	// From the final dot to the 250, in milliseconds; 0 where smtp-source was
+	// the client, which does not tell.
+	Median float64 `json:"median"`
+	Slow   float64 `json:"slow"` // 99 % are faster
+}
+
+func (s sample) spoilt() bool { return s.Foreign > foreignLimit }
+
+// key names the samples of a contestant in a case.
+type key struct{ workload, contestant string }
+
+// A bench is a measurement that runs.
+type bench struct {
+	client   string // smtp-source
+	servers  []*server
+	samples  map[key][]sample // one for each round, in order
+	repeated int              // spoilt turns that were thrown away
+	spare    int              // more may be thrown away
+	holds    int              // of probes so far
+	log      func(format string, args ...any)
+}
+
+// measure lets the servers take their turns. When the budget, counted from
+// began, does not suffice for all rounds, there are fewer.
+func measure(ctx context.Context, h *harness, o options, servers []*server, began time.Time) (*report, error) {
+	client, err := test.LookPath("smtp-source")
+	if err != nil {
+		return nil, err
+	}
+	var loads []workload
+	for _, w := range workloads(o.messages) {
+		if slices.Contains(o.cases, w.Name) {
+			loads = append(loads, w)
+		}
+	}
+	b := &bench{
+		client: client, servers: servers, samples: make(map[key][]sample), log: h.Logf,
+		spare: o.rounds * len(loads) * len(servers) / 2,
+	}
+	if err := b.warm(ctx, loads); err != nil {
+		return nil, err
+	}
+	order := rand.New(rand.NewPCG(o.seed, 0))
+	rounds := 0
+	for ; rounds < o.rounds; rounds++ {
+		start := time.Now()
+		if err := b.round(ctx, rounds+1, loads, order); err != nil {
+			return nil, err
+		}
+		if rounds+1 < o.rounds && time.Since(began)+time.Since(start) > o.budget {
+			h.Logf("no time for another round")
+			rounds++
+			break
+		}
+	}
+	report := newReport(o, began, rounds, b, loads)
+	if o.probes {
+		var err error
+		if report.Probes, err = b.probes(ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	return report, nil
+}
+
+// warm sends a few messages to each server in each case, so that no first
+// turn pays for buffers, files and prepared statements.
+func (b *bench) warm(ctx context.Context, loads []workload) error {
+	for _, s := range b.servers {
+		for _, w := range loads {
+			w.Messages = min(w.Messages, 2*w.Sessions)
+			if w.able&s.able == 0 {
+				continue
+			}
+			if _, err := b.turn(ctx, w, s); err != nil {
+				return fmt.Errorf("warm up: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// round gives each server one turn in each case, in random order.
+func (b *bench) round(ctx context.Context, n int, loads []workload, order *rand.Rand) error {
+	for _, w := range loads {
+		for _, i := range order.Perm(len(b.servers)) {
+			s := b.servers[i]
+			if w.able&s.able == 0 {
+				continue
+			}
+			sample, err := b.cleanTurn(ctx, w, s)
+			if err != nil {
+				return err
+			}
+			b.log("round %d, case %s, %s: %.0f/s, other processes %.0f %%", n, w.Name, s.name, sample.Rate, 100*sample.Foreign)
+			k := key{w.Name, s.name}
+			b.samples[k] = append(b.samples[k], sample)
+		}
+	}
+	return nil
+}
+
+// cleanTurn repeats a spoilt turn, within bounds, and returns the sample that
+// was disturbed least.
+func (b *bench) cleanTurn(ctx context.Context, w workload, s *server) (sample, error) {
+	best, err := b.turn(ctx, w, s)
+	for try := 1; err == nil && best.spoilt() && try < maxTries && b.spare > 0; try++ {
+		b.repeated++
+		b.spare--
+		b.log("case %s, %s: again, since other processes had %.0f %%", w.Name, s.name, 100*best.Foreign)
+		var next sample
+		if next, err = b.turn(ctx, w, s); next.Foreign < best.Foreign {
+			best = next
+		}
+	}
+	return best, err
+}
+
+// turn is one run of the client against one server. An error means that a
+// message was refused, or acknowledged and not stored.
+func (b *bench) turn(ctx context.Context, w workload, s *server) (sample, error) {
+	got, err := b.load(ctx, w, s)
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("case %s, %s: %w\n%s", w.Name, s.name, err, tail(s.output()))
+	}
+	return got, err
+}
+
+func (b *bench) load(ctx context.Context, w workload, s *server) (sample, error) {
+	rowsBefore, err := s.count(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	idle, err := settle(s.processes)
+	if err != nil {
+		return sample{}, err
+	}
+	before, err := read(s.processes())
+	if err != nil {
+		return sample{}, err
+	}
+	o, client, err := w.send(ctx, b.client, s)
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := read(s.processes())
+	if err != nil {
+		return sample{}, err
+	}
+	end, err := settle(s.processes)
+	if err != nil {
+		return sample{}, err
+	}
+	rowsAfter, err := s.count(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	if stored := rowsAfter - rowsBefore; s.rows != nil && stored != o.Rows {
+		return sample{}, fmt.Errorf("%w: messages were acknowledged for %d recipients, %d rows are in the store", errLost, o.Rows, stored)
+	}
+	perThousand := 1000 / float64(w.Messages)
+	return sample{
+		Rate:      float64(w.Messages) / o.Wall.Seconds(),
+		ServerCPU: (end - idle).Seconds() * perThousand,
+		ClientCPU: client.Seconds() * perThousand,
+		Foreign:   foreign(before, after, client, o.Wall, runtime.NumCPU()),
+		Median:    milliseconds(o.wait(0.5)),
+		Slow:      milliseconds(o.wait(0.99)),
+	}, nil
+}
+
+func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
+
+// errLost means that the store does not hold what was acknowledged.
+var errLost = errors.New("the store is wrong")
+
+// count returns the number of rows in the store, 0 without one.
+func (s *server) count(ctx context.Context) (int, error) {
+	if s.rows == nil {
+		return 0, nil
+	}
+	return s.rows(ctx)
+}
+
+// tail returns the end of a server's output, where the cause of an error is.
+func tail(text string) string {
+	const most = 2000
+	return text[max(0, len(text)-most):]
+}

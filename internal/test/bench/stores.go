@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/servers"
+)
+
+func startDiscard(ctx context.Context, h *harness) *server {
+	s, _ := startDaemon(ctx, h, map[string]string{"GM_SAVE_MAIL": "discard"})
+	return s
+}
+
+func startSQLite(ctx context.Context, h *harness) *server {
+	s, d := startDaemon(ctx, h, map[string]string{"GM_SAVE_MAIL": "sqlite"})
+	source := url.URL{Scheme: "file", Path: d.Keys["SQLITE_FILE"], RawQuery: "mode=rw&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)"}
+	db, err := sql.Open("sqlite", source.String())
+	if err != nil {
+		h.Fatalf("open the store: %v", err)
+	}
+	h.Cleanup(func() { db.Close() })
+	s.rows = countRows(db)
+	probeRows(s, db, dialect{`"`,
+		"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<?) SELECT n FROM c", "lower(hex(randomblob(16)))"})
+	s.version += ", SQLite " + ask(ctx, db, "SELECT sqlite_version()")
+	s.settings = []setting{{"SQLite", fmt.Sprintf(
+		"journal_mode=%s page_size=%s; goguerrillad's default for syncing, no key changes it",
+		ask(ctx, db, "PRAGMA journal_mode"), ask(ctx, db, "PRAGMA page_size"))}}
+	return s
+}
+
+// startMySQL starts a MariaDB with its own defaults, those for durability
+// above all, and a goguerrillad that stores there by the unix socket.
+func startMySQL(ctx context.Context, h *harness) *server {
+	m := servers.MariaDB(h, "--innodb-buffer-pool-size=128M") // the default, tests have less
+	s, db := startOn(ctx, h, m, m.Socket)
+	probeRows(s, db, dialect{"`", "SELECT seq AS n FROM seq_1_to_100000 WHERE seq<=?", "md5(concat(n,uuid()))"})
+	s.version += ", MariaDB " + ask(ctx, db, "SELECT VERSION()")
+	s.settings = []setting{{"MariaDB", variables(ctx, db,
+		"innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_flush_method", "innodb_buffer_pool_size",
+		"innodb_log_file_size", "log_bin", "sync_binlog") + ", by unix socket"}}
+	return s
+}
+
+// startTiDB starts the same on TiDB, which is no package: it runs where make
+// test-tidb has built it.
+func startTiDB(ctx context.Context, h *harness) *server {
+	if _, err := test.LookPath("tidb-server"); err != nil {
+		h.Skipf("not built, make test-tidb does that")
+	}
+	m := servers.TiDB(h)
+	s, db := startOn(ctx, h, m, m.Addr)
+	s.version += ", " + ask(ctx, db, "SELECT VERSION()")
+	s.settings = []setting{{"TiDB", "one process with its built-in store, by TCP"}}
+	return s
+}
+
+// startOn starts a goguerrillad that stores in a server of MySQL's kind, which
+// it reaches at host, a value of MYSQL_HOST.
+func startOn(ctx context.Context, h *harness, m *servers.MariaDBServer, host string) (*server, *sql.DB) {
+	// The daemon is another user and has to get to the socket.
+	if err := os.Chmod(filepath.Dir(m.Socket), 0o755); err != nil {
+		h.Fatalf("open the socket's directory: %v", err)
+	}
+	db := m.Connect(h)
+	m.CreateTable(h, "new_mail")
+	s, _ := startDaemon(ctx, h, map[string]string{
+		"GM_SAVE_MAIL": "mysql",
+		"MYSQL_HOST":   host,
+		"MYSQL_USER":   m.User,
+		"MYSQL_PASS":   m.Pass,
+		"MYSQL_DB":     m.DB,
+	})
+	s.pids = append(s.pids, m.Pid())
+	s.rows = countRows(db)
+	daemon := s.output
+	s.output = func() string { return daemon() + m.Output() }
+	return s, db
+}
+
+func startMaildir(ctx context.Context, h *harness) *server {
+	s, d := startDaemon(ctx, h, map[string]string{"GM_SAVE_MAIL": "maildir"})
+	s.rows = func(context.Context) (int, error) {
+		names, err := os.ReadDir(filepath.Join(d.Keys["GM_MAILDIR"], "new"))
+		if errors.Is(err, fs.ErrNotExist) { // nothing came yet
+			err = nil
+		}
+		return len(names), err
+	}
+	return s
+}
+
+// startWebhook starts a receiver, whose CPU counts as a database's does, and a
+// goguerrillad that posts to it.
+func startWebhook(ctx context.Context, h *harness) *server {
+	receiver := startSink(h, webhookSink)
+	url := "http://" + receiver.addr + "/"
+	s, _ := startDaemon(ctx, h, map[string]string{"GM_SAVE_MAIL": "webhook", "WEBHOOK_URL": url, "WEBHOOK_SECRET": "secret"})
+	s.pids = append(s.pids, receiver.pids...)
+	s.rows = func(ctx context.Context) (int, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return 0, err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 0, fmt.Errorf("ask the receiver: %w", err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			return 0, fmt.Errorf("ask the receiver: %w", err)
+		}
+		return strconv.Atoi(string(text))
+	}
+	s.settings = []setting{{"webhook", "HTTP/1.1 on the same machine, signed"}}
+	return s
+}
+
+// variables returns the values of global variables of the database.
+func variables(ctx context.Context, db *sql.DB, names ...string) string {
+	for i, name := range names {
+		names[i] = name + "=" + ask(ctx, db, "SELECT @@GLOBAL."+name)
+	}
+	return strings.Join(names, " ")
+}
+
+// countRows counts the mails in a store; each has one recipient, hence one row.
+func countRows(db *sql.DB) func(context.Context) (int, error) {
+	return func(ctx context.Context) (n int, err error) {
+		if err = db.QueryRowContext(ctx, "SELECT COUNT(*) FROM new_mail").Scan(&n); err != nil {
+			err = fmt.Errorf("count rows: %w", err)
+		}
+		return n, err
+	}
+}
+
+// ask returns the answer of a query for one value, for the report.
+func ask(ctx context.Context, db *sql.DB, query string) string {
+	var answer string
+	if err := db.QueryRowContext(ctx, query).Scan(&answer); err != nil {
+		return "unknown: " + err.Error()
+	}
+	return answer
+}

@@ -1,0 +1,188 @@
+// Package box boots Debian systems in containers for tests.
+package box
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/client"
+)
+
+// A Box is a Debian of the test's own, booted by its own systemd: it has
+// files, processes, users, a loopback network and a journal for itself.
+type Box struct {
+	Root string // its root directory, seen from outside
+
+	machine *test.Process
+	init    int // its process 1, seen from outside
+}
+
+// packages are what a box has beside the essential packages.
+const packages = "systemd,systemd-sysv,dbus,iproute2,procps,man-db"
+
+// bootTime bounds the boot of a box; it takes some seconds.
+const bootTime = 2 * time.Minute
+
+// Start boots a release of Debian, by its name. Its files are downloaded
+// once, into build/boxes.
+func Start(t test.T, release string) *Box {
+	t.Helper()
+	test.NeedRoot(t)
+	test.Need(t, "mmdebstrap", "systemd-nspawn", "nsenter")
+	b := &Box{Root: filepath.Join(test.PublicDir(t), "root")}
+	copied := exec.Command("cp", "-a", "--reflink=auto", files(t, release), b.Root)
+	if out, err := copied.CombinedOutput(); err != nil {
+		t.Fatalf("copy the files of a box: %v\n%s", err, out)
+	}
+	b.machine = test.Start(t, exec.Command("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network",
+		"--resolv-conf=off", "--timezone=off", "--console=pipe", "--boot", "--directory="+b.Root))
+	test.Await(t, b.machine, bootTime, "the box has no systemd", func() (err error) {
+		b.init, err = initOf(b.machine.Cmd.Process.Pid)
+		return err
+	})
+	test.Await(t, b.machine, bootTime, "the box does not boot", func() error {
+		out, _ := b.Command("systemctl is-system-running").Output()
+		switch state := strings.TrimSpace(string(out)); state {
+		case "running", "degraded": // what lacks in a namespace does not matter
+			return nil
+		default:
+			return fmt.Errorf("it is %q", state)
+		}
+	})
+	return b
+}
+
+// files returns the directory with the files of a release.
+func files(t test.T, release string) string {
+	t.Helper()
+	root, err := test.ModuleRoot()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	dir := filepath.Join(root, "build", "boxes", release)
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatalf("%v", err)
+	}
+	fresh := dir + ".new"
+	if err := os.RemoveAll(fresh); err != nil {
+		t.Fatalf("%v", err)
+	}
+	cmd := exec.Command("mmdebstrap", "--variant=minbase", "--include="+packages, release, fresh)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
+	}
+	if err := os.Rename(fresh, dir); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return dir
+}
+
+// initOf finds the systemd that systemd-nspawn has started.
+func initOf(nspawn int) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", nspawn, nspawn))
+	if err != nil {
+		return 0, err
+	}
+	for child := range strings.FieldsSeq(string(text)) {
+		exe, err := os.Readlink("/proc/" + child + "/exe")
+		if err == nil && strings.HasSuffix(exe, "/systemd") {
+			var pid int
+			_, err := fmt.Sscan(child, &pid)
+			return pid, err
+		}
+	}
+	return 0, errors.New("it has not been started")
+}
+
+// Command is a shell command in the box, as its root.
+func (b *Box) Command(script string) *exec.Cmd {
+	cmd := exec.Command("nsenter", "--target", fmt.Sprint(b.init), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
+		"--", "/bin/sh", "-c", script)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "TERM=dumb", "SYSTEMD_PAGER=", "HOME=/root"}
+	return cmd
+}
+
+// Run runs a shell command in the box, wants it to succeed, and returns what
+// it has printed.
+func (b *Box) Run(t test.T, script string) string {
+	t.Helper()
+	out, err := b.Try(script)
+	if err != nil {
+		t.Fatalf("in the box: %s: %v\n%s", script, err, out)
+	}
+	return out
+}
+
+// Try runs a shell command in the box, and returns what it has printed to
+// either stream.
+func (b *Box) Try(script string) (string, error) {
+	var out bytes.Buffer
+	cmd := b.Command(script)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return strings.TrimSpace(out.String()), err
+}
+
+// Write makes a file in the box, or changes what is in it.
+func (b *Box) Write(t test.T, path, text string) {
+	t.Helper()
+	path = filepath.Join(b.Root, path)
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = os.WriteFile(path, []byte(text), 0o644)
+	}
+	if err != nil {
+		t.Fatalf("write into the box: %v", err)
+	}
+}
+
+// Dial connects to an address in the box's network, which must be no name.
+func (b *Box) Dial(network, addr string, timeout time.Duration) (net.Conn, error) {
+	if network == "unix" {
+		return net.DialTimeout(network, fmt.Sprintf("/proc/%d/root%s", b.init, addr), timeout) // mounts of its own included
+	}
+	// A namespace is a thread's: the socket is made on this one.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	defer home.Close()
+	away, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", b.init))
+	if err != nil {
+		return nil, err
+	}
+	defer away.Close()
+	if err := unix.Setns(int(away.Fd()), unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("enter the box's network: %w", err)
+	}
+	conn, err := net.DialTimeout(network, addr, timeout)
+	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+		panic("cannot leave the box's network: " + back.Error())
+	}
+	return conn, err
+}
+
+// Connect reads the greeting of an SMTP server in the box; see client.Connect.
+func (b *Box) Connect(addr string, timeout time.Duration) (*client.Client, error) {
+	conn, err := b.Dial("tcp", addr, timeout)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return client.New(conn, timeout)
+}

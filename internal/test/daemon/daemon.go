@@ -1,0 +1,275 @@
+// Package daemon builds and runs goguerrillad for tests.
+package daemon
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/client"
+)
+
+// Build builds cmd/goguerrillad into dir, as make build does, and
+// returns the program's path.
+func Build(dir string) (string, error) {
+	root, err := test.ModuleRoot()
+	if err != nil {
+		return "", err
+	}
+	program := filepath.Join(dir, "goguerrillad")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", program, "./cmd/goguerrillad")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build goguerrillad: %w\n%s", err, out)
+	}
+	return program, nil
+}
+
+// A Daemon is goguerrillad with a configuration of the test's own, on a free
+// port. It is started, ended and started again at will.
+type Daemon struct {
+	Program string
+	Dir     string            // its working directory, which it may write after giving up root
+	Addr    string            // where it listens
+	Keys    map[string]string // the configuration
+	Env     []string          // in addition to PATH
+	Sockets []*os.File        // passed as systemd does
+	Names   string            // of the sockets, separated by colons; "" is smtp for each
+	Under   []string          // a command that executes the one behind it
+
+	proc *test.Process
+	logs []string // files that it was told to log to
+	old  string   // what earlier processes have printed
+}
+
+// New prepares a daemon: keys are added to, or replace, those of one
+// that stores in a SQLite file in Dir for every domain. A test that is root
+// makes it become nobody.
+func New(t test.T, program string, keys map[string]string) *Daemon {
+	t.Helper()
+	dir := test.PublicDir(t)
+	d := &Daemon{Program: program, Dir: dir, Addr: fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))}
+	d.Keys = map[string]string{
+		"GM_ALLOWED_HOSTS":       ".",
+		"GSMTP_HOST_NAME":        "mx.test",
+		"GSTMP_LISTEN_INTERFACE": d.Addr,
+		"GSMTP_MAX_SIZE":         "20000000",
+		"GSMTP_TIMEOUT":          "60",
+		"GM_SAVE_MAIL":           "sqlite",
+		"SQLITE_FILE":            filepath.Join(dir, "mail.db"),
+	}
+	if os.Geteuid() == 0 {
+		d.Keys["SGID"], d.Keys["GUID"] = "nogroup", "nobody"
+		d.Own(t, dir)
+	}
+	d.Configure(t, keys)
+	return d
+}
+
+// Own gives a file to the user that the daemon becomes.
+func (d *Daemon) Own(t test.T, path string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	if err := os.Chown(path, test.Nobody, test.Nobody); err != nil {
+		t.Fatalf("give %s away: %v", path, err)
+	}
+}
+
+// ConfigFile is where the configuration lies.
+func (d *Daemon) ConfigFile() string { return filepath.Join(d.Dir, "goguerrilla.conf") }
+
+// Configure changes keys and writes the file; a running daemon does not know
+// of it yet.
+func (d *Daemon) Configure(t test.T, changes map[string]string) {
+	t.Helper()
+	maps.Copy(d.Keys, changes)
+	if file := changes["GSMTP_LOG_FILE"]; file != "" && !slices.Contains(d.logs, file) {
+		d.logs = append(d.logs, file)
+	}
+	text, err := json.MarshalIndent(d.Keys, "", "\t")
+	if err != nil {
+		t.Fatalf("write the configuration: %v", err)
+	}
+	test.WriteFile(t, d.Dir, filepath.Base(d.ConfigFile()), string(text))
+}
+
+// Cmd is the program with its configuration and more flags.
+func (d *Daemon) Cmd(flags ...string) *exec.Cmd {
+	cmd := exec.Command(d.Program, append([]string{"-config", d.ConfigFile()}, flags...)...)
+	if len(d.Under) > 0 {
+		args := slices.Concat(d.Under, cmd.Args)
+		cmd = exec.Command(args[0], args[1:]...)
+	}
+	if len(d.Sockets) > 0 { // sd_listen_fds(3) wants the process's own id
+		cmd = exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh"}, cmd.Args...)...)
+		cmd.ExtraFiles = d.Sockets
+	}
+	cmd.Dir = d.Dir
+	// Neither a journal nor a service manager of the machine's is its own.
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, d.Env...)
+	if n := len(d.Sockets); n > 0 {
+		names := cmp.Or(d.Names, strings.TrimSuffix(strings.Repeat("smtp:", n), ":"))
+		cmd.Env = append(cmd.Env, fmt.Sprintf("LISTEN_FDS=%d", n), "LISTEN_FDNAMES="+names)
+	}
+	return cmd
+}
+
+// StartSilent starts the process and waits until it says that it is ready: for
+// one that greets nobody but proxies.
+func (d *Daemon) StartSilent(t test.T) {
+	t.Helper()
+	d.Launch(t)
+	test.Await(t, d.proc, 20*time.Second, "goguerrillad is not ready", func() error {
+		if !strings.Contains(d.proc.Output(), "msg=ready") {
+			return errors.New("not logged")
+		}
+		return nil
+	})
+}
+
+// Launch starts the process and waits for nothing.
+func (d *Daemon) Launch(t test.T) {
+	t.Helper()
+	if d.proc != nil {
+		d.old += d.proc.Output()
+	}
+	d.proc = test.Start(t, d.Cmd())
+}
+
+// Start starts the process and waits for its greeting.
+func (d *Daemon) Start(t test.T) {
+	t.Helper()
+	d.Launch(t)
+	test.Await(t, d.proc, 20*time.Second, "goguerrillad does not greet", d.Greets)
+}
+
+// Greets returns nil if the daemon greets a client; for Await.
+func (d *Daemon) Greets() error {
+	c, err := client.Connect(d.Addr, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if c.Greeting.Code != 220 {
+		return fmt.Errorf("greeting: %v", c.Greeting)
+	}
+	_, err = c.Expect(221, "QUIT")
+	return err
+}
+
+// Process is the process that runs, or ran last.
+func (d *Daemon) Process() *test.Process { return d.proc }
+
+// Pid is the process's id.
+func (d *Daemon) Pid() int { return d.proc.Cmd.Process.Pid }
+
+// Memory returns a value of /proc/PID/status in bytes: VmRSS now, VmHWM at
+// most.
+func (d *Daemon) Memory(t test.T, key string) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Pid()))
+	if err != nil {
+		t.Fatalf("read the memory: %v", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, key+":"); ok {
+			n, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
+			if err != nil {
+				t.Fatalf("read the memory: %v", err)
+			}
+			return n << 10
+		}
+	}
+	t.Fatalf("no %s", key)
+	return 0
+}
+
+// Descriptors returns how many are open, 0 when the process has ended.
+func (d *Daemon) Descriptors() int {
+	open, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Pid()))
+	return len(open)
+}
+
+// Log returns all that was logged since the first Start, wherever to.
+func (d *Daemon) Log() string {
+	var b strings.Builder
+	b.WriteString(d.old)
+	if d.proc != nil {
+		b.WriteString(d.proc.Output())
+	}
+	for _, file := range d.logs {
+		text, _ := os.ReadFile(file)
+		b.Write(text)
+	}
+	return b.String()
+}
+
+// AwaitLog waits until text stands in the log n times or more.
+func (d *Daemon) AwaitLog(t test.T, text string, n int) {
+	t.Helper()
+	test.Await(t, d.proc, 20*time.Second, fmt.Sprintf("%q in the log", text), func() error {
+		log := d.Log()
+		if got := strings.Count(log, text); got < n {
+			return fmt.Errorf("stands there %d times, want %d:\n%s", got, n, log)
+		}
+		return nil
+	})
+}
+
+// Reload changes keys, sends SIGHUP, waits until the reload is over, and
+// reports whether the daemon took it.
+func (d *Daemon) Reload(t test.T, changes map[string]string) bool {
+	t.Helper()
+	good, bad := func() int { return strings.Count(d.Log(), "msg=reloaded") },
+		func() int { return strings.Count(d.Log(), `msg="reload refused`) }
+	wasGood, wasBad := good(), bad()
+	d.Configure(t, changes)
+	if err := d.proc.Signal(syscall.SIGHUP); err != nil {
+		t.Fatalf("SIGHUP: %v", err)
+	}
+	test.Await(t, d.proc, 20*time.Second, "the reload", func() error {
+		if good() == wasGood && bad() == wasBad {
+			log := d.Log()
+			return fmt.Errorf("neither done nor refused:\n%s", log[max(0, len(log)-5000):])
+		}
+		return nil
+	})
+	return good() > wasGood
+}
+
+// Kill ends the process as a crash would.
+func (d *Daemon) Kill() { d.proc.Kill() }
+
+// Terminate sends SIGTERM and returns the exit status, -1 if the process did
+// not end within the 30 s that a drain may take.
+func (d *Daemon) Terminate(t test.T) int {
+	t.Helper()
+	if err := d.proc.Signal(syscall.SIGTERM); err != nil {
+		t.Fatalf("SIGTERM: %v", err)
+	}
+	return d.AwaitExit()
+}
+
+// AwaitExit waits for the end of the process; see Terminate.
+func (d *Daemon) AwaitExit() int {
+	select {
+	case <-d.proc.Done():
+		return d.proc.Cmd.ProcessState.ExitCode()
+	case <-time.After(30 * time.Second):
+		return -1
+	}
+}

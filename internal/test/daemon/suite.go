@@ -1,0 +1,93 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/servers"
+)
+
+// A Suite is what all tests of a package share: it is made when the first one
+// asks, and ends with the last. It is a T that lasts as long as the test
+// binary.
+type Suite struct {
+	name string
+	dir  string
+
+	program func() (string, error)
+	mariadb func() *servers.MariaDBServer
+
+	mu       sync.Mutex
+	cleanups []func()
+}
+
+// NewSuite prepares a suite, for a package's variable; Run must be called.
+func NewSuite(name string) *Suite {
+	s := &Suite{name: name}
+	s.program = sync.OnceValues(func() (string, error) { return Build(s.dir) })
+	s.mariadb = sync.OnceValue(func() *servers.MariaDBServer { return servers.Database(s) })
+	return s
+}
+
+// Run runs the tests, for TestMain, and returns the exit status.
+func (s *Suite) Run(m *testing.M) int {
+	var err error
+	if s.dir, err = os.MkdirTemp("", "goguerrillad-"+s.name+"-"); err == nil {
+		err = os.Chmod(s.dir, 0o755) // the daemon runs as nobody
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", s.name, err)
+		return 1
+	}
+	defer os.RemoveAll(s.dir)
+	code := m.Run()
+	for i := len(s.cleanups) - 1; i >= 0; i-- {
+		s.cleanups[i]()
+	}
+	return code
+}
+
+// Daemon returns a Daemon, as New does, that runs the program of this tree.
+// With -short it skips the test.
+func (s *Suite) Daemon(t test.T, keys map[string]string) *Daemon {
+	t.Helper()
+	if testing.Short() {
+		t.Skipf("runs the built daemon")
+	}
+	program, err := s.program()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return New(t, program, keys)
+}
+
+// MariaDB is one server for all tests.
+func (s *Suite) MariaDB() *servers.MariaDBServer { return s.mariadb() }
+
+func (s *Suite) Helper() {}
+
+func (s *Suite) Cleanup(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cleanups = append(s.cleanups, f)
+}
+
+func (s *Suite) TempDir() string {
+	dir, err := os.MkdirTemp(s.dir, "")
+	if err != nil {
+		s.Fatalf("%v", err)
+	}
+	return dir
+}
+
+func (s *Suite) Logf(format string, a ...any) {
+	fmt.Fprintf(os.Stderr, s.name+": "+format+"\n", a...)
+}
+
+// Fatalf and Skipf end what is being started; the test that asked for it
+// reports them.
+func (s *Suite) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }
+func (s *Suite) Skipf(format string, a ...any)  { panic(fmt.Sprintf(format, a...)) }

@@ -1,0 +1,196 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/client"
+	"goguerrillad/internal/test/servers"
+)
+
+// TestHAProxyPages runs the configurations of haproxy.md with one server.
+func TestHAProxyPages(t *testing.T) {
+	page := test.ReadPage(t, "haproxy.md")
+	for _, title := range []string{"tcp", "tcp of version 1", "check", "tls", "unix"} {
+		t.Run(title, func(t *testing.T) {
+			v4, v6 := front(t)
+			json := "tcp"
+			if title == "unix" {
+				json = title
+			}
+			b := newBehind(t, page, json)
+			cert := test.NewCertificate(t, b.Dir, "mail")
+			b.Configure(t, map[string]string{"GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile})
+			pairs := []string{"0.0.0.0:25", v4, "127.0.0.1:2525", b.Addr}
+			title, old := strings.CutSuffix(title, " of version 1")
+			if old {
+				pairs = append(pairs, "send-proxy-v2", "send-proxy")
+			}
+			switch title {
+			case "tcp":
+				pairs = append(pairs, "[::]:25", v6)
+			case "tls":
+				pairs[0] = "0.0.0.0:465"
+				pairs = append(pairs, "/etc/haproxy/mail.example.com.pem", joined(t, b.Dir, cert))
+			case "unix":
+				path := filepath.Join(b.Dir, "smtp.sock")
+				b.Sockets = append(b.Sockets, unixSocket(t, path))
+				pairs[2], pairs[3] = "/run/goguerrillad/smtp.sock", path
+			}
+			b.start(t)
+			haproxy := servers.HAProxy(t, page.Block(t, "haproxy "+title, pairs...), v4)
+			if title == "tls" {
+				r := b.deliver(t, dialTLS(t, v4, cert), "tls@example.com")
+				came(t, r, "127.0.0.1", "ESMTPS")
+				if head := strings.ReplaceAll(string(r.mail), "\r\n\t", " "); !strings.Contains(head, "ESMTPS (TLS1.3 TLS_") {
+					t.Errorf("Received does not tell of the TLS: %s", head)
+				}
+			} else {
+				came(t, b.deliver(t, dialFrom(t, "127.0.0.2", v4), "clear@example.com"), "127.0.0.2", "ESMTP")
+				c := dialFrom(t, "127.0.0.3", v4)
+				if err := c.Hello(); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.StartTLS(cert.ClientConfig()); err != nil {
+					t.Fatal(err)
+				}
+				came(t, b.deliver(t, c, "tls@example.com"), "127.0.0.3", "ESMTPS")
+				for _, forged := range []string{"PROXY TCP4 192.0.2.66 192.0.2.1 1 25", "XCLIENT ADDR=192.0.2.66"} {
+					if r, err := c.Cmd("%s", forged); err != nil || r.Code < 500 {
+						t.Errorf("%s: %v, %v", forged, r, err)
+					}
+				}
+			}
+			if title == "tcp" {
+				came(t, b.deliver(t, dialFrom(t, "::1", v6), "v6@example.com"), "::1", "ESMTP")
+			}
+			if log := b.Log(); strings.Contains(log, "header refused") || strings.Contains(log, "remote=127.0.0.1:") && title != "tls" {
+				t.Errorf("the checks are logged:\n%s\n%s", log, haproxy.Output())
+			}
+		})
+	}
+}
+
+// TestHAProxySeveral kills one of two servers in the load, and has it return.
+func TestHAProxySeveral(t *testing.T) {
+	page := test.ReadPage(t, "haproxy.md")
+	one, two := newBehind(t, page, "tcp"), newBehind(t, page, "tcp")
+	one.start(t)
+	two.start(t)
+	v4, _ := front(t)
+	servers.HAProxy(t, page.Block(t, "haproxy several", "0.0.0.0:25", v4, "192.0.2.1:2525", one.Addr, "192.0.2.2:2525", two.Addr), v4)
+	killOne(t, v4, one, two, func() {})
+}
+
+// TestBalancingPage does the same with nginx and a daemon that chooses.
+func TestBalancingPage(t *testing.T) {
+	page := test.ReadPage(t, "balancing.md")
+	chooser, other := newBehind(t, page, "chooses"), newBehind(t, page, "takes")
+	var keys map[string]string
+	if err := json.Unmarshal([]byte(page.Block(t, "json chooses", "192.0.2.1:2525", chooser.Addr, "192.0.2.2:2525", other.Addr)), &keys); err != nil {
+		t.Fatal(err)
+	}
+	chooser.Configure(t, map[string]string{"NGINX_AUTH_BACKENDS": keys["NGINX_AUTH_BACKENDS"], "GSMTP_TRUSTED_PROXIES": "127.0.0.1"})
+	other.Configure(t, map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.1"})
+	other.start(t)
+	chooser.start(t)
+	v4, _ := front(t)
+	servers.Nginx(t, page.Block(t, "nginx balancing", "0.0.0.0:25", v4, "192.0.2.1:8025", chooser.auth), v4)
+	killOne(t, v4, other, chooser, func() { chooser.AwaitLog(t, "backend does not answer", 1) })
+	chooser.AwaitLog(t, "backend answers again", 1)
+}
+
+// killOne sends mail through a proxy to two servers, kills the victim in the
+// middle and, when that was noticed, starts it again: what was acknowledged is
+// stored, mail goes on at the other, and in the end both have their share.
+func killOne(t *testing.T, addr string, victim, other *behind, noticed func()) {
+	t.Helper()
+	var mu sync.Mutex
+	var acknowledged []string
+	var next atomic.Int64
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	end := sync.OnceFunc(func() { close(stop); load.Wait() })
+	defer end()
+	for range 8 {
+		load.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				to := fmt.Sprintf("load%d@example.com", next.Add(1))
+				c, err := client.Connect(addr, 20*time.Second)
+				if err != nil { // tried again, as by any sender
+					continue
+				}
+				if c.Greeting.Code == 220 && c.Hello() == nil {
+					if r, err := c.Send("a@example.org", "", []string{to}, []byte("x\r\n")); err == nil && r.Code == 250 {
+						mu.Lock()
+						acknowledged = append(acknowledged, to)
+						mu.Unlock()
+					} else if err == nil && r.Code >= 500 {
+						t.Errorf("refused for good: %v", r)
+					}
+				}
+				c.Close()
+			}
+		})
+	}
+	more := func(b *behind) {
+		t.Helper()
+		before := b.count(t)
+		test.Await(t, nil, 30*time.Second, "mail at "+b.Addr, func() error {
+			if n := b.count(t); n < before+20 {
+				return fmt.Errorf("%d mails", n-before)
+			}
+			return nil
+		})
+	}
+	more(victim)
+	more(other)
+	victim.Kill()
+	more(other)
+	noticed()
+	more(other)
+	victim.StartSilent(t)
+	more(victim)
+	end()
+
+	stored := append(recipients(t, victim), recipients(t, other)...)
+	slices.Sort(stored)
+	for _, to := range acknowledged {
+		if _, ok := slices.BinarySearch(stored, to); !ok {
+			t.Errorf("%s was acknowledged and is lost", to)
+		}
+	}
+	t.Logf("%d acknowledged, %d stored", len(acknowledged), len(stored))
+}
+
+// recipients of all rows.
+func recipients(t *testing.T, b *behind) []string {
+	t.Helper()
+	found, err := b.db.Query("SELECT `to` FROM " + b.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer found.Close()
+	var list []string
+	for found.Next() {
+		var to string
+		if err := found.Scan(&to); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, to)
+	}
+	return list
+}

@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/client"
+)
+
+// TestMetrics looks at a daemon that takes mail, cannot store it, and takes it
+// again.
+func TestMetrics(t *testing.T) {
+	addr := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
+	d := newDaemon(t, map[string]string{"GM_METRICS": addr, "GM_ALLOWED_HOSTS": "example.com", "NGINX_AUTH_ENABLED": "Y",
+		"NGINX_AUTH": fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))})
+	d.Start(t)
+	get := func(path string) (int, string) {
+		t.Helper()
+		r, body, err := test.Get(addr, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.StatusCode, body
+	}
+	send := func(to string) client.Reply {
+		t.Helper()
+		c, err := client.Connect(d.Addr, 20*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.Hello(); err != nil {
+			t.Fatal(err)
+		}
+		r, err := c.Send("a@example.org", "", []string{to}, []byte("Subject: x\r\n\r\ntext\r\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if r := send("b@example.com"); r.Code != 250 {
+		t.Fatal(r)
+	}
+	send("b@elsewhere.example")
+	_, text := get("/metrics")
+	for _, want := range []string{`goguerrillad_mails_total{outcome="stored"} 1`, "goguerrillad_rows_total 1", "goguerrillad_mail_bytes_total 20",
+		`goguerrillad_replies_total{code="354"} 1`, `goguerrillad_replies_total{code="550"} 1`, "goguerrillad_commit_rows_count 1"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	if status, text := get("/healthz"); status != 200 {
+		t.Errorf("/healthz: %d %s", status, text)
+	}
+	if status, text := get("/"); status != 200 || !strings.Contains(text, "Mail is taken") {
+		t.Errorf("/: %d %s", status, text)
+	}
+
+	// A directory that is no longer there keeps SQLite from storing.
+	file := d.Keys["SQLITE_FILE"]
+	gone := d.Dir + "/gone"
+	if err := os.Mkdir(gone, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if !d.Reload(t, map[string]string{"SQLITE_FILE": gone + "/none/mail.db"}) {
+		t.Fatal(d.Log())
+	}
+	if r := send("b@example.com"); r.Code != 451 {
+		t.Errorf("without a store: %v", r)
+	}
+	if status, text := get("/healthz"); status != 503 || !strings.Contains(text, "store is down") {
+		t.Errorf("/healthz: %d %s", status, text)
+	}
+	ask := func() http.Header {
+		t.Helper()
+		q, err := http.NewRequest("GET", "http://"+d.Keys["NGINX_AUTH"]+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Header.Set("Auth-Method", "none")
+		r, err := http.DefaultClient.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		return r.Header
+	}
+	if h := ask(); h.Get("Auth-Error-Code") != "451 4.3.0" || h.Get("Auth-Wait") == "" {
+		t.Errorf("auth_http while the store is down: %v", h)
+	}
+	if !d.Reload(t, map[string]string{"SQLITE_FILE": file}) {
+		t.Fatal(d.Log())
+	}
+	test.Await(t, nil, 20*time.Second, "health", func() error {
+		if status, text := get("/healthz"); status != 200 {
+			return fmt.Errorf("%d %s", status, text)
+		}
+		return nil
+	})
+	if h := ask(); h.Get("Auth-Status") != "OK" {
+		t.Errorf("auth_http when the store is available again: %v", h)
+	}
+
+	// A server that is full sends nginx's clients away as well.
+	if !d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "1"}) {
+		t.Fatal(d.Log())
+	}
+	c, err := client.Connect(d.Addr, 20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := ask(); h.Get("Auth-Error-Code") != "451 4.3.2" {
+		t.Errorf("auth_http of a full server: %v", h)
+	}
+	if status, _ := get("/healthz"); status != 503 {
+		t.Errorf("/healthz of a full server: %d", status)
+	}
+	c.Close()
+	if !d.Reload(t, map[string]string{"GM_METRICS": ""}) {
+		t.Fatal(d.Log())
+	}
+	test.Await(t, nil, 20*time.Second, "the end of the metrics", func() error {
+		if test.Dial(addr)() == nil {
+			return fmt.Errorf("%s is served", addr)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,136 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/daemon"
+)
+
+// A manager is what a service manager hears.
+type manager struct {
+	socket *net.UnixConn
+
+	mu    sync.Mutex
+	heard []string // since the last await
+	all   []string
+}
+
+// manage has a daemon tell a manager of the test's own.
+func manage(t *testing.T, d *daemon.Daemon) *manager {
+	t.Helper()
+	path := filepath.Join(d.Dir, "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	d.Own(t, path)
+	d.Env = append(d.Env, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=2000000")
+	m := &manager{socket: socket}
+	go func() {
+		buf := make([]byte, 1<<16)
+		for {
+			n, err := socket.Read(buf)
+			if err != nil {
+				return
+			}
+			m.mu.Lock()
+			m.heard = append(m.heard, string(buf[:n]))
+			m.all = append(m.all, string(buf[:n]))
+			m.mu.Unlock()
+		}
+	}()
+	return m
+}
+
+// await waits for the next message of a kind and forgets all up to it.
+func (m *manager) await(t *testing.T, pattern string) string {
+	t.Helper()
+	want := regexp.MustCompile(pattern)
+	found := ""
+	test.Await(t, nil, 20*time.Second, "the manager does not hear "+pattern, func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for i, text := range m.heard {
+			if want.MatchString(text) {
+				found = text
+				m.heard = m.heard[i+1:]
+				return nil
+			}
+		}
+		return fmt.Errorf("but %q", m.heard)
+	})
+	return found
+}
+
+// TestNotify: what the service manager hears of a daemon's life.
+func TestNotify(t *testing.T) {
+	d := newDaemon(t, nil)
+	m := manage(t, d)
+	d.Start(t)
+	m.await(t, `^READY=1\nSTATUS=\d+ sessions, 0 mails stored, store up$`)
+	m.await(t, `^WATCHDOG=1$`)
+
+	c := connect(t, d)
+	defer c.Close()
+	if r, err := c.Send("a@example.org", "", []string{"b@example.com"}, []byte("x\r\n")); err != nil || r.Code != 250 {
+		t.Fatal(r, err)
+	}
+	m.await(t, `^STATUS=1 sessions, 1 mails stored, store up$`)
+
+	d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "600"})
+	m.await(t, `^RELOADING=1\nMONOTONIC_USEC=\d+$`)
+	m.await(t, `^READY=1\nSTATUS=1 sessions, 1 mails stored, store up$`)
+	d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "none"})
+	m.await(t, `^RELOADING=1\nMONOTONIC_USEC=\d+$`)
+	m.await(t, `^READY=1\nSTATUS=1 sessions, .*; the last reload was refused: .*goguerrilla\.conf:\d+:\d+: GM_MAX_CLIENTS: "none" is not a whole number.*$`)
+
+	// A store that is away is told of, and is no reason to be restarted.
+	d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "500", "SQLITE_FILE": filepath.Join(d.ConfigFile(), "mail.db")})
+	m.await(t, `^STATUS=1 sessions, 1 mails stored, store down since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: .*mail\.db`)
+	m.await(t, `^WATCHDOG=1$`)
+
+	if r, err := c.Expect(250, "MAIL FROM:<a@example.org>"); err != nil {
+		t.Fatal(r, err)
+	}
+	done := make(chan int)
+	go func() { done <- d.Terminate(t) }()
+	m.await(t, `^STOPPING=1\nSTATUS=stopping: 1 sessions`)
+	m.await(t, `^EXTEND_TIMEOUT_USEC=10000000$`)
+	m.await(t, `^WATCHDOG=1$`)
+	c.Close()
+	if status := <-done; status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// TestNotifyRefused: the manager can show why a daemon does not start.
+func TestNotifyRefused(t *testing.T) {
+	d := newDaemon(t, map[string]string{"GSMTP_TIMEOUT": "soon"})
+	m := manage(t, d)
+	fails := func(status int) {
+		t.Helper()
+		cmd := d.Cmd()
+		if out, _ := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != status {
+			t.Errorf("exit status %d, want %d: %s", cmd.ProcessState.ExitCode(), status, out)
+		}
+	}
+	fails(78)
+	m.await(t, `^STATUS=configuration refused: .*goguerrilla\.conf:\d+:\d+: GSMTP_TIMEOUT: "soon" is not a whole number`)
+
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	d.Configure(t, map[string]string{"GSMTP_TIMEOUT": "60", "GSTMP_LISTEN_INTERFACE": busy.Addr().String()})
+	fails(1)
+	m.await(t, `^STATUS=cannot start: listen on 127\.0\.0\.1:\d+: .*address already in use`)
+}

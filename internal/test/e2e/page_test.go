@@ -1,0 +1,106 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"goguerrillad/internal/test"
+)
+
+// TestStatusPage looks at the page as people do: on a phone and on a desk, in
+// the light and in the dark. Its pictures are left in build/pages.
+func TestStatusPage(t *testing.T) {
+	test.Need(t, "chromium")
+	addr := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
+	d := newDaemon(t, map[string]string{"GM_METRICS": addr, "GM_MAX_CLIENTS": "500"})
+	d.Start(t)
+	for range 5 {
+		busy(t, d)
+	}
+	// The daemon samples the rate every 5 s.
+	test.Await(t, d.Process(), time.Minute, "the plot has no peak", func() error {
+		_, page, err := test.Get(addr, "/")
+		if err == nil && strings.Contains(page, ", at most 0 mails per second") {
+			err = errors.New("at most 0 mails per second")
+		}
+		return err
+	})
+
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.ExecPath("chromium"), chromedp.UserDataDir(t.TempDir()))
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	defer cancel()
+	ctx, cancel = chromedp.NewContext(ctx)
+	defer cancel()
+	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var complaints, requests []string
+	must(chromedp.Listen(ctx, func(event any) {
+		switch e := event.(type) {
+		case *runtime.EventExceptionThrown:
+			complaints = append(complaints, e.ExceptionDetails.Text)
+		case *runtime.EventConsoleAPICalled:
+			complaints = append(complaints, fmt.Sprint(e.Args))
+		case *network.EventRequestWillBeSent:
+			requests = append(requests, e.Request.URL)
+		}
+	}))
+	_, err := chromedp.Call(ctx, network.Enable, network.EnableParams{})
+	must(err)
+	root, err := test.ModuleRoot()
+	must(err)
+	pictures := filepath.Join(root, "build/pages")
+	must(os.MkdirAll(pictures, 0o755))
+	backgrounds := map[string]bool{}
+	for _, device := range []struct {
+		name          string
+		width, height int64
+	}{{"phone", 390, 844}, {"desk", 1280, 900}} {
+		for _, scheme := range []string{"light", "dark"} {
+			_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+			must(err)
+			must(chromedp.Do(ctx, chromedp.EmulateViewport(device.width, device.height), chromedp.Navigate("http://"+addr+"/")))
+			text, err := chromedp.Run(ctx, chromedp.Text("body"))
+			must(err)
+			tooWide, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("document.documentElement.scrollWidth > innerWidth"))
+			must(err)
+			background, err := chromedp.Run(ctx, chromedp.Evaluate[string]("getComputedStyle(document.documentElement).backgroundColor + getComputedStyle(document.body).backgroundColor"))
+			must(err)
+			picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+			must(err)
+			backgrounds[background] = true
+			must(os.WriteFile(filepath.Join(pictures, device.name+"-"+scheme+".png"), picture, 0o644))
+			if tooWide || !strings.Contains(text, "Mail is taken") || !strings.Contains(text, "of 500") {
+				t.Errorf("%s, %s: too wide %v:\n%s", device.name, scheme, tooWide, text)
+			}
+		}
+	}
+	if len(backgrounds) != 2 {
+		t.Errorf("backgrounds %v: want one in the light and one in the dark", backgrounds)
+	}
+	for _, url := range requests {
+		if !strings.HasPrefix(url, "http://"+addr+"/") {
+			t.Errorf("the page loads %s", url)
+		}
+	}
+	if len(complaints) > 0 {
+		t.Errorf("the browser complains: %v", complaints)
+	}
+}

@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/client"
+	"goguerrillad/internal/test/daemon"
+)
+
+// behind is a daemon with what a page of docs gives it as configuration, and
+// the ports of the test in place of the page's.
+type behind struct {
+	*daemon.Daemon
+	auth string // NGINX_AUTH
+	*table
+}
+
+// newBehind makes it from the block of a page; it is not started.
+func newBehind(t *testing.T, page test.Page, title string) *behind {
+	t.Helper()
+	keys := map[string]string{}
+	if err := json.Unmarshal([]byte(page.Block(t, "json "+title)), &keys); err != nil {
+		t.Fatal(err)
+	}
+	d := newDaemon(t, nil)
+	auth := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
+	if keys["GSTMP_LISTEN_INTERFACE"] != "" {
+		keys["GSTMP_LISTEN_INTERFACE"] = d.Addr
+	}
+	if keys["NGINX_AUTH_ENABLED"] == "Y" {
+		keys["NGINX_AUTH"] = auth
+	}
+	d.Configure(t, keys)
+	return &behind{d, auth, nil}
+}
+
+// start starts it, and finds its table.
+func (b *behind) start(t *testing.T) {
+	t.Helper()
+	b.StartSilent(t)
+	b.table = sqliteTable(t, b.Daemon)
+}
+
+// front is the address of a proxy, and of the same port by IPv6.
+func front(t *testing.T) (v4, v6 string) {
+	port := test.FreePort(t)
+	return fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("[::1]:%d", port)
+}
+
+// dialFrom connects as the client of this address.
+func dialFrom(t *testing.T, local, addr string) *client.Client {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}, Timeout: 20 * time.Second}
+	conn, err := dialer.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	c, err := client.New(conn, 20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// deliver sends a mail to an address of its own on a session that has said
+// nothing yet, and returns its row.
+func (b *behind) deliver(t *testing.T, c *client.Client, to string) row {
+	t.Helper()
+	if err := c.Hello(); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := c.Send("sender@example.org", "", []string{to}, []byte("Subject: x\r\n\r\ntext\r\n")); err != nil || r.Code != 250 {
+		t.Fatalf("%v, %v\n%s", r, err, b.Log())
+	}
+	return b.only(t, to)
+}
+
+// only returns the one row of a recipient.
+func (b *behind) only(t *testing.T, to string) row {
+	t.Helper()
+	rows, err := b.to(to)
+	if err != nil || len(rows) != 1 {
+		t.Fatalf("%d rows for %s, %v\n%s", len(rows), to, err, b.Log())
+	}
+	return rows[0]
+}
+
+// came wants a row to be of this client, by this protocol.
+func came(t *testing.T, r row, ip, with string) {
+	t.Helper()
+	head, _, _ := strings.Cut(string(r.mail), "\r\n\r\n")
+	head = strings.ReplaceAll(head, "\r\n\t", " ")
+	literal := "[" + ip + "]"
+	if strings.Contains(ip, ":") {
+		literal = "[IPv6:" + ip + "]"
+	}
+	if r.ip != ip || !strings.Contains(head, "Received: from client.test ("+literal+")") || !strings.Contains(head, " with "+with+" ") {
+		t.Errorf("want %s by %s, got a row of %q:\n%s", ip, with, r.ip, head)
+	}
+}
+
+// TestPagesAreTested: no configuration stands in a page that no test runs.
+func TestPagesAreTested(t *testing.T) {
+	tested := map[string][]string{
+		"nginx.md": {"json starttls", "ini port", "ini auth", "nginx starttls", "nginx implicit", "json proxy", "nginx proxy", "nginx 2012"},
+		"haproxy.md": {"json tcp", "haproxy tcp", "haproxy check", "haproxy tls", "ini unix", "json unix", "haproxy unix",
+			"haproxy several"},
+		"balancing.md": {"json chooses", "json takes", "nginx balancing"},
+		"cluster.md":   {"json galera"}, // in package faults
+		"webhook.md":   {"json webhook", "python receiver", "javascript receiver", "php receiver"},
+		"stream.md":    {"json stream", "python consumer", "go consumer"},
+	}
+	for name, titles := range tested {
+		for title := range test.ReadPage(t, name) {
+			if !slices.Contains(titles, title) {
+				t.Errorf("%s: nobody runs %q", name, title)
+			}
+		}
+	}
+}
+
+// dialTLS connects by TLS.
+func dialTLS(t *testing.T, addr string, cert *test.Certificate) *client.Client {
+	t.Helper()
+	c, err := client.ConnectTLS(addr, cert.ClientConfig(), 20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// joined writes certificate and key into one file, as HAProxy wants them.
+func joined(t *testing.T, dir string, cert *test.Certificate) string {
+	t.Helper()
+	var both []byte
+	for _, name := range []string{cert.CertFile, cert.KeyFile} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		both = append(both, text...)
+	}
+	path := filepath.Join(dir, "joined.pem")
+	if err := os.WriteFile(path, both, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// unixSocket listens on a path that everybody may connect to.
+func unixSocket(t *testing.T, path string) *os.File {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	defer l.Close()
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	f, err := l.(*net.UnixListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}

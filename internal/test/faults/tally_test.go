@@ -1,0 +1,105 @@
+package faults
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"goguerrillad/internal/test/load"
+)
+
+// A tally is what one kind of fault has done, over all its times.
+type tally struct {
+	name               string
+	times              int
+	acknowledged       int
+	stored, unasked    int
+	temporary, broken  int
+	lost, doubled, bad int
+	silence, recovery  time.Duration // the longest
+	store              string        // the rest is for power losses
+	damaged            int           // times that the store was not intact
+	deferred           int           // stored though answered 4xx
+}
+
+// A ledger is the tallies of a test, in order of appearance.
+type ledger struct {
+	store   string
+	tallies []*tally
+}
+
+func (l *ledger) of(name string) *tally {
+	for _, t := range l.tallies {
+		if t.name == name && t.store == l.store {
+			return t
+		}
+	}
+	t := &tally{name: name, store: l.store}
+	l.tallies = append(l.tallies, t)
+	return t
+}
+
+// add adds what has happened between two audits.
+func (t *tally) add(before, after load.Audit, silence, recovery time.Duration) {
+	t.times++
+	t.acknowledged += after.Acknowledged - before.Acknowledged
+	t.stored += after.Stored - before.Stored
+	t.unasked += after.Unasked - before.Unasked
+	t.temporary += after.Temporary - before.Temporary
+	t.broken += after.Broken - before.Broken
+	t.lost += after.Lost - before.Lost
+	t.doubled += after.Doubled - before.Doubled
+	t.deferred += after.Deferred - before.Deferred
+	for _, n := range after.Refused {
+		t.bad += n
+	}
+	t.silence = max(t.silence, silence)
+	t.recovery = max(t.recovery, recovery)
+}
+
+// print logs the table.
+func (l *ledger) print(t *testing.T) {
+	t.Helper()
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "fault\ttimes\tacknowledged\tstored\tlost\tdoubled\trefused for good\t4xx\tbroken off\tstored without 250\tlongest silence\tlongest recovery\t")
+	for _, y := range l.tallies {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%v\t%v\t\n", y.name, y.times, y.acknowledged, y.stored, y.lost, y.doubled,
+			y.bad, y.temporary, y.broken, y.unasked, y.silence.Round(10*time.Millisecond), y.recovery.Round(10*time.Millisecond))
+	}
+	w.Flush()
+	t.Logf("messages, each of one to three rows:\n%s", b.String())
+}
+
+// printPower logs the table of power losses.
+func (l *ledger) printPower(t *testing.T) {
+	t.Helper()
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "store\tfault\tcuts\tacknowledged\tlost\tdoubled\tdatabase intact\tstored though refused\tstored without 250\tlongest recovery\t")
+	sum := tally{name: "all", store: l.store}
+	row := func(y *tally) {
+		intact := "yes"
+		if y.damaged > 0 {
+			intact = fmt.Sprintf("not %d times", y.damaged)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%v\t\n", y.store, y.name, y.times, y.acknowledged, y.lost, y.doubled,
+			intact, y.deferred, y.unasked, y.recovery.Round(10*time.Millisecond))
+	}
+	for _, y := range l.tallies {
+		row(y)
+		sum.times += y.times
+		sum.acknowledged += y.acknowledged
+		sum.lost += y.lost
+		sum.doubled += y.doubled
+		sum.damaged += y.damaged
+		sum.deferred += y.deferred
+		sum.unasked += y.unasked
+		sum.recovery = max(sum.recovery, y.recovery)
+	}
+	row(&sum)
+	w.Flush()
+	t.Logf("power losses:\n%s", b.String())
+}

@@ -1,0 +1,120 @@
+package load
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"goguerrillad/internal/test"
+)
+
+// Collect takes the rows out of a table, so that it stays small, and keeps
+// their hashes. Mail that others have sent is taken away unseen.
+func (l *Load) Collect(t test.T, db *sql.DB, table string) {
+	t.Helper()
+	test.Await(t, nil, collectTime, "the rows cannot be read", func() error {
+		newest, rows, err := readHashes(db, table)
+		if err != nil {
+			return err
+		}
+		if _, err := db.Exec("DELETE FROM "+table+" WHERE mail_id <= ?", newest); err != nil {
+			return fmt.Errorf("delete what was read: %w", err)
+		}
+		l.Add(rows)
+		return nil
+	})
+}
+
+// Replace takes note of all rows, as hashes by sender, in place of those that
+// were noted so far.
+func (l *Load) Replace(rows map[string][]string) {
+	l.mu.Lock()
+	clear(l.rows)
+	l.mu.Unlock()
+	l.Add(rows)
+}
+
+// Hashes returns the hashes of all rows of a table, by sender.
+func Hashes(db *sql.DB, table string) (map[string][]string, error) {
+	_, hashes, err := readHashes(db, table)
+	return hashes, err
+}
+
+// Add takes note of rows, as hashes by sender, that somebody else has read.
+func (l *Load) Add(rows map[string][]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for from, hashes := range rows {
+		if strings.HasSuffix(from, "@"+domain) {
+			l.rows[from] = append(l.rows[from], hashes...)
+		}
+	}
+}
+
+// CollectMaildir is Collect for a Maildir, of which no file may be half.
+func (l *Load) CollectMaildir(t test.T, dir string) {
+	t.Helper()
+	rows, paths, err := readMaildir(dir)
+	for _, path := range paths {
+		err = errors.Join(err, os.Remove(path))
+	}
+	if err != nil {
+		t.Fatalf("read the Maildir: %v", err)
+	}
+	l.Add(rows)
+}
+
+// MaildirHashes is Hashes for a Maildir. It returns what it can read, and an
+// error if a file is not whole.
+func MaildirHashes(dir string) (map[string][]string, error) {
+	rows, _, err := readMaildir(dir)
+	return rows, err
+}
+
+func readMaildir(dir string) (rows map[string][]string, paths []string, err error) {
+	paths, err = filepath.Glob(filepath.Join(dir, "new", "*"))
+	rows = make(map[string][]string)
+	for _, path := range paths {
+		text, failure := os.ReadFile(path)
+		_, rest, _ := strings.Cut(filepath.Base(path), "_")
+		hash, size, _ := strings.Cut(rest, ".goguerrilla,S=")
+		if failure == nil && size != strconv.Itoa(len(text)) {
+			failure = fmt.Errorf("%s has %d bytes", path, len(text))
+		}
+		if failure != nil {
+			err = errors.Join(err, failure)
+			continue
+		}
+		from, _, _ := strings.Cut(strings.TrimPrefix(string(text), "Return-Path: <"), ">")
+		rows[from] = append(rows[from], hash)
+	}
+	return rows, paths, err
+}
+
+// readHashes returns the hashes of all rows by sender, and the newest row; of a
+// table that is damaged those that it can read.
+func readHashes(db *sql.DB, table string) (newest int64, hashes map[string][]string, err error) {
+	found, err := db.Query("SELECT mail_id, `from`, hash FROM " + table)
+	if err != nil {
+		return 0, nil, fmt.Errorf("read the rows: %w", err)
+	}
+	defer found.Close()
+	hashes = make(map[string][]string)
+	for found.Next() {
+		var id int64
+		var from, hash string
+		if err := found.Scan(&id, &from, &hash); err != nil {
+			return 0, hashes, fmt.Errorf("read a row: %w", err)
+		}
+		newest = max(newest, id)
+		hashes[from] = append(hashes[from], hash)
+	}
+	if err := found.Err(); err != nil {
+		return 0, hashes, fmt.Errorf("read the rows: %w", err)
+	}
+	return newest, hashes, nil
+}

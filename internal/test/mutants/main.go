@@ -1,0 +1,228 @@
+// Command mutants tests the tests. A mutant is one small change of the program
+// that a test should notice. The command applies mutants one by one in a copy of
+// the working tree, runs the tests that should fail, and reports the mutants that
+// survive. Nothing ships it.
+//
+// `make mutants` takes its mutants from a list of changes that break a promise of
+// the program: each is a file; see type mutant for the format. `make mutate` takes
+// a random sample of the changes that can be made to a package; see edits. Some of
+// them change nothing that can be observed, so a survivor must be read.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// lists is where the mutants are, in the tree.
+const lists = "internal/test/mutants"
+
+func main() {
+	expr := flag.String("run", "", "only the mutants whose `name` matches the regular expression")
+	jobs := flag.Int("j", runtime.GOMAXPROCS(0), "mutants that are tried concurrently")
+	verbose := flag.Bool("v", false, "print why the test failed")
+	var s sample
+	flag.Func("packages", "random mutants of the packages in these `directories`, a comma list", func(list string) error {
+		s.packages = packages(list)
+		return nil
+	})
+	flag.Func("tests", "the packages in these `directories` have the tests, if not the mutated package", func(list string) error {
+		s.tests = packages(list)
+		return nil
+	})
+	flag.IntVar(&s.size, "n", 30, "`number` of random mutants of a package")
+	flag.Uint64Var(&s.seed, "seed", 1, "`seed` of chance")
+	flag.Parse()
+	match, err := regexp.Compile(*expr)
+	if err != nil || *jobs < 1 || flag.NArg() > 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	dir, err := root()
+	if err == nil && s.packages != nil {
+		err = runSample(ctx, dir, &s, *jobs, *verbose)
+	} else if err == nil {
+		err = run(ctx, dir, match, *jobs, *verbose)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(1)
+	}
+}
+
+// run tries the mutants of the tree whose name matches.
+func run(ctx context.Context, root string, match *regexp.Regexp, jobs int, verbose bool) (err error) {
+	all, err := load(filepath.Join(root, lists))
+	if err != nil {
+		return err
+	}
+	var chosen []*mutant
+	for i := range all {
+		if match.MatchString(all[i].name) {
+			chosen = append(chosen, &all[i])
+		}
+	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("no mutant matches %q", match)
+	}
+	workers, end, err := hire(root, min(jobs, len(chosen)))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := end(); err == nil {
+			err = e
+		}
+	}()
+	begun := time.Now()
+	base := runBase(ctx, workers, chosen)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	verdicts := each(workers, chosen, func(w *worker, m *mutant) verdict {
+		v := w.try(ctx, m, base)
+		if ctx.Err() == nil {
+			fmt.Println(v.line(verbose))
+		}
+		return v
+	})
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return conclude(verdicts, time.Since(begun))
+}
+
+// hire makes n workers, whose directory end removes.
+func hire(root string, n int) (workers []*worker, end func() error, err error) {
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return nil, nil, err
+	}
+	end = func() error { return remove(dir) }
+	// Servers that change their user enter it.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, nil, errors.Join(err, end())
+	}
+	for i := range n {
+		w, err := newWorker(root, filepath.Join(dir, fmt.Sprint(i)))
+		if err != nil {
+			return nil, nil, errors.Join(err, end())
+		}
+		workers = append(workers, w)
+	}
+	return workers, end, nil
+}
+
+// runBase runs all commands of the mutants without a mutant.
+func runBase(ctx context.Context, workers []*worker, mutants []*mutant) map[string]baseline {
+	var commands []command
+	seen := map[string]bool{}
+	for _, m := range mutants {
+		for _, c := range m.tests {
+			if !seen[c.text] {
+				seen[c.text] = true
+				commands = append(commands, c)
+			}
+		}
+	}
+	fmt.Printf("running %d tests without a mutant\n", len(commands))
+	results := each(workers, commands, func(w *worker, c command) baseline { return w.pass(ctx, c) })
+	base := map[string]baseline{}
+	for i, c := range commands {
+		base[c.text] = results[i]
+	}
+	return base
+}
+
+// each calls do for every item on a worker that is free, and returns the
+// results in the order of the items.
+func each[Item, Result any](workers []*worker, items []Item, do func(*worker, Item) Result) []Result {
+	results := make([]Result, len(items))
+	next := make(chan int)
+	var running sync.WaitGroup
+	for _, w := range workers {
+		running.Go(func() {
+			// A process gets its parent-death signal when the thread that
+			// started it ends.
+			runtime.LockOSThread()
+			for i := range next {
+				results[i] = do(w, items[i])
+			}
+		})
+	}
+	for i := range items {
+		next <- i
+	}
+	close(next)
+	running.Wait()
+	return results
+}
+
+// line is what is printed as soon as a mutant has been tried.
+func (v *verdict) line(verbose bool) string {
+	result, detail := "SURVIVED", ""
+	switch {
+	case v.err != nil:
+		result, detail = "ERROR", "  "+v.err.Error()
+	case v.killed:
+		result, detail = "killed", "  by "+v.by
+	}
+	if verbose && v.reason != "" {
+		detail += fmt.Sprintf("\n\t%.200s", v.reason)
+	}
+	return fmt.Sprintf("%-9s %-44s %5.1f s%s", result, v.mutant.name, v.took.Seconds(), detail)
+}
+
+// conclude prints the mutants that were not killed and the result. It returns
+// an error unless all were killed.
+func conclude(verdicts []verdict, took time.Duration) error {
+	var survived, failed []string
+	for _, v := range verdicts {
+		m := v.mutant
+		switch {
+		case v.err != nil:
+			failed = append(failed, m.name)
+		case !v.killed:
+			survived = append(survived, m.name)
+			fmt.Printf("\n%s survives: %s\n%s\n", m.name, m.what, m.diff())
+			for _, c := range m.tests {
+				fmt.Println("passes:", c.text)
+			}
+		}
+	}
+	fmt.Printf("\nkilled %d of %d in %v\n", len(verdicts)-len(survived)-len(failed), len(verdicts), took.Round(time.Second))
+	if len(survived) > 0 {
+		fmt.Println("survived:", strings.Join(survived, " "))
+	}
+	if len(failed) > 0 {
+		fmt.Println("not judged:", strings.Join(failed, " "))
+	}
+	if n := len(survived) + len(failed); n > 0 {
+		return fmt.Errorf("%d mutants were not killed", n)
+	}
+	return nil
+}
+
+// diff is the change of a mutant for a reader.
+func (m *mutant) diff() string {
+	mark := func(sign, text string) string {
+		if text == "" {
+			return ""
+		}
+		return sign + strings.ReplaceAll(text, "\n", "\n"+sign) + "\n"
+	}
+	return m.where + ":\n" + mark("- ", m.before) + mark("+ ", m.after)
+}

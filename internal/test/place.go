@@ -1,0 +1,79 @@
+package test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+)
+
+// NeedRoot ends the test unless it runs as root, as Need does for programs.
+func NeedRoot(t T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("must run as root, and CI=true allows no skip")
+		}
+		t.Skipf("only root can do this")
+	}
+}
+
+// ModuleRoot returns the directory of go.mod, above the working directory.
+func ModuleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("no go.mod above the working directory")
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// PublicDir returns a temporary directory that every user may enter, as one
+// from T.TempDir is not: servers give up root's rights.
+func PublicDir(t T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "goguerrillad-test-")
+	if err != nil {
+		t.Fatalf("make a directory: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Logf("left behind: %v", err)
+		}
+	})
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatalf("open the directory: %v", err)
+	}
+	return dir
+}
+
+// ShortDir makes a directory whose path leaves room for that of a unix socket,
+// which one of t.TempDir might not.
+func ShortDir(t T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ggtest")
+	if err != nil {
+		t.Fatalf("make a directory: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// WriteFile writes a configuration into dir and returns its path.
+func WriteFile(t T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatalf("write %s: %v", name, err)
+	}
+	return path
+}
+
+// Nobody is the id of the user nobody and the group nogroup.
+const Nobody = 65534

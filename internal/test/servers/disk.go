@@ -1,0 +1,131 @@
+package servers
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"goguerrillad/internal/test"
+)
+
+// A Disk is a small file system of the test's own, ext4 on a loop device, that
+// can be filled and can fail. Only root has one.
+type Disk struct {
+	Dir string // where it is mounted; the user that the daemon becomes may write there
+
+	image, device string
+}
+
+// NewDisk makes one of so many megabytes.
+func NewDisk(t test.T, megabytes int) *Disk {
+	t.Helper()
+	test.NeedRoot(t)
+	test.Need(t, "mkfs.ext4", "e2fsck", "losetup", "blockdev", "mount", "umount")
+	d := &Disk{Dir: test.ShortDir(t), image: filepath.Join(t.TempDir(), "image")}
+	file, err := os.Create(d.image)
+	if err == nil {
+		err = errors.Join(file.Truncate(int64(megabytes)<<20), file.Close())
+	}
+	if err != nil {
+		t.Fatalf("make an image: %v", err)
+	}
+	// Nothing is kept for root, who may be the one to find the disk full.
+	system(t, "mkfs.ext4", "-q", "-F", "-m", "0", "-E", fmt.Sprintf("root_owner=%d:%d", test.Nobody, test.Nobody), d.image)
+	d.mount(t)
+	t.Cleanup(func() { d.unmount(t) })
+	return d
+}
+
+func system(t test.T, name string, args ...string) string {
+	t.Helper()
+	path, err := test.LookPath(name)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	out, err := exec.Command(path, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func (d *Disk) mount(t test.T) {
+	t.Helper()
+	d.device = system(t, "losetup", "-f", "--show", d.image)
+	system(t, "mount", "-o", "errors=remount-ro", d.device, d.Dir)
+}
+
+// unmount takes the disk away also from those who have files open there.
+func (d *Disk) unmount(t test.T) {
+	t.Helper()
+	system(t, "umount", "-l", d.Dir)
+	system(t, "losetup", "-d", d.device)
+}
+
+// Fill leaves no byte free, until Empty.
+func (d *Disk) Fill(t test.T) {
+	t.Helper()
+	file, err := os.Create(d.ballast())
+	if err != nil {
+		t.Fatalf("fill the disk: %v", err)
+	}
+	defer file.Close()
+	for size := 1 << 20; size > 0; size /= 2 {
+		for chunk := make([]byte, size); err == nil; {
+			_, err = file.Write(chunk)
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("fill the disk: %v", err)
+		}
+		err = nil
+	}
+}
+
+// Empty ends Fill.
+func (d *Disk) Empty(t test.T) {
+	t.Helper()
+	err := os.Remove(d.ballast())
+	if err == nil { // or it is there again after a Fail
+		var dir *os.File
+		if dir, err = os.Open(d.Dir); err == nil {
+			err = errors.Join(dir.Sync(), dir.Close())
+		}
+	}
+	if err != nil {
+		t.Fatalf("empty the disk: %v", err)
+	}
+}
+
+func (d *Disk) ballast() string { return filepath.Join(d.Dir, "ballast") }
+
+// Fail has the kernel find an error in the file system, and make it read-only
+// under everybody's hands.
+func (d *Disk) Fail(t test.T) {
+	t.Helper()
+	trigger := filepath.Join("/sys/fs/ext4", filepath.Base(d.device), "trigger_fs_error")
+	if err := os.WriteFile(trigger, []byte("1"), 0); err != nil {
+		t.Fatalf("make the disk fail: %v", err)
+	}
+}
+
+// Repair mounts the disk again after Fail, with all that was written before.
+// Who has files open there must open them anew.
+func (d *Disk) Repair(t test.T) {
+	t.Helper()
+	system(t, "umount", "-l", d.Dir)
+	// Who has files open holds the first mount alive: what it has in memory
+	// must not be written over what the next one will have.
+	system(t, "blockdev", "--flushbufs", d.device)
+	system(t, "losetup", "-d", d.device)
+	// 1: errors were corrected.
+	if out, err := exec.Command("e2fsck", "-fy", d.image).CombinedOutput(); err != nil {
+		if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != 1 {
+			t.Fatalf("repair the disk: %v\n%s", err, out)
+		}
+	}
+	d.mount(t)
+}

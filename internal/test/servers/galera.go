@@ -1,0 +1,179 @@
+package servers
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"goguerrillad/internal/test"
+)
+
+// A Galera is a cluster of MariaDB servers on loopback addresses of their own.
+type Galera struct {
+	Nodes []*MariaDBServer
+}
+
+// galeraLibrary is where Debian's package galera-4 has the provider.
+const galeraLibrary = "/usr/lib/galera/libgalera_smm.so"
+
+// Quick, as the times of StartGalera, has nodes suspect one another after two
+// seconds of silence; by default it takes five.
+const Quick = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT5S;"
+
+// StartGalera starts n nodes, with Quick or "" for their times. Their users and
+// databases are those of MariaDB.
+func StartGalera(t test.T, n int, times string, options ...string) *Galera {
+	t.Helper()
+	test.Need(t, "mariadbd", "mariadb-install-db", "rsync")
+	if _, err := os.Stat(galeraLibrary); err != nil {
+		test.Need(t, galeraLibrary) // fails or skips: it is no program
+	}
+	// The addresses differ, so each may have the same ports.
+	var ports [4]string
+	for i := range ports {
+		ports[i] = strconv.Itoa(test.FreePort(t))
+	}
+	sql, group, ist, sst := ports[0], ports[1], ports[2], ports[3]
+	var members []string
+	for i := range n {
+		members = append(members, net.JoinHostPort(galeraAddress(i), group))
+	}
+	g := &Galera{}
+	for i := range n {
+		at := galeraAddress(i)
+		m := newMariaDB(test.ShortDir(t), net.JoinHostPort(at, sql), append([]string{
+			"--wsrep-on=ON", "--wsrep-provider=" + galeraLibrary, "--wsrep-cluster-name=test",
+			"--wsrep-node-name=node" + strconv.Itoa(i+1), "--wsrep-node-address=" + at,
+			"--wsrep-cluster-address=gcomm://" + strings.Join(members, ","),
+			"--wsrep-provider-options=" + times + strings.Join([]string{
+				"base_host=" + at, "base_port=" + group, "gmcast.listen_addr=tcp://" + net.JoinHostPort(at, group),
+				"ist.recv_addr=" + net.JoinHostPort(at, ist),
+				"gcache.size=32M", "gcache.dir=.",
+			}, ";"),
+			"--wsrep-sst-method=rsync", "--wsrep-sst-receive-address=" + net.JoinHostPort(at, sst),
+			"--binlog-format=ROW", "--innodb-autoinc-lock-mode=2",
+		}, options...))
+		m.galera = true
+		m.ownedBy(t, "mysql") // rsync gives up root's rights, and then cannot write
+		g.Nodes = append(g.Nodes, m)
+		if i == 0 {
+			m.install(t)
+			m.StartAlone(t)
+			m.connectRoot(t)
+			g.AwaitSize(t, m, 1)
+			m.addUser(t)
+			continue
+		}
+		m.install(t)
+		m.Start(t)
+		m.connectRoot(t)
+	}
+	g.AwaitSize(t, g.Nodes[0], n)
+	return g
+}
+
+// ownedBy has a server that root starts become another user.
+func (m *MariaDBServer) ownedBy(t test.T, name string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err == nil {
+		err = os.Chown(filepath.Dir(m.dir), uid, -1)
+	}
+	if err != nil {
+		t.Fatalf("give a directory to %s: %v", name, err)
+	}
+	m.user = name
+}
+
+func galeraAddress(i int) string { return fmt.Sprintf("127.0.0.%d", 11+i) }
+
+// StartAlone starts a node as the first of a new cluster.
+func (m *MariaDBServer) StartAlone(t test.T) {
+	t.Helper()
+	m.start(t, "--wsrep-new-cluster")
+}
+
+// AwaitTable waits until all nodes have a table, and the rights on it.
+func (g *Galera) AwaitTable(t test.T, name string) {
+	t.Helper()
+	for _, node := range g.Nodes {
+		db := node.Connect(t)
+		test.Await(t, node.process, serverStart, "a node lacks "+name, func() error {
+			_, err := db.Exec("SELECT 1 FROM " + name + " LIMIT 0") // a node that joins refuses statements
+			return err
+		})
+	}
+}
+
+// AwaitSize waits until a node sees so many, itself among them, in a cluster
+// that has a quorum.
+func (g *Galera) AwaitSize(t test.T, node *MariaDBServer, n int) {
+	t.Helper()
+	test.Await(t, node.process, serverStart, "the cluster is not complete", func() error { return node.sees(n) })
+}
+
+// sees is nil when a node sees so many.
+func (m *MariaDBServer) sees(n int) error {
+	want := map[string]string{"wsrep_cluster_size": strconv.Itoa(n), "wsrep_cluster_status": "Primary", "wsrep_ready": "ON"}
+	for name, want := range want {
+		var got string
+		if err := m.root.QueryRow("SHOW GLOBAL STATUS LIKE '"+name+"'").Scan(&name, &got); err != nil {
+			return fmt.Errorf("ask %s for %s: %w", m.Addr, name, err)
+		}
+		if got != want {
+			return fmt.Errorf("%s of %s is %s, want %s", name, m.Addr, got, want)
+		}
+	}
+	return nil
+}
+
+// Complete waits until all nodes are there. One that has ended, or does not
+// find the others, is started again, as an operator would.
+func (g *Galera) Complete(t test.T) {
+	t.Helper()
+	restart := time.Now().Add(serverStart)
+	test.Await(t, nil, 3*serverStart, "the cluster is not complete", func() error {
+		var lost *MariaDBServer // the one that the others lack
+		var missing error
+		for _, node := range g.Nodes {
+			select {
+			case <-node.process.Done():
+				t.Logf("the node %s has ended, and is started again", node.Addr)
+				node.Start(t)
+			default:
+			}
+			if err := node.sees(len(g.Nodes)); err != nil {
+				missing = err
+				if lost == nil || node.sees(1) == nil || !node.ready() {
+					lost = node
+				}
+			}
+		}
+		if missing != nil && time.Now().After(restart) {
+			restart = time.Now().Add(serverStart)
+			t.Logf("the node %s does not find the others, and is started again: %v", lost.Addr, missing)
+			lost.Kill()
+			lost.Start(t)
+		}
+		return missing
+	})
+}
+
+// ready reports whether a node takes statements.
+func (m *MariaDBServer) ready() bool {
+	var name, value string
+	err := m.root.QueryRow("SHOW GLOBAL STATUS LIKE 'wsrep_ready'").Scan(&name, &value)
+	return err == nil && value == "ON"
+}

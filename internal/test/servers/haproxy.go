@@ -1,0 +1,18 @@
+package servers
+
+import (
+	"os/exec"
+	"time"
+
+	"goguerrillad/internal/test"
+)
+
+// HAProxy starts HAProxy with a configuration of the test's own, whose
+// listeners are waited for at addr.
+func HAProxy(t test.T, conf, addr string) *test.Process {
+	t.Helper()
+	test.Need(t, "haproxy")
+	p := test.Start(t, exec.Command("haproxy", "-db", "-f", test.WriteFile(t, test.PublicDir(t), "haproxy.cfg", conf)))
+	test.Await(t, p, 20*time.Second, "HAProxy does not listen", test.Dial(addr))
+	return p
+}

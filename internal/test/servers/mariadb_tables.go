@@ -1,0 +1,72 @@
+package servers
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"goguerrillad/internal/test"
+)
+
+// addUser makes the database and the user, who has no rights yet.
+func (m *MariaDBServer) addUser(t test.T) {
+	t.Helper()
+	m.Exec(t,
+		"CREATE DATABASE `"+m.DB+"`",
+		"CREATE USER `"+m.User+"`@`%` IDENTIFIED BY '"+m.Pass+"'")
+}
+
+// CreateTable makes a table for messages, unless it is there, and gives the
+// daemon's user the rights on it.
+func (m *MariaDBServer) CreateTable(t test.T, name string) {
+	t.Helper()
+	m.Exec(t, Schema(t, m.DB+"."+name))
+	for _, grant := range Grants(t) {
+		m.Exec(t, strings.NewReplacer("mail.new_mail", m.DB+"."+name, "'goguerrilla'@'localhost'", "`"+m.User+"`@`%`").Replace(grant))
+	}
+}
+
+// Grants returns the GRANT statements of the manual, for the table mail.new_mail
+// and the user 'goguerrilla'@'localhost'.
+func Grants(t test.T) []string {
+	t.Helper()
+	root, err := test.ModuleRoot()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "man/goguerrilla.conf.5"))
+	if err != nil {
+		t.Fatalf("read the manual: %v", err)
+	}
+	grants := regexp.MustCompile(`(?m)^GRANT .*;$`).FindAllString(string(text), -1)
+	if len(grants) == 0 {
+		t.Fatalf("the manual has no GRANT")
+	}
+	return grants
+}
+
+// Keys is the daemon's configuration for the server.
+func (m *MariaDBServer) Keys() map[string]string {
+	return map[string]string{
+		"GM_SAVE_MAIL": "mysql", "MYSQL_HOST": m.Addr, "MYSQL_USER": m.User, "MYSQL_PASS": m.Pass, "MYSQL_DB": m.DB,
+	}
+}
+
+// Schema is the statement that makes a table of this name as it always was.
+func Schema(t test.T, name string) string {
+	t.Helper()
+	root, err := test.ModuleRoot()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "internal/savemail/mysql/new_mail.sql"))
+	if err != nil {
+		t.Fatalf("read the table: %v", err)
+	}
+	statement := strings.Replace(string(text), "`new_mail`", name, 1)
+	if !strings.Contains(statement, name) {
+		t.Fatalf("new_mail.sql does not name its table")
+	}
+	return statement
+}

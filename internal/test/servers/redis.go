@@ -1,0 +1,79 @@
+package servers
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+
+	"goguerrillad/internal/test"
+)
+
+// A RedisServer is a Redis of the test's own, without persistence unless told
+// otherwise. It listens on a TCP port and on a unix socket, both of which stay
+// the same when it is started again.
+type RedisServer struct {
+	Addr   string // 127.0.0.1:port
+	Socket string // path of the unix socket
+
+	process *test.Process
+	dir     string
+	options []string
+}
+
+// Redis starts a server with further options of redis-server's own, such as
+// "--requirepass", "secret".
+func Redis(t test.T, options ...string) *RedisServer {
+	t.Helper()
+	test.Need(t, "redis-server")
+	dir := test.ShortDir(t)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatalf("open the directory of Redis: %v", err)
+	}
+	r := &RedisServer{
+		Addr:    net.JoinHostPort("127.0.0.1", strconv.Itoa(test.FreePort(t))),
+		Socket:  filepath.Join(dir, "sock"),
+		dir:     dir,
+		options: options,
+	}
+	r.Start(t)
+	return r
+}
+
+// Start starts the server again after Kill, and waits until it listens.
+func (r *RedisServer) Start(t test.T) {
+	t.Helper()
+	program, err := test.LookPath("redis-server")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	_, port, _ := net.SplitHostPort(r.Addr)
+	args := append([]string{"--bind", "127.0.0.1", "--port", port, "--unixsocket", r.Socket, "--unixsocketperm", "777",
+		"--dir", r.dir, "--save", "", "--daemonize", "no"}, r.options...)
+	r.process = test.Start(t, exec.Command(program, args...))
+	test.Await(t, r.process, serverStart, "Redis does not start", test.Dial(r.Addr))
+}
+
+// Connect returns a connection, which is not authenticated.
+func (r *RedisServer) Connect(t test.T) redigo.Conn {
+	t.Helper()
+	c, err := redigo.Dial("tcp", r.Addr, redigo.DialReadTimeout(10*time.Second))
+	if err != nil {
+		t.Fatalf("connect to Redis: %v", err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Kill ends the server as a crash would.
+func (r *RedisServer) Kill() { r.process.Kill() }
+
+// Pause is Process.Pause.
+func (r *RedisServer) Pause(t test.T) { t.Helper(); r.process.Pause(t) }
+
+// Continue ends a Pause.
+func (r *RedisServer) Continue(t test.T) { t.Helper(); r.process.Continue(t) }

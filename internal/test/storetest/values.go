@@ -1,0 +1,248 @@
+package storetest
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/mailinfo"
+)
+
+const text = "Subject: hello\r\nFrom: a@example.org\r\n\r\nbody\r\n"
+
+// Hash returns 32 digits that are new each time and start with i.
+func Hash(i int) string {
+	return fmt.Sprintf("%04x%012x%016x", i, rand.Uint64()>>16, rand.Uint64())
+}
+
+func one(t *testing.T, h Harness) {
+	e := Envelope(text, "b@example.com")
+	save(t, h.Store, e)
+	if rows, ok := h.rows(t, 1); ok {
+		h.check(t, rows[0], e, 0)
+		if r := rows[0]; !h.MailsOnly && (r.Subject != "hello" || r.IP != "192.0.2.7" || r.HasAttach != 0 || r.AttachInfo != "[]") {
+			t.Errorf("subject %q, ip %q, has_attach %d, attach_info %q", r.Subject, r.IP, r.HasAttach, r.AttachInfo)
+		}
+	}
+}
+
+func manyRecipients(t *testing.T, h Harness) {
+	var to []string
+	for i := range 100 {
+		to = append(to, fmt.Sprintf("user%d@example.com", i))
+	}
+	// Together they are larger than any one statement should be.
+	e := Envelope(text+strings.Repeat(strings.Repeat("x", 76)+"\r\n", 400), to...)
+	save(t, h.Store, e)
+	if rows, ok := h.rows(t, len(to)); ok {
+		for i, row := range rows {
+			h.check(t, row, e, i)
+		}
+	}
+}
+
+func nullSender(t *testing.T, h Harness) {
+	e := Envelope(text, "b@example.com")
+	e.From, e.Remote = "", netip.AddrPort{}
+	mapped := Envelope(text, "c@example.com")
+	mapped.Remote = netip.MustParseAddrPort("[::ffff:198.51.100.1]:25")
+	save(t, h.Store, e, mapped)
+	if rows, ok := h.rows(t, 2); ok {
+		h.check(t, rows[0], e, 0)
+		h.check(t, rows[1], mapped, 0)
+		if !h.MailsOnly && (rows[0].IP != "" || rows[1].IP != "198.51.100.1") {
+			t.Errorf("ip_addr %q and %q", rows[0].IP, rows[1].IP)
+		}
+	}
+}
+
+func exactBytes(t *testing.T, h Harness) {
+	var all strings.Builder
+	for i := range 256 {
+		all.WriteByte(byte(i))
+	}
+	messages := []string{
+		"",
+		"\r\n",
+		"no header at all",
+		"Subject: x\r\n\r\n" + all.String() + all.String(),
+		"Subject: quotes\r\n\r\n'\"`\\ ? % _ \x1a \x00' -- \r\n",
+		"Subject: bare\r\n\r\nlone \r and \n, .\r\n..\r\n.\n",
+		"Subject: long line\r\n\r\n" + strings.Repeat("y", 100_000),
+		"Subject: \xff\xfe raw\r\nX: \xed\xa0\x80\r\n\r\n\xc3",
+	}
+	var sent []*envelope.Envelope
+	for _, m := range messages {
+		sent = append(sent, Envelope(m, "b@example.com"))
+	}
+	save(t, h.Store, sent...)
+	if rows, ok := h.rows(t, len(sent)); ok {
+		for i, row := range rows {
+			h.check(t, row, sent[i], 0)
+			if !utf8.ValidString(row.Subject) {
+				t.Errorf("subject %q", row.Subject)
+			}
+		}
+	}
+}
+
+func batch(t *testing.T, h Harness) {
+	for _, n := range []int{50, 1, 50, 51, 7} {
+		var sent []*envelope.Envelope
+		for i := range n {
+			sent = append(sent, Envelope(text, fmt.Sprintf("u%d@example.com", i)))
+		}
+		save(t, h.Store, sent...)
+		if h.Rows == nil {
+			continue
+		}
+		rows := h.Rows(t)
+		if len(rows) < n {
+			t.Fatalf("%d rows after a batch of %d", len(rows), n)
+		}
+		for i, row := range rows[len(rows)-n:] {
+			h.check(t, row, sent[i], 0)
+		}
+	}
+	h.rows(t, 159)
+}
+
+// mixedBatch has envelopes with one and with several recipients in turn.
+func mixedBatch(t *testing.T, h Harness) {
+	var sent []*envelope.Envelope
+	n := 0
+	for i := range 12 {
+		var to []string
+		for j := range i%4 + 1 {
+			to = append(to, fmt.Sprintf("u%d.%d@example.com", i, j))
+		}
+		n += len(to)
+		sent = append(sent, Envelope(fmt.Sprintf("Subject: %d\r\n\r\n%s", i, strings.Repeat("z", i*3000)), to...))
+	}
+	save(t, h.Store, sent...)
+	if rows, ok := h.rows(t, n); ok {
+		for _, e := range sent {
+			for i := range e.To {
+				h.check(t, rows[0], e, i)
+				rows = rows[1:]
+			}
+		}
+	}
+}
+
+func big(t *testing.T, h Harness) {
+	noise := make([]byte, cmp.Or(h.MaxSize, 15_000_000))
+	if testing.Short() {
+		noise = noise[:1_000_000]
+	}
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	small := Envelope(text, "a@example.com")
+	e := Envelope("Subject: big\r\n\r\n"+string(noise), "b@example.com", "c@example.com")
+	save(t, h.Store, small, e)
+	if rows, ok := h.rows(t, 3); ok {
+		h.check(t, rows[0], small, 0)
+		h.check(t, rows[1], e, 0)
+		h.check(t, rows[2], e, 1)
+	}
+}
+
+func noInfo(t *testing.T, h Harness) {
+	e := Envelope(text, "b@example.com")
+	e.Info = mailinfo.Info{}
+	save(t, h.Store, e)
+	if rows, ok := h.rows(t, 1); ok {
+		h.check(t, rows[0], e, 0)
+	}
+}
+
+func attachments(t *testing.T, h Harness) {
+	few := Envelope(text, "b@example.com")
+	few.Info.Attachments = []mailinfo.Attachment{
+		{Name: "a \"b\" <c>.txt", Type: "text/plain", Size: 3},
+		{Name: "\u00fc\u4e2d.pdf", Type: "application/pdf", Size: 1 << 40},
+	}
+	many := Envelope(text, "c@example.com")
+	for i := range 2000 {
+		many.Info.Attachments = append(many.Info.Attachments,
+			mailinfo.Attachment{Name: fmt.Sprintf("\u00fc%d.bin", i), Type: "application/octet-stream", Size: int64(i)})
+	}
+	save(t, h.Store, few, many)
+	rows, ok := h.columns(t, 2)
+	if !ok {
+		return
+	}
+	for i, e := range []*envelope.Envelope{few, many} {
+		h.check(t, rows[i], e, 0)
+		var list []mailinfo.Attachment
+		if err := json.Unmarshal([]byte(rows[i].AttachInfo), &list); err != nil {
+			t.Fatalf("attach_info: %v", err)
+		}
+		if len(list) < min(len(e.Info.Attachments), 200) || rows[i].HasAttach != 1 {
+			t.Errorf("%d of %d attachments, has_attach %d", len(list), len(e.Info.Attachments), rows[i].HasAttach)
+		}
+		for j, a := range list {
+			if a != e.Info.Attachments[j] {
+				t.Errorf("attachment %d is %v, want %v", j, a, e.Info.Attachments[j])
+			}
+		}
+	}
+}
+
+// unicodeValues accepts a '?' for each character that a column's set lacks.
+func unicodeValues(t *testing.T, h Harness) {
+	e := Envelope(text, "b@example.com")
+	e.Info.Subject = "gr\u00fc\u00dfe \u20ac \u4e2d\u6587 \U0001F600 end"
+	save(t, h.Store, e)
+	if rows, ok := h.columns(t, 1); ok {
+		h.check(t, rows[0], e, 0)
+		got, want := []rune(rows[0].Subject), []rune(e.Info.Subject)
+		if len(got) != len(want) {
+			t.Fatalf("subject %q, want %q", rows[0].Subject, e.Info.Subject)
+		}
+		for i := range got {
+			if got[i] != want[i] && (got[i] != '?' || want[i] < 0x10000) {
+				t.Errorf("subject %q, want %q", rows[0].Subject, e.Info.Subject)
+			}
+		}
+	}
+}
+
+// longValues accepts values that are cut, but not at a width below the
+// schema's.
+func longValues(t *testing.T, h Harness) {
+	e := Envelope(text, "b@example.com")
+	e.From = strings.Repeat("f", 200) + "@example.org"
+	e.Info = mailinfo.Info{
+		Subject:     strings.Repeat("\u00fc", 1000),
+		Charset:     strings.Repeat("c", 500),
+		ContentType: "text/" + strings.Repeat("t", 500),
+	}
+	e.Remote = netip.MustParseAddrPort("[2001:db8:1234:5678:9abc:def0:1234:5678%eth0]:25")
+	room := e.HeadRoom()
+	e.SetMessage(append(make([]byte, room), text...), room)
+	save(t, h.Store, e)
+	rows, ok := h.columns(t, 1)
+	if !ok {
+		return
+	}
+	for _, v := range []struct {
+		column, got, want string
+		width             int
+	}{
+		{"from", rows[0].From, e.From, 128},
+		{"subject", rows[0].Subject, e.Info.Subject, 255},
+		{"charset", rows[0].Charset, e.Info.Charset, 32},
+		{"content_type", rows[0].ContentType, e.Info.ContentType, 64},
+		{"ip_addr", rows[0].IP, "2001:db8:1234:5678:9abc:def0:1234:5678", 15},
+	} {
+		if !strings.HasPrefix(v.want, v.got) || utf8.RuneCountInString(v.got) < v.width {
+			t.Errorf("%s is %q", v.column, v.got)
+		}
+	}
+}
