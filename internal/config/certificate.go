@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// certificate loads the pair and makes sure that its halves belong together.
+// certificate loads the key and the chain and checks that they match.
 func (d *Draft) certificate() error {
 	const wantKey, wantChain = "want a PEM private key", "want a PEM certificate chain"
 	switch {
 	case d.KeyFile == "" && d.CertFile == "":
 		return nil
 	case d.KeyFile == "":
-		return d.Invalid("GSMTP_PUB_KEY", "is given without GSMTP_PRV_KEY", "want both, or neither")
+		return d.Invalid("GSMTP_PUB_KEY", "is set without GSMTP_PRV_KEY", "want both, or neither")
 	case d.CertFile == "":
-		return Invalid("is given without GSMTP_PUB_KEY", "want both, or neither")
+		return Invalid("is set without GSMTP_PUB_KEY", "want both, or neither")
 	}
 	key, err := d.env.ReadFile(d.KeyFile)
 	if err != nil {
@@ -36,7 +36,7 @@ func (d *Draft) certificate() error {
 	}
 	pair, err := tls.X509KeyPair(chain, key)
 	if err != nil {
-		// The words of crypto/tls are the only sign of which half is wrong.
+		// Only the text of crypto/tls shows which of the two is wrong.
 		text := strings.TrimPrefix(err.Error(), "tls: ")
 		switch {
 		case strings.Contains(text, "does not match"):
@@ -57,7 +57,7 @@ func (d *Draft) certificate() error {
 	return nil
 }
 
-// hasPEM tells whether text has a PEM block whose type ends in kind, as
+// hasPEM reports whether text has a PEM block whose type ends in kind, as
 // "EC PRIVATE KEY" ends in "PRIVATE KEY".
 func hasPEM(text []byte, kind string) bool {
 	for {

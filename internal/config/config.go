@@ -1,9 +1,9 @@
-// Package config reads goguerrilla.conf: one strict JSON object whose values
-// are all strings. What it hands out is typed, checked as a whole and never
-// changed afterwards, so that a reload is the swap of one pointer.
+// Package config reads goguerrilla.conf: one strict JSON object whose values are
+// all strings. A Config is typed, checked as a whole and immutable, so that a
+// reload replaces one pointer.
 //
-// One table, Keys, drives the parsing, the suggestions for misspelt keys, and
-// the tests of the sample and the manual page.
+// The table of keys controls parsing, the suggestions for misspelt keys, and the
+// tests of the sample and of the manual page. Package stores extends it.
 package config
 
 import (
@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Config is one configuration with all defaults filled in. It is immutable.
+// Config is a configuration with all defaults. It is immutable.
 type Config struct {
 	File string // where it was read from
 
@@ -30,48 +30,48 @@ type Config struct {
 
 	MaxSize         int64         // bytes of one message, 1 to MaxMessage
 	Timeout         time.Duration // for one command, 1 s to 24 h
-	MaxClients      int           // sessions at a time, 1 or more
+	MaxClients      int           // concurrent sessions, 1 or more
 	MaxClientsPerIP int           // 0 = no limit
-	Memory          int64         // bytes of message text held at one time, at least 4 * MaxSize
+	Memory          int64         // bytes of message text held at once, at least 4 * MaxSize
 
-	Trusted       *Networks // peers that may speak for a client; nil when there are none
-	ProxyProtocol bool      // and have to, by a PROXY header
+	Trusted       *Networks // proxies that may report a client's address; nil = none
+	ProxyProtocol bool      // Trusted proxies must send a PROXY header
 	AuthHTTP      AuthHTTP
-	Metrics       string // host:port of the metrics and the status page; "" for none
+	Metrics       string // host:port of the metrics and the status page, "" = none
 
 	Verbose bool
 	LogFile string // "" = stderr or the journal
 
 	KeyFile, CertFile string
-	Certificate       *tls.Certificate // the loaded pair, nil without one
+	Certificate       *tls.Certificate // the loaded key and chain, nil = none
 
-	Group, User ID // to become after binding
+	Group, User ID // to switch to after binding
 
 	Table    string // table, or database.table
 	Compress bool   // zlib in the column mail
 
-	// Warnings are sentences for the log about what is allowed but probably
-	// not meant.
+	// Warnings are sentences about values that are valid but probably a mistake.
 	Warnings []string
 
 	keys  []Key
 	given map[string]string // the file's non-empty values by key
 }
 
-// AuthHTTP is the server that nginx asks where to send a session.
+// AuthHTTP is the server of nginx's auth_http.
 type AuthHTTP struct {
 	Enabled  bool
 	Listen   string           // host:port, host may be empty
-	Backends []netip.AddrPort // none stands for this daemon
+	Backends []netip.AddrPort // empty = this daemon
 }
 
 // ID is a user or a group.
 type ID struct {
-	Name string // as given, "" when it was not
-	Num  int    // the numeric id; meaningless when Name is ""
+	Name string // as given, "" = not given
+	Num  int    // the numeric id, if Name is not ""
 }
 
-// maxFile bounds the configuration file and the files that it names, in bytes.
+// maxFile is the maximum size of the configuration file and of key, chain and
+// password files, in bytes.
 const maxFile = 1 << 20
 
 // An Extension adds keys to those of this package.
@@ -104,17 +104,17 @@ func (c *Config) warnOfSecrets() {
 	}
 }
 
-// readConfig returns the text, and whether everybody can read it.
+// readConfig returns the text, and whether every user can read it.
 func readConfig(path string) (text []byte, open bool, err error) {
 	refuse := func(problem, want string) ([]byte, bool, error) {
 		return nil, false, &Error{File: path, Problem: problem, Want: want}
 	}
-	// A FIFO in the working directory would wait for a writer.
+	// Opening a FIFO would otherwise wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return refuse("there is no such file", "name it by -config, or copy goguerrilla.conf.sample to it")
 	} else if errors.Is(err, fs.ErrPermission) {
-		return refuse("not allowed to read it", fmt.Sprintf("make it readable for the user with id %d", os.Geteuid()))
+		return refuse("cannot be read: permission denied", fmt.Sprintf("make it readable for the user with id %d", os.Geteuid()))
 	} else if err != nil {
 		return refuse("cannot be opened: "+bare(err), "want a readable file")
 	}
@@ -133,8 +133,8 @@ func readConfig(path string) (text []byte, open bool, err error) {
 	return data, info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0, nil
 }
 
-// bare is an error of the file system without the path, which the message
-// around it names already.
+// bare returns an error of the file system without the path, which the message
+// around it contains.
 func bare(err error) string {
 	var p *fs.PathError
 	if errors.As(err, &p) {

@@ -146,7 +146,7 @@ func TestValues(t *testing.T) {
 			config.AuthHTTP{Enabled: true, Listen: "[::1]:9000", Backends: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:25"), netip.MustParseAddrPort("[2001:db8::1]:2525")}}},
 		{`{"GSMTP_PROXY_PROTOCOL": "Y", "GSMTP_TRUSTED_PROXIES": "unix"}`, func(c *stores.Configuration) any { return c.ProxyProtocol && len(c.Warnings) == 0 }, true},
 		{`{"GSMTP_PROXY_PROTOCOL": "Y"}`, func(c *stores.Configuration) any { return c.Warnings },
-			[]string{"GSMTP_PROXY_PROTOCOL is Y without GSMTP_TRUSTED_PROXIES: nobody may send a PROXY header"}},
+			[]string{"GSMTP_PROXY_PROTOCOL is Y without GSMTP_TRUSTED_PROXIES: no client may send a PROXY header"}},
 		{`{"GM_RECIPIENT_QUERY": "SELECT 1"}`, func(c *stores.Configuration) any { return c.Warnings },
 			[]string{"GM_RECIPIENT_QUERY has neither :address nor :domain: the answer is the same for every recipient"}},
 	}
@@ -229,8 +229,8 @@ func TestLoad(t *testing.T) {
 		filepath.Join(dir, "none.conf"): ": there is no such file: name it by -config, or copy goguerrilla.conf.sample to it",
 		dir:                             ": cannot be read: is a directory: want a readable file",
 		file("huge.conf", strings.Repeat(" ", 1<<20+1)):  ": is larger than 1 MiB: want a configuration",
-		file("bad.conf", `{"GSMTP_HOST_NAME": "a b.c"}`): `:1:21: GSMTP_HOST_NAME: "a b.c" is not a domain, it has a character that no domain has: want one domain, such as mail.example.com`,
-		file("user.conf", `{"GUID": "no-such-user"}`):    `:1:10: GUID: "no-such-user" is no user of this machine: want the name or number of a user`,
+		file("bad.conf", `{"GSMTP_HOST_NAME": "a b.c"}`): `:1:21: GSMTP_HOST_NAME: "a b.c" is not a domain, it has a character that is not allowed in a domain: want one domain, such as mail.example.com`,
+		file("user.conf", `{"GUID": "no-such-user"}`):    `:1:10: GUID: "no-such-user" is not a user of this machine: want the name or number of a user`,
 	} {
 		if _, err := stores.Load(path); err == nil || err.Error() != path+want {
 			t.Errorf(" got %v\nwant %s%s", err, path, want)

@@ -9,10 +9,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// document walks over the one object of a configuration file. The decoder
-// decides what is JSON; where it refuses, complain looks at the place and says
-// so in words for people who do not know JSON. No message repeats characters
-// of the file, since they may belong to a password.
+// document reads the object of a configuration file. The decoder decides what is
+// JSON; nameError and stringError explain its errors to people who do not know
+// JSON. No message repeats characters of the file, since they may belong to a
+// password.
 type document struct {
 	data []byte
 	dec  *jsontext.Decoder
@@ -20,11 +20,11 @@ type document struct {
 }
 
 func newDocument(data []byte) *document {
-	// Duplicates are refused by draft.read, which knows where the first stands.
+	// Draft.read refuses duplicates; it knows the position of the first.
 	return &document{data: data, dec: jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true))}
 }
 
-// begin takes the opening brace.
+// begin reads the opening brace.
 func (d *document) begin() error {
 	switch {
 	case bytes.HasPrefix(d.data, []byte("\xEF\xBB\xBF")):
@@ -46,8 +46,8 @@ func (d *document) begin() error {
 	return err
 }
 
-// name takes the next key and returns it with its offset, or "" and -1 when
-// the closing brace has been taken instead.
+// name reads the next key and returns it with its offset, or "" and -1 after the
+// closing brace.
 func (d *document) name() (string, int, error) {
 	if d.dec.PeekKind() == jsontext.KindEndObject {
 		if _, err := d.dec.ReadToken(); err == nil {
@@ -56,12 +56,12 @@ func (d *document) name() (string, int, error) {
 	}
 	s, at, err := d.str()
 	if err != nil {
-		return "", 0, d.complainName(err)
+		return "", 0, d.nameError(err)
 	}
 	return s, at, nil
 }
 
-// value takes the value of a key and returns it with its offset.
+// value reads the value of a key and returns it with its offset.
 func (d *document) value(key string) (string, int, error) {
 	after := int(d.dec.InputOffset())
 	colon := d.skip(after)
@@ -92,16 +92,16 @@ func (d *document) value(key string) (string, int, error) {
 	}
 	s, at, err := d.str()
 	if err != nil {
-		return "", 0, d.complainString(d.skip(colon+1), key, err)
+		return "", 0, d.stringError(d.skip(colon+1), key, err)
 	}
 	return s, at, nil
 }
 
-// colon tells whether a colon follows the key that was just taken. What has
-// none is no key, but perhaps the rest of a password with a quote in it.
+// colon reports whether a colon follows the key that was just read. Without a
+// colon it may be the rest of a password with a quote in it.
 func (d *document) colon() bool { return d.peek(d.skip(int(d.dec.InputOffset()))) == ':' }
 
-// end makes sure that nothing follows the closing brace.
+// end checks that nothing follows the closing brace.
 func (d *document) end() error {
 	at := d.skip(int(d.dec.InputOffset()))
 	if at == len(d.data) {
@@ -113,7 +113,7 @@ func (d *document) end() error {
 	return d.fault(at, "", "something follows the closing }", "the file is one object and nothing else")
 }
 
-// str takes a string token.
+// str reads a string token.
 func (d *document) str() (string, int, error) {
 	raw, err := d.dec.ReadValue()
 	if err != nil {
@@ -125,8 +125,8 @@ func (d *document) str() (string, int, error) {
 	return string(s), at, err
 }
 
-// complainName says why there is no key.
-func (d *document) complainName(cause error) error {
+// nameError explains why there is no key.
+func (d *document) nameError(cause error) error {
 	after := int(d.dec.InputOffset())
 	at := d.skip(after)
 	if d.read > 0 && d.peek(at) != ',' {
@@ -139,24 +139,24 @@ func (d *document) complainName(cause error) error {
 		case ';':
 			return d.fault(at, "", "a semicolon instead of a comma", "want a comma between two keys")
 		}
-		return d.fault(at, "", "the value has ended, and what follows is no comma", `a " inside a value is written \", and two keys are parted by a comma`)
+		return d.fault(at, "", "the value has ended, and no comma follows", `a " inside a value is written \", and a comma separates two keys`)
 	}
 	comma := at
 	if d.read > 0 {
 		at = d.skip(comma + 1)
 		if d.peek(at) == '}' {
-			return d.fault(comma, "", "a comma after the last value", "take the comma out")
+			return d.fault(comma, "", "a comma after the last value", "remove the comma")
 		}
 	}
 	if d.peek(at) == ',' {
-		return d.fault(at, "", "a comma too many", "take the comma out")
+		return d.fault(at, "", "a comma too many", "remove the comma")
 	}
-	return d.complainString(at, "", cause)
+	return d.stringError(at, "", cause)
 }
 
-// complainString says why there is no string at an offset; key is the key
-// whose value was expected, or "" where a key was.
-func (d *document) complainString(at int, key string, cause error) error {
+// stringError explains why there is no string at an offset; key is the key whose
+// value was expected, or "" if a key was expected.
+func (d *document) stringError(at int, key string, cause error) error {
 	if err := d.foreign(at, key); err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (d *document) complainString(at int, key string, cause error) error {
 	case in >= len(d.data) || c == '\n' || c == '\r':
 		return d.fault(at, key, "the closing quote is missing in this line", `want "KEY": "value"`)
 	case c == '\\':
-		return d.fault(in, key, "no escape of JSON", `a backslash is written \\, and a quote \"`)
+		return d.fault(in, key, "not an escape sequence of JSON", `a backslash is written \\, and a quote \"`)
 	case c < ' ':
 		return d.fault(in, key, "a control character", "want printable characters only, a tab is written \\t")
 	case c >= utf8.RuneSelf:
@@ -182,7 +182,7 @@ func (d *document) complainString(at int, key string, cause error) error {
 	return d.fault(in, key, "not JSON", "want a string in double quotes")
 }
 
-// foreign knows what people write that is not JSON, and the end of the file.
+// foreign explains common mistakes that are not JSON, and the end of the file.
 func (d *document) foreign(at int, key string) error {
 	rest := d.data[at:]
 	has := func(prefixes ...string) bool {
@@ -197,7 +197,7 @@ func (d *document) foreign(at int, key string) error {
 	case len(rest) == 0:
 		return d.fault(at, key, "the file ends before the closing }", "put } at its end")
 	case has("//", "/*", "#"):
-		return d.fault(at, key, "JSON has no comments", "take out what starts here")
+		return d.fault(at, key, "JSON has no comments", "remove what starts here")
 	case has("'", "`"):
 		return d.fault(at, key, "the wrong kind of quote", `want double quotes: "`)
 	case has("\u201c", "\u201d", "\u201e", "\u2018", "\u2019", "\u00ab", "\u00bb"):
@@ -205,9 +205,9 @@ func (d *document) foreign(at int, key string) error {
 	case has("="):
 		return d.fault(at, key, "an equals sign in place of a colon", `want "KEY": "value"`)
 	case has("\u00a0", "\u3000", "\ufeff", "\u200b"):
-		return d.fault(at, key, "an invisible character that is not a plain blank", "take it out")
+		return d.fault(at, key, "an invisible character that is not a plain blank", "remove it")
 	case has("\x00"):
-		return d.fault(at, key, "a NUL byte, this is no text", "save the file as UTF-8")
+		return d.fault(at, key, "a NUL byte, this is not text", "save the file as UTF-8")
 	}
 	return nil
 }
@@ -224,7 +224,7 @@ func (d *document) skip(at int) int {
 	return min(at, len(d.data))
 }
 
-// peek returns the byte at an offset, 0 behind the end.
+// peek returns the byte at an offset, 0 after the end.
 func (d *document) peek(at int) byte {
 	if at >= len(d.data) {
 		return 0
@@ -232,7 +232,7 @@ func (d *document) peek(at int) byte {
 	return d.data[at]
 }
 
-// word tells whether the word w stands alone at an offset.
+// word reports whether the word w is alone at an offset.
 func (d *document) word(at int, w string) bool {
 	return bytes.HasPrefix(d.data[at:], []byte(w)) &&
 		strings.IndexByte(" \t\r\n,}\x00", d.peek(at+len(w))) >= 0

@@ -85,7 +85,7 @@ func (d *Draft) read(data []byte) error {
 		}
 		if first, twice := d.at[name]; twice {
 			line, _ := position(data, first)
-			return &mistake{fault{problem: "is given twice, first in line " + fmt.Sprint(line), want: "take one of the two out"}, at, name}
+			return &mistake{fault{problem: "is set twice, first in line " + fmt.Sprint(line), want: "remove one of the two"}, at, name}
 		}
 		value, at, err := doc.value(name)
 		if err != nil {

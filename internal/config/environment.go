@@ -17,14 +17,14 @@ import (
 )
 
 // Environment is the part of the machine that a configuration depends on.
-// Machine gives the real one; tests bring their own.
+// Machine returns the real one.
 type Environment struct {
 	Getenv   func(name string) string
 	ReadFile func(path string) ([]byte, error)
 	Now      func() time.Time
-	// Memory returns the bytes of memory that this process may use at most.
+	// Memory returns the memory limit of this process, in bytes.
 	Memory func() int64
-	// FQDN returns the machine's fully qualified name as well as it is known.
+	// FQDN returns the machine's fully qualified name, or the best known name.
 	FQDN func() string
 	// User finds a user by name or decimal id, and the user's group.
 	User func(name string) (uid, gid int, err error)
@@ -32,7 +32,7 @@ type Environment struct {
 	Group func(name string) (gid int, err error)
 }
 
-// Machine is the Environment of the machine and process that runs this.
+// Machine returns the Environment of this machine and process.
 func Machine() Environment {
 	return Environment{
 		Getenv:   os.Getenv,
@@ -46,8 +46,8 @@ func Machine() Environment {
 }
 
 // readFile reads a regular file of at most maxFile bytes: a key, a certificate
-// chain or a password. The open of a FIFO would wait for a writer, and a device
-// may have no end.
+// chain or a password. It never blocks: opening a FIFO would wait for a writer,
+// and a device may have no end.
 func readFile(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -92,9 +92,9 @@ func lookupGroup(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// machineMemory is the smaller of the cgroup's limit and the machine's
-// memory. The latter comes from sysinfo(2), because /proc/meminfo is not
-// there under ProcSubset=pid.
+// machineMemory returns the smaller of the cgroup's limit and the machine's
+// memory. sysinfo(2) reports the memory, since /proc/meminfo does not exist under
+// ProcSubset=pid.
 func machineMemory() int64 {
 	var info unix.Sysinfo_t
 	total := int64(0)
@@ -108,7 +108,7 @@ func machineMemory() int64 {
 }
 
 // CgroupMemoryMax returns the smallest memory.max of this process's cgroup
-// (version 2) and of those above it, in bytes, and whether there is any.
+// (version 2) and of its ancestors, in bytes, and whether there is a limit.
 func CgroupMemoryMax() (int64, bool) {
 	self, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -122,11 +122,11 @@ func CgroupMemoryMax() (int64, bool) {
 	return 0, false
 }
 
-// memoryMax looks from the directory path below root upwards.
+// memoryMax reads memory.max of the directory path below root and of its parents.
 func memoryMax(root, path string) (least int64, ok bool) {
 	for dir := filepath.Join("/", path); ; dir = filepath.Dir(dir) {
 		if text, err := os.ReadFile(filepath.Join(root, dir, "memory.max")); err == nil {
-			// "max" is no number and means no limit.
+			// "max" is not a number and means no limit.
 			n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 			if err == nil && n > 0 && (!ok || n < least) {
 				least, ok = n, true
@@ -138,10 +138,10 @@ func memoryMax(root, path string) (least int64, ok bool) {
 	}
 }
 
-// resolverPatience bounds the question to DNS for the machine's own name.
-const resolverPatience = time.Second
+// resolverTimeout bounds the DNS query for the machine's own name.
+const resolverTimeout = time.Second
 
-// machineName is what `hostname -f` says: the host name if it has a dot, else
+// machineName returns what `hostname -f` prints: the host name if it has a dot, else
 // its full form in /etc/hosts, else the canonical name in DNS.
 func machineName() string {
 	name, err := os.Hostname()
@@ -153,7 +153,7 @@ func machineName() string {
 			return full
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), resolverPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), resolverTimeout)
 	defer cancel()
 	full, err := net.DefaultResolver.LookupCNAME(ctx, name)
 	if full = strings.TrimSuffix(full, "."); err == nil && strings.Contains(full, ".") {
@@ -162,8 +162,8 @@ func machineName() string {
 	return name
 }
 
-// nameInHosts finds the name with a dot that stands in a line of a hosts file
-// together with the short name.
+// nameInHosts returns the name with a dot in the line of a hosts file (hosts(5))
+// that contains the short name.
 func nameInHosts(hosts, short string) string {
 	lines := bufio.NewScanner(strings.NewReader(hosts))
 	for lines.Scan() {

@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// Error says what is wrong with the configuration, where, and what would be
-// right. It is one line, and it never holds a secret.
+// Error reports a mistake in the configuration with its position, and what would
+// be right. Its text is one line and never contains a secret.
 type Error struct {
 	File    string
-	Line    int    // from 1; 0 when the mistake has no place in the file
+	Line    int    // from 1; 0 if the mistake has no position in the file
 	Column  int    // in characters, from 1
-	Key     string // "" when no key is meant
-	Value   string // the value or the element of a list that is wrong; "" when it is secret or not known
+	Key     string // "" if the mistake concerns no key
+	Value   string // the wrong value or list element; "" if it is secret or unknown
 	Problem string // continues "KEY: VALUE "
 	Want    string // what would be right
 }
@@ -39,9 +39,9 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// fault is a mistake before its place is known.
+// fault is a mistake before its position is known.
 type fault struct {
-	value   string // what is wrong, when that is only a part of the whole value
+	value   string // the wrong part, if it is not the whole value
 	hide    bool   // the value must not be shown
 	problem string
 	want    string
@@ -62,12 +62,10 @@ func (f *fault) Error() string {
 // would be right.
 func Invalid(problem, want string) error { return &fault{problem: problem, want: want} }
 
-// maxQuoted bounds how much of a value is repeated in a message, in
-// characters.
+// maxQuoted is how much of a value a message repeats, in characters.
 const maxQuoted = 100
 
-// quote shows text that an operator wrote, on one line and with nothing in it
-// that a terminal would obey.
+// quote quotes an operator's text on one line and escapes control characters.
 func quote(s string) string {
 	if utf8.RuneCountInString(s) > maxQuoted {
 		s = string([]rune(s)[:maxQuoted]) + "..."
@@ -75,7 +73,7 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// printable shows s bare where it is harmless, else quoted.
+// printable returns s if it needs no quotes, else quoted.
 func printable(s string) string {
 	if q := quote(s); q != `"`+s+`"` || s == "" {
 		return q
@@ -83,7 +81,7 @@ func printable(s string) string {
 	return s
 }
 
-// position turns a byte offset into line and column, the column in characters.
+// position returns the line and column of a byte offset, the column in characters.
 func position(data []byte, offset int) (line, column int) {
 	offset = min(max(offset, 0), len(data))
 	before := string(data[:offset])

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Hosts is the set of domains that receive mail. The nil set receives none.
+// Hosts is the set of domains that receive. The nil set contains no domain.
 type Hosts struct {
 	all    bool
 	exact  map[string]struct{} // domains in lower case, A-labels; address literals in their shortest form
@@ -21,9 +21,9 @@ type Hosts struct {
 // section 2.3.4.
 const maxDomain = 255
 
-const wantHosts = "want domains with commas between them, *.example.com for all subdomains, . for every domain"
+const wantHosts = "want domains separated by commas, *.example.com for all subdomains, . for every domain"
 
-// ParseHosts takes apart the value of GM_ALLOWED_HOSTS.
+// ParseHosts parses the value of GM_ALLOWED_HOSTS.
 func ParseHosts(v string) (*Hosts, error) {
 	list, err := elements(v, wantHosts)
 	if err != nil {
@@ -39,7 +39,7 @@ func ParseHosts(v string) (*Hosts, error) {
 		case e == "*":
 			return nil, &fault{value: e, problem: "is not a domain", want: "want . for every domain"}
 		case strings.Contains(e, "@"):
-			return nil, &fault{value: e, problem: "is a mail address", want: "want the part behind the @"}
+			return nil, &fault{value: e, problem: "is a mail address", want: "want the part after the @"}
 		case strings.HasPrefix(e, "["):
 			literal, ok := canonicalLiteral(e)
 			if !ok {
@@ -62,9 +62,9 @@ func ParseHosts(v string) (*Hosts, error) {
 	return h, nil
 }
 
-// Match tells whether a domain, or an address literal in its brackets,
-// receives. Case does not matter, nor does one dot at the end, nor in which of
-// its two forms an internationalised name comes.
+// Match reports whether a domain, or an address literal in brackets, receives.
+// It ignores case and one final dot, and accepts both forms of an
+// internationalised name.
 func (h *Hosts) Match(domain string) bool {
 	if h == nil || domain == "" {
 		return false
@@ -85,8 +85,8 @@ func (h *Hosts) Match(domain string) bool {
 	return h.matchLower(strings.ToLower(domain))
 }
 
-// matchLower looks for a domain in the form that the sets hold. It allocates
-// nothing, and neither does strings.ToLower for what is lower case already.
+// matchLower matches a domain in the form of the sets. It does not allocate, and
+// neither does strings.ToLower for a name in lower case.
 func (h *Hosts) matchLower(domain string) bool {
 	if _, ok := h.exact[domain]; ok {
 		return true
@@ -104,9 +104,8 @@ func (h *Hosts) matchLower(domain string) bool {
 	return false
 }
 
-// hostName takes a name of our own, as GSMTP_HOST_NAME and
-// GM_PRIMARY_MAIL_HOST have it, and returns it in ASCII: a greeting and a
-// Received field may hold nothing else.
+// hostName parses GSMTP_HOST_NAME and GM_PRIMARY_MAIL_HOST and returns the name
+// in ASCII, which a greeting and a Received field require.
 func hostName(v string) (string, error) {
 	const want = "want one domain, such as mail.example.com"
 	if strings.HasPrefix(v, "[") {
@@ -121,15 +120,15 @@ func hostName(v string) (string, error) {
 	return name, nil
 }
 
-// lookup is how names are brought to A-labels. Underscores and hyphens in odd
-// places occur in names that receive mail.
+// lookup converts names to A-labels. Underscores and hyphens in unusual places
+// occur in names that receive.
 func lookup() *idna.Profile {
 	return idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(),
 		idna.CheckHyphens(false), idna.StrictDomainName(false))
 }
 
-// asciiDomain checks a domain and returns it with A-labels and without a dot
-// at its end. ASCII letters keep their case.
+// asciiDomain checks a domain and returns it with A-labels and without a final
+// dot. ASCII letters keep their case.
 func asciiDomain(v string) (string, error) {
 	v = strings.TrimSuffix(v, ".")
 	if v == "" {
@@ -138,7 +137,7 @@ func asciiDomain(v string) (string, error) {
 	if lower := strings.ToLower(v); !isASCII(v) || strings.HasPrefix(lower, "xn--") || strings.Contains(lower, ".xn--") {
 		ascii, err := lookup().ToASCII(v)
 		if err != nil {
-			return "", errors.New("no name of IDNA")
+			return "", errors.New("it is not valid in IDNA")
 		}
 		v = ascii
 	}
@@ -156,15 +155,15 @@ func asciiDomain(v string) (string, error) {
 		}
 		for _, c := range []byte(label) {
 			if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
-				return "", errors.New("it has a character that no domain has")
+				return "", errors.New("it has a character that is not allowed in a domain")
 			}
 		}
 	}
 	return v, nil
 }
 
-// canonicalLiteral brings an address literal (RFC 5321 section 4.1.3) to one
-// spelling.
+// canonicalLiteral returns the canonical form of an address literal (RFC 5321
+// section 4.1.3).
 func canonicalLiteral(v string) (string, bool) {
 	inner, ok := strings.CutPrefix(v, "[")
 	inner, closed := strings.CutSuffix(inner, "]")

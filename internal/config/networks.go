@@ -8,10 +8,10 @@ type Networks struct {
 	unix bool
 }
 
-// parseNetworks takes apart a comma list of networks, addresses, and the word
-// unix, which stands for peers on unix sockets.
+// parseNetworks parses a comma list of networks, addresses, and the word unix,
+// which stands for peers on unix sockets.
 func parseNetworks(v string) (*Networks, error) {
-	const want = "want networks as 192.0.2.0/24 or 2001:db8::/32, or unix"
+	const want = "want networks such as 192.0.2.0/24 or 2001:db8::/32, or unix"
 	list, err := elements(v, want)
 	if err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func parseNetworks(v string) (*Networks, error) {
 			net = netip.PrefixFrom(addr, addr.BitLen())
 		}
 		if net.Addr().Is4In6() {
-			return nil, &fault{value: e, problem: "is IPv4 in the clothes of IPv6", want: "want it as IPv4"}
+			return nil, &fault{value: e, problem: "is an IPv4-mapped IPv6 address", want: "want the IPv4 address"}
 		}
 		if net != net.Masked() {
 			return nil, &fault{value: e, problem: "has bits beyond its network", want: "want " + net.Masked().String()}
@@ -41,13 +41,13 @@ func parseNetworks(v string) (*Networks, error) {
 	return n, nil
 }
 
-// loopback is this machine.
+// loopback returns the networks of this machine.
 func loopback() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
-// Match reports whether a peer is in the set. An address that is not valid
-// stands for a unix socket. The nil set matches nobody.
+// Match reports whether a peer is in the set. An invalid address is a peer on a
+// unix socket. The nil set is empty.
 func (n *Networks) Match(peer netip.Addr) bool {
 	if n == nil {
 		return false
@@ -64,8 +64,8 @@ func (n *Networks) Match(peer netip.Addr) bool {
 	return false
 }
 
-// everybody reports whether one of the networks is all there are.
-func (n *Networks) everybody() bool {
+// everyAddress reports whether one of the networks contains all addresses.
+func (n *Networks) everyAddress() bool {
 	if n == nil {
 		return false
 	}

@@ -41,7 +41,7 @@ func (d *Draft) resolve() error {
 	return nil
 }
 
-// names lets each of the two host names stand in for the other.
+// names makes each of the two host names the default of the other.
 func (d *Draft) names() error {
 	if d.HostName == "" {
 		d.HostName = d.PrimaryHost
@@ -50,7 +50,7 @@ func (d *Draft) names() error {
 		name, err := hostName(d.env.FQDN())
 		if err != nil {
 			name = "localhost"
-			d.Warn("the machine's own name is no domain: set GSMTP_HOST_NAME; until then it is localhost")
+			d.Warn("the machine's own name is not a domain: using localhost until GSMTP_HOST_NAME is set")
 		}
 		d.HostName = name
 	}
@@ -64,7 +64,7 @@ func (d *Draft) names() error {
 const (
 	memoryShare   = 4
 	mostMemory    = 256 << 20
-	memoryInSizes = 4 // at least so many messages of GSMTP_MAX_SIZE
+	memoryInSizes = 4 // minimum, in messages of GSMTP_MAX_SIZE
 )
 
 func (d *Draft) memory() error {
@@ -78,8 +78,8 @@ func (d *Draft) memory() error {
 	return nil
 }
 
-// maxID is the largest user or group id; the one above means "no change" to
-// the system calls.
+// maxID is the largest user or group id; setresuid(2) takes the next number as
+// "no change".
 const maxID = math.MaxUint32 - 1
 
 func (d *Draft) group() error {
@@ -90,7 +90,7 @@ func (d *Draft) group() error {
 	gid, numeric, err := numericID(name)
 	if err == nil && !numeric {
 		if gid, err = d.env.Group(name); err != nil {
-			return Invalid("is no group of this machine", "want the name or number of a group")
+			return Invalid("is not a group of this machine", "want the name or number of a group")
 		}
 	}
 	d.Group.Num = gid
@@ -101,7 +101,7 @@ func (d *Draft) user() error {
 	name := d.User.Name
 	if name == "" {
 		if d.Group.Name != "" {
-			return d.Invalid("SGID", "is given without GUID", "want both, or neither")
+			return d.Invalid("SGID", "is set without GUID", "want both, or neither")
 		}
 		return nil
 	}
@@ -115,21 +115,21 @@ func (d *Draft) user() error {
 		}
 	}
 	if unknown != nil && !numeric {
-		return Invalid("is no user of this machine", "want the name or number of a user")
+		return Invalid("is not a user of this machine", "want the name or number of a user")
 	}
 	d.User.Num = uid
 	if err := notRoot(uid, err, "user"); err != nil || d.Group.Name != "" {
 		return err
 	}
-	// The user's own group is what login(1) would give it.
+	// The user's primary group, as with login(1).
 	if unknown != nil {
-		return Invalid("has no entry that names its group", "give SGID as well")
+		return Invalid("has no entry with its group", "set SGID as well")
 	}
 	d.Group = ID{Name: strconv.Itoa(gid), Num: gid}
 	return notRoot(gid, nil, "group")
 }
 
-// numericID reads an id that is given as a number.
+// numericID parses an id that is a number.
 func numericID(s string) (id int, numeric bool, err error) {
 	if strings.Trim(s, "0123456789") != "" {
 		return 0, false, nil
@@ -143,22 +143,22 @@ func numericID(s string) (id int, numeric bool, err error) {
 
 func notRoot(id int, err error, what string) error {
 	if err == nil && id == 0 {
-		return Invalid("is root", "want a "+what+" without rights")
+		return Invalid("is root", "want an unprivileged "+what)
 	}
 	return err
 }
 
-// trust has the nginx of this machine trusted where it is expected, and warns
-// of what lets everybody forge addresses.
+// trust trusts this machine's nginx if auth_http is enabled, and warns of settings
+// that let any client forge its address.
 func (d *Draft) trust() error {
 	if d.Trusted == nil && d.AuthHTTP.Enabled {
 		d.Trusted = &Networks{nets: loopback()}
 	}
 	if d.Trusted == nil && d.ProxyProtocol {
-		d.Warn("GSMTP_PROXY_PROTOCOL is Y without GSMTP_TRUSTED_PROXIES: nobody may send a PROXY header")
+		d.Warn("GSMTP_PROXY_PROTOCOL is Y without GSMTP_TRUSTED_PROXIES: no client may send a PROXY header")
 	}
-	if d.Trusted.everybody() {
-		d.Warn("GSMTP_TRUSTED_PROXIES trusts everybody: any client can say that it is another")
+	if d.Trusted.everyAddress() {
+		d.Warn("GSMTP_TRUSTED_PROXIES trusts every address: any client can forge its address")
 	}
 	return nil
 }

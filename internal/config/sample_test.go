@@ -37,7 +37,7 @@ func TestKeys(t *testing.T) {
 	seen := make(map[string]bool)
 	for i, k := range stores.Keys() {
 		if seen[k.Name] {
-			t.Errorf("%s is there twice", k.Name)
+			t.Errorf("%s is listed twice", k.Name)
 		}
 		seen[k.Name] = true
 		if k.Since2012 != (i < 20) {

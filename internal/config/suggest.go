@@ -2,23 +2,23 @@ package config
 
 import "strings"
 
-// suggest says which key was probably meant by one that is not known.
+// suggest returns a hint which key an unknown key was probably meant to be.
 func suggest(name string, keys []Key) string {
 	switch strings.ToUpper(name) {
 	case "GSMTP_LISTEN_INTERFACE":
 		return "did you mean GSTMP_LISTEN_INTERFACE? (the typo is part of the name)"
 	case "SUID", "UID", "GSMTP_UID", "GSMTP_USER":
-		return "did you mean GUID, the user to become?"
+		return "did you mean GUID, the user to switch to?"
 	case "GID", "GSMTP_GID":
-		return "did you mean SGID, the group to become?"
+		return "did you mean SGID, the group to switch to?"
 	case "MAX_SMTP_CLIENTS":
 		return "did you mean GM_MAX_CLIENTS?"
 	case "GSMTP_MAIL_EXPIRE_SECONDS":
 		return "did you mean REDIS_EXPIRE_SECONDS?"
 	case "PID_FILE":
-		return "take it out, systemd keeps track of the process"
+		return "remove it, systemd keeps track of the process"
 	case "GM_SAVE_WORKERS", "GM_CONN_BACKLOG":
-		return "take it out, there is nothing to tune any more"
+		return "remove it, there is nothing to tune"
 	case "SERVERS", "BACKEND_CONFIG", "BACKEND_NAME", "LOG_LEVEL":
 		return "this is a file of go-guerrilla 1.4 or later, start from goguerrilla.conf.sample"
 	case "ALLOWED_HOSTS":
@@ -38,10 +38,10 @@ func suggest(name string, keys []Key) string {
 	return "did you mean " + best + "?"
 }
 
-// maxCompared bounds the work for an absurd key, in bytes.
+// maxCompared bounds the length of a key that is compared, in bytes.
 const maxCompared = 64
 
-// distance counts the insertions, deletions, replacements and swaps of
+// distance returns the number of insertions, deletions, replacements and swaps of
 // neighbours that turn a into b.
 func distance(a, b string) int {
 	a, b = a[:min(len(a), maxCompared)], b[:min(len(b), maxCompared)]

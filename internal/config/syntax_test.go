@@ -50,7 +50,7 @@ func TestSyntax(t *testing.T) {
 		{"GM_ALLOWED_HOSTS = a.com", `1:1: the file does not start with {: want { "KEY": "value", ... }`},
 		{"\ufeff{}", `1:1: starts with a byte order mark: save the file as UTF-8 without BOM`},
 		{"\xff\xfe{\x00}\x00", `1:1: is UTF-16: save the file as UTF-8 without BOM`},
-		{"\x00\x00", `1:1: a NUL byte, this is no text: save the file as UTF-8`},
+		{"\x00\x00", `1:1: a NUL byte, this is not text: save the file as UTF-8`},
 		{"{", `1:2: the file ends before the closing }: put } at its end`},
 		{"{\n\"GSMTP_TIMEOUT\": \"1\"\n", `3:1: the file ends before the closing }: put } at its end`},
 		{"{\n\"GSMTP_TIMEOUT\": \"1\",\n", `3:1: the file ends before the closing }: put } at its end`},
@@ -59,25 +59,25 @@ func TestSyntax(t *testing.T) {
 		{`{},`, `1:3: something follows the closing }: the file is one object and nothing else`},
 		{"{}\n{}", `2:1: something follows the closing }: the file is one object and nothing else`},
 		// Comments.
-		{"# c\n{}", `1:1: JSON has no comments: take out what starts here`},
-		{"{ // c\n}", `1:3: JSON has no comments: take out what starts here`},
-		{"{} // c", `1:4: JSON has no comments: take out what starts here`},
-		{"{\n  \"GSMTP_TIMEOUT\":\"1\", // c\n}", `2:24: JSON has no comments: take out what starts here`},
-		{"{\n  \"GSMTP_TIMEOUT\":\"1\" // c\n}", `2:23: JSON has no comments: take out what starts here`},
-		{"{\n  \"GSMTP_TIMEOUT\": /* c */ \"1\"\n}", `2:20: GSMTP_TIMEOUT: JSON has no comments: take out what starts here`},
-		{"{\n  /* c */ \"GSMTP_TIMEOUT\": \"1\"\n}", `2:3: JSON has no comments: take out what starts here`},
+		{"# c\n{}", `1:1: JSON has no comments: remove what starts here`},
+		{"{ // c\n}", `1:3: JSON has no comments: remove what starts here`},
+		{"{} // c", `1:4: JSON has no comments: remove what starts here`},
+		{"{\n  \"GSMTP_TIMEOUT\":\"1\", // c\n}", `2:24: JSON has no comments: remove what starts here`},
+		{"{\n  \"GSMTP_TIMEOUT\":\"1\" // c\n}", `2:23: JSON has no comments: remove what starts here`},
+		{"{\n  \"GSMTP_TIMEOUT\": /* c */ \"1\"\n}", `2:20: GSMTP_TIMEOUT: JSON has no comments: remove what starts here`},
+		{"{\n  /* c */ \"GSMTP_TIMEOUT\": \"1\"\n}", `2:3: JSON has no comments: remove what starts here`},
 		// Commas and colons.
-		{"{\n\"GSMTP_TIMEOUT\": \"1\",\n}", `2:21: a comma after the last value: take the comma out`},
+		{"{\n\"GSMTP_TIMEOUT\": \"1\",\n}", `2:21: a comma after the last value: remove the comma`},
 		{"{\"GSMTP_TIMEOUT\": \"1\"\n\"GSMTP_VERBOSE\": \"N\"}", `1:22: a comma is missing here: want a comma between two keys`},
 		{`{"GSMTP_TIMEOUT": "1"; "GSMTP_VERBOSE": "N"}`, `1:22: a semicolon instead of a comma: want a comma between two keys`},
-		{`{"GSMTP_TIMEOUT": "1",, "GSMTP_VERBOSE": "N"}`, `1:23: a comma too many: take the comma out`},
-		{`{, "GSMTP_TIMEOUT": "1"}`, `1:2: a comma too many: take the comma out`},
+		{`{"GSMTP_TIMEOUT": "1",, "GSMTP_VERBOSE": "N"}`, `1:23: a comma too many: remove the comma`},
+		{`{, "GSMTP_TIMEOUT": "1"}`, `1:2: a comma too many: remove the comma`},
 		{`{"GSMTP_TIMEOUT" "1"}`, `1:17: GSMTP_TIMEOUT: the colon and the value are missing: want "GSMTP_TIMEOUT": "value"`},
 		{`{"GSMTP_TIMEOUT"}`, `1:17: GSMTP_TIMEOUT: the colon and the value are missing: want "GSMTP_TIMEOUT": "value"`},
 		{`{"GSMTP_TIMEOUT" = "1"}`, `1:18: GSMTP_TIMEOUT: an equals sign in place of a colon: want "KEY": "value"`},
 		{`{"GSMTP_TIMEOUT":: "1"}`, `1:18: GSMTP_TIMEOUT: the value is missing: want a string, "" for the default`},
 		{`{"GSMTP_TIMEOUT":}`, `1:18: GSMTP_TIMEOUT: the value is missing: want a string, "" for the default`},
-		{`{"GSMTP_TIMEOUT": "1"]`, `1:22: the value has ended, and what follows is no comma: a " inside a value is written \", and two keys are parted by a comma`},
+		{`{"GSMTP_TIMEOUT": "1"]`, `1:22: the value has ended, and no comma follows: a " inside a value is written \", and a comma separates two keys`},
 		// Quotes.
 		{`{GSMTP_TIMEOUT: "1"}`, `1:2: a key is not in double quotes: want "KEY": "value"`},
 		{`{'GSMTP_TIMEOUT': "1"}`, `1:2: the wrong kind of quote: want double quotes: "`},
@@ -87,15 +87,15 @@ func TestSyntax(t *testing.T) {
 		{"{\"GM_ALLOWED_HOSTS\": \"a.com,\n\"GSMTP_TIMEOUT\": \"1\"}", `1:22: GM_ALLOWED_HOSTS: the closing quote is missing in this line: want "KEY": "value"`},
 		{`{"GM_ALLOWED_HOSTS": "a.com`, `1:22: GM_ALLOWED_HOSTS: the closing quote is missing in this line: want "KEY": "value"`},
 		{"{\"GSMTP_TIMEOUT\n\": \"1\"}", `1:2: the closing quote is missing in this line: want "KEY": "value"`},
-		{`{"MYSQL_PASS": "se"cret"}`, `1:20: the value has ended, and what follows is no comma: a " inside a value is written \", and two keys are parted by a comma`},
+		{`{"MYSQL_PASS": "se"cret"}`, `1:20: the value has ended, and no comma follows: a " inside a value is written \", and a comma separates two keys`},
 		{`{"MYSQL_PASS": "se","cret"}`, `1:21: what follows the comma is not a key with a value: want "KEY": "value"`},
 		{`{"MYSQL_PASS": secret}`, `1:16: MYSQL_PASS: the value is not in double quotes: want "KEY": "value"`},
 		// Inside a string; columns count characters, not bytes.
-		{`{"MYSQL_PASS": "se\cret"}`, `1:19: MYSQL_PASS: no escape of JSON: a backslash is written \\, and a quote \"`},
-		{`{"MYSQL_PASS": "se\ud800cret"}`, `1:19: MYSQL_PASS: no escape of JSON: a backslash is written \\, and a quote \"`},
+		{`{"MYSQL_PASS": "se\cret"}`, `1:19: MYSQL_PASS: not an escape sequence of JSON: a backslash is written \\, and a quote \"`},
+		{`{"MYSQL_PASS": "se\ud800cret"}`, `1:19: MYSQL_PASS: not an escape sequence of JSON: a backslash is written \\, and a quote \"`},
 		{"{\"MYSQL_PASS\": \"ü\tsecret\"}", `1:18: MYSQL_PASS: a control character: want printable characters only, a tab is written \t`},
 		{"{\"MYSQL_PASS\": \"ü\xfcsecret\"}", `1:18: MYSQL_PASS: bytes that are not UTF-8: save the file as UTF-8`},
-		{"{\u00a0\"GSMTP_TIMEOUT\": \"1\"}", `1:2: an invisible character that is not a plain blank: take it out`},
+		{"{\u00a0\"GSMTP_TIMEOUT\": \"1\"}", `1:2: an invisible character that is not a plain blank: remove it`},
 		// Values of other types.
 		{`{"GSMTP_TIMEOUT": 100}`, `1:19: GSMTP_TIMEOUT: the value is a number: want a string, in double quotes`},
 		{`{"MYSQL_PASS": -1}`, `1:16: MYSQL_PASS: the value is a number: want a string, in double quotes`},
@@ -105,7 +105,7 @@ func TestSyntax(t *testing.T) {
 		{`{"GM_ALLOWED_HOSTS": {"a": "b"}}`, `1:22: GM_ALLOWED_HOSTS: the value is an object: want a string, in double quotes`},
 		{`{1: "1"}`, `1:2: a key is not in double quotes: want "KEY": "value"`},
 		// Keys.
-		{"{\"GSMTP_TIMEOUT\": \"1\",\r\n \"GSMTP\\u005fTIMEOUT\": \"2\"}", `2:2: GSMTP_TIMEOUT: is given twice, first in line 1: take one of the two out`},
+		{"{\"GSMTP_TIMEOUT\": \"1\",\r\n \"GSMTP\\u005fTIMEOUT\": \"2\"}", `2:2: GSMTP_TIMEOUT: is set twice, first in line 1: remove one of the two`},
 		{`{"GSMTP_LISTEN_INTERFACE": ":25"}`, `1:2: unknown key "GSMTP_LISTEN_INTERFACE": did you mean GSTMP_LISTEN_INTERFACE? (the typo is part of the name)`},
 		{`{"GSTMP_TIMEOUT": "1"}`, `1:2: unknown key "GSTMP_TIMEOUT": did you mean GSMTP_TIMEOUT?`},
 		{`{"GM_ALLOWD_HOSTS": "a.com"}`, `1:2: unknown key "GM_ALLOWD_HOSTS": did you mean GM_ALLOWED_HOSTS?`},
@@ -113,11 +113,11 @@ func TestSyntax(t *testing.T) {
 		{`{"GSMTP_PBU_KEY": "/cert"}`, `1:2: unknown key "GSMTP_PBU_KEY": did you mean GSMTP_PUB_KEY?`},
 		{`{"GSID": "mail"}`, `1:2: unknown key "GSID": did you mean SGID?`},
 		{`{"MYSQL_PASSWORD": "secret"}`, `1:2: unknown key "MYSQL_PASSWORD": did you mean MYSQL_PASS?`},
-		{`{"SUID": "mail"}`, `1:2: unknown key "SUID": did you mean GUID, the user to become?`},
+		{`{"SUID": "mail"}`, `1:2: unknown key "SUID": did you mean GUID, the user to switch to?`},
 		{`{"MAX_SMTP_CLIENTS": "10000"}`, `1:2: unknown key "MAX_SMTP_CLIENTS": did you mean GM_MAX_CLIENTS?`},
-		{`{"PID_FILE": "/run/x"}`, `1:2: unknown key "PID_FILE": take it out, systemd keeps track of the process`},
-		{`{"GM_SAVE_WORKERS": "3"}`, `1:2: unknown key "GM_SAVE_WORKERS": take it out, there is nothing to tune any more`},
-		{`{"GM_CONN_BACKLOG": "100"}`, `1:2: unknown key "GM_CONN_BACKLOG": take it out, there is nothing to tune any more`},
+		{`{"PID_FILE": "/run/x"}`, `1:2: unknown key "PID_FILE": remove it, systemd keeps track of the process`},
+		{`{"GM_SAVE_WORKERS": "3"}`, `1:2: unknown key "GM_SAVE_WORKERS": remove it, there is nothing to tune`},
+		{`{"GM_CONN_BACKLOG": "100"}`, `1:2: unknown key "GM_CONN_BACKLOG": remove it, there is nothing to tune`},
 		{`{"GSMTP_MAIL_EXPIRE_SECONDS": "1"}`, `1:2: unknown key "GSMTP_MAIL_EXPIRE_SECONDS": did you mean REDIS_EXPIRE_SECONDS?`},
 		{`{"servers": []}`, `1:2: unknown key "servers": this is a file of go-guerrilla 1.4 or later, start from goguerrilla.conf.sample`},
 		{`{"FROBNICATE_DEEPLY": "x"}`, `1:2: unknown key "FROBNICATE_DEEPLY": the nearest known key is SQLITE_FILE`},
@@ -134,7 +134,7 @@ func TestAnnotated2012(t *testing.T) {
     "GM_MAIL_TABLE":"new_mail", // name of the table
 }`
 	_, err := stores.Parse("goguerrilla.conf", []byte(text), newWorld().env())
-	const want = "goguerrilla.conf:2:50: JSON has no comments: take out what starts here"
+	const want = "goguerrilla.conf:2:50: JSON has no comments: remove what starts here"
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

@@ -111,7 +111,7 @@ func elements(v, want string) ([]string, error) {
 	list := strings.Split(v, ",")
 	for i, e := range list {
 		if list[i] = strings.TrimSpace(e); list[i] == "" {
-			return nil, Invalid(fmt.Sprintf("has nothing as element %d", i+1), want)
+			return nil, Invalid(fmt.Sprintf("has an empty element %d", i+1), want)
 		}
 	}
 	return list, nil
@@ -132,7 +132,7 @@ func ParseListen(v string) ([]string, error) {
 			return nil, err
 		}
 		if slices.Contains(list[:i], e) && !strings.HasSuffix(e, ":0") {
-			return nil, &fault{value: e, problem: "is there twice", want: "take one of the two out"}
+			return nil, &fault{value: e, problem: "is listed twice", want: "remove one of the two"}
 		}
 	}
 	return list, nil
@@ -158,9 +158,9 @@ func backends(v string) ([]netip.AddrPort, error) {
 		case err != nil:
 			return nil, &fault{value: e, problem: "is not an IP address and a port", want: want}
 		case server.Addr().IsUnspecified() || server.Addr().Zone() != "" || server.Addr().Is4In6():
-			return nil, &fault{value: e, problem: "is no address that nginx can reach", want: want}
+			return nil, &fault{value: e, problem: "is not an address that nginx can reach", want: want}
 		case slices.Contains(servers, server):
-			return nil, &fault{value: e, problem: "is there twice", want: "take one of the two out"}
+			return nil, &fault{value: e, problem: "is listed twice", want: "remove one of the two"}
 		}
 		servers = append(servers, server)
 	}
@@ -172,7 +172,7 @@ func Servers(v string) ([]string, error) {
 	const want = "want host:port or /path/to.sock"
 	if strings.Contains(v, "@") {
 		// This may be user:password@host, so the value is not shown.
-		return nil, &fault{hide: true, problem: "has an @ in it", want: want + ", user and password have keys of their own"}
+		return nil, &fault{hide: true, problem: "contains an @", want: want + ", user and password have keys of their own"}
 	}
 	list, err := elements(v, want)
 	if err != nil {
@@ -193,7 +193,7 @@ func Servers(v string) ([]string, error) {
 			return nil, err
 		}
 		if strings.HasPrefix(e, ":") {
-			return nil, &fault{value: e, problem: "names no host", want: want}
+			return nil, &fault{value: e, problem: "has no host", want: want}
 		}
 	}
 	return list, nil
@@ -206,7 +206,7 @@ func Server(v string) (string, error) {
 		return "", err
 	}
 	if len(list) > 1 {
-		return "", Invalid("names more than one", "want one host:port or /path/to.sock")
+		return "", Invalid("has more than one server", "want one host:port or /path/to.sock")
 	}
 	return list[0], nil
 }
@@ -232,7 +232,7 @@ func address(v, want string, leastPort int) error {
 	case host == "" && !bracketed:
 		return nil
 	case err == nil && ip.Is4() == bracketed:
-		return fail("has its brackets wrong")
+		return fail("has wrong brackets")
 	case err == nil:
 		return nil
 	case bracketed:

@@ -20,7 +20,7 @@ func TestWarnings(t *testing.T) {
 		unsigned  = "WEBHOOK_SECRET is not set:"
 		plain     = "GM_MAIL_COMPRESS=Y has no effect:"
 		noRedis   = "REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is set without REDIS_HOST:"
-		everybody = "GSMTP_TRUSTED_PROXIES trusts everybody:"
+		everybody = "GSMTP_TRUSTED_PROXIES trusts every address:"
 		noMySQL   = "MYSQL_DB is set without MYSQL_HOST:"
 	)
 	for _, c := range []struct {
