@@ -120,7 +120,7 @@ func TestReadersEndBySignal(t *testing.T) {
 // each reload, and -t prints them.
 func TestWarnings(t *testing.T) {
 	d := shared.Daemon(t, map[string]string{"REDIS_STREAM": "mail"})
-	const warning = "REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is given without REDIS_HOST"
+	const warning = "REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is set without REDIS_HOST"
 	out, err := d.Cmd("-t").CombinedOutput()
 	if err != nil || !strings.HasPrefix(string(out), "goguerrillad: warning: "+warning) {
 		t.Errorf("-t: %v, %s", err, out)

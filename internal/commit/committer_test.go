@@ -69,7 +69,7 @@ func TestWritersAreBounded(t *testing.T) {
 		drain(t, c)
 		o.want(20, nil)
 		if s.most != 3 {
-			t.Errorf("%d Saves at a time, want 3", s.most)
+			t.Errorf("%d concurrent Saves, want 3", s.most)
 		}
 	})
 }
@@ -106,11 +106,11 @@ func TestHalving(t *testing.T) {
 		o.want(3, savemail.ErrRejected)
 		for _, part := range []string{"bad7-0", "bad29-0", "bad30-0"} {
 			if log.Count(part) != 1 {
-				t.Errorf("%d log lines name %s", log.Count(part), part)
+				t.Errorf("%d log lines contain %s, want 1", log.Count(part), part)
 			}
 		}
 		if up, _, _ := c.State(); !up {
-			t.Error("a store that rejects a mail counts as down")
+			t.Error("a store that rejects a message counts as down")
 		}
 	})
 }
@@ -204,7 +204,8 @@ func TestWrongNumberOfOutcomes(t *testing.T) {
 	}
 }
 
-// Everybody has an answer in time, though the store answers nobody.
+// TestHungStore: every envelope has an outcome within the timeout although no Save
+// returns before its context ends.
 func TestHungStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = 10 * time.Second
@@ -229,7 +230,7 @@ func TestHungStore(t *testing.T) {
 	})
 }
 
-// settling is a store that has something open for an hour.
+// settling is a store whose Settle takes an hour.
 type settling struct{ script }
 
 func (s *settling) Settle(ctx context.Context) {
@@ -239,8 +240,8 @@ func (s *settling) Settle(ctx context.Context) {
 	}
 }
 
-// A store that was replaced is closed when it has settled what is open, or at
-// the drain, which does not wait for that.
+// TestSettler: a replaced store is closed after Settle. The drain does not wait for
+// Settle.
 func TestSettler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second, third := &settling{script{save: stored}}, &settling{script{save: stored}}, &script{save: stored}
@@ -255,7 +256,7 @@ func TestSettler(t *testing.T) {
 			return s.closed
 		}
 		if closed(&first.script) {
-			t.Error("closed before it has settled")
+			t.Error("closed before Settle has returned")
 		}
 		time.Sleep(2 * time.Minute)
 		if !closed(&first.script) || closed(&second.script) {
@@ -268,8 +269,8 @@ func TestSettler(t *testing.T) {
 	})
 }
 
-// A store that fails in its time is alive, one that has forgotten its time is
-// not.
+// TestAlive: a store whose Saves fail in time is alive, a store whose Save is
+// overdue is not.
 func TestAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wake := make(chan struct{})
@@ -287,15 +288,15 @@ func TestAlive(t *testing.T) {
 			o.submit(c, mail("a", 1, 1))
 			time.Sleep(9 * time.Second)
 			if err := c.Alive(); err != nil {
-				t.Errorf("deaf %v, in time: %v", deaf, err)
+				t.Errorf("ignores its context %v, in time: %v", deaf, err)
 			}
 			time.Sleep(16 * time.Second)
 			if err := c.Alive(); err != nil {
-				t.Errorf("deaf %v, out of time for 15 s: %v", deaf, err)
+				t.Errorf("ignores its context %v, overdue for 15 s: %v", deaf, err)
 			}
 			time.Sleep(time.Nanosecond)
 			if err := c.Alive(); (err != nil) != deaf {
-				t.Errorf("deaf %v, out of time for more than 15 s: %v", deaf, err)
+				t.Errorf("ignores its context %v, overdue for more than 15 s: %v", deaf, err)
 			}
 		}
 		close(wake)
@@ -307,8 +308,8 @@ func TestAlive(t *testing.T) {
 	})
 }
 
-// Not even a store that does not obey its context costs the others their
-// answers.
+// TestStoreIgnoresContext: queued envelopes have their outcomes in time although
+// Saves do not return when their context ends.
 func TestStoreIgnoresContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log test.Log
@@ -366,7 +367,7 @@ func TestSwap(t *testing.T) {
 		late := &script{save: stored}
 		c.Swap(late, quiet(commit.Options{}))
 		if !late.closed {
-			t.Error("a store that comes after the drain is not closed")
+			t.Error("a store that is swapped in after the drain is not closed")
 		}
 		o.submit(c, mail("late", 1, 1))
 		synctest.Wait()

@@ -10,8 +10,8 @@ import (
 	"goguerrillad/internal/envelope"
 )
 
-// Another writer starts for each Save that takes too long, up to ExtraWriters. A Save that
-// ends late leaves no additional writer.
+// TestExtraWriter: a writer starts for each Save that takes too long, up to
+// ExtraWriters. A Save that ends late leaves no additional writer.
 func TestExtraWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var freed chan struct{}
@@ -37,14 +37,14 @@ func TestExtraWriter(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			o.want(7*round+1, nil)
 			if took := o.at[behind].Sub(begun); took != 2*time.Second {
-				t.Errorf("what is queued behind waits %v", took)
+				t.Errorf("the next queued envelope waits %v, want 2s", took)
 			}
 			for range 3 {
 				o.submit(c, mail("hangs", 1, 1))
 			}
 			time.Sleep(10 * time.Second)
 			if most := s.mostSince(); most != 4 {
-				t.Errorf("%d Saves at a time, want 4", most)
+				t.Errorf("%d concurrent Saves, want 4", most)
 			}
 			close(freed)
 			synctest.Wait()
@@ -56,12 +56,13 @@ func TestExtraWriter(t *testing.T) {
 		}
 		drain(t, c)
 		if most := s.mostSince(); most != 2 {
-			t.Errorf("%d Saves at a time when nothing hangs any more, want 2", most)
+			t.Errorf("%d concurrent Saves when no Save hangs, want 2", most)
 		}
 	})
 }
 
-// TestExtraWriterAtDrain: a Save that hangs at the end delays no message that is queued.
+// TestExtraWriterAtDrain: a Save that hangs during the drain does not delay queued
+// messages.
 func TestExtraWriterAtDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		freed := make(chan struct{})

@@ -14,7 +14,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// checked is a store that can be asked.
+// checked is a store with a Check.
 type checked struct {
 	script
 	err    error
@@ -34,7 +34,7 @@ func (s *checked) set(err error) {
 	s.err = err
 }
 
-// The store's absence and return are noticed without mail.
+// TestWatch: the beginning and the end of an outage are logged without a message.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log test.Log
@@ -77,8 +77,8 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// TestReplacement: the first Check of a store is believed if the store before it was
-// down.
+// TestReplacement: the first Check of a store that replaces one that was down is
+// conclusive.
 func TestReplacement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := commit.New(&checked{script: script{save: stored}, err: errors.New("connection refused")}, quiet(commit.Options{}))
@@ -92,7 +92,7 @@ func TestReplacement(t *testing.T) {
 	})
 }
 
-// hungCheck is a store whose Check does not end before its time.
+// hungCheck is a store whose Check does not return before its context ends.
 type hungCheck struct{ script }
 
 func (*hungCheck) Check(ctx context.Context) error {
@@ -107,7 +107,7 @@ func TestHungCheck(t *testing.T) {
 		c := commit.New(&hungCheck{script{save: stored}}, quiet(commit.Options{Timeout: 10 * time.Second}))
 		time.Sleep(10*time.Second - time.Nanosecond)
 		if up, _, _ := c.State(); !up {
-			t.Error("down before the time of the Check is up")
+			t.Error("down before the Check has timed out")
 		}
 		time.Sleep(2 * time.Nanosecond)
 		if up, _, err := c.State(); up || !errors.Is(err, context.DeadlineExceeded) {
@@ -117,7 +117,8 @@ func TestHungCheck(t *testing.T) {
 	})
 }
 
-// What a Check does not see is said once, not with each mail.
+// TestInconclusiveCheck: an outage that no Check detects is logged once, not with
+// each message.
 func TestInconclusiveCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log test.Log
@@ -156,8 +157,8 @@ func TestInconclusiveCheck(t *testing.T) {
 	})
 }
 
-// TestNoChecker: a store that cannot be asked is up again when none of its
-// Saves has failed for a while, since mail may wait for that.
+// TestNoChecker: a store without Check is up again when no Save has failed for a
+// minute, since clients may wait for that.
 func TestNoChecker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log test.Log
@@ -172,13 +173,13 @@ func TestNoChecker(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if up, _, _ := c.State(); !up {
-			t.Error("it is down for good")
+			t.Error("it stays down")
 		}
 		drain(t, c)
 	})
 }
 
-// TestUnknownOutcomeChecksStore: an outcome that is unknown has the store checked.
+// TestUnknownOutcomeChecksStore: an unknown outcome triggers a Check.
 func TestUnknownOutcomeChecksStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log test.Log

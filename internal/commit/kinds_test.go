@@ -30,8 +30,8 @@ func TestCounters(t *testing.T) {
 		{"refused", savemail.ErrRefused, commit.Counters{Refused: 1}, true},
 		{"unknown", savemail.ErrUnknown, commit.Counters{Unknown: 1}, true},
 		{"unavailable", savemail.ErrUnavailable, commit.Counters{Unavailable: 1}, false},
-		{"of no kind", errors.New("disk full"), commit.Counters{Unavailable: 1}, false},
-		{"of two kinds", fmt.Errorf("%w: %w", savemail.ErrUnknown, savemail.ErrUnavailable), commit.Counters{Unknown: 1}, true},
+		{"another error", errors.New("disk full"), commit.Counters{Unavailable: 1}, false},
+		{"two errors", fmt.Errorf("%w: %w", savemail.ErrUnknown, savemail.ErrUnavailable), commit.Counters{Unknown: 1}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -126,16 +126,16 @@ func TestNothingAfterFailure(t *testing.T) {
 }
 
 // TestReplacedStore: the last Saves of a replaced store do not change the state of the
-// current store. Saves that a drain has cut short do not make it count as down.
+// current store. Saves that a drain has canceled do not make it count as down.
 func TestReplacedStore(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		old      error
 		down, up bool // the new store before and after
 	}{
-		{"the old one fails", savemail.ErrUnavailable, false, true},
-		{"the old one does not know", savemail.ErrUnknown, false, true},
-		{"the old one saves", nil, true, false},
+		{"the old store fails", savemail.ErrUnavailable, false, true},
+		{"the old store has an unknown outcome", savemail.ErrUnknown, false, true},
+		{"the old store saves", nil, true, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestDefaults(t *testing.T) {
 				synctest.Wait() // each is saved immediately
 			}
 			if left["0"] != time.Minute || left["1"] != time.Minute {
-				t.Errorf("%s: times of the Saves: %v", name, left)
+				t.Errorf("%s: timeouts of the Saves: %v", name, left)
 			}
 			for i, size := range []int{1 << 19, 1 << 19, 1 << 19, 1<<19 + 1} {
 				out.submit(c, mail(fmt.Sprint(2+i), size, 1))

@@ -13,25 +13,26 @@ import (
 	"goguerrillad/internal/envelope"
 )
 
-// TestMinBatch: beside a Save another begins for enough mails, for enough bytes,
-// or when the first of them has waited for 5 ms; without one, at once.
+// TestMinBatch: while a Save runs, another begins for MinBatch messages, for
+// MaxBytes, or when the first message has waited for 5 ms. Without a running Save it
+// begins immediately.
 func TestMinBatch(t *testing.T) {
-	type step struct{ at, mails int } // at in milliseconds
+	type step struct{ at, messages int } // at in milliseconds
 	for _, tt := range []struct {
 		name       string
-		size, rows int // of a mail
+		size, rows int // of a message
 		submit     []step
 		saves      []step
 	}{
 		{"one after the other", 1, 1, []step{{0, 1}, {1, 1}}, []step{{0, 1}, {6, 1}}},
-		{"the first of them counts", 1, 1, []step{{0, 1}, {1, 1}, {4, 1}}, []step{{0, 1}, {6, 2}}},
-		{"almost enough", 1, 10, []step{{0, 1}, {1, 3}}, []step{{0, 1}, {6, 3}}},
-		{"enough", 1, 1, []step{{0, 1}, {1, 4}}, []step{{0, 1}, {1, 4}}},
-		{"enough at last, and not again", 1, 1, []step{{0, 1}, {1, 1}, {2, 3}, {7, 1}}, []step{{0, 1}, {2, 4}, {12, 1}}},
+		{"the first message counts", 1, 1, []step{{0, 1}, {1, 1}, {4, 1}}, []step{{0, 1}, {6, 2}}},
+		{"one less than MinBatch", 1, 10, []step{{0, 1}, {1, 3}}, []step{{0, 1}, {6, 3}}},
+		{"MinBatch", 1, 1, []step{{0, 1}, {1, 4}}, []step{{0, 1}, {1, 4}}},
+		{"MinBatch in two steps, then fewer", 1, 1, []step{{0, 1}, {1, 1}, {2, 3}, {7, 1}}, []step{{0, 1}, {2, 4}, {12, 1}}},
 		{"large", 500, 2, []step{{0, 1}, {1, 1}}, []step{{0, 1}, {1, 1}}},
-		{"large, and a rest", 600, 1, []step{{0, 1}, {1, 2}}, []step{{0, 1}, {1, 1}, {6, 1}}},
-		{"large at last, and a rest", 600, 1, []step{{0, 1}, {1, 1}, {2, 1}}, []step{{0, 1}, {2, 1}, {7, 1}}},
-		{"nothing runs any more", 1, 1, []step{{0, 1}, {1, 1}, {2000, 1}, {2001, 1}}, []step{{0, 1}, {6, 1}, {2000, 1}, {2006, 1}}},
+		{"large, and one more", 600, 1, []step{{0, 1}, {1, 2}}, []step{{0, 1}, {1, 1}, {6, 1}}},
+		{"large in two steps, and one more", 600, 1, []step{{0, 1}, {1, 1}, {2, 1}}, []step{{0, 1}, {2, 1}, {7, 1}}},
+		{"after all Saves have ended", 1, 1, []step{{0, 1}, {1, 1}, {2000, 1}, {2001, 1}}, []step{{0, 1}, {6, 1}, {2000, 1}, {2006, 1}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -50,7 +51,7 @@ func TestMinBatch(t *testing.T) {
 				n := 0
 				for _, to := range tt.submit {
 					time.Sleep(time.Duration(to.at-now()) * time.Millisecond)
-					for range to.mails {
+					for range to.messages {
 						o.submit(c, mail(fmt.Sprint(n), tt.size, tt.rows))
 						n++
 					}
@@ -60,14 +61,14 @@ func TestMinBatch(t *testing.T) {
 				drain(t, c)
 				o.want(n, nil)
 				if !slices.Equal(saves, tt.saves) {
-					t.Errorf("Saves (at, mails) %v, want %v", saves, tt.saves)
+					t.Errorf("Saves (at, messages) %v, want %v", saves, tt.saves)
 				}
 			})
 		})
 	}
 }
 
-// TestMinBatchAfterSwap: what the store before was given holds nobody up.
+// TestMinBatchAfterSwap: a Save of the replaced store does not delay messages.
 func TestMinBatchAfterSwap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		options := commit.Options{Writers: 2, MinBatch: 4, Log: slog.New(slog.DiscardHandler)}

@@ -16,8 +16,8 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// fickle is what stores do in TestOutcomes: anything, after up to three
-// seconds. It keeps its last word on each envelope.
+// fickle is a store with random outcomes after up to 3 s. It records the last
+// outcome of each envelope.
 type fickle struct {
 	t    *testing.T
 	mu   sync.Mutex
@@ -44,9 +44,8 @@ func (f *fickle) save(_ context.Context, batch []*envelope.Envelope) []error {
 	return errs
 }
 
-// Whatever a store does, every envelope has exactly one outcome, which is the
-// last word of the store on it, and is not saved again after a word that
-// forbids it.
+// TestOutcomes: every envelope has exactly one outcome, the last one that the store
+// returned for it, and is not saved again unless it was rejected.
 func TestOutcomes(t *testing.T) {
 	for seed := range uint64(300) {
 		synctest.Test(t, func(t *testing.T) { testOutcomes(t, seed) })
@@ -84,7 +83,7 @@ func testOutcomes(t *testing.T, seed uint64) {
 		case got == want && tried:
 		case errors.Is(got, savemail.ErrUnavailable) && (!tried || want == savemail.ErrRejected):
 		default:
-			t.Errorf("%s: outcome %v, the store said %v (tried: %v)", e.From, got, want, tried)
+			t.Errorf("%s: outcome %v, the store returned %v (tried: %v)", e.From, got, want, tried)
 		}
 	}
 	counters := c.Counters()

@@ -14,7 +14,7 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// A script is a store whose Save is a function. It keeps what it was given.
+// A script is a store whose Save is a function. It records the batches.
 type script struct {
 	save func(ctx context.Context, batch []*envelope.Envelope) []error
 
@@ -61,7 +61,7 @@ func (s *script) sizes() (sizes []int) {
 	return sizes
 }
 
-// mostSince returns how many Saves ran at a time since it was asked last.
+// mostSince returns the maximum number of concurrent Saves since the last call.
 func (s *script) mostSince() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,13 +74,13 @@ func stored(_ context.Context, batch []*envelope.Envelope) []error {
 	return savemail.Outcome(len(batch), nil)
 }
 
-// slow takes a second of the bubble's clock for each Save.
+// slow takes 1 s for each Save.
 func slow(ctx context.Context, batch []*envelope.Envelope) []error {
 	time.Sleep(time.Second)
 	return stored(ctx, batch)
 }
 
-// hung answers when its time is up.
+// hung returns when its context ends.
 func hung(ctx context.Context, batch []*envelope.Envelope) []error {
 	<-ctx.Done()
 	return savemail.Outcome(len(batch), fmt.Errorf("%w: %w", savemail.ErrUnknown, ctx.Err()))
@@ -95,7 +95,7 @@ func mail(name string, size, rows int) *envelope.Envelope {
 	return e
 }
 
-// An outcome is what done was told, and when.
+// outcomes records the outcomes and their times.
 type outcomes struct {
 	t    *testing.T
 	mu   sync.Mutex
@@ -118,7 +118,7 @@ func (o *outcomes) submit(c *commit.Committer, e *envelope.Envelope) {
 	})
 }
 
-// want wants that outcome for all of n envelopes.
+// want checks that exactly n envelopes have the outcome.
 func (o *outcomes) want(n int, kind error) {
 	o.t.Helper()
 	o.mu.Lock()
@@ -141,7 +141,7 @@ func drain(t *testing.T, c *commit.Committer) {
 	}
 }
 
-// quiet keeps what a test does not look at out of its output.
+// quiet discards log output.
 func quiet(o commit.Options) commit.Options {
 	o.Log = slog.New(slog.DiscardHandler)
 	return o

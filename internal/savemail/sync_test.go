@@ -13,8 +13,8 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// TestSyncName: SyncName ignores that this user may not read the directory above, and
-// returns any other error.
+// TestSyncName: SyncName ignores that this user may not read the parent directory,
+// and returns any other error.
 func TestSyncName(t *testing.T) {
 	top := t.TempDir()
 	above := filepath.Join(top, "above")
