@@ -3,7 +3,7 @@
 VERSION  ?= $(shell sh packaging/version.sh)
 COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
-LDFLAGS   = -s -w -X main.version=$(VERSION) -X main.revision=$(COMMIT)
+LDFLAGS   = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD   = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
 # Where install puts things, as GNU has it.

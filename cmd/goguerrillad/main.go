@@ -12,7 +12,9 @@ import (
 	"runtime"
 	"time"
 
+	"goguerrillad/internal/daemon"
 	"goguerrillad/internal/listing"
+	"goguerrillad/internal/logging"
 	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/service"
@@ -21,8 +23,8 @@ import (
 
 // Set by the linker.
 var (
-	version  = "unknown"
-	revision = "unknown"
+	version = "unknown"
+	commit  = "unknown"
 )
 
 // Exit statuses, goguerrillad(8). exitConfig is EX_CONFIG of sysexits(3).
@@ -45,7 +47,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "goguerrillad:", err)
 		return exitUsage
 	case f.version:
-		fmt.Fprintf(stdout, "goguerrillad %s (commit %s, %s)\n", version, revision, runtime.Version())
+		fmt.Fprintf(stdout, "goguerrillad %s (commit %s, %s)\n", version, commit, runtime.Version())
 		return exitOK
 	}
 
@@ -62,7 +64,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		if err := tryQuery(stderr, cfg); err != nil {
 			return refuse(stderr, err)
 		}
-		for _, w := range warnings(cfg, limitClients(cfg, descriptorLimit())) {
+		for _, w := range daemon.Warnings(cfg) {
 			fmt.Fprintln(stderr, "goguerrillad: warning:", w)
 		}
 		fmt.Fprintf(stdout, "%s: configuration is good\n", f.config)
@@ -71,13 +73,45 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case f.show != "":
 		err = withReader(cfg, func(ctx context.Context, r savemail.Reader) error { return listing.Show(ctx, stdout, r, f.show) })
 	default:
-		return serve(f, cfg, signals, stderr)
+		err := daemon.Run(cfg, daemon.Options{Version: version, Commit: commit, Load: f.load, Signals: signals, Stderr: stderr})
+		return exitStatus(stderr, err)
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "goguerrillad:", err)
 		return exitFailed
 	}
 	return exitOK
+}
+
+// exitStatus reports an error of the start, if there is one.
+func exitStatus(stderr io.Writer, err error) int {
+	var refused *daemon.ConfigError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &refused):
+		return refuse(stderr, err)
+	}
+	complain(stderr, err)
+	service.Refused("cannot start", err)
+	return exitFailed
+}
+
+// refuse reports a configuration that cannot be used.
+func refuse(stderr io.Writer, reason error) int {
+	complain(stderr, reason)
+	service.Refused("configuration refused", reason)
+	return exitConfig
+}
+
+// complain writes an error while no log is open. The journal reads the priority
+// at the beginning of the line (sd-daemon(3)).
+func complain(stderr io.Writer, err error) {
+	priority := ""
+	if logging.UnderJournal() {
+		priority = "<3>"
+	}
+	fmt.Fprintf(stderr, "%sgoguerrillad: %v\n", priority, err)
 }
 
 // readTimeout bounds -list and -show, queryTimeout the query of -t.

@@ -45,8 +45,8 @@ func TestSecondSignal(t *testing.T) {
 			if code := d.AwaitExit(); code != 0 {
 				t.Errorf("exit status %d", code)
 			}
-			if cut := strings.Contains(d.Log(), "the stop was cut short"); cut != tt.cut {
-				t.Errorf("the stop was cut short: %v, want %v\n%s", cut, tt.cut, d.Log())
+			if cut := strings.Contains(d.Log(), "shutdown timed out"); cut != tt.cut {
+				t.Errorf("the shutdown timed out: %v, want %v\n%s", cut, tt.cut, d.Log())
 			}
 		})
 	}
@@ -92,9 +92,9 @@ func TestNoWatchdog(t *testing.T) {
 	m.await(t, `^READY=1`)
 	c := connect(t, d)
 	send(t, c, "one@example.com")
-	m.await(t, `^STATUS=1 sessions, 1 mails stored, store up$`)
+	m.await(t, `^STATUS=1 sessions, 1 messages stored, store up$`)
 	send(t, c, "two@example.com")
-	m.await(t, `^STATUS=1 sessions, 2 mails stored, store up$`)
+	m.await(t, `^STATUS=1 sessions, 2 messages stored, store up$`)
 	c.Close()
 	d.Terminate(t)
 	m.mu.Lock()
@@ -166,7 +166,7 @@ func TestStopDespiteRequests(t *testing.T) {
 	if code := d.Terminate(t); code != 0 {
 		t.Errorf("exit status %d", code)
 	}
-	if n := strings.Count(d.Log(), `msg="the stop was cut short"`); n != 2 {
-		t.Errorf("the log reports %d stops that were cut short:\n%s", n, d.Log())
+	if n := strings.Count(d.Log(), `msg="shutdown timed out" part=`); n != 2 {
+		t.Errorf("the log reports %d parts that timed out, want auth_http and metrics:\n%s", n, d.Log())
 	}
 }

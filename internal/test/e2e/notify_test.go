@@ -75,7 +75,7 @@ func TestNotify(t *testing.T) {
 	d := newDaemon(t, nil)
 	m := manage(t, d)
 	d.Start(t)
-	m.await(t, `^READY=1\nSTATUS=\d+ sessions, 0 mails stored, store up$`)
+	m.await(t, `^READY=1\nSTATUS=\d+ sessions, 0 messages stored, store up$`)
 	m.await(t, `^WATCHDOG=1$`)
 
 	c := connect(t, d)
@@ -83,18 +83,18 @@ func TestNotify(t *testing.T) {
 	if r, err := c.Send("a@example.org", "", []string{"b@example.com"}, []byte("x\r\n")); err != nil || r.Code != 250 {
 		t.Fatal(r, err)
 	}
-	m.await(t, `^STATUS=1 sessions, 1 mails stored, store up$`)
+	m.await(t, `^STATUS=1 sessions, 1 messages stored, store up$`)
 
 	d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "600"})
 	m.await(t, `^RELOADING=1\nMONOTONIC_USEC=\d+$`)
-	m.await(t, `^READY=1\nSTATUS=1 sessions, 1 mails stored, store up$`)
+	m.await(t, `^READY=1\nSTATUS=1 sessions, 1 messages stored, store up$`)
 	d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "none"})
 	m.await(t, `^RELOADING=1\nMONOTONIC_USEC=\d+$`)
 	m.await(t, `^READY=1\nSTATUS=1 sessions, .*; the last reload was refused: .*goguerrilla\.conf:\d+:\d+: GM_MAX_CLIENTS: "none" is not a whole number.*$`)
 
 	// A store that is away is told of, and is no reason to be restarted.
 	d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "500", "SQLITE_FILE": filepath.Join(d.ConfigFile(), "mail.db")})
-	m.await(t, `^STATUS=1 sessions, 1 mails stored, store down since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: .*mail\.db`)
+	m.await(t, `^STATUS=1 sessions, 1 messages stored, store down since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: .*mail\.db`)
 	m.await(t, `^WATCHDOG=1$`)
 
 	if r, err := c.Expect(250, "MAIL FROM:<a@example.org>"); err != nil {

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -123,7 +123,7 @@ func TestStatus(t *testing.T) {
 		}
 	}
 	d.Start(t)
-	await(`^READY=1\nSTATUS=[01] sessions, 0 mails stored, store up$`)
+	await(`^READY=1\nSTATUS=[01] sessions, 0 messages stored, store up$`)
 	dialogue(t, d, "", message("b@example.com")...)
 	for _, step := range []struct{ file, want string }{
 		{d.Keys["SQLITE_FILE"], `store up$`},
@@ -132,7 +132,7 @@ func TestStatus(t *testing.T) {
 		d.Reload(t, map[string]string{"SQLITE_FILE": step.file})
 		dialogue(t, d, "", message("b@example.com")...)
 		d.Reload(t, nil)
-		await(`^READY=1\nSTATUS=\d sessions, 2 mails stored, ` + step.want)
+		await(`^READY=1\nSTATUS=\d sessions, 2 messages stored, ` + step.want)
 	}
 }
 

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -284,7 +284,7 @@ func TestReloadRefused(t *testing.T) {
 			t.Errorf("%s: the figures of a reload", key)
 		}
 	}
-	if strings.Contains(d.Log(), "level=ERROR msg=\"a server") || strings.Contains(d.Log(), "stop listening") {
+	if strings.Contains(d.Log(), "level=ERROR msg=\"cannot serve") || strings.Contains(d.Log(), "cannot stop listening") {
 		t.Errorf("the log has\n%s", d.Log())
 	}
 }

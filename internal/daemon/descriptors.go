@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -9,27 +9,27 @@ import (
 	"goguerrillad/internal/stores"
 )
 
-// clientLimits are how many connections the servers accept at once. All of them
-// together leave a reserve of descriptors, so that clients cannot keep the store
-// from opening what it needs.
+// clientLimits are the maximum numbers of connections. Together they leave a
+// reserve of descriptors, so that clients cannot stop the store from opening
+// files and connections.
 type clientLimits struct {
 	smtp    int    // sessions
 	http    int    // connections of each HTTP server
 	warning string // "" if GM_MAX_CLIENTS sessions are possible
 }
 
-// descriptorLimit returns how many descriptors the process may have open. Go's
-// runtime has raised the soft limit to the hard one before main.
+// descriptorLimit returns RLIMIT_NOFILE. Go's runtime has raised the soft limit to
+// the hard limit before main.
 func descriptorLimit() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 1 << 30 // Linux knows the limit, so this does not happen
+		return 1 << 30 // cannot happen on Linux
 	}
 	return int(min(limit.Cur, 1<<30))
 }
 
-// limitClients fits GM_MAX_CLIENTS into a limit of descriptors. If they are
-// scarce, each HTTP server gets an eighth of those that clients may have.
+// limitClients returns the limits of connections for a limit of descriptors. If
+// descriptors are scarce, each HTTP server gets an eighth of those for clients.
 func limitClients(cfg *stores.Configuration, descriptors int) clientLimits {
 	reserve := reservedDescriptors(cfg)
 	room := max(descriptors-reserve, 1)
@@ -46,24 +46,24 @@ func limitClients(cfg *stores.Configuration, descriptors int) clientLimits {
 	}
 	l.http = max(min(cfg.MaxClients, room/8), 1)
 	if l.smtp = max(min(cfg.MaxClients, room-servers*l.http), 1); l.smtp < cfg.MaxClients {
-		l.warning = fmt.Sprintf("too few descriptors for GM_MAX_CLIENTS: RLIMIT_NOFILE is %d, of which %d are reserved for the store, the log and the listeners, so %d of %d clients are accepted: raise LimitNOFILE, or lower GM_MAX_CLIENTS",
+		l.warning = fmt.Sprintf("too few descriptors for GM_MAX_CLIENTS: RLIMIT_NOFILE is %d, %d of them are reserved for the store, the log and the listeners, so at most %d of %d clients are accepted: raise LimitNOFILE or lower GM_MAX_CLIENTS",
 			descriptors, reserve, l.smtp, cfg.MaxClients)
 	}
 	return l
 }
 
-// Descriptors that no client gets. A reload opens the new store, log and
-// listeners before it closes the old ones, so these numbers have room for both.
+// Descriptors that clients cannot use. A reload opens the new store, log and
+// listeners before it closes the old ones, so these numbers count both.
 const (
-	processDescriptors = 16 // the standard streams, the log, Go's poller, certificates, name servers
-	loopDescriptors    = 3  // epoll, eventfd, and a client that is turned away
+	processDescriptors = 16 // standard streams, log, Go's poller, certificates, name servers
+	loopDescriptors    = 3  // epoll, eventfd, and a client that is refused
 )
 
 func reservedDescriptors(cfg *stores.Configuration) int {
 	n := processDescriptors + loopDescriptors*smtpd.DefaultLoops() + 2*len(cfg.Listen)
 	n += cfg.Descriptors()
 	if cfg.AuthHTTP.Enabled {
-		n += 4 + 2*len(cfg.AuthHTTP.Backends) // the listener, also as Go's, and a probe of each server
+		n += 4 + 2*len(cfg.AuthHTTP.Backends) // the listener, its duplicate, and a check of each backend
 	}
 	if cfg.Metrics != "" {
 		n += 4

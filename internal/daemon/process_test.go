@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -40,12 +40,12 @@ func TestStartRefused(t *testing.T) {
 		status int
 		want   string
 	}{
-		{map[string]string{"GSTMP_LISTEN_INTERFACE": inUse}, "", exitFailed, "listen on " + inUse + ": bind: address already in use: "},
-		{map[string]string{"NGINX_AUTH_ENABLED": "Y", "NGINX_AUTH": inUse}, "", exitFailed, "NGINX_AUTH: listen on " + inUse + ": bind: address already in use: "},
-		{map[string]string{"GM_METRICS": inUse}, "", exitFailed, "GM_METRICS: listen on " + inUse + ": bind: address already in use: "},
-		{map[string]string{"GSMTP_LOG_FILE": "/no/such/directory/log"}, "", exitConfig, "CONFIG: GSMTP_LOG_FILE: open log file: "},
-		{map[string]string{"GSMTP_TIMEOUT": "soon"}, "", exitConfig, "CONFIG:"},
-		{nil, "other", exitFailed, `socket 1 of 1 from systemd: it is named "other"`},
+		{map[string]string{"GSTMP_LISTEN_INTERFACE": inUse}, "", 1, "listen on " + inUse + ": bind: address already in use: "},
+		{map[string]string{"NGINX_AUTH_ENABLED": "Y", "NGINX_AUTH": inUse}, "", 1, "NGINX_AUTH: listen on " + inUse + ": bind: address already in use: "},
+		{map[string]string{"GM_METRICS": inUse}, "", 1, "GM_METRICS: listen on " + inUse + ": bind: address already in use: "},
+		{map[string]string{"GSMTP_LOG_FILE": "/no/such/directory/log"}, "", 78, "CONFIG: GSMTP_LOG_FILE: open log file: "},
+		{map[string]string{"GSMTP_TIMEOUT": "soon"}, "", 78, "CONFIG:"},
+		{nil, "other", 1, `socket 1 of 1 from systemd: it is named "other"`},
 	} {
 		for _, journal := range []bool{false, true} {
 			d := shared.Daemon(t, tt.change)
@@ -110,7 +110,7 @@ func TestReadersEndBySignal(t *testing.T) {
 	for _, flags := range [][]string{{"-list", "1"}, {"-show", strings.Repeat("0", 32)}} {
 		cmd := d.Cmd(flags...)
 		out, _ := cmd.CombinedOutput()
-		if status := cmd.ProcessState.ExitCode(); status != exitFailed || !strings.HasPrefix(string(out), "goguerrillad: "+flags[0][1:]+": ") {
+		if status := cmd.ProcessState.ExitCode(); status != 1 || !strings.HasPrefix(string(out), "goguerrillad: "+flags[0][1:]+": ") {
 			t.Errorf("%q without a database: status %d, %s", flags, status, out)
 		}
 	}
@@ -192,7 +192,7 @@ func TestPrivilegedAddresses(t *testing.T) {
 	d.Under = []string{"unshare", "--net"}
 	d.Launch(t)
 	d.AwaitLog(t, "msg=ready", 1)
-	const line = `level=WARN msg="takes effect at the next start only" keys=`
+	const line = `level=WARN msg="keys need a restart" keys=`
 	for _, step := range []struct {
 		change map[string]string
 		keys   string
@@ -248,9 +248,9 @@ func TestTryRecipients(t *testing.T) {
 		status int
 		want   string
 	}{
-		{map[string]string{"GM_RECIPIENT_QUERY": "SELECT 1 FROM missing WHERE a = :address"}, exitConfig, "goguerrillad: " + d.ConfigFile() + ": GM_RECIPIENT_QUERY: "},
-		{map[string]string{"GM_RECIPIENT_QUERY": "SELECT 1 FROM new_mail WHERE `to` = :address"}, exitOK, d.ConfigFile() + ": configuration is good\n"},
-		{map[string]string{"SQLITE_FILE": filepath.Join(d.Dir, "later.db")}, exitOK, "goguerrillad: GM_RECIPIENT_QUERY was not tried: "},
+		{map[string]string{"GM_RECIPIENT_QUERY": "SELECT 1 FROM missing WHERE a = :address"}, 78, "goguerrillad: " + d.ConfigFile() + ": GM_RECIPIENT_QUERY: "},
+		{map[string]string{"GM_RECIPIENT_QUERY": "SELECT 1 FROM new_mail WHERE `to` = :address"}, 0, d.ConfigFile() + ": configuration is good\n"},
+		{map[string]string{"SQLITE_FILE": filepath.Join(d.Dir, "later.db")}, 0, "goguerrillad: GM_RECIPIENT_QUERY was not tried: "},
 	} {
 		d.Configure(t, tt.change)
 		cmd := d.Cmd("-t")

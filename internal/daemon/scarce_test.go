@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -71,7 +71,7 @@ func TestFewDescriptorsAtStart(t *testing.T) {
 		}
 		output := d.Process().Output()
 		reports.WriteString(output)
-		if status := d.AwaitExit(); status != exitFailed && status != exitConfig || !strings.HasPrefix(output, "goguerrillad: ") {
+		if status := d.AwaitExit(); status != 1 && status != 78 || !strings.HasPrefix(output, "goguerrillad: ") {
 			t.Errorf("%d descriptors: status %d, %s", limit, status, output)
 		}
 	}
@@ -121,7 +121,7 @@ func TestFewDescriptorsAtReload(t *testing.T) {
 		}
 		old, next = next, old
 	}
-	for _, want := range []string{"goguerrilla.conf: cannot be opened: ", `level=ERROR msg="the log stays where it was" error=`, `level=ERROR msg="a server stays where it was" error=`} {
+	for _, want := range []string{"goguerrilla.conf: cannot be opened: ", `level=ERROR msg="cannot reopen the log, keeping the old file" error=`, `level=ERROR msg="cannot serve HTTP on the new address, keeping the old one" error=`} {
 		if !strings.Contains(d.Log(), want) {
 			t.Errorf("%q is not in the log:\n%s", want, d.Log())
 		}

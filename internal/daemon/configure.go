@@ -1,0 +1,171 @@
+package daemon
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"goguerrillad/internal/commit"
+	"goguerrillad/internal/config"
+	"goguerrillad/internal/listen"
+	"goguerrillad/internal/logging"
+	"goguerrillad/internal/metrics"
+	"goguerrillad/internal/session"
+	"goguerrillad/internal/smtpd"
+	"goguerrillad/internal/stores"
+)
+
+// A change is a configuration with everything that had to be opened for it.
+type change struct {
+	cfg    *stores.Configuration
+	limits clientLimits
+	store  stores.Store
+	http   [2][]listen.Socket // of daemon.httpServers
+}
+
+// apply makes a configuration the current one, at the start and at a reload. It
+// returns an error if an HTTP server could not take its new sockets; everything
+// else is applied then.
+func (d *daemon) apply(c *change) error {
+	cfg := c.cfg
+	d.cfg, d.limits = cfg, c.limits
+	d.log.SetVerbose(cfg.Verbose)
+	limitMemory(cfg.Config)
+	d.shown.Store(shown(c))
+	d.recipients.Use(c.store.Recipients, cfg.Recipients.Cache)
+	d.settings.Store(d.sessionSettings(c))
+	d.server.Reload(serverSettings(c))
+	if d.committer == nil {
+		d.committer = commit.New(c.store.Store, c.store.Options)
+	} else {
+		d.committer.Swap(c.store.Store, c.store.Options)
+	}
+	err := d.serveHTTP(c)
+	for _, w := range warnings(cfg.Config, c.limits) {
+		d.log.Warn(w)
+	}
+	return err
+}
+
+// reload reads the configuration, opens and checks everything that can fail, and
+// applies it. After an error nothing has changed.
+func (d *daemon) reload() error {
+	err := d.tryReload()
+	d.metrics.Reloaded(err)
+	return err
+}
+
+func (d *daemon) tryReload() error {
+	cfg, err := d.Load()
+	if err != nil {
+		return err
+	}
+	if err := logging.Check(cfg.LogFile); err != nil {
+		return fmt.Errorf("%s: GSMTP_LOG_FILE: %w", cfg.File, err)
+	}
+	c := &change{cfg: cfg, limits: limitClients(cfg, d.descriptors)}
+	if c.store, err = d.openStore(cfg); err != nil {
+		return fmt.Errorf("%s: %w", cfg.File, err)
+	}
+	needRestart := cfg.NeedsRestart(d.cfg.Config)
+	privileged, err := d.bindHTTP(c)
+	if err != nil {
+		return errors.Join(err, c.store.Close())
+	}
+	needRestart = append(needRestart, privileged...)
+	switch err := d.listen(cfg); {
+	case errors.Is(err, unix.EACCES):
+		needRestart = append(needRestart, "GSTMP_LISTEN_INTERFACE") // a privileged port
+		cfg.Listen = d.cfg.Listen
+	case err != nil:
+		d.closeHTTP(c)
+		return errors.Join(fmt.Errorf("%s: GSTMP_LISTEN_INTERFACE: %w", cfg.File, err), c.store.Close())
+	}
+
+	if err := d.log.Reopen(cfg.LogFile); err != nil {
+		d.log.Error("cannot reopen the log, keeping the old file", "error", err)
+	}
+	if err := d.apply(c); err != nil {
+		d.log.Error("cannot serve HTTP on the new address, keeping the old one", "error", err)
+	}
+	if len(needRestart) > 0 {
+		d.log.Warn("keys need a restart", "keys", strings.Join(needRestart, ","))
+	}
+	return nil
+}
+
+// listen listens for SMTP on the addresses of a configuration instead of the
+// current ones. Addresses in both lists, and sockets from systemd, do not change.
+func (d *daemon) listen(next *stores.Configuration) error {
+	passed := slices.ContainsFunc(d.sockets, func(s listen.Socket) bool { return s.Passed })
+	if passed || slices.Equal(d.cfg.Listen, next.Listen) {
+		return nil
+	}
+	sockets, err := listen.Rebind(d.sockets, next.Listen)
+	if err != nil {
+		return err
+	}
+	if err := d.server.Relisten(fds(sockets)); err != nil {
+		return err
+	}
+	old := d.sockets
+	d.sockets = sockets
+	closeExcept(old, sockets)
+	return nil
+}
+
+// limitMemory sets the memory limit of the garbage collector from the cgroup's
+// limit, less the message buffers, which the collector does not manage. The limit
+// is at least half of the cgroup's: a lower one would keep the collector busy.
+func limitMemory(cfg *config.Config) {
+	limit, ok := config.CgroupMemoryMax()
+	if os.Getenv("GOMEMLIMIT") != "" || !ok {
+		return
+	}
+	debug.SetMemoryLimit(max(limit-cfg.Memory, limit/2) / 10 * 9)
+}
+
+// sessionSettings returns the settings of the sessions.
+func (d *daemon) sessionSettings(c *change) *session.Settings {
+	cfg := c.cfg
+	s := &session.Settings{
+		HostName:    cfg.HostName,
+		PrimaryHost: cfg.PrimaryHost,
+		Hosts:       cfg.Hosts,
+		MaxSize:     cfg.MaxSize,
+		Timeout:     cfg.Timeout,
+		StartTLS:    cfg.Certificate != nil,
+		Verbose:     cfg.Verbose,
+		Trusted:     cfg.Trusted,
+		Fits:        c.store.Fits,
+	}
+	if cfg.Recipients.Query != nil {
+		s.Recipients = d.recipients
+	}
+	return s
+}
+
+// serverSettings returns the settings of the SMTP server.
+func serverSettings(c *change) smtpd.Settings {
+	cfg := c.cfg
+	s := smtpd.Settings{MaxClients: c.limits.smtp, MaxClientsPerIP: cfg.MaxClientsPerIP, Memory: cfg.Memory, ProxyProtocol: cfg.ProxyProtocol}
+	if cfg.Certificate != nil {
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{*cfg.Certificate}, MinVersion: tls.VersionTLS12}
+	}
+	return s
+}
+
+// shown returns the part of a configuration that the metrics show.
+func shown(c *change) *metrics.Config {
+	m := &metrics.Config{MaxClients: c.limits.smtp, Memory: c.cfg.Memory, Store: c.cfg.SaveMail, RedisUp: c.store.RedisUp()}
+	if pair := c.cfg.Certificate; pair != nil && pair.Leaf != nil {
+		m.CertificateEnds = pair.Leaf.NotAfter
+	}
+	return m
+}

@@ -1,0 +1,198 @@
+// Package daemon is the running program: it starts the servers, applies each
+// configuration, and stops everything in order.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"goguerrillad/internal/authhttp"
+	"goguerrillad/internal/commit"
+	"goguerrillad/internal/config"
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/listen"
+	"goguerrillad/internal/logging"
+	"goguerrillad/internal/metrics"
+	"goguerrillad/internal/privdrop"
+	"goguerrillad/internal/recipient"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/service"
+	"goguerrillad/internal/session"
+	"goguerrillad/internal/smtpd"
+	"goguerrillad/internal/stores"
+)
+
+// Options are what the command line decides.
+type Options struct {
+	Version, Commit string
+	Load            func() (*stores.Configuration, error) // reads the configuration again, at a reload
+	Signals         chan os.Signal                        // of service.Hold
+	Stderr          io.Writer                             // for an error after the log is closed
+}
+
+// daemon is the running program.
+type daemon struct {
+	Options
+	log         *logging.Log
+	descriptors int // RLIMIT_NOFILE
+
+	// Changed by apply.
+	cfg      *stores.Configuration
+	limits   clientLimits
+	sockets  []listen.Socket // of SMTP
+	settings atomic.Pointer[session.Settings]
+	shown    atomic.Pointer[metrics.Config]
+
+	repeats    *session.Repeats
+	recipients *recipient.Directory
+	committer  *commit.Committer
+	server     *smtpd.Server
+	authHTTP   *authhttp.Server
+	metrics    *metrics.Server
+
+	authServer, statusServer *httpServer // serve authHTTP and metrics
+}
+
+// A ConfigError is an error of Run that the configuration must fix.
+type ConfigError struct{ err error }
+
+func (e *ConfigError) Error() string { return e.err.Error() }
+func (e *ConfigError) Unwrap() error { return e.err }
+
+// Run binds the sockets, drops the privileges, starts the servers, and returns
+// when a signal has stopped them. Its errors are those of the start.
+func Run(cfg *stores.Configuration, o Options) error {
+	root := os.Geteuid() == 0
+	drop := root && cfg.User.Name != ""
+	if root && !drop {
+		return &ConfigError{privdrop.RefuseRoot()}
+	}
+
+	d := &daemon{Options: o, descriptors: descriptorLimit()}
+	c := &change{cfg: cfg, limits: limitClients(cfg, descriptorLimit())}
+	if err := d.openSockets(c); err != nil {
+		return err
+	}
+	log, err := logging.Open(cfg.LogFile, logging.Owner{Change: drop, UID: cfg.User.Num, GID: cfg.Group.Num})
+	if err != nil {
+		return &ConfigError{fmt.Errorf("%s: GSMTP_LOG_FILE: %w", cfg.File, err)}
+	}
+	if drop {
+		err = privdrop.Drop(cfg.User.Num, cfg.Group.Num)
+	} else {
+		err = privdrop.Forfeit()
+	}
+	if err != nil {
+		return err
+	}
+
+	d.log = log
+	service.Catch(o.Signals)
+	if err := d.start(c); err != nil {
+		return err
+	}
+	s := service.Service{Signals: o.Signals, Reload: d.reload, Report: d.report, Stop: d.stop, Status: d.status, Alive: d.alive, Log: log.Logger}
+	s.Run()
+	log.Info("stopped")
+	if err := log.Close(); err != nil { // loses no message
+		fmt.Fprintln(o.Stderr, "goguerrillad: close the log:", err)
+	}
+	return nil
+}
+
+// openSockets opens the sockets of all servers: systemd's, else those of the
+// configured addresses.
+func (d *daemon) openSockets(c *change) error {
+	passed, err := listen.Passed("smtp", "auth_http", "metrics")
+	if err != nil {
+		return err
+	}
+	if d.sockets = passed["smtp"]; len(d.sockets) == 0 {
+		if d.sockets, err = listen.Bind(c.cfg.Listen); err != nil {
+			return err
+		}
+	}
+	d.authServer, d.statusServer = httpServers(passed)
+	for i, s := range d.httpServers() {
+		if c.http[i], err = s.bind(c.cfg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start opens the store, applies the configuration and begins to serve.
+func (d *daemon) start(c *change) error {
+	d.metrics = d.newMetrics()
+	d.recipients = recipient.New(d.log.Logger)
+	d.repeats = session.NewRepeats(d.log.Logger, isOutage)
+	d.settings.Store(&session.Settings{}) // until apply
+	world := &session.World{
+		Settings: d.settings.Load,
+		Now:      time.Now,
+		NewHash:  new(smtpd.Hashes).New,
+		Log:      d.log.Logger,
+		Repeats:  d.repeats,
+		Replied:  d.metrics.Replied,
+		Sessions: func() int64 { return d.server.Sessions() },
+	}
+	var err error
+	d.server, err = smtpd.New(smtpd.Options{
+		World: world,
+		Save:  func(e *envelope.Envelope, done func(error)) { d.committer.Submit(e, done) },
+	})
+	if err != nil {
+		return err
+	}
+	d.authHTTP = d.newAuthHTTP(world)
+	d.authServer.handle("auth_http", d.authHTTP, d.log.Logger)
+	d.statusServer.handle("metrics", d.metrics, d.log.Logger)
+	if c.store, err = d.openStore(c.cfg); err != nil {
+		return err
+	}
+	if err := d.apply(c); err != nil {
+		return err
+	}
+	d.metrics.Start()
+	if err := d.server.Start(fds(d.sockets)); err != nil {
+		return err
+	}
+	d.log.Info("ready", "version", d.Version, "listen", addresses(d.sockets), "auth_http", addresses(d.authServer.sockets), "metrics", addresses(d.statusServer.sockets), "store", c.cfg.SaveMail, "host", c.cfg.HostName)
+	return nil
+}
+
+// isOutage reports whether a store's error concerns every message.
+func isOutage(err error) bool {
+	return errors.Is(err, savemail.ErrUnavailable) && !errors.Is(err, savemail.ErrUnknown)
+}
+
+// openStore opens the store and measures its commits.
+func (d *daemon) openStore(cfg *stores.Configuration) (stores.Store, error) {
+	store, err := cfg.Open(d.Version, d.log.Logger)
+	store.Options.Committed = d.metrics.Committed
+	return store, err
+}
+
+// alive returns nil if every loop makes progress and no Save is overdue. An
+// unavailable database is not a fault of the daemon.
+func (d *daemon) alive(ctx context.Context) error {
+	return errors.Join(d.server.Ping(ctx), d.committer.Alive())
+}
+
+// Warnings returns the warnings of a configuration on this machine: what is
+// valid but probably a mistake.
+func Warnings(cfg *stores.Configuration) []string {
+	return warnings(cfg.Config, limitClients(cfg, descriptorLimit()))
+}
+
+func warnings(cfg *config.Config, limits clientLimits) []string {
+	if limits.warning == "" {
+		return cfg.Warnings
+	}
+	return append(cfg.Warnings[:len(cfg.Warnings):len(cfg.Warnings)], limits.warning)
+}
