@@ -3,19 +3,10 @@ package authhttp
 import (
 	"net/http"
 	"net/netip"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtp"
-)
-
-// The refusals that are not a session's.
-var (
-	noLogin  = smtp.Reply{Code: 535, Enhanced: smtp.LoginFailed, Text: "Nobody can log in here"}
-	onlySMTP = smtp.Reply{Code: 502, Enhanced: smtp.BadSequence, Text: "Only SMTP is served here"}
-	notAMail = smtp.Reply{Code: 503, Enhanced: smtp.BadSequence, Text: "Send MAIL and RCPT"}
 )
 
 // maxHelo bounds what is taken of the name that a client gave, in bytes; the
@@ -28,29 +19,30 @@ const maxHelo = 512
 // chooses it.
 func (s *Server) judge(h http.Header) *smtp.Reply {
 	if p := h.Get("Auth-Protocol"); p != "" && p != "smtp" {
-		return &onlySMTP
+		return &smtp.ReplyOnlySMTP
 	}
 	if h.Get("Auth-Method") != "none" {
-		return &noLogin
+		return &smtp.ReplyNoLogin
 	}
 	from, to := h.Get("Auth-Smtp-From"), h.Get("Auth-Smtp-To")
 	if from == "" && to == "" {
 		return nil
 	}
 	if !begins(from, "MAIL") || !begins(to, "RCPT") {
-		return &notAMail
+		return &smtp.ReplyMailAndRcpt
 	}
 	client, _ := netip.ParseAddr(h.Get("Client-Ip")) // not valid: on a unix socket
 	settings := *s.World.Settings()
 	settings.Verbose, settings.Trusted = false, nil
 	world := *s.World
-	world.Replied = nil
+	reply := smtp.ReplyMailAndRcpt // of the last command
+	world.Replied = func(r smtp.Reply) { reply = r }
 	world.Settings = func() *session.Settings { return &settings }
 	ses := session.New(&world, noMemory{}, s.NewID(), netip.AddrPortFrom(client.Unmap().WithZone(""), 0))
 	helo := h.Get("Auth-Smtp-Helo")
 	ask(ses, "EHLO "+helo[:min(len(helo), maxHelo)])
 	for _, line := range []string{from, to} {
-		if reply := ask(ses, line); reply.Code != 250 {
+		if ask(ses, line); reply.Code != 250 {
 			return &reply
 		}
 	}
@@ -62,27 +54,15 @@ func begins(line, verb string) bool {
 	return len(line) > len(verb) && strings.EqualFold(line[:len(verb)], verb) && line[len(verb)] == ' '
 }
 
-// replyLine is the last line of a reply.
-var replyLine = regexp.MustCompile(`([0-9]{3}) (?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?(.*)\r\n$`)
-
-// ask says one command line, and waits where the session wants a recipient
-// checked. A header field cannot hold the end of a line.
-func ask(ses *session.Session, line string) smtp.Reply {
+// ask feeds one command line to the session, and waits for the recipient query
+// if the session requests it. A header field cannot contain the end of a line.
+func ask(ses *session.Session, line string) {
 	_, out := ses.Feed([]byte(line+"\r\n"), nil)
 	if ses.Wish() == session.WishRecipient {
 		answer := make(chan *smtp.Reply, 1)
 		ses.Check(func(refusal *smtp.Reply) { answer <- refusal })
-		out = ses.Checked(<-answer, out)
+		ses.Checked(<-answer, out)
 	}
-	m := replyLine.FindStringSubmatch(string(out))
-	if m == nil {
-		return notAMail
-	}
-	code, err := strconv.Atoi(m[1])
-	if err != nil {
-		return notAMail
-	}
-	return smtp.Reply{Code: code, Enhanced: m[2], Text: m[3]}
 }
 
 // noMemory is for a session that comes to no message.

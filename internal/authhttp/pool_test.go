@@ -167,7 +167,7 @@ func TestDeadAndBack(t *testing.T) {
 		t.Errorf("one is hung: %v", got)
 	}
 	two.become(t, "421 4.3.2 shutting down\r\n", -1)
-	if got := f.spread(t, 1); got["451 4.3.2 No server takes mail now, try again later, wait 1"] != 1 {
+	if got := f.spread(t, 1); got["451 4.3.2 No server available, try again later, wait 1"] != 1 {
 		t.Errorf("all dead: %v", got)
 	}
 	one.become(t, well, -1)

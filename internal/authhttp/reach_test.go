@@ -26,7 +26,7 @@ func TestReachable(t *testing.T) {
 		{"127.0.0.1:0", []net.Addr{tcp("192.0.2.1:25"), tcp("127.0.0.1:2525")}, "OK 127.0.0.1:2525"},
 		{"127.0.0.1:0", []net.Addr{tcp("192.0.2.1:25"), tcp("192.0.2.2:2525")}, "OK 192.0.2.1:25"},
 		{"127.0.0.1:0", []net.Addr{unix, tcp("192.0.2.1:25")}, "OK 192.0.2.1:25"},
-		{"127.0.0.1:0", []net.Addr{unix}, "451 4.3.2 No server takes mail now, try again later, wait 1"},
+		{"127.0.0.1:0", []net.Addr{unix}, "451 4.3.2 No server available, try again later, wait 1"},
 		{"[::1]:0", []net.Addr{tcp("0.0.0.0:25")}, "OK 127.0.0.1:25"},
 		{"[::1]:0", []net.Addr{tcp("192.0.2.1:25"), tcp("0.0.0.0:2525")}, "OK 192.0.2.1:25"},
 		{"[::1]:0", []net.Addr{tcp("[::]:2525")}, "OK [::1]:2525"},

@@ -125,7 +125,7 @@ func (s *Server) answer(r *http.Request) (netip.AddrPort, *smtp.Reply) {
 	})
 	if chosen {
 		if !server.IsValid() {
-			return server, &noServer
+			return server, &smtp.ReplyNoServer
 		}
 		return server, nil
 	}
@@ -137,7 +137,7 @@ func (s *Server) answer(r *http.Request) (netip.AddrPort, *smtp.Reply) {
 	server = reachable(own, local)
 	if !server.IsValid() {
 		s.log.Error("auth_http: SMTP listens on no address that nginx can reach from where it asked")
-		return server, &noServer
+		return server, &smtp.ReplyNoServer
 	}
 	return server, nil
 }
@@ -156,5 +156,3 @@ func (s *Server) warn(peer string) {
 		s.log.Warn("nginx is not among the trusted proxies: its clients are refused unless it has xclient off", "nginx", peer)
 	}
 }
-
-var noServer = smtp.Reply{Code: 451, Enhanced: smtp.NotAccepting, Text: "No server takes mail now, try again later"}

@@ -168,8 +168,8 @@ func TestVerdict(t *testing.T) {
 		{"Auth-SMTP-To: DATA", "503 5.5.1 Send MAIL and RCPT, wait 1"},
 		{"Auth-SMTP-From: MAIL FROM:<a@example.org> SIZE=100001", "552 5.3.4 Message too big, wait 1"},
 		{"Auth-SMTP-From: XCLIENT ADDR=127.0.0.1", "503 5.5.1 Send MAIL and RCPT, wait 1"},
-		{"Auth-Method: plain", "535 5.7.8 Nobody can log in here, wait 1"},
-		{"Auth-Protocol: imap", "502 5.5.1 Only SMTP is served here, wait 1"},
+		{"Auth-Method: plain", "535 5.7.8 Authentication is not supported, wait 1"},
+		{"Auth-Protocol: imap", "502 5.5.1 Only SMTP is supported, wait 1"},
 	} {
 		if got := verdict(f.ask(t, usual(tt.change))); got != tt.want {
 			t.Errorf("%s\n got %s\nwant %s", tt.change, got, tt.want)

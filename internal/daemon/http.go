@@ -166,19 +166,13 @@ func (d *daemon) authSettings(sockets []listen.Socket) authhttp.Settings {
 	return s
 }
 
-// The replies to clients whose sessions could store nothing.
-var (
-	storeDown  = smtp.Reply{Code: 451, Enhanced: smtp.SystemTrouble, Text: "Mail cannot be stored now, try again later"}
-	serverFull = smtp.Reply{Code: 451, Enhanced: smtp.NotAccepting, Text: "Too many connections, try again later"}
-)
-
 // refusal returns the reply for a new client, nil if the daemon accepts it.
 func (d *daemon) refusal() *smtp.Reply {
 	if up, _, _ := d.committer.State(); !up {
-		return &storeDown
+		return &smtp.ReplyStoreUnavailable
 	}
 	if d.server.Full() {
-		return &serverFull
+		return &smtp.ReplyServerFull
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"goguerrillad/internal/commit"
 	"goguerrillad/internal/httpd"
 	"goguerrillad/internal/recipient"
+	"goguerrillad/internal/smtp"
 	"goguerrillad/internal/smtpd"
 )
 
@@ -107,10 +108,10 @@ func (m *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.mux.ServeHTTP(w, r)
 }
 
-// Replied hears of a reply of SMTP.
-func (m *Server) Replied(code int) {
-	if 0 <= code && code < maxCode {
-		m.replies[code].Add(1)
+// Replied counts a reply of SMTP.
+func (m *Server) Replied(r smtp.Reply) {
+	if 0 <= r.Code && r.Code < maxCode {
+		m.replies[r.Code].Add(1)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"goguerrillad/internal/commit"
 	"goguerrillad/internal/metrics"
 	"goguerrillad/internal/recipient"
+	"goguerrillad/internal/smtp"
 	"goguerrillad/internal/smtpd"
 )
 
@@ -155,7 +156,7 @@ func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t)
 		for _, code := range []int{250, 250, 550, -1, 0, 599, 600, 1000} {
-			f.Replied(code)
+			f.Replied(smtp.Reply{Code: code})
 		}
 		f.Committed(3*time.Millisecond, 9)
 		time.Sleep(time.Second)

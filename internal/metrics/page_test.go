@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"goguerrillad/internal/smtp"
 )
 
 // TestPage: it is whole by itself, says how things are, and names nobody.
@@ -69,7 +71,7 @@ func (f *fixture) shown(t *testing.T) map[string]string {
 func TestPageFigures(t *testing.T) {
 	f := start(t)
 	for _, code := range []int{550, 550, 552, 551, 250, 450} {
-		f.Replied(code)
+		f.Replied(smtp.Reply{Code: code})
 	}
 	f.Committed(3*time.Millisecond, 9)
 	f.Committed(6*time.Millisecond, 2)

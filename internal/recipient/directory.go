@@ -47,12 +47,6 @@ const (
 	quietTime   = time.Minute // in which a query that fails is logged once
 )
 
-// The refusals.
-var (
-	unknown     = smtp.Reply{Code: 550, Enhanced: smtp.NoSuchMailbox, Text: "No such recipient here"}
-	unavailable = smtp.Reply{Code: 451, Enhanced: smtp.SystemTrouble, Text: "Recipient cannot be checked now, try again later"}
-)
-
 // A Directory knows who receives, as far as that was asked lately. Its methods
 // may be called from any goroutine.
 type Directory struct {
@@ -183,9 +177,9 @@ func (d *Directory) ask(g *generation, address string) {
 	var refusal *smtp.Reply
 	switch {
 	case err != nil:
-		refusal = &unavailable
+		refusal = &smtp.ReplyRecipientUnchecked
 	case !found:
-		refusal = &unknown
+		refusal = &smtp.ReplyNoSuchRecipient
 	}
 	d.mu.Lock()
 	q := g.asked[address]

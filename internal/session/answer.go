@@ -12,7 +12,7 @@ func (s *Session) say(out []byte, r smtp.Reply) []byte {
 		s.logReply(r)
 	}
 	if s.world.Replied != nil {
-		s.world.Replied(r.Code)
+		s.world.Replied(r)
 	}
 	return r.Append(out)
 }
@@ -29,7 +29,7 @@ func (s *Session) answer(out []byte, r smtp.Reply) []byte {
 		s.errors++
 	}
 	if s.wish == WishInput && (s.errors >= maxErrors || s.refused >= maxRefused) {
-		return s.hangUp(out, tooManyErrors)
+		return s.hangUp(out, smtp.ReplyTooManyErrors)
 	}
 	return s.leave(out)
 }
@@ -39,7 +39,7 @@ func (s *Session) answer(out []byte, r smtp.Reply) []byte {
 func isError(r smtp.Reply) bool {
 	switch r.Code {
 	case 500, 501, 503, 555:
-		return r != afterLostChunk
+		return r != smtp.ReplyChunkDiscarded
 	}
 	return false
 }
@@ -75,7 +75,7 @@ func (s *Session) Expired(out []byte) []byte {
 		s.startWindow()
 		return out
 	}
-	return s.hangUp(out, timedOut)
+	return s.hangUp(out, smtp.ReplyTimeout)
 }
 
 // Drain says that the server shuts down: the session ends at once when it is
@@ -90,7 +90,7 @@ func (s *Session) leave(out []byte) []byte {
 	if !s.draining || !s.Idle() {
 		return out
 	}
-	return s.hangUp(out, shuttingDown)
+	return s.hangUp(out, smtp.ReplyShuttingDown)
 }
 
 // Cut ends the session at once, the transaction in flight included, when the
@@ -104,7 +104,7 @@ func (s *Session) Cut(out []byte) []byte {
 		s.close()
 		return out
 	}
-	return s.hangUp(out, shuttingDown)
+	return s.hangUp(out, smtp.ReplyShuttingDown)
 }
 
 // Abort says that the connection is gone. The session gives its memory back,
@@ -123,10 +123,10 @@ func (s *Session) Abort() {
 // outcome turns what the saver said into the reply.
 func (s *Session) outcome(err error) smtp.Reply {
 	if err == nil {
-		return smtp.Reply{Code: 250, Enhanced: smtp.OK, Text: "OK: queued as " + s.tx.env.To[0].Hash}
+		return smtp.ReplyQueued(s.tx.env.To[0].Hash)
 	}
 	if r := (smtp.Reply{}); errors.As(err, &r) && r.Code >= 400 {
 		return r
 	}
-	return notSaved
+	return smtp.ReplyNotStored
 }

@@ -54,11 +54,11 @@ func (s *Session) feedLine(in, out []byte) (used int, _ []byte) {
 	refusal := smtp.Reply{}
 	switch {
 	case s.long || used > MaxLine || used > maxPlainLine && !hasUTF8(line):
-		refusal = lineTooLong
+		refusal = smtp.ReplyLineTooLong
 	case !crlf || s.bareLF:
-		refusal = noCRLF
+		refusal = smtp.ReplyNoCRLF
 	case bytes.IndexByte(line, '\r') >= 0 || bytes.IndexByte(line, 0) >= 0:
-		refusal = strayControl
+		refusal = smtp.ReplyControlCharacter
 	}
 	s.long, s.bareLF, s.spoken = false, !crlf, true
 	if refusal.Code != 0 {

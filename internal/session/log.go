@@ -87,7 +87,7 @@ func (s *Session) logOutcome(reply smtp.Reply, err error) {
 // refuseMessage logs a message that was refused before the saver saw it.
 func (s *Session) refuseMessage(reply smtp.Reply) {
 	level := slog.LevelInfo
-	if reply == systemFull {
+	if reply == smtp.ReplyOutOfMemory {
 		level = slog.LevelWarn
 		if !s.world.Repeats.first(level, "messages refused", reply.Error()) {
 			return
@@ -121,7 +121,7 @@ func (s *Session) logEnd(reply smtp.Reply) {
 	switch {
 	case s.tx != nil:
 		s.logMessage(slog.LevelInfo, "message refused", reply)
-	case reply == tooManyErrors:
+	case reply == smtp.ReplyTooManyErrors:
 		s.log(slog.LevelInfo, "session closed", slog.String("reply", reply.Error()))
 	default:
 		s.log(slog.LevelDebug, "session closed", slog.String("reply", reply.Error()))

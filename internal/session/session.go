@@ -98,8 +98,8 @@ type World struct {
 	NewHash  func() string    // 32 lower-case hexadecimal digits, unguessable
 	Log      *slog.Logger
 	Repeats  *Repeats // nil: each refusal has its line
-	// Replied, if it is not nil, hears of every reply.
-	Replied func(code int)
+	// Replied, if not nil, receives every reply.
+	Replied func(smtp.Reply)
 	// Sessions returns how many there are now, for a trusted proxy's choice
 	// among servers. It may be nil.
 	Sessions func() int64
@@ -168,6 +168,7 @@ type Session struct {
 	lostChunk bool // a chunk of the last transaction failed: the client may have sent more of them
 	draining  bool // close after the transaction
 	gone      bool // the connection is
+	quitting  bool // QUIT was received
 }
 
 // New returns the session of a client that has just connected. The id is in
@@ -198,11 +199,15 @@ func (s *Session) Greet(out []byte) []byte {
 }
 
 func (s *Session) greeting() smtp.Reply {
-	return smtp.Reply{Code: 220, Text: s.settings.HostName + " ESMTP"}
+	return smtp.ReplyGreeting(s.settings.HostName)
 }
 
 // Wish returns what the session needs to go on.
 func (s *Session) Wish() Wish { return s.wish }
+
+// QuitReceived reports whether the client has sent QUIT, so that it expects the
+// server to close the connection.
+func (s *Session) QuitReceived() bool { return s.quitting }
 
 // Turns counts what gives the client a new deadline: commands completed, texts
 // ended, and wishes answered.

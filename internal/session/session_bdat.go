@@ -14,9 +14,9 @@ func (s *Session) bdat(arg string) smtp.Reply {
 	switch {
 	case tx == nil && s.lostChunk:
 		s.lostChunk = !last
-		return s.voidChunk(size, afterLostChunk)
+		return s.voidChunk(size, smtp.ReplyChunkDiscarded)
 	case tx == nil:
-		return s.voidChunk(size, needMail)
+		return s.voidChunk(size, smtp.ReplyMailFirst)
 	case tx.granted == 0:
 		return s.voidChunk(size, s.noRecipient())
 	}
@@ -27,7 +27,7 @@ func (s *Session) bdat(arg string) smtp.Reply {
 	tx.chunked, tx.chunk, tx.last = true, size, last
 	if size > s.settings.MaxSize-tx.size() {
 		tx.fail(s.memory)
-		return s.voidChunk(size, tooBig)
+		return s.voidChunk(size, smtp.ReplyTooBig)
 	}
 	s.state = inChunk
 	if n := s.chunkRoom(); n > cap(tx.buf) && !s.grow(n) {
@@ -62,5 +62,5 @@ func (s *Session) endChunk() smtp.Reply {
 		return smtp.Reply{}
 	}
 	s.state = inCommand
-	return chunkOK
+	return smtp.ReplyChunkOK
 }

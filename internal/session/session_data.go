@@ -8,13 +8,13 @@ func (s *Session) data(arg string) smtp.Reply {
 	tx := s.tx
 	switch {
 	case arg != "":
-		return noArgument
+		return smtp.ReplyNoArgument
 	case tx == nil:
-		return needMail
+		return smtp.ReplyMailFirst
 	case tx.chunked:
-		return dataInChunks
+		return smtp.ReplyDataAfterChunk
 	case tx.params.Body == smtp.BodyBinaryMIME: // RFC 3030 section 3
-		return binaryData
+		return smtp.ReplyBinaryData
 	case tx.granted == 0:
 		return s.noRecipient()
 	}
@@ -29,7 +29,7 @@ func (s *Session) data(arg string) smtp.Reply {
 	}
 	s.state = inText
 	s.startWindow()
-	return goAhead
+	return smtp.ReplySendData
 }
 
 // noRecipient tells a client that named none from one whose recipients were
@@ -39,9 +39,9 @@ func (s *Session) data(arg string) smtp.Reply {
 func (s *Session) noRecipient() smtp.Reply {
 	switch {
 	case s.tx.deferred:
-		return noRecipientYet
+		return smtp.ReplyNoRecipientYet
 	case s.tx.refused:
-		return noValidRecipients
+		return smtp.ReplyNoValidRecipients
 	}
-	return needRcpt
+	return smtp.ReplyRcptFirst
 }

@@ -14,7 +14,7 @@ const SessionsKeyword = "X-SESSIONS"
 // helo is RFC 5321 section 4.1.1.1. Devices send all kinds of names, and none.
 func (s *Session) helo(arg string) smtp.Reply {
 	s.meet(arg, false)
-	return smtp.Reply{Code: 250, Text: s.settings.HostName}
+	return smtp.ReplyHello(s.settings.HostName)
 }
 
 // ehlo is helo with the list of what we can.
@@ -39,7 +39,7 @@ func (s *Session) ehlo(arg string) smtp.Reply {
 			text = strconv.AppendInt(text, s.world.Sessions(), 10)
 		}
 	}
-	return smtp.Reply{Code: 250, Text: string(text)}
+	return smtp.ReplyHello(string(text))
 }
 
 // meet begins the session anew under a name.

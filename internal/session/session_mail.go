@@ -9,9 +9,9 @@ import (
 func (s *Session) mail(arg string) smtp.Reply {
 	switch {
 	case !s.greeted:
-		return needHello
+		return smtp.ReplyHelloFirst
 	case s.tx != nil:
-		return nestedMail
+		return smtp.ReplyNestedMail
 	}
 	from, rest, refusal := smtp.ParseReversePath(arg)
 	if refusal != nil {
@@ -25,11 +25,11 @@ func (s *Session) mail(arg string) smtp.Reply {
 	address := from.String()
 	switch {
 	case !params.UTF8 && !from.ASCII():
-		return s.refuseMail(address, needUTF8)
+		return s.refuseMail(address, smtp.ReplyNeedUTF8)
 	case params.RequireTLS && !s.secure:
-		return s.refuseMail(address, needTLS)
+		return s.refuseMail(address, smtp.ReplyNeedTLS)
 	case params.Size > s.settings.MaxSize:
-		return s.refuseMail(address, tooBig)
+		return s.refuseMail(address, smtp.ReplyTooBig)
 	}
 
 	s.lostChunk = false
@@ -42,7 +42,7 @@ func (s *Session) mail(arg string) smtp.Reply {
 		Host:     s.settings.HostName,
 		From:     address,
 	}}
-	return mailOK
+	return smtp.ReplySenderOK
 }
 
 // protocol returns the keyword of RFC 3848 and RFC 6531 section 4.3; its A is
@@ -75,10 +75,10 @@ func (s *Session) protocol(utf8 bool) string {
 // rset is RFC 5321 section 4.1.1.5.
 func (s *Session) rset(arg string) smtp.Reply {
 	if arg != "" {
-		return noArgument
+		return smtp.ReplyNoArgument
 	}
 	s.reset()
-	return ok
+	return smtp.ReplyOK
 }
 
 // reset forgets the transaction.

@@ -13,9 +13,9 @@ import (
 func (s *Session) rcpt(arg string) smtp.Reply {
 	switch {
 	case s.tx == nil:
-		return needMail
+		return smtp.ReplyMailFirst
 	case s.tx.chunked:
-		return rcptInChunks
+		return smtp.ReplyRcptAfterChunk
 	}
 	to, rest, refusal := smtp.ParseForwardPath(arg)
 	if refusal != nil {
@@ -27,11 +27,11 @@ func (s *Session) rcpt(arg string) smtp.Reply {
 	address := s.mailbox(to)
 	switch {
 	case !s.tx.params.UTF8 && !to.ASCII():
-		return s.refuseRcpt(address, needUTF8)
+		return s.refuseRcpt(address, smtp.ReplyNeedUTF8)
 	case s.tx.granted == maxRecipients:
-		return s.refuseRcpt(address, tooManyRecipients)
+		return s.refuseRcpt(address, smtp.ReplyTooManyRecipients)
 	case to.Domain != "" && !s.settings.Hosts.Match(to.Domain):
-		return s.refuseRcpt(address, notOurs)
+		return s.refuseRcpt(address, smtp.ReplyRelayingDenied)
 	}
 	if s.settings.Fits != nil {
 		if refusal := s.settings.Fits(address); refusal != nil {
@@ -74,18 +74,18 @@ func (s *Session) grantRcpt(address string) smtp.Reply {
 	s.tx.granted++
 	for _, known := range s.tx.env.To {
 		if known.Address == address {
-			return rcptOK
+			return smtp.ReplyRecipientOK
 		}
 	}
 	s.tx.env.To = append(s.tx.env.To, envelope.Recipient{Address: address})
-	return rcptOK
+	return smtp.ReplyRecipientOK
 }
 
 // refuseRcpt refuses a recipient, and logs it: of recipients that are too many only
 // the first, since nothing bounds their number, and of an outage as Repeats has it.
 func (s *Session) refuseRcpt(address string, reply smtp.Reply) smtp.Reply {
 	switch {
-	case reply == tooManyRecipients:
+	case reply == smtp.ReplyTooManyRecipients:
 		if s.tx.overfull {
 			return reply
 		}

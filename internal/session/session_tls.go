@@ -7,15 +7,15 @@ import "goguerrillad/internal/smtp"
 func (s *Session) startTLS(arg string) smtp.Reply {
 	switch {
 	case arg != "":
-		return noArgument
+		return smtp.ReplyNoArgument
 	case s.tls != "":
-		return alreadySecure
+		return smtp.ReplyTLSActive
 	case !s.world.Settings().StartTLS:
-		return noTLS
+		return smtp.ReplyNoTLS
 	}
 	s.reset()
 	s.wish = WishStartTLS
-	return startTLS
+	return smtp.ReplyStartTLS
 }
 
 // TLSStarted answers WishStartTLS: all that comes is inside TLS now, and all

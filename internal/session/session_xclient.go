@@ -18,11 +18,11 @@ func (s *Session) xclient(arg string) smtp.Reply {
 	case !s.mayXClient():
 		if !s.forging {
 			s.forging = true
-			s.log(slog.LevelWarn, "XCLIENT refused", slog.String("reply", notTrusted.Error()))
+			s.log(slog.LevelWarn, "XCLIENT refused", slog.String("reply", smtp.ReplyNotTrusted.Error()))
 		}
-		return notTrusted
+		return smtp.ReplyNotTrusted
 	case s.tx != nil:
-		return xclientInMail
+		return smtp.ReplyXClientInMessage
 	}
 	x, refusal := smtp.ParseXClient(arg)
 	if refusal != nil {

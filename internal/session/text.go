@@ -39,14 +39,14 @@ func (s *Session) Filled(n int, out []byte) (rest, _ []byte) {
 	case end && tx.size() > s.settings.MaxSize:
 		// The buffer goes back before the driver has seen the rest of it.
 		rest = append(rest, behind...)
-		s.voidText(tooBig)
+		s.voidText(smtp.ReplyTooBig)
 		return rest, s.answer(out, s.endVoid())
 	case end:
 		s.complete()
 		return behind, out
 	case tx.size() > s.settings.MaxSize:
 		tx.carry = append(tx.carry, behind...)
-		s.voidText(tooBig)
+		s.voidText(smtp.ReplyTooBig)
 		return nil, out
 	}
 	tx.buf = tx.buf[:tx.text+copy(tx.buf[tx.text:], behind)]

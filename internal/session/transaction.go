@@ -73,7 +73,7 @@ func (s *Session) Room(ok bool, out []byte) []byte {
 	switch s.state {
 	case inCommand:
 		s.state = inText
-		return s.answer(out, goAhead)
+		return s.answer(out, smtp.ReplySendData)
 	case inChunk:
 		return s.answer(out, s.endChunk())
 	}
@@ -86,15 +86,15 @@ func (s *Session) noRoom(out []byte) []byte {
 	switch s.state {
 	case inText:
 		s.tx.carry = append(s.tx.carry, s.tx.buf[s.tx.text:]...)
-		s.voidText(systemFull)
+		s.voidText(smtp.ReplyOutOfMemory)
 		return out
 	case inChunk:
 		s.tx.fail(s.memory)
-		return s.answer(out, s.voidChunk(s.tx.chunk, systemFull))
+		return s.answer(out, s.voidChunk(s.tx.chunk, smtp.ReplyOutOfMemory))
 	}
-	s.refuseMessage(systemFull)
+	s.refuseMessage(smtp.ReplyOutOfMemory)
 	s.drop()
-	return s.answer(out, systemFull)
+	return s.answer(out, smtp.ReplyOutOfMemory)
 }
 
 // Envelope returns the message to be committed, while the wish is WishSave.

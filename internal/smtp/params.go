@@ -74,7 +74,7 @@ func eachParam(params string, names []string, take func(name, value string) bool
 
 		keyword, value, valued := strings.Cut(word, "=")
 		if !isKeyword(keyword) || valued && !isValue(value) {
-			return &Reply{501, BadArguments, "Malformed parameter"}
+			return &ReplyMalformedParameter
 		}
 		i := 0
 		for i < len(names) && !isWord(names[i], keyword) {
@@ -82,11 +82,11 @@ func eachParam(params string, names []string, take func(name, value string) bool
 		}
 		switch {
 		case i == len(names):
-			return &Reply{555, BadArguments, "Unknown parameter"}
+			return &ReplyUnknownParameter
 		case seen&(1<<i) != 0:
-			return &Reply{501, BadArguments, names[i] + " is given twice"}
+			return replyTwice(names[i])
 		case !take(names[i], value):
-			return &Reply{501, BadArguments, "Malformed parameter " + names[i]}
+			return replyMalformed("parameter", names[i])
 		}
 		seen |= 1 << i
 	}
@@ -150,7 +150,7 @@ func ParseBdat(arg string) (size int64, last bool, refusal *Reply) {
 	}
 	size, ok := parseSize(digits)
 	if !ok {
-		return 0, false, &Reply{501, BadArguments, "Syntax: BDAT size [LAST]"}
+		return 0, false, replySyntax("BDAT size [LAST]")
 	}
 	return size, last, nil
 }

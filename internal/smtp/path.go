@@ -64,9 +64,9 @@ func ParseForwardPath(arg string) (p Path, params string, refusal *Reply) {
 	switch {
 	case refusal != nil:
 	case p.Local == "":
-		return Path{}, "", to.refuse("address is empty")
+		return Path{}, "", to.refuse("is empty")
 	case p.Domain == "" && !isWord(p.Local, "postmaster"):
-		return Path{}, "", to.refuse("address needs a domain")
+		return Path{}, "", to.refuse("needs a domain")
 	}
 	return p, params, refusal
 }
@@ -79,13 +79,13 @@ func (s side) parse(arg string) (p Path, params string, refusal *Reply) {
 	switch {
 	case !found, path == "", !isWord(strings.Trim(word, blanks), s.keyword),
 		!bracketed && !strings.Contains(path, "@") && strings.Contains(path, "="): // a parameter, and no path
-		return Path{}, "", &Reply{501, BadArguments, "Syntax: " + s.usage}
+		return Path{}, "", replySyntax(s.usage)
 	case !closed:
-		return Path{}, "", s.refuse("address has unbalanced brackets or quotes, or lacks a blank behind it")
+		return Path{}, "", s.refuse("has unbalanced brackets or quotes, or no blank after it")
 	case !utf8.ValidString(path):
-		return Path{}, "", &Reply{553, NonASCIIAddress, s.name + " address is not valid UTF-8"}
+		return Path{}, "", replyNotUTF8(s.name)
 	case hasOddRune(path):
-		return Path{}, "", s.refuse("address has a control character or a space")
+		return Path{}, "", s.refuse("has a control character or a space")
 	case !bracketed:
 		p, refusal = s.mailbox(path)
 	default:
@@ -104,26 +104,26 @@ func (s side) parse(arg string) (p Path, params string, refusal *Reply) {
 func (s side) mailbox(text string) (Path, *Reply) {
 	text, ok := cutRoute(text)
 	if !ok {
-		return Path{}, s.refuse("address has a bad source route")
+		return Path{}, s.refuse("has a bad source route")
 	}
 	n := localLen(text)
 	p := Path{Local: text[:n]}
 	domain, found := strings.CutPrefix(text[n:], "@")
 	switch {
 	case n == 0, !found && domain != "":
-		return Path{}, s.refuse("address has a bad local part")
+		return Path{}, s.refuse("has a bad local part")
 	case n > maxLocal:
-		return Path{}, s.refuse("address has too long a local part")
+		return Path{}, s.refuse("has a local part that is too long")
 	case found:
 		if p.Domain = domain; !strings.HasPrefix(domain, "[") {
 			p.Domain = strings.TrimSuffix(domain, ".")
 		}
 		if !isDomain(p.Domain) {
-			return Path{}, s.refuse("address has a bad domain")
+			return Path{}, s.refuse("has a bad domain")
 		}
 	}
 	return p, nil
 }
 
 // refuse returns the refusal of a path that is there and wrong.
-func (s side) refuse(why string) *Reply { return &Reply{501, s.code, s.name + " " + why} }
+func (s side) refuse(why string) *Reply { return replyAddress(s.code, s.name, why) }

@@ -36,18 +36,18 @@ type XClient struct {
 func ParseXClient(arg string) (XClient, *Reply) {
 	var x XClient
 	if strings.Trim(arg, blanks) == "" {
-		return x, &Reply{501, BadArguments, "Syntax: XCLIENT attribute=value ..."}
+		return x, replySyntax("XCLIENT attribute=value ...")
 	}
 	for _, word := range strings.FieldsFunc(arg, func(r rune) bool { return strings.ContainsRune(blanks, r) }) {
 		name, value, _ := strings.Cut(word, "=")
 		value = decodeXText(value)
 		if value == "" || len(value) > maxXClientValue || !isValue(value) {
-			return XClient{}, &Reply{501, BadArguments, "Malformed attribute"}
+			return XClient{}, &ReplyMalformedAttribute
 		}
 		if known, ok := x.take(name, value); !known {
-			return XClient{}, &Reply{501, BadArguments, "Unknown attribute"}
+			return XClient{}, &ReplyUnknownAttribute
 		} else if !ok {
-			return XClient{}, &Reply{501, BadArguments, "Malformed attribute " + strings.ToUpper(name)}
+			return XClient{}, replyMalformed("attribute", strings.ToUpper(name))
 		}
 	}
 	return x, nil

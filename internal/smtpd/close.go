@@ -23,7 +23,7 @@ func (c *conn) conclude(out []byte) {
 	c.session.Abort()
 	c.keep(nil)
 	c.phase = closing
-	if c.drained && saysGoodbye(out) { // inside TLS a close_notify may be on its way
+	if c.drained && c.session.QuitReceived() { // inside TLS a close_notify may be on its way
 		c.ended = true
 	}
 	flags := 0

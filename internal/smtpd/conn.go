@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/netip"
@@ -310,12 +309,6 @@ func (c *conn) expired() {
 	case closing:
 		c.close()
 	}
-}
-
-// saysGoodbye reports whether out ends with the reply to QUIT.
-func saysGoodbye(out []byte) bool {
-	line := bytes.LastIndexByte(bytes.TrimSuffix(out, []byte("\r\n")), '\n') + 1
-	return bytes.HasPrefix(out[line:], []byte("221"))
 }
 
 // errAgain says that there is nothing to read now. It is a net.Error that is

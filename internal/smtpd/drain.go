@@ -74,10 +74,9 @@ func (l *loop) cut() {
 // is told. What is being saved stands, but its client does not hear of it, and
 // will send it again.
 func (l *loop) abandon() {
-	shuttingDown := smtp.Reply{Code: 421, Enhanced: "4.3.2", Text: "Shutting down, try again later"}
 	l.each(func(c *conn) {
 		if c.phase <= saving && len(c.unsent) == 0 {
-			c.send(shuttingDown.Append(l.out[:0]), 0)
+			c.send(smtp.ReplyShuttingDown.Append(l.out[:0]), 0)
 		}
 		c.drop()
 	})

@@ -17,12 +17,6 @@ type doors struct {
 	perIP map[netip.Addr]int // only addresses with sessions; bounded by their number
 }
 
-// The replies of a server that takes no more.
-var (
-	fullReply   = smtp.Reply{Code: 421, Enhanced: "4.3.2", Text: "Too many connections, try again later"}
-	fullIPReply = smtp.Reply{Code: 421, Enhanced: "4.3.2", Text: "Too many connections from your address, try again later"}
-)
-
 // admit counts a connection in, or returns the refusal. Counted says that its
 // address was counted too: while that limit is off it costs nothing, hence
 // sessions from before a reload that turns it on are not in the count.
@@ -34,7 +28,7 @@ func (s *Server) admit(addr netip.Addr) (refusal *smtp.Reply, counted bool) {
 		if !s.doors.full.Swap(true) {
 			s.log.Warn("too many clients, refusing new ones", "limit", limits.MaxClients)
 		}
-		return &fullReply, false
+		return &smtp.ReplyTooManySessions, false
 	}
 	if limits.MaxClientsPerIP <= 0 || !addr.IsValid() || s.trusts(addr) {
 		return nil, false
@@ -42,7 +36,7 @@ func (s *Server) admit(addr netip.Addr) (refusal *smtp.Reply, counted bool) {
 	if !s.doors.enter(countedAddr(addr), limits.MaxClientsPerIP) {
 		s.doors.sessions.Add(-1)
 		s.counters.refusedIP.Add(1)
-		return &fullIPReply, false
+		return &smtp.ReplyTooManyPerIP, false
 	}
 	return nil, true
 }
@@ -68,7 +62,7 @@ func (c *conn) move(to netip.Addr) *smtp.Reply {
 	}
 	if !s.doors.enter(countedAddr(to), limit) {
 		s.counters.refusedIP.Add(1)
-		return &fullIPReply
+		return &smtp.ReplyTooManyPerIP
 	}
 	c.counted = true
 	return nil

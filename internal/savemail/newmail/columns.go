@@ -134,10 +134,10 @@ func (c *Columns) Fits(address string) *smtp.Reply {
 	for _, f := range [...]*fit{&c.to, &c.recipient} {
 		size, whole := f.size(address)
 		if !whole {
-			return &smtp.Reply{Code: 553, Enhanced: "5.6.7", Text: "Mailbox name has characters that cannot be stored here"}
+			return &smtp.ReplyRecipientUnstorable
 		}
 		if f.over(int64(utf8.RuneCountInString(address)), size) {
-			return &smtp.Reply{Code: 553, Enhanced: "5.1.3", Text: "Mailbox name is too long to be stored here"}
+			return &smtp.ReplyRecipientTooLong
 		}
 	}
 	return nil

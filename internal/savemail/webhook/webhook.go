@@ -88,7 +88,7 @@ func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 
 // refused is what a sender hears of a mail that the receiver will never take.
 func refused() error {
-	return fmt.Errorf("%w: %w", savemail.ErrRefused, smtp.Reply{Code: 550, Enhanced: smtp.RelayDenied, Text: "Message refused"})
+	return fmt.Errorf("%w: %w", savemail.ErrRefused, smtp.ReplyRefused)
 }
 
 // post hands a message over. A connection that was kept may have died, which only
