@@ -1,4 +1,4 @@
-# Targets are described in README.md. Everything that is made lies under build/.
+# README.md describes the targets. All output is in build/.
 
 VERSION  ?= $(shell sh packaging/version.sh)
 COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -6,7 +6,7 @@ FUZZTIME ?= 30s
 LDFLAGS   = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD   = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
-# Where install puts things, as GNU has it.
+# Installation directories, by the GNU conventions.
 prefix      = /usr/local
 sysconfdir  = /etc
 sbindir     = $(prefix)/sbin
@@ -24,7 +24,7 @@ build:
 run: build
 	@sh packaging/run.sh
 
-# The fast loop: what needs no server, in under a minute once compiled.
+# The fast loop: everything that needs no server, in about a minute.
 check:
 	@unformatted=$$(gofmt -l cmd internal); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
@@ -33,22 +33,22 @@ check:
 	go tool staticcheck ./...
 	go test -short ./...
 
-# Everything, on the real servers. What is skipped is listed at the end.
+# All tests, on real servers. The output ends with a list of skipped tests.
 test:
 	sh internal/test/install.sh
 	@sh internal/test/run-tests.sh
 
-# Applies each mutant in internal/test/mutants, a change that loses or doubles a
-# message, to a copy of the tree, runs the tests named in it, and reports every
-# mutant that they do not kill. RUN is a regular expression for names.
+# Applies each mutant in internal/test/mutants/durable, a change that loses or
+# doubles a message, to a copy of the tree, runs its tests, and reports the
+# mutants that no test detects. RUN is a regular expression for their names.
 RUN ?=
 mutants:
 	sh internal/test/install.sh
 	go run ./internal/test/mutants -run '$(RUN)'
 
-# Applies a random sample of small changes to packages, runs their tests, and
-# reports the changes that no test notices, with file and line. TESTS are packages
-# with the tests, if not the same; -n and -seed go into MUTATE.
+# Applies a random sample of small changes to the packages PKG, runs the tests of
+# the packages TESTS (default: PKG), and reports the changes that no test detects,
+# with file and line. MUTATE takes -n and -seed.
 PKG    ?= internal/session
 TESTS  ?=
 MUTATE ?=
@@ -56,8 +56,8 @@ mutate:
 	sh internal/test/install.sh
 	go run ./internal/test/mutants -packages '$(PKG)' $(if $(TESTS),-tests '$(TESTS)') $(MUTATE)
 
-# Breaks everything that the daemon stands on, for hours: FAULTS=short is the
-# form that is part of test. SEED, which is printed, repeats a run's chance.
+# Breaks everything that the daemon depends on, for hours. FAULTS=short is the
+# form that make test runs. SEED repeats a run; each run prints its seed.
 FAULTS ?= long
 test-faults:
 	sh internal/test/install.sh
@@ -65,8 +65,8 @@ test-faults:
 	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^(TestMariaDB|TestFailover|TestDiskFull)$$' ./internal/savemail/mysql
 	FAULTS=$(FAULTS) go test -count=1 -timeout 6h -v -run '^TestDataErrors' ./internal/test/e2e
 
-# On TiDB, whose server is built here first: some six minutes on two cores.
-# Part of no other target.
+# Tests on TiDB, whose server is built first (about six minutes on two cores). No
+# other target includes them.
 test-tidb:
 	mkdir -p build/servers/tidb
 	cd internal/test/tidb && go build -o ../../../build/servers/tidb/tidb-server github.com/pingcap/tidb/cmd/tidb-server
@@ -75,7 +75,7 @@ test-tidb:
 	go test -tags tidb -count=1 -timeout 1h -v -run '^TestSenders$$' ./internal/test/e2e
 	FAULTS=$(FAULTS) go test -tags tidb -count=1 -timeout 6h -v -run '^TestFaultsTiDB$$' ./internal/test/faults
 
-# go test takes one fuzz target of one package at a time.
+# go test runs only one fuzz target of one package.
 fuzz:
 	@set -e; for package in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
@@ -84,7 +84,7 @@ fuzz:
 		done; \
 	done
 
-# Prints what it measured, and writes it to these files. BENCH=short takes three
+# Prints the figures and writes them to BENCH_OUT. BENCH=short takes three
 # minutes.
 BENCH_OUT ?= build/performance
 bench: build
@@ -92,8 +92,8 @@ bench: build
 
 install: build install-only
 
-# A configuration that is there stays. The daemon of the units has its state in
-# /var/lib/goguerrillad, which -list and -show must know as well.
+# An existing configuration is kept. A new one names the database in the state
+# directory of the service, so that -list and -show find it.
 install-only:
 	install -D -m 755 build/goguerrillad $(DESTDIR)$(sbindir)/goguerrillad
 	install -d $(DESTDIR)$(unitdir)
@@ -111,13 +111,13 @@ install-only:
 			>$(DESTDIR)$(sysconfdir)/goguerrilla/goguerrilla.conf && \
 		chmod 640 $(DESTDIR)$(sysconfdir)/goguerrilla/goguerrilla.conf; }
 
-# Mail and configuration stay.
+# Messages and configuration are kept.
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/goguerrillad $(DESTDIR)$(unitdir)/goguerrillad.socket $(DESTDIR)$(unitdir)/goguerrillad.service \
 		$(DESTDIR)$(sysusersdir)/goguerrillad.conf $(DESTDIR)$(tmpfilesdir)/goguerrillad.conf \
 		$(DESTDIR)$(mandir)/man8/goguerrillad.8 $(DESTDIR)$(mandir)/man5/goguerrilla.conf.5
 
-# build/goguerrillad_VERSION_ARCH.deb; DEB_ARCH=arm64 builds for another one.
+# Builds build/goguerrillad_VERSION_ARCH.deb; DEB_ARCH=arm64 cross-builds.
 deb:
 	@VERSION='$(VERSION)' COMMIT='$(COMMIT)' DEB_ARCH='$(DEB_ARCH)' sh packaging/deb/build.sh
 

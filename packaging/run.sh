@@ -1,23 +1,23 @@
 #!/bin/sh
-# make run: the daemon on 127.0.0.1:2525, storing in build/run/mail.db, with a
-# configuration made from run.conf. As root it becomes nobody, as it would in
-# earnest.
+# make run: runs the daemon on 127.0.0.1:2525 with a configuration made from
+# run.conf. It stores messages in build/run/mail.db. Started as root, it switches
+# to the user nobody.
 set -eu
 dir=$PWD/build/run
 mkdir -p "$dir"
 
-configure() { # $1: the file, $2: the directory as its reader sees it, $3, $4: group and user to become
+configure() { # $1: file, $2: directory as the daemon sees it, $3, $4: group and user
 	sed -e "s|@DIR@|$2|" -e "s|@GROUP@|$3|" -e "s|@USER@|$4|" packaging/run.conf >"$dir/$1"
 }
 
 cat <<EOF
-goguerrillad receives on 127.0.0.1:2525 and stores in build/run/mail.db.
+goguerrillad receives on 127.0.0.1:2525 and stores messages in build/run/mail.db.
 
-  send a mail    curl smtp://127.0.0.1:2525 --mail-from me@example.org --mail-rcpt you@example.com -T README.md
+  send a message curl smtp://127.0.0.1:2525 --mail-from me@example.org --mail-rcpt you@example.com -T README.md
         or       swaks --server 127.0.0.1:2525 --to you@example.com
-  list mails     build/goguerrillad -config build/run/goguerrilla.conf -list 10
-  see one        build/goguerrillad -config build/run/goguerrilla.conf -show HASH
-  end it         Ctrl-C
+  list messages  build/goguerrillad -config build/run/goguerrilla.conf -list 10
+  show a message build/goguerrillad -config build/run/goguerrilla.conf -show HASH
+  stop           Ctrl-C
 
 EOF
 
@@ -33,7 +33,7 @@ chown -R $nobody:$nobody "$dir"
 if setpriv --reuid=$nobody --regid=$nobody --clear-groups test -w "$dir" 2>/dev/null; then
 	exec build/goguerrillad -config "$dir/goguerrilla.conf"
 fi
-# A checkout under a private directory (/root, say) can't be reached by nobody:
-# show build/run to this one process at a place that can.
+# The user nobody cannot reach a checkout in a private directory such as /root:
+# bind build/run to a reachable place, for this process only.
 exec unshare --mount sh -eu -c 'mount --bind "$1" /mnt
 	exec build/goguerrillad -config /mnt/private.conf' sh "$dir"

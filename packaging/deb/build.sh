@@ -1,12 +1,11 @@
 #!/bin/sh
-# Builds build/goguerrillad_VERSION_ARCH.deb from the files of the checkout, in
-# a copy of them: the tree stays as it is. make deb calls it, in the root of
-# the checkout, with VERSION, COMMIT and DEB_ARCH.
+# Builds build/goguerrillad_VERSION_ARCH.deb from a copy of the checkout. make deb
+# calls it in the root of the checkout, with VERSION, COMMIT and DEB_ARCH.
 set -eu
 
 arch=${DEB_ARCH:-$(dpkg --print-architecture)}
 
-# One time for all that is packed: of the commit, else of the newest file.
+# All packed files have one time: that of the commit, else of CHANGELOG.md.
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}"
 export SOURCE_DATE_EPOCH
 
@@ -30,11 +29,11 @@ sed "s/@VERSION@/$version/; s/@DATE@/$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPO
 rm "$stage/debian/changelog.in" "$stage/debian/build.sh"
 find "$stage" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 
-# dh builds with a HOME of its own.
+# dh sets another HOME.
 GOMODCACHE=$(go env GOMODCACHE) GOCACHE=$(go env GOCACHE) GOPROXY=$(go env GOPROXY)
 PATH=$(go env GOROOT)/bin:$PATH
 export GOMODCACHE GOCACHE GOPROXY PATH COMMIT
-# Without debug symbols, which the linker leaves out.
+# No package with debug symbols, since the linker omits them.
 DEB_BUILD_OPTIONS=noautodbgsym
 export DEB_BUILD_OPTIONS
 (cd "$stage" && dpkg-buildpackage --build=binary --unsigned-changes --unsigned-buildinfo \
