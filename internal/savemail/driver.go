@@ -2,7 +2,6 @@ package savemail
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -11,52 +10,44 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// A Driver is one kind of store: its configuration keys, and how to open it. A
-// driver belongs to one configuration; a reload makes a new one.
-type Driver interface {
-	// Name is the value of GM_SAVE_MAIL that selects the driver.
-	Name() string
-	// Features returns what the store supports.
-	Features() Features
-	// Keys returns the keys of the driver. Their Set functions store the values
-	// in the driver.
-	Keys() []config.Key
-	// Default reports whether the driver is the default of GM_SAVE_MAIL because
-	// of the keys that are set.
-	Default() bool
-	// Check completes and checks the values after the keys are set. Missing
-	// values are errors only if the driver is selected.
-	Check(d *config.Draft, selected bool) error
+// A Driver describes one kind of store: its configuration keys, how to open it,
+// and what it lacks. It belongs to one configuration; a reload makes a new one.
+type Driver struct {
+	Name    string // value of GM_SAVE_MAIL
+	Table   bool   // rows with a column mail: GM_MAIL_COMPRESS and REDIS_MODE=store apply
+	Discard bool   // keeps nothing, not in Redis either
+
+	// Keys are the keys of the store. Their Set functions store the values where
+	// the functions below find them.
+	Keys []config.Key
+	// Default reports whether the keys make the store the default of
+	// GM_SAVE_MAIL; nil = never.
+	Default func() bool
+	// Check completes and checks the values after the keys are set; nil =
+	// nothing to check. Missing values are errors only if the store is selected.
+	Check func(d *config.Draft, selected bool) error
 	// Descriptors returns how many file descriptors the store needs, twice where
 	// a reload opens the new store before it closes the old one.
-	Descriptors() int
+	Descriptors func() int
 	// Open returns the store. An unavailable database is not an error.
-	Open(s Setup) (Opened, error)
-	// OpenReader returns a reader for -list and -show, or ErrNoReader.
-	OpenReader(s Setup) (Reader, error)
+	Open func(Setup) (Opened, error)
+	// OpenReader returns a reader for -list and -show; nil = the store cannot be
+	// read.
+	OpenReader func(Setup) (Reader, error)
+	// Query describes a database that can run GM_RECIPIENT_QUERY; nil = none.
+	Query *Query
 }
 
-// Features are the parts of the configuration that a store supports.
-type Features struct {
-	Table   bool // rows with a column mail: GM_MAIL_COMPRESS and REDIS_MODE=store apply
-	Discard bool // nothing is kept, not in Redis either
+// Query is how a database runs GM_RECIPIENT_QUERY. Open returns the source of
+// the answers if Setup has a query.
+type Query struct {
+	Dialect     recipient.Dialect
+	Descriptors int // of one connection
+	// Try runs the query of Setup once.
+	Try func(ctx context.Context, s Setup, address, domain string) error
 }
 
-// ErrNoReader is the error of OpenReader if the store cannot be read.
-var ErrNoReader = errors.New("the store keeps no messages that could be read")
-
-// A Querier is a Driver whose database can answer GM_RECIPIENT_QUERY. Its Open
-// returns the source of the answers if Setup has a query.
-type Querier interface {
-	Driver
-	Dialect() recipient.Dialect
-	// TryQuery runs the query once.
-	TryQuery(ctx context.Context, s Setup, address, domain string) error
-	// QueryDescriptors returns how many file descriptors one connection needs.
-	QueryDescriptors() int
-}
-
-// Setup is what a driver needs beside its own keys.
+// Setup is what a driver needs in addition to its own keys.
 type Setup struct {
 	Config  *config.Config
 	Query   *recipient.Query // nil if GM_RECIPIENT_QUERY is not set

@@ -71,7 +71,7 @@ func extend() (*Configuration, config.Extension) {
 func (c *Configuration) keys(all []savemail.Driver) []config.Key {
 	var names []string
 	for _, d := range all {
-		names = append(names, d.Name())
+		names = append(names, d.Name)
 	}
 	keys := []config.Key{
 		{Name: "GM_SAVE_MAIL", Derived: "mysql if MYSQL_HOST is set, else sqlite",
@@ -87,7 +87,7 @@ func (c *Configuration) keys(all []savemail.Driver) []config.Key {
 			}},
 	}
 	for _, d := range all {
-		keys = append(keys, d.Keys()...)
+		keys = append(keys, d.Keys...)
 	}
 	return append(keys, c.redis.Keys()...)
 }
@@ -96,21 +96,25 @@ func (c *Configuration) keys(all []savemail.Driver) []config.Key {
 func (c *Configuration) check(d *config.Draft, all []savemail.Driver) error {
 	if c.SaveMail == "" {
 		c.SaveMail = fallback
-		if i := slices.IndexFunc(all, savemail.Driver.Default); i >= 0 {
-			c.SaveMail = all[i].Name()
+		if i := slices.IndexFunc(all, func(s savemail.Driver) bool { return s.Default != nil && s.Default() }); i >= 0 {
+			c.SaveMail = all[i].Name
 		}
 	}
-	c.driver = all[slices.IndexFunc(all, func(s savemail.Driver) bool { return s.Name() == c.SaveMail })]
 	for _, s := range all {
-		if err := s.Check(d, s == c.driver); err != nil {
+		if s.Name == c.SaveMail {
+			c.driver = s
+		}
+		if s.Check == nil {
+			continue
+		}
+		if err := s.Check(d, s.Name == c.SaveMail); err != nil {
 			return err
 		}
 	}
-	features := c.driver.Features()
-	if err := c.redis.Check(d, c.SaveMail, features); err != nil {
+	if err := c.redis.Check(d, c.driver); err != nil {
 		return err
 	}
-	if d.Compress && !features.Table && !features.Discard {
+	if d.Compress && !c.driver.Table && !c.driver.Discard {
 		d.Warn("GM_MAIL_COMPRESS=Y has no effect: GM_SAVE_MAIL=" + c.SaveMail + " does not compress")
 	}
 	return c.checkQuery(d, all)
@@ -122,17 +126,16 @@ func (c *Configuration) checkQuery(d *config.Draft, all []savemail.Driver) error
 		return nil
 	}
 	const key = "GM_RECIPIENT_QUERY"
-	querier, ok := c.driver.(savemail.Querier)
-	if !ok {
+	if c.driver.Query == nil {
 		var names []string
 		for _, s := range all {
-			if _, ok := s.(savemail.Querier); ok {
-				names = append(names, s.Name())
+			if s.Query != nil {
+				names = append(names, s.Name)
 			}
 		}
 		return d.Invalid(key, "is set", "GM_SAVE_MAIL="+c.SaveMail+" has no database that could run it, want "+strings.Join(names, " or "))
 	}
-	q, err := recipient.Parse(c.query, querier.Dialect())
+	q, err := recipient.Parse(c.query, c.driver.Query.Dialect)
 	if err != nil {
 		return d.Invalid(key, err.Error(), "want one SELECT with the parameters :address and :domain")
 	}

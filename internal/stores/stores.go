@@ -25,11 +25,11 @@ import (
 // messages name them. A new store is one line here.
 func drivers() []savemail.Driver {
 	return []savemail.Driver{
-		&mysql.Driver{},
-		&sqlite.Driver{},
-		&maildir.Driver{},
-		&webhook.Driver{},
-		discard.Driver{},
+		mysql.Driver(),
+		sqlite.Driver(),
+		maildir.Driver(),
+		webhook.Driver(),
+		discard.Driver(),
 	}
 }
 
@@ -87,11 +87,12 @@ func (c *Configuration) Open(version string, log *slog.Logger) (Store, error) {
 
 // OpenReader opens the store for -list and -show.
 func (c *Configuration) OpenReader() (savemail.Reader, error) {
+	if c.driver.OpenReader == nil {
+		return nil, fmt.Errorf("GM_SAVE_MAIL is %s: the store keeps no messages that could be read", c.driver.Name)
+	}
 	log := slog.New(slog.DiscardHandler)
 	r, err := c.driver.OpenReader(c.setup("", log))
-	if errors.Is(err, savemail.ErrNoReader) {
-		return nil, fmt.Errorf("GM_SAVE_MAIL is %s: %w", c.driver.Name(), err)
-	} else if err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if c.usesRedis() {
@@ -107,7 +108,7 @@ func (c *Configuration) TryQuery(ctx context.Context) error {
 		return nil
 	}
 	setup := c.setup("", slog.New(slog.DiscardHandler))
-	return c.driver.(savemail.Querier).TryQuery(ctx, setup, "postmaster@"+c.PrimaryHost, c.PrimaryHost)
+	return c.driver.Query.Try(ctx, setup, "postmaster@"+c.PrimaryHost, c.PrimaryHost)
 }
 
 // Descriptors returns how many file descriptors the store, the recipient query
@@ -116,7 +117,7 @@ func (c *Configuration) TryQuery(ctx context.Context) error {
 func (c *Configuration) Descriptors() int {
 	n := c.driver.Descriptors()
 	if c.Recipients.Query != nil {
-		n += 2 * recipient.Connections * c.driver.(savemail.Querier).QueryDescriptors()
+		n += 2 * recipient.Connections * c.driver.Query.Descriptors
 	}
 	if c.usesRedis() {
 		n += c.redis.Descriptors()
@@ -124,7 +125,7 @@ func (c *Configuration) Descriptors() int {
 	return n
 }
 
-func (c *Configuration) usesRedis() bool { return c.redis.Enabled() && !c.driver.Features().Discard }
+func (c *Configuration) usesRedis() bool { return c.redis.Enabled() && !c.driver.Discard }
 
 func (c *Configuration) setup(version string, log *slog.Logger) savemail.Setup {
 	return savemail.Setup{Config: c.Config, Query: c.Recipients.Query, Timeout: c.saveTimeout(), Version: version, Log: log}

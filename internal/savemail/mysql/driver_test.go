@@ -8,13 +8,11 @@ import (
 	"time"
 
 	"goguerrillad/internal/config"
-	"goguerrillad/internal/savemail"
 )
 
-// parse parses a configuration for the driver, with a credential unless pass is
-// "".
-func parse(text, pass string, selected bool) (*Driver, *config.Config, error) {
-	d := &Driver{}
+// parse parses a configuration, with a credential unless pass is "".
+func parse(text, pass string, selected bool) (*Options, *config.Config, error) {
+	o := &Options{}
 	env := config.Environment{
 		Getenv: func(name string) string { return map[string]string{"CREDENTIALS_DIRECTORY": "/creds"}[name] },
 		ReadFile: func(path string) ([]byte, error) {
@@ -28,10 +26,10 @@ func parse(text, pass string, selected bool) (*Driver, *config.Config, error) {
 		FQDN:   func() string { return "mx.example.com" },
 	}
 	c, err := config.Parse("f", []byte(text), env, config.Extension{
-		Keys:  append(d.Keys(), config.Key{Name: "GM_SAVE_MAIL", Set: func(*config.Draft, string) error { return nil }}),
-		Check: func(draft *config.Draft) error { return d.Check(draft, selected) },
+		Keys:  append(keys(o), config.Key{Name: "GM_SAVE_MAIL", Set: func(*config.Draft, string) error { return nil }}),
+		Check: func(draft *config.Draft) error { return check(draft, o, selected) },
 	})
-	return d, c, err
+	return o, c, err
 }
 
 func TestKeys(t *testing.T) {
@@ -49,9 +47,9 @@ func TestKeys(t *testing.T) {
 		{`{}`, strings.Repeat("x", 4096), Options{Pass: strings.Repeat("x", 4096), TLS: TLSOff}},
 		{`{"MYSQL_PASS": "key"}`, "credential", Options{Pass: "key", TLS: TLSOff}},
 	} {
-		d, _, err := parse(c.text, c.pass, false)
-		if err != nil || !reflect.DeepEqual(d.o, c.want) {
-			t.Errorf("%s: %+v, %v, want %+v", c.text, d.o, err, c.want)
+		o, _, err := parse(c.text, c.pass, false)
+		if err != nil || !reflect.DeepEqual(*o, c.want) {
+			t.Errorf("%s: %+v, %v, want %+v", c.text, *o, err, c.want)
 		}
 	}
 	const want = "f: MYSQL_PASS: the systemd credential mysql_pass is too long: want at most 4096 bytes"
@@ -63,34 +61,26 @@ func TestKeys(t *testing.T) {
 // TestBatching: another writer can replace a slow one if there is another host.
 func TestBatching(t *testing.T) {
 	for _, c := range []struct {
-		hosts, spread  string
+		hosts          []string
+		spread         bool
 		writers, extra int
-		descriptors    int
 	}{
-		{"127.0.0.1:1", "N", 2, 0, 12},
-		{"127.0.0.1:1,127.0.0.2:1", "N", 2, 2, 24},
-		{"127.0.0.1:1,127.0.0.2:1,127.0.0.3:1", "Y", 3, 3, 36},
+		{[]string{"127.0.0.1:1"}, false, 2, 0},
+		{[]string{"127.0.0.1:1", "127.0.0.2:1"}, false, 2, 2},
+		{[]string{"127.0.0.1:1", "127.0.0.2:1", "127.0.0.3:1"}, true, 3, 3},
 	} {
-		d, cfg, err := parse(`{"MYSQL_DB": "d", "MYSQL_HOST": "`+c.hosts+`", "MYSQL_SPREAD": "`+c.spread+`"}`, "", true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := d.Open(savemail.Setup{Config: cfg})
+		s, err := open(Options{Hosts: c.hosts, DB: "d", Spread: c.spread}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if s.Writers != c.writers || s.ExtraWriters != c.extra {
 			t.Errorf("%s: %d writers and %d extra writers, want %d and %d", c.hosts, s.Writers, s.ExtraWriters, c.writers, c.extra)
 		}
-		if n := d.Descriptors(); n != c.descriptors {
-			t.Errorf("%s: %d descriptors, want %d", c.hosts, n, c.descriptors)
-		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	}
-	d := &Driver{}
-	if _, err := d.Open(savemail.Setup{Config: &config.Config{}}); err == nil || err.Error() != "MYSQL_HOST: no MySQL host is given" {
+	if _, err := open(Options{}, nil); err == nil || err.Error() != "MYSQL_HOST: no MySQL host is given" {
 		t.Errorf("without a host: %v", err)
 	}
 }

@@ -59,7 +59,7 @@ func (s *Settings) Keys() []config.Key {
 }
 
 // Check reads the password and checks that the store can be combined with Redis.
-func (s *Settings) Check(c *config.Draft, store string, features savemail.Features) error {
+func (s *Settings) Check(c *config.Draft, store savemail.Driver) error {
 	if err := c.Credential("REDIS_PASS", "redis_pass", &s.o.Pass); err != nil {
 		return err
 	}
@@ -68,10 +68,10 @@ func (s *Settings) Check(c *config.Draft, store string, features savemail.Featur
 		if s.mode == modeStore || c.Given("REDIS_PASS") || s.o.Stream != "" {
 			c.Warn("REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is set without REDIS_HOST: Redis gets no messages")
 		}
-	case features.Discard:
-		c.Warn("GM_SAVE_MAIL is " + store + ": the Redis of REDIS_HOST gets no messages either")
-	case !features.Table && s.mode == modeStore:
-		return c.Invalid("REDIS_MODE", "is store", "GM_SAVE_MAIL="+store+" has no column that Redis could replace, want cache")
+	case store.Discard:
+		c.Warn("GM_SAVE_MAIL is " + store.Name + ": the Redis of REDIS_HOST gets no messages either")
+	case !store.Table && s.mode == modeStore:
+		return c.Invalid("REDIS_MODE", "is store", "GM_SAVE_MAIL="+store.Name+" has no column that Redis could replace, want cache")
 	}
 	return nil
 }

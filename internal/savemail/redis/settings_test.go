@@ -28,7 +28,7 @@ func parse(text, pass string) (Options, error) {
 	}
 	c, err := config.Parse("f", []byte(text), env, config.Extension{
 		Keys:  s.Keys(),
-		Check: func(d *config.Draft) error { return s.Check(d, "sqlite", savemail.Features{Table: true}) },
+		Check: func(d *config.Draft) error { return s.Check(d, savemail.Driver{Name: "sqlite", Table: true}) },
 	})
 	if err != nil {
 		return Options{}, err

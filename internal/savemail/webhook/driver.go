@@ -10,51 +10,45 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// Driver configures the store and selects it by GM_SAVE_MAIL=webhook.
-type Driver struct {
-	url string
-	key []byte
-}
-
-var _ savemail.Driver = (*Driver)(nil)
-
-// Name returns the value of GM_SAVE_MAIL.
-func (*Driver) Name() string { return "webhook" }
-
-// Features reports that there is no table.
-func (*Driver) Features() savemail.Features { return savemail.Features{} }
-
-// Keys returns WEBHOOK_URL and WEBHOOK_SECRET.
-func (d *Driver) Keys() []config.Key {
-	return []config.Key{
-		{Name: "WEBHOOK_URL", Derived: "none", Secret: true,
-			Doc: "URL that the store webhook posts each message to, https or http",
-			Set: func(_ *config.Draft, v string) error { return config.Into(&d.url, v, parseURL) }},
-		{Name: "WEBHOOK_SECRET", Derived: "none", Secret: true,
-			Doc: "key that signs the requests: whsec_ and base64, or any text",
-			Set: func(_ *config.Draft, v string) error { return config.Into(&d.key, v, parseKey) }},
+// Driver describes the store.
+func Driver() savemail.Driver {
+	var o Options
+	return savemail.Driver{
+		Name: "webhook",
+		Keys: []config.Key{
+			{Name: "WEBHOOK_URL", Derived: "none", Secret: true,
+				Doc: "URL that the store webhook posts each message to, https or http",
+				Set: func(_ *config.Draft, v string) error { return config.Into(&o.URL, v, parseURL) }},
+			{Name: "WEBHOOK_SECRET", Derived: "none", Secret: true,
+				Doc: "key that signs the requests: whsec_ and base64, or any text",
+				Set: func(_ *config.Draft, v string) error { return config.Into(&o.Key, v, parseKey) }},
+		},
+		Check: func(d *config.Draft, selected bool) error {
+			if !selected {
+				return nil
+			}
+			return check(d, o)
+		},
+		Descriptors: func() int { return 2 * (Writers + 1) }, // a connection for each writer, and one more
+		Open: func(s savemail.Setup) (savemail.Opened, error) {
+			o.Version = s.Version
+			return savemail.Opened{Store: New(o), Batching: savemail.Batching{Writers: Writers, MaxRows: 1}}, nil
+		},
 	}
 }
 
-// Default returns false.
-func (*Driver) Default() bool { return false }
-
-// Check requires WEBHOOK_URL and warns of requests in clear or without a
-// signature.
-func (d *Driver) Check(c *config.Draft, selected bool) error {
-	if !selected {
-		return nil
-	}
-	u, err := url.Parse(d.url)
-	if err != nil || d.url == "" {
-		return c.Invalid("WEBHOOK_URL", "is missing", "GM_SAVE_MAIL=webhook needs https://host/path")
+// check requires a URL, and warns of requests in clear or without a signature.
+func check(d *config.Draft, o Options) error {
+	u, err := url.Parse(o.URL)
+	if err != nil || o.URL == "" {
+		return d.Invalid("WEBHOOK_URL", "is missing", "GM_SAVE_MAIL=webhook needs https://host/path")
 	}
 	host := u.Hostname()
 	if ip, err := netip.ParseAddr(host); u.Scheme == "http" && host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		c.Warn("WEBHOOK_URL is http: messages cross the network in clear, and the receiver is not authenticated")
+		d.Warn("WEBHOOK_URL is http: messages cross the network in clear, and the receiver is not authenticated")
 	}
-	if d.key == nil {
-		c.Warn("WEBHOOK_SECRET is not set: the receiver cannot tell who sent a request")
+	if o.Key == nil {
+		d.Warn("WEBHOOK_SECRET is not set: the receiver cannot tell who sent a request")
 	}
 	return nil
 }
@@ -88,16 +82,3 @@ func parseKey(v string) ([]byte, error) {
 	}
 	return key, nil
 }
-
-// Descriptors counts a connection for each writer and one more, in the old and
-// in the new store.
-func (*Driver) Descriptors() int { return 2 * (Writers + 1) }
-
-// Open returns the store.
-func (d *Driver) Open(s savemail.Setup) (savemail.Opened, error) {
-	store := New(Options{URL: d.url, Key: d.key, Version: s.Version})
-	return savemail.Opened{Store: store, Batching: savemail.Batching{Writers: Writers, MaxRows: 1}}, nil
-}
-
-// OpenReader returns ErrNoReader.
-func (*Driver) OpenReader(savemail.Setup) (savemail.Reader, error) { return nil, savemail.ErrNoReader }
