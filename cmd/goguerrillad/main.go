@@ -53,7 +53,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 	var signals chan os.Signal
 	if !f.test && f.list == 0 && f.show == "" {
-		signals = service.Hold()
+		signals = service.QueueSignals()
 	}
 	cfg, err := f.load()
 	if err != nil {
@@ -93,14 +93,14 @@ func exitStatus(stderr io.Writer, err error) int {
 		return refuse(stderr, err)
 	}
 	complain(stderr, err)
-	service.Refused("cannot start", err)
+	service.NotifyFailure("cannot start", err)
 	return exitFailed
 }
 
 // refuse reports a configuration that cannot be used.
 func refuse(stderr io.Writer, reason error) int {
 	complain(stderr, reason)
-	service.Refused("configuration refused", reason)
+	service.NotifyFailure("configuration refused", reason)
 	return exitConfig
 }
 

@@ -31,7 +31,7 @@ import (
 type Options struct {
 	Version, Commit string
 	Load            func() (*stores.Configuration, error) // reads the configuration again, at a reload
-	Signals         chan os.Signal                        // of service.Hold
+	Signals         chan os.Signal                        // of service.QueueSignals
 	Stderr          io.Writer                             // for an error after the log is closed
 }
 
@@ -85,18 +85,18 @@ func Run(cfg *stores.Configuration, o Options) error {
 	if drop {
 		err = privdrop.Drop(cfg.User.Num, cfg.Group.Num)
 	} else {
-		err = privdrop.Forfeit()
+		err = privdrop.DropCapabilities()
 	}
 	if err != nil {
 		return err
 	}
 
 	d.log = log
-	service.Catch(o.Signals)
+	service.QueueStopSignals(o.Signals)
 	if err := d.start(c); err != nil {
 		return err
 	}
-	s := service.Service{Signals: o.Signals, Reload: d.reload, Report: d.report, Stop: d.stop, Status: d.status, Alive: d.alive, Log: log.Logger}
+	s := service.Service{Signals: o.Signals, Reload: d.reload, LogCounters: d.report, Stop: d.stop, Status: d.status, Alive: d.alive, Log: log.Logger}
 	s.Run()
 	log.Info("stopped")
 	if err := log.Close(); err != nil { // loses no message

@@ -45,7 +45,7 @@ func TestStartRefused(t *testing.T) {
 		{map[string]string{"GM_METRICS": inUse}, "", 1, "GM_METRICS: listen on " + inUse + ": bind: address already in use: "},
 		{map[string]string{"GSMTP_LOG_FILE": "/no/such/directory/log"}, "", 78, "CONFIG: GSMTP_LOG_FILE: open log file: "},
 		{map[string]string{"GSMTP_TIMEOUT": "soon"}, "", 78, "CONFIG:"},
-		{nil, "other", 1, `socket 1 of 1 from systemd: it is named "other"`},
+		{nil, "other", 1, `socket 1 of 1 from systemd: unknown name "other"`},
 	} {
 		for _, journal := range []bool{false, true} {
 			d := shared.Daemon(t, tt.change)

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,39 +15,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// backlog is how many connections may wait for accept; the kernel cuts it to
-// net.core.somaxconn.
+// backlog is the maximum number of connections that wait for accept. The kernel
+// lowers it to net.core.somaxconn.
 const backlog = 4096
 
-// resolvePatience bounds the look-up of a host name.
-const resolvePatience = 5 * time.Second
+// resolveTimeout bounds the lookup of a host name.
+const resolveTimeout = 5 * time.Second
 
-// target is one address to bind.
+// A target is one address to bind.
 type target struct {
 	netip.AddrPort
-	given    string // as the operator wrote it
-	wildcard bool   // no host was given: IPv6 may be missing
-	optional bool   // one of several addresses of a name
-	only6    bool   // IPv4 on this port belongs to another socket
+	configured string // its host:port in the configuration
+	anyHost    bool   // host:port has no host: IPv4 alone is enough
+	optional   bool   // one of several addresses of a name
+	v6only     bool   // another socket has IPv4 on this port
 }
 
-// Bind binds and listens on addresses of the form host:port, [v6]:port or
-// :port. "[::]:25" and ":25" take IPv4 as well, unless the list has an IPv4
-// address on the same port. Of a name with several addresses all are bound
-// that this machine has. An error says what to do about it; then no socket is
-// left open.
+// Bind binds and listens on addresses of the form host:port, [v6]:port or :port.
+//
+// "[::]:25" and ":25" accept IPv4 as well, unless addrs has an IPv4 address with
+// the same port. If a name has several addresses, Bind skips those that this machine
+// does not have. After an error, which contains a remedy, no socket is open.
 func Bind(addrs []string) ([]Socket, error) { return Rebind(nil, addrs) }
 
-// Rebind is Bind for one who listens already: a socket of old that is among
-// the addresses stays as it is, and is returned with the new ones. An error
-// changes nothing. The sockets of old that are not returned are the caller's
-// to close.
+// Rebind is Bind for a reload. It returns the sockets of old whose addresses are
+// in addrs, unchanged, and binds the rest; the caller closes the other sockets of
+// old. After an error all of old are open, and no other socket is.
 func Rebind(old []Socket, addrs []string) ([]Socket, error) {
 	targets, err := resolveAll(addrs)
 	if err != nil {
 		return nil, err
 	}
-	var sockets, fresh []Socket
+	var sockets, opened []Socket
 	var skipped error
 	for _, t := range targets {
 		if s, ok := find(old, t); ok && !slices.Contains(sockets, s) {
@@ -55,27 +55,27 @@ func Rebind(old []Socket, addrs []string) ([]Socket, error) {
 		}
 		s, err := bind(t)
 		if err != nil {
-			err = fmt.Errorf("listen on %s: %w%s", t.given, err, remedy(err, t, old))
+			err = fmt.Errorf("listen on %s: %w%s", t.configured, err, remedy(err, t, old))
 			if t.optional && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)) {
 				skipped = err
 				continue
 			}
-			closeAll(fresh)
+			closeAll(opened)
 			return nil, err
 		}
-		fresh = append(fresh, s)
+		opened = append(opened, s)
 		sockets = append(sockets, s)
 	}
 	if len(sockets) == 0 {
-		return nil, errors.Join(skipped, errors.New("there is no address to listen on"))
+		return nil, cmp.Or(skipped, errors.New("no address to listen on"))
 	}
 	return sockets, nil
 }
 
-// find returns the socket that was bound for the same as t.
+// find returns the socket of old that was bound for the address of t.
 func find(old []Socket, t target) (Socket, bool) {
 	i := slices.IndexFunc(old, func(s Socket) bool {
-		return s.asked.AddrPort == t.AddrPort && s.asked.only6 == t.only6
+		return s.requested.AddrPort == t.AddrPort && s.requested.v6only == t.v6only
 	})
 	if i < 0 {
 		return Socket{}, false
@@ -83,7 +83,7 @@ func find(old []Socket, t target) (Socket, bool) {
 	return old[i], true
 }
 
-// resolveAll turns a list of host:port into addresses.
+// resolveAll returns the addresses of a list of host:port.
 func resolveAll(addrs []string) ([]target, error) {
 	var targets []target
 	for _, a := range addrs {
@@ -94,38 +94,38 @@ func resolveAll(addrs []string) ([]target, error) {
 		targets = append(targets, resolved...)
 	}
 	for i := range targets {
-		targets[i].only6 = targets[i].Addr() == netip.IPv6Unspecified() && slices.ContainsFunc(targets, func(o target) bool {
+		targets[i].v6only = targets[i].Addr() == netip.IPv6Unspecified() && slices.ContainsFunc(targets, func(o target) bool {
 			return o.Addr().Is4() && o.Port() == targets[i].Port() && o.Port() != 0
 		})
 	}
 	return targets, nil
 }
 
-// resolve turns one host:port into addresses.
-func resolve(given string) ([]target, error) {
-	host, service, err := net.SplitHostPort(given)
+// resolve returns the addresses of one host:port.
+func resolve(configured string) ([]target, error) {
+	host, service, err := net.SplitHostPort(configured)
 	if err != nil {
 		return nil, err
 	}
 	port, err := strconv.ParseUint(service, 10, 16)
 	if err != nil {
-		return nil, fmt.Errorf("%q is no port", service)
+		return nil, fmt.Errorf("port %q is not a number from 0 to 65535", service)
 	}
 	if host == "" {
-		return []target{{AddrPort: netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), given: given, wildcard: true}}, nil
+		return []target{{AddrPort: netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), configured: configured, anyHost: true}}, nil
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
-		return []target{{AddrPort: netip.AddrPortFrom(addr.Unmap(), uint16(port)), given: given}}, nil
+		return []target{{AddrPort: netip.AddrPortFrom(addr.Unmap(), uint16(port)), configured: configured}}, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), resolvePatience)
+	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
 	defer cancel()
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return nil, fmt.Errorf("%w: give an address instead of a name, or add the name to /etc/hosts", err)
+		return nil, fmt.Errorf("%w: use an IP address, or add the name to /etc/hosts", err)
 	}
 	var targets []target
 	for _, ip := range ips {
-		t := target{AddrPort: netip.AddrPortFrom(ip.Unmap(), uint16(port)), given: given, optional: len(ips) > 1}
+		t := target{AddrPort: netip.AddrPortFrom(ip.Unmap(), uint16(port)), configured: configured, optional: len(ips) > 1}
 		if !slices.Contains(targets, t) {
 			targets = append(targets, t)
 		}
@@ -133,20 +133,20 @@ func resolve(given string) ([]target, error) {
 	return targets, nil
 }
 
-// bind makes one socket.
+// bind opens, binds and listens on one socket.
 func bind(t target) (Socket, error) {
-	asked := t
+	requested := t
 	fd, sa, err := open(t)
-	if t.wildcard && errors.Is(err, unix.EAFNOSUPPORT) {
+	if t.anyHost && errors.Is(err, unix.EAFNOSUPPORT) {
 		t.AddrPort = netip.AddrPortFrom(netip.IPv4Unspecified(), t.Port())
 		fd, sa, err = open(t)
 	}
 	if err != nil {
 		return Socket{}, err
 	}
-	s := Socket{FD: fd, asked: asked}
+	s := Socket{FD: fd, requested: requested}
 	err = func() error {
-		// Otherwise a restart would have to wait for connections in TIME_WAIT.
+		// Without it, a restart fails while connections are in TIME_WAIT.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 			return fmt.Errorf("set SO_REUSEADDR: %w", err)
 		}
@@ -156,7 +156,7 @@ func bind(t target) (Socket, error) {
 		if err := unix.Listen(fd, backlog); err != nil {
 			return fmt.Errorf("listen: %w", err)
 		}
-		if s.Addr, err = describe(fd); err != nil {
+		if s.Addr, err = localAddr(fd); err != nil {
 			return err
 		}
 		return prepare(fd, s.Addr)
@@ -168,7 +168,7 @@ func bind(t target) (Socket, error) {
 	return s, nil
 }
 
-// open makes the descriptor and the kernel's form of the address.
+// open opens a socket, and returns it with the address in the kernel's form.
 func open(t target) (int, unix.Sockaddr, error) {
 	const kind = unix.SOCK_STREAM | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
 	if t.Addr().Is4() {
@@ -190,34 +190,34 @@ func open(t target) (int, unix.Sockaddr, error) {
 	if err != nil {
 		return -1, nil, fmt.Errorf("socket: %w", err)
 	}
-	only6 := 0
-	if t.only6 || !t.Addr().IsUnspecified() {
-		only6 = 1
+	v6only := 0
+	if t.v6only || !t.Addr().IsUnspecified() {
+		v6only = 1
 	}
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only6); err != nil {
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only); err != nil {
 		unix.Close(fd)
 		return -1, nil, fmt.Errorf("set IPV6_V6ONLY: %w", err)
 	}
 	return fd, sa, nil
 }
 
-// remedy says what an operator can do about an error, or nothing.
+// remedy returns the remedy for an error of bind, to follow its text, or "".
 func remedy(err error, t target, old []Socket) string {
 	denied := errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
 	switch {
-	// Only a service of type notify has it, ours is one.
+	// goguerrillad.service has Type=notify, so systemd sets NOTIFY_SOCKET.
 	case denied && os.Getenv("NOTIFY_SOCKET") != "":
-		return ": no socket came from systemd: systemctl start goguerrillad.socket"
+		return ": no socket from systemd: run systemctl start goguerrillad.socket"
 	case denied && t.Port() < 1024:
-		return ": ports under 1024 need root, CAP_NET_BIND_SERVICE, or a socket from systemd"
-	case errors.Is(err, unix.EADDRINUSE) && slices.ContainsFunc(old, func(s Socket) bool { return s.asked.Port() == t.Port() }):
-		return ": this daemon has the port on another address, which only a restart gives up"
+		return ": ports below 1024 need root, CAP_NET_BIND_SERVICE or a socket from systemd"
+	case errors.Is(err, unix.EADDRINUSE) && slices.ContainsFunc(old, func(s Socket) bool { return s.requested.Port() == t.Port() }):
+		return ": this daemon uses the port on another address: restart it to change the address"
 	case errors.Is(err, unix.EADDRINUSE):
-		return fmt.Sprintf(": another program has the port, ss -ltnp sport = :%d shows which", t.Port())
+		return fmt.Sprintf(": another program uses the port: ss -ltnp sport = :%d shows it", t.Port())
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return ": this machine does not have this address, ip address shows those it has"
+		return ": this machine does not have this address: ip address shows its addresses"
 	case errors.Is(err, unix.EAFNOSUPPORT):
-		return ": this machine, or the systemd unit, does not let us use this kind of address"
+		return ": the kernel or RestrictAddressFamilies= of the systemd unit does not allow this kind of address"
 	}
 	return ""
 }

@@ -1,5 +1,5 @@
-// Package listen gets the sockets that the server accepts on: from systemd by
-// name, or bound by itself. What is served on them is not its business.
+// Package listen returns the listening sockets of the daemon: those that systemd
+// passes, by name, or those that it binds. The protocol on them does not matter.
 package listen
 
 import (
@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Socket listens. It is non-blocking and closed on exec. Its descriptor is
-// bare, so that an event loop can have it to itself: inside an os.File or a
-// net.Listener the Go runtime would poll it as well.
+// A Socket is a listening stream socket, non-blocking and closed on exec. It has a
+// plain descriptor for an event loop: the Go runtime would poll the descriptor of
+// an os.File or a net.Listener as well.
 type Socket struct {
 	FD     int
 	Addr   net.Addr // *net.TCPAddr or *net.UnixAddr
-	Passed bool     // came from systemd, which keeps a copy: closing ours loses no client
+	Passed bool     // by systemd, which keeps the socket open: Close loses no client
 
-	asked target // what it was bound for; zero when passed
+	requested target // of Rebind; zero if Passed
 }
 
 // Close closes the descriptor.
@@ -30,8 +30,8 @@ func (s Socket) Close() error {
 	return nil
 }
 
-// Listener returns a net.Listener on a duplicate of the descriptor, for what
-// the Go runtime is to poll.
+// Listener returns a net.Listener on a duplicate of the descriptor, which the Go
+// runtime polls.
 func (s Socket) Listener() (net.Listener, error) {
 	fd, err := unix.FcntlInt(uintptr(s.FD), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -46,8 +46,8 @@ func (s Socket) Listener() (net.Listener, error) {
 	return l, nil
 }
 
-// describe finds out what a listening descriptor is bound to.
-func describe(fd int) (net.Addr, error) {
+// localAddr returns the address that a socket is bound to (getsockname(2)).
+func localAddr(fd int) (net.Addr, error) {
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
 		return nil, fmt.Errorf("getsockname: %w", err)
@@ -66,15 +66,15 @@ func describe(fd int) (net.Addr, error) {
 	case *unix.SockaddrUnix:
 		return &net.UnixAddr{Net: "unix", Name: sa.Name}, nil
 	}
-	return nil, fmt.Errorf("neither TCP nor a unix socket")
+	return nil, fmt.Errorf("not a TCP or unix socket")
 }
 
 func tcpAddr(addr netip.Addr, port int) *net.TCPAddr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, uint16(port)))
 }
 
-// prepare sets what both kinds of sockets have in common. Accepted connections
-// inherit TCP_NODELAY: replies are whole when they are written.
+// prepare makes a socket non-blocking and sets TCP_NODELAY, which accepted
+// connections inherit: the server sends replies in one write.
 func prepare(fd int, addr net.Addr) error {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return fmt.Errorf("set non-blocking: %w", err)

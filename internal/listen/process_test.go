@@ -22,12 +22,12 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestHelper binds in a process of its own. The tests below run it as systemd
-// would, or confined.
+// TestHelper is not a test: the tests below run it in another process, with sockets
+// from systemd or in a confined environment. It binds, and prints its sockets.
 func TestHelper(t *testing.T) {
 	addr := os.Getenv("LISTEN_TEST_ADDR")
 	if addr == "" {
-		return // nothing by itself
+		return
 	}
 	if os.Getenv("LISTEN_TEST_ACTIVATED") != "" {
 		os.Setenv("LISTEN_PID", fmt.Sprint(os.Getpid()))
@@ -49,11 +49,11 @@ func TestHelper(t *testing.T) {
 		}
 	}
 	if os.Getenv("LISTEN_FDS") != "" || os.Getenv("LISTEN_FDNAMES") != "" {
-		t.Error("the environment would be inherited by children")
+		t.Error("children would inherit LISTEN_FDS and LISTEN_FDNAMES")
 	}
 }
 
-// confine takes from the process of TestHelper what the environment says.
+// confine restricts the process of TestHelper as LISTEN_TEST_* variables say.
 func confine(t *testing.T) {
 	t.Helper()
 	do := func(name string, f func(value string) error) {
@@ -94,7 +94,7 @@ func confine(t *testing.T) {
 		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFADDR, uintptr(unsafe.Pointer(&request))); errno != 0 {
 			return errno
 		}
-		// The kernel makes the address usable a moment later.
+		// The address can be bound a moment later.
 		test.Await(t, nil, 20*time.Second, "no "+address, func() error {
 			l, err := net.Listen("tcp", "["+address+"%lo]:0")
 			if err != nil {
@@ -124,8 +124,8 @@ func confine(t *testing.T) {
 		}
 		return nil
 	})
-	do("FILES", func(most string) error {
-		n, err := strconv.ParseUint(most, 10, 64)
+	do("FILES", func(limit string) error {
+		n, err := strconv.ParseUint(limit, 10, 64)
 		if err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func confine(t *testing.T) {
 	do("NOBODY", func(string) error { return syscall.Setuid(65534) })
 }
 
-// helper runs TestHelper and returns what it said.
+// helper runs TestHelper and returns its output.
 func helper(t *testing.T, files []*os.File, attr *syscall.SysProcAttr, env ...string) string {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestHelper$")
@@ -150,7 +150,7 @@ func helper(t *testing.T, files []*os.File, attr *syscall.SysProcAttr, env ...st
 	return strings.TrimSuffix(strings.TrimSuffix(string(out), "PASS\n"), "\n")
 }
 
-// file is a duplicate of what a listener or connection uses.
+// file returns a duplicate of the descriptor of a listener or connection.
 func file(t *testing.T, from interface{ File() (*os.File, error) }) *os.File {
 	t.Helper()
 	f, err := from.File()
@@ -186,8 +186,8 @@ func TestActivation(t *testing.T) {
 	}
 	defer null.Close()
 
-	const rename = ": set FileDescriptorName= in its socket unit to smtp or auth_http (systemd-socket-activate: --fdname=)"
-	const noStream = ": it does not listen for streams: its socket unit needs ListenStream= and Accept=no"
+	const setName = ": set FileDescriptorName= in its socket unit to smtp or auth_http (systemd-socket-activate: --fdname=)"
+	const notListening = ": not a listening stream socket: its socket unit needs ListenStream= and Accept=no"
 	type activation struct {
 		files []*os.File
 		names string
@@ -197,16 +197,16 @@ func TestActivation(t *testing.T) {
 		{[]*os.File{f2}, "smtp", "smtp: " + two.Addr().String() + " true"},
 		{[]*os.File{f2, f3}, "smtp:smtp", "smtp: " + two.Addr().String() + " true\nsmtp: " + path.Addr().String() + " true"},
 		{[]*os.File{f2, f3}, "auth_http:smtp", "smtp: " + path.Addr().String() + " true\nauth_http: " + two.Addr().String() + " true"},
-		{[]*os.File{f2, f3}, "smtp:goguerrillad.socket", `error: socket 2 of 2 from systemd: it is named "goguerrillad.socket"` + rename},
-		{[]*os.File{f2}, "", "error: socket 1 of 1 from systemd: it has no name" + rename},
-		{[]*os.File{f2, f3}, "smtp", "error: socket 2 of 2 from systemd: it has no name" + rename},
-		{[]*os.File{connected}, "smtp", "error: socket 1 of 1 from systemd" + noStream},
-		{[]*os.File{udp}, "smtp", "error: socket 1 of 1 from systemd" + noStream},
-		{[]*os.File{packets}, "smtp", "error: socket 1 of 1 from systemd" + noStream},
-		{[]*os.File{null}, "smtp", "error: socket 1 of 1 from systemd" + noStream},
+		{[]*os.File{f2, f3}, "smtp:goguerrillad.socket", `error: socket 2 of 2 from systemd: unknown name "goguerrillad.socket"` + setName},
+		{[]*os.File{f2}, "", "error: socket 1 of 1 from systemd: no name" + setName},
+		{[]*os.File{f2, f3}, "smtp", "error: socket 2 of 2 from systemd: no name" + setName},
+		{[]*os.File{connected}, "smtp", "error: socket 1 of 1 from systemd" + notListening},
+		{[]*os.File{udp}, "smtp", "error: socket 1 of 1 from systemd" + notListening},
+		{[]*os.File{packets}, "smtp", "error: socket 1 of 1 from systemd" + notListening},
+		{[]*os.File{null}, "smtp", "error: socket 1 of 1 from systemd" + notListening},
 	}
 	if f := listenOnVsock(t); f != nil {
-		cases = append(cases, activation{[]*os.File{f}, "smtp", "error: socket 1 of 1 from systemd: neither TCP nor a unix socket"})
+		cases = append(cases, activation{[]*os.File{f}, "smtp", "error: socket 1 of 1 from systemd: not a TCP or unix socket"})
 	}
 	for _, c := range cases {
 		got := helper(t, c.files, nil, "LISTEN_TEST_ACTIVATED=1",
@@ -215,7 +215,7 @@ func TestActivation(t *testing.T) {
 			t.Errorf("%q\n got %s\nwant %s", c.names, got, c.want)
 		}
 	}
-	// Sockets that were meant for another process are not ours.
+	// A process ignores sockets that systemd has passed to another process.
 	got := helper(t, []*os.File{f2}, nil, "LISTEN_PID=1", "LISTEN_FDS=1", "LISTEN_FDNAMES=smtp")
 	if !strings.HasPrefix(got, "smtp: 127.0.0.1:") || !strings.HasSuffix(got, " false") {
 		t.Errorf("LISTEN_PID of another process: %s", got)
@@ -232,13 +232,13 @@ func listenOn(t *testing.T, network, addr string) net.Listener {
 	return l
 }
 
-// listenOnVsock returns a socket that listens for streams and is neither TCP nor
-// of a file, or nil where the kernel has none.
+// listenOnVsock returns a listening stream socket that is not a TCP or unix socket,
+// or nil if the kernel has no vsock.
 func listenOnVsock(t *testing.T) *os.File {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		t.Logf("no vsock here: %v", err)
+		t.Logf("no vsock: %v", err)
 		return nil
 	}
 	f := os.NewFile(uintptr(fd), "vsock")
@@ -252,11 +252,11 @@ func listenOnVsock(t *testing.T) *os.File {
 	return f
 }
 
-// TestConfined binds where the kernel refuses, and names of which not all
-// addresses can be bound.
+// TestConfined: the errors of addresses that the kernel refuses, and names with
+// addresses that cannot be bound.
 func TestConfined(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("has to become another user: needs root")
+		t.Skip("needs root")
 	}
 	hosts := filepath.Join(t.TempDir(), "hosts")
 	if err := os.WriteFile(hosts, []byte(`127.0.0.1 home.test
@@ -275,10 +275,10 @@ func TestConfined(t *testing.T) {
 	const (
 		home      = "smtp: 127.0.0.1:PORT false"
 		denied    = ": bind: permission denied"
-		low       = denied + ": ports under 1024 need root, CAP_NET_BIND_SERVICE, or a socket from systemd"
-		noSocket  = denied + ": no socket came from systemd: systemctl start goguerrillad.socket"
-		notOurs   = ": bind: cannot assign requested address: this machine does not have this address, ip address shows those it has"
-		noFamily  = ": socket: address family not supported by protocol: this machine, or the systemd unit, does not let us use this kind of address"
+		low       = denied + ": ports below 1024 need root, CAP_NET_BIND_SERVICE or a socket from systemd"
+		noSocket  = denied + ": no socket from systemd: run systemctl start goguerrillad.socket"
+		notHere   = ": bind: cannot assign requested address: this machine does not have this address: ip address shows its addresses"
+		noFamily  = ": socket: address family not supported by protocol: the kernel or RestrictAddressFamilies= of the systemd unit does not allow this kind of address"
 		noFiles   = ": socket: too many open files"
 		nobody    = "NOBODY=1"
 		noIPv6    = "WITHOUT_IPV6=1"
@@ -296,9 +296,9 @@ func TestConfined(t *testing.T) {
 		{"home.test:0", home, []string{withNames}},
 		{"both.test:0", home, []string{withNames}},
 		{"twice.test:0", home, []string{withNames}},
-		{"away.test:0,127.0.0.1:0", "error: listen on away.test:0" + notOurs, []string{withNames}},
+		{"away.test:0,127.0.0.1:0", "error: listen on away.test:0" + notHere, []string{withNames}},
 		{"nowhere.test:0,127.0.0.1:0", home, []string{withNames}},
-		{"nowhere.test:0", "error: listen on nowhere.test:0" + notOurs + "\nthere is no address to listen on", []string{withNames}},
+		{"nowhere.test:0", "error: listen on nowhere.test:0" + notHere, []string{withNames}},
 		{"families.test:0", home, []string{withNames, noIPv6}},
 		{":0", "smtp: 0.0.0.0:PORT false", []string{noIPv6}},
 		{"[::]:0", "error: listen on [::]:0" + noFamily, []string{noIPv6}},
@@ -309,9 +309,8 @@ func TestConfined(t *testing.T) {
 		if strings.HasPrefix(c.addrs, "[fe80:") && !haveIPv6(t) {
 			continue
 		}
-		// In a network namespace of its own, ports under 1024 are privileged
-		// whatever this machine has in net.ipv4.ip_unprivileged_port_start, and
-		// there are no addresses but 127.0.0.1 and ::1.
+		// A new network namespace has only the addresses 127.0.0.1 and ::1, and
+		// ports below 1024 are privileged there.
 		attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Unshareflags: syscall.CLONE_NEWNS}
 		env := []string{"LISTEN_TEST_ADDR=" + c.addrs, "LISTEN_TEST_LOOPBACK=1"}
 		for _, e := range c.env {
@@ -328,7 +327,7 @@ func TestConfined(t *testing.T) {
 	const unknown = "none.invalid:0"
 	got := helper(t, nil, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}, "LISTEN_TEST_ADDR="+unknown)
 	if !strings.HasPrefix(got, "error: listen on "+unknown+": lookup none.invalid") ||
-		!strings.HasSuffix(got, ": give an address instead of a name, or add the name to /etc/hosts") {
+		!strings.HasSuffix(got, ": use an IP address, or add the name to /etc/hosts") {
 		t.Errorf("%s: got %s", unknown, got)
 	}
 }

@@ -10,11 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Passed returns the sockets that the service manager passed (sd_listen_fds(3))
-// by their names, none when it passed nothing. A descriptor of any other name
-// than these is a mistake in a unit; to leave it unserved would lose mail
-// without a word. It must be called once, before anything else in the process
-// opens descriptors that could be taken for systemd's.
+// Passed returns the sockets that systemd has passed (sd_listen_fds(3)) by name.
+// A descriptor with another name is an error, since its clients would wait without
+// a reply. Call Passed once, before the process opens descriptors that could have
+// the numbers of systemd's.
 func Passed(names ...string) (map[string][]Socket, error) {
 	files := activation.Files(true)
 	defer func() {
@@ -24,7 +23,7 @@ func Passed(names ...string) (map[string][]Socket, error) {
 	}()
 	passed := map[string][]Socket{}
 	for i, f := range files {
-		s, err := adopt(f, names)
+		s, err := newSocket(f, names)
 		if err != nil {
 			for _, sockets := range passed {
 				closeAll(sockets)
@@ -36,16 +35,16 @@ func Passed(names ...string) (map[string][]Socket, error) {
 	return passed, nil
 }
 
-// adopt makes a Socket of its own from a passed descriptor, which stays open.
-func adopt(f *os.File, names []string) (Socket, error) {
+// newSocket returns a Socket with a duplicate of a passed descriptor.
+func newSocket(f *os.File, names []string) (Socket, error) {
 	if !slices.Contains(names, f.Name()) {
-		given := fmt.Sprintf("is named %q", f.Name())
-		// So the activation package calls what has no name.
+		problem := fmt.Sprintf("unknown name %q", f.Name())
+		// The activation package gives this name to a descriptor without one.
 		if strings.HasPrefix(f.Name(), "LISTEN_FD_") {
-			given = "has no name"
+			problem = "no name"
 		}
-		return Socket{}, fmt.Errorf("it %s: set FileDescriptorName= in its socket unit to %s (systemd-socket-activate: --fdname=)",
-			given, strings.Join(names, " or "))
+		return Socket{}, fmt.Errorf("%s: set FileDescriptorName= in its socket unit to %s (systemd-socket-activate: --fdname=)",
+			problem, strings.Join(names, " or "))
 	}
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -53,8 +52,8 @@ func adopt(f *os.File, names []string) (Socket, error) {
 	}
 	fd := -1
 	var dupErr error
-	if err := raw.Control(func(theirs uintptr) {
-		fd, dupErr = unix.FcntlInt(theirs, unix.F_DUPFD_CLOEXEC, 0)
+	if err := raw.Control(func(passed uintptr) {
+		fd, dupErr = unix.FcntlInt(passed, unix.F_DUPFD_CLOEXEC, 0)
 	}); err != nil {
 		return Socket{}, err
 	}
@@ -66,9 +65,9 @@ func adopt(f *os.File, names []string) (Socket, error) {
 	listening, listenErr := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if kindErr != nil || listenErr != nil || kind != unix.SOCK_STREAM || listening != 1 {
 		unix.Close(fd)
-		return Socket{}, fmt.Errorf("it does not listen for streams: its socket unit needs ListenStream= and Accept=no")
+		return Socket{}, fmt.Errorf("not a listening stream socket: its socket unit needs ListenStream= and Accept=no")
 	}
-	if s.Addr, err = describe(fd); err == nil {
+	if s.Addr, err = localAddr(fd); err == nil {
 		err = prepare(fd, s.Addr)
 	}
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package privdrop turns a process that was started as root into one that has
-// no rights and no way back to them, in every thread, and proves it.
+// Package privdrop drops the privileges of all threads of a process permanently,
+// and verifies it.
 package privdrop
 
 import (
@@ -11,74 +11,70 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errCgo comes from a binary in which C code may have started threads that Go
-// does not know of; what is dropped by Go would not be dropped there.
-var errCgo = errors.New("this program was built with cgo, which can have threads out of reach: build it with CGO_ENABLED=0, as make build does")
+// errCgo is the error of a binary with cgo: C code may have started threads that
+// Go does not know, and whose privileges it cannot drop.
+var errCgo = errors.New("the threads of a program built with cgo may be unknown to Go: build with CGO_ENABLED=0, as make build does")
 
-// Drop becomes the user and group with these ids, both above 0. Afterwards no
-// thread has a supplementary group, a capability, or the means to get one
-// back, which has been checked. After an error the process must end: it may
-// have kept a part of its rights.
-//
-// It is meant for the moment after the sockets are bound, before anything of a
-// client is read.
+// Drop switches all threads to a user and a group, both ids above 0, and drops
+// all supplementary groups and capabilities. It verifies that no thread can regain
+// them. After an error the process must exit, since some privileges may be left.
 func Drop(uid, gid int) error {
 	if uid <= 0 || gid <= 0 {
-		return fmt.Errorf("become user %d and group %d: neither may be root", uid, gid)
+		return fmt.Errorf("switch to user %d and group %d: the ids must be above 0", uid, gid)
 	}
 	if err := noNewPrivileges(); err != nil {
 		return err
 	}
-	emptyBoundingSet()
+	clearBoundingSet()
 	if err := syscall.Setgroups(nil); err != nil {
-		return fmt.Errorf("leave the supplementary groups: %w", err)
+		return fmt.Errorf("drop the supplementary groups: %w", err)
 	}
 	if err := syscall.Setresgid(gid, gid, gid); err != nil {
-		return fmt.Errorf("become group %d: %w", gid, err)
+		return fmt.Errorf("switch to group %d: %w", gid, err)
 	}
 	if err := syscall.Setresuid(uid, uid, uid); err != nil {
-		return fmt.Errorf("become user %d: %w", uid, err)
+		return fmt.Errorf("switch to user %d: %w", uid, err)
 	}
-	// Leaving root has cleared most of them, but not the inheritable ones, and
-	// none at all when the program was started with unusual securebits(7).
+	// setresuid does not clear the inheritable set, and with some securebits no set
+	// (capabilities(7)).
 	if err := clearCapabilities(); err != nil {
 		return err
 	}
-	return Prove(uid, gid)
+	return verify(uid, gid)
 }
 
-// Forfeit gives up the capabilities of a process that is not root, such as the
-// one to bind port 25 that systemd can grant. A process without any loses
-// nothing, and cannot fail.
-func Forfeit() error {
+// DropCapabilities drops the capabilities of a process that is not root, such as
+// CAP_NET_BIND_SERVICE from systemd. Without capabilities it returns an error only
+// if it cannot read them.
+func DropCapabilities() error {
 	s, err := readStatus("self")
 	if err != nil {
-		return fmt.Errorf("look for capabilities: %w", err)
+		return fmt.Errorf("read the capabilities: %w", err)
 	}
-	blocked := noNewPrivileges()
+	noNewErr := noNewPrivileges()
 	if s.capabilities() == "" {
 		return nil
 	}
-	if blocked != nil {
-		return blocked
+	if noNewErr != nil {
+		return noNewErr
 	}
 	if err := clearCapabilities(); err != nil {
 		return err
 	}
-	return eachThread(func(s status) error { return s.powerless() })
+	return eachThread(status.checkUnprivileged)
 }
 
-// RefuseRoot returns an error when the process is root in any way.
+// RefuseRoot returns an error if the real, effective or saved user is root.
 func RefuseRoot() error {
 	real, effective, saved := unix.Getresuid()
 	if real != 0 && effective != 0 && saved != 0 {
 		return nil
 	}
-	return errors.New("started as root: SGID and GUID must name the group and user to become (under systemd, set User= instead)")
+	return errors.New("started as root: set SGID and GUID to the group and user to switch to, or User= in the systemd unit")
 }
 
-// allThreads runs a system call in every thread. If the first thread cannot,
-// none does.
+// allThreads makes a system call in every thread, or in none if it fails in the
+// first.
 func allThreads(trap, a1, a2, a3 uintptr) error {
 	_, _, errno := syscall.AllThreadsSyscall(trap, a1, a2, a3)
 	switch errno {
@@ -90,9 +86,10 @@ func allThreads(trap, a1, a2, a3 uintptr) error {
 	return errno
 }
 
-// noNewPrivileges makes set-user-ID programs and file capabilities powerless.
+// noNewPrivileges sets no_new_privs: an exec of set-user-ID programs and file
+// capabilities then has no effect.
 func noNewPrivileges() error {
-	// The unused arguments must be 0, so the call with six is needed.
+	// The unused arguments must be 0 (prctl(2)).
 	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
 	if errno == syscall.ENOTSUP {
 		return errCgo
@@ -102,24 +99,24 @@ func noNewPrivileges() error {
 	return nil
 }
 
-// clearCapabilities empties the effective, permitted and inheritable sets, and
-// with them the ambient one.
+// clearCapabilities clears the effective, permitted and inheritable sets; the
+// kernel then clears the ambient set.
 func clearCapabilities() error {
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	err := allThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&none[0])), 0)
 	if err != nil {
-		return fmt.Errorf("give up all capabilities: %w", err)
+		return fmt.Errorf("drop all capabilities: %w", err)
 	}
 	return nil
 }
 
-// emptyBoundingSet takes away what an exec could bring. no_new_privs does so
-// already; therefore a root that may not change the set, as in a container, is
-// no error.
-func emptyBoundingSet() {
+// clearBoundingSet clears the limit of the capabilities that an exec can add. Root
+// in a container may lack the right to do so, which is not an error, since
+// no_new_privs has the same effect.
+func clearBoundingSet() {
 	for c := uintptr(0); c < 64; c++ {
-		// 1 = in the set, 0 = not in it, an error = no such capability.
+		// 1 = in the set, 0 = not in the set, an error = no such capability.
 		if in, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0); err != nil {
 			return
 		} else if in == 1 && allThreads(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0) != nil {

@@ -1,6 +1,6 @@
-// Package rootpath resolves paths for root. A user who may write to a directory of
-// a path cannot lead root to another place by a symbolic link: root follows the
-// links of root, and a link of another user only to what belongs to that user.
+// Package rootpath resolves paths for root so that another user, who may write to a
+// directory of a path, cannot redirect root with a symbolic link. Root follows its
+// own links, and a link of another user only if that user owns the target.
 package rootpath
 
 import (
@@ -13,11 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxLinks is how many symbolic links a path may have, as in Linux.
+// maxLinks is the maximum number of symbolic links in a path, as in Linux
+// (path_resolution(7)).
 const maxLinks = 40
 
-// Path returns the absolute path of a file or directory without symbolic links. A
-// user other than root follows every link.
+// Path returns the absolute path of a file or directory without symbolic links. If
+// the process is not root, it follows all links.
 func Path(path string) (string, error) {
 	if os.Geteuid() != 0 {
 		abs, err := filepath.Abs(path)
@@ -34,8 +35,8 @@ func Path(path string) (string, error) {
 	return os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 }
 
-// Dir opens the directory at path, without the right to read it (O_PATH). A user
-// other than root follows every link.
+// Dir opens the directory at path with O_PATH (open(2)). If the process is not root,
+// it follows all links.
 func Dir(path string) (*os.File, error) {
 	open := resolve
 	if os.Geteuid() != 0 {
@@ -53,20 +54,20 @@ func Dir(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// resolve opens what is at path, with O_PATH, by root's rule for links.
+// resolve opens path with O_PATH, and follows links by the rule for root.
 func resolve(path string) (fd int, err error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return -1, err
 	}
-	top, err := openPath(unix.AT_FDCWD, "/")
+	root, err := openPath(unix.AT_FDCWD, "/")
 	if err != nil {
 		return -1, err
 	}
-	w := walk{fd: top}
-	err = w.to(strings.Split(abs, "/"))
+	w := walk{fd: root}
+	err = w.follow(strings.Split(abs, "/"))
 	if err == nil {
-		err = w.check()
+		err = w.checkLinks()
 	}
 	if err != nil {
 		unix.Close(w.fd)
@@ -75,32 +76,32 @@ func resolve(path string) (fd int, err error) {
 	return w.fd, nil
 }
 
-// openPath opens a name, which may be a link, in a directory.
+// openPath opens a name in a directory with O_PATH; of a link, the link itself.
 func openPath(at int, name string) (int, error) {
 	return unix.Openat(at, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 }
 
-// A walk is on its way from / to a file or a directory.
+// A walk opens the components of a path, one after the other.
 type walk struct {
-	fd    int
-	links []link // of other users
+	fd    int    // of the last component
+	links []link // of users other than root
 }
 
 type link struct {
 	name string
-	uid  uint32
+	uid  uint32 // of its owner
 }
 
-// to follows the names. Each step uses the descriptor of the directory before
-// it, so a rename during the walk has no effect on the rule.
-func (w *walk) to(names []string) error {
+// follow opens the named components and the targets of links. Each step uses the
+// descriptor of the directory before it, so a rename meanwhile cannot evade the rule.
+func (w *walk) follow(names []string) error {
 	for followed := 0; len(names) > 0; {
 		name := names[0]
 		names = names[1:]
 		if name == "" || name == "." {
 			continue
 		}
-		target, isLink, err := w.enter(name)
+		target, isLink, err := w.step(name)
 		if err != nil {
 			return err
 		}
@@ -111,25 +112,25 @@ func (w *walk) to(names []string) error {
 			return unix.ELOOP
 		}
 		if filepath.IsAbs(target) {
-			top, err := openPath(unix.AT_FDCWD, "/")
+			root, err := openPath(unix.AT_FDCWD, "/")
 			if err != nil {
 				return err
 			}
-			w.move(top)
+			w.replace(root)
 		}
 		names = append(strings.Split(target, "/"), names...)
 	}
 	return nil
 }
 
-// move replaces the directory.
-func (w *walk) move(fd int) {
+// replace replaces the descriptor, and closes the old one.
+func (w *walk) replace(fd int) {
 	unix.Close(w.fd)
 	w.fd = fd
 }
 
-// enter goes to what has the name, or returns where a link leads.
-func (w *walk) enter(name string) (target string, isLink bool, err error) {
+// step opens the component with this name, or returns the target of a link.
+func (w *walk) step(name string) (target string, isLink bool, err error) {
 	fd, err := openPath(w.fd, name)
 	if err != nil {
 		return "", false, err
@@ -140,12 +141,12 @@ func (w *walk) enter(name string) (target string, isLink bool, err error) {
 		return "", false, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
-		w.move(fd)
+		w.replace(fd)
 		return "", false, nil
 	}
 	defer unix.Close(fd)
 	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, "", buf) // of the link that was opened
+	n, err := unix.Readlinkat(fd, "", buf) // "" = of the link fd itself
 	if err != nil {
 		return "", false, err
 	}
@@ -155,15 +156,16 @@ func (w *walk) enter(name string) (target string, isLink bool, err error) {
 	return string(buf[:n]), true, nil
 }
 
-// check returns an error for a link whose owner does not own what is at its end.
-func (w *walk) check() error {
+// checkLinks returns an error if a link of another user is in the path and that user
+// does not own the last component.
+func (w *walk) checkLinks() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(w.fd, &st); err != nil {
 		return err
 	}
 	for _, l := range w.links {
 		if l.uid != st.Uid {
-			return fmt.Errorf("the symbolic link %s belongs to the user with id %d, who owns neither its target nor the machine: name the target itself", l.name, l.uid)
+			return fmt.Errorf("symbolic link %s has owner %d, its target owner %d: use the path of the target", l.name, l.uid, st.Uid)
 		}
 	}
 	return nil

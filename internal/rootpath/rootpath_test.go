@@ -14,9 +14,9 @@ import (
 	"goguerrillad/internal/rootpath"
 )
 
-const other = 65534
+const otherUID = 65534
 
-// A tree has links of root and of another user.
+// A tree is a directory with links of root and of another user.
 type tree struct{ top string }
 
 func (tr tree) at(name string) string { return filepath.Join(tr.top, name) }
@@ -25,9 +25,9 @@ func newTree(t *testing.T) tree {
 	t.Helper()
 	tr := tree{t.TempDir()}
 	if err := errors.Join(
-		os.Chmod(filepath.Dir(tr.top), 0o755), // for the other user
+		os.Chmod(filepath.Dir(tr.top), 0o755), // so that the other user can read it
 		os.MkdirAll(tr.at("real/sub"), 0o755),
-		os.Mkdir(tr.at("theirs"), 0o755),
+		os.Mkdir(tr.at("others"), 0o755),
 		os.WriteFile(tr.at("file"), nil, 0o600),
 		unix.Mkfifo(tr.at("fifo"), 0o600),
 		os.Symlink(tr.at("real"), tr.at("absolute")),
@@ -35,15 +35,15 @@ func newTree(t *testing.T) tree {
 		os.Symlink("loop", tr.at("loop")),
 		os.Symlink("real", tr.at("planted")),
 		os.Symlink("planted", tr.at("indirect")),
-		os.Symlink("theirs", tr.at("own")),
+		os.Symlink("others", tr.at("own")),
 		os.Symlink("file", tr.at("to-file")),
-		os.Symlink("theirs", tr.at("to-theirs")),
+		os.Symlink("others", tr.at("to-others")),
 	); err != nil {
 		t.Fatal(err)
 	}
 	if os.Geteuid() == 0 {
-		for _, name := range []string{"theirs", "planted", "own"} {
-			if err := os.Lchown(tr.at(name), other, other); err != nil {
+		for _, name := range []string{"others", "planted", "own"} {
+			if err := os.Lchown(tr.at(name), otherUID, otherUID); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -51,35 +51,38 @@ func newTree(t *testing.T) tree {
 	return tr
 }
 
-// walks are paths and where they lead, as root: "" is an error.
+// walks are paths and what root finds there; "" is an error.
 var walks = []struct{ name, want string }{
 	{"real", "real"}, {"real/sub", "real/sub"}, {"real/sub/..", "real"}, {"absolute/sub", "real/sub"},
-	{"relative/sub", "real/sub"}, {"own", "theirs"}, {"to-theirs", "theirs"}, {"file", "file"}, {"to-file", "file"}, {"fifo", "fifo"},
+	{"relative/sub", "real/sub"}, {"own", "others"}, {"to-others", "others"}, {"file", "file"}, {"to-file", "file"}, {"fifo", "fifo"},
 	{"loop", ""}, {"none", ""}, {"file/sub", ""},
 	{"planted", ""}, {"planted/sub", ""}, {"indirect", ""},
 }
 
-// beyondRoot are those that only root does not follow.
-var beyondRoot = map[string]string{"planted": "real", "planted/sub": "real/sub", "indirect": "real"}
+// refusedToRoot are paths that only root does not follow, and what is there.
+var refusedToRoot = map[string]string{"planted": "real", "planted/sub": "real/sub", "indirect": "real"}
 
-// TestDir: root follows no link of another user to a directory that this user does not
-// own, and only directories are opened.
+// TestDir: Dir opens only directories. As root it follows a link of another user only
+// to a directory that this user owns.
 func TestDir(t *testing.T) {
 	tr := newTree(t)
 	asEach(t, func(t *testing.T, root bool) {
 		for _, tt := range walks {
 			want := tt.want
 			if want == "" && !root {
-				want = beyondRoot[tt.name]
+				want = refusedToRoot[tt.name]
 			}
 			if want == "file" || want == "fifo" {
 				want = ""
 			}
-			dir, err := rootpath.Dir(tr.top + "/" + tt.name)
+			path := tr.top + "/" + tt.name
+			dir, err := rootpath.Dir(path)
 			if err != nil {
 				var e *os.PathError
-				if want != "" || !errors.As(err, &e) || e.Path != tr.top+"/"+tt.name {
-					t.Errorf("%s: %v", tt.name, err)
+				if want != "" {
+					t.Errorf("%s: error %v, want the directory %s", tt.name, err, want)
+				} else if !errors.As(err, &e) || e.Path != path {
+					t.Errorf("%s: error %v, want a PathError of %s", tt.name, err, path)
 				}
 				continue
 			}
@@ -87,15 +90,20 @@ func TestDir(t *testing.T) {
 			if err := errors.Join(err, dir.Close()); err != nil {
 				t.Fatal(err)
 			}
+			if want == "" {
+				t.Errorf("%s: opened, want an error", tt.name)
+				continue
+			}
 			stat, err := os.Stat(tr.at(want))
-			if want == "" || err != nil || !os.SameFile(got, stat) {
-				t.Errorf("%s leads elsewhere than to %q (%v)", tt.name, want, err)
+			if err != nil || !os.SameFile(got, stat) {
+				t.Errorf("%s: opened another directory than %s (%v)", tt.name, want, err)
 			}
 		}
 	})
 }
 
-// TestPath: the path of a file or a directory has no link, by the same rule.
+// TestPath: Path returns a path without links, by the rule of TestDir, and of files
+// too.
 func TestPath(t *testing.T) {
 	tr := newTree(t)
 	t.Chdir(tr.top)
@@ -103,27 +111,34 @@ func TestPath(t *testing.T) {
 		for _, tt := range walks {
 			want := tt.want
 			if want == "" && !root {
-				want = beyondRoot[tt.name]
+				want = refusedToRoot[tt.name]
 			}
 			for _, path := range []string{tt.name, tr.top + "/" + tt.name} {
 				got, err := rootpath.Path(path)
-				if (err == nil) != (want != "") || err == nil && got != tr.at(want) {
-					t.Errorf("%s: %q, %v, want %q", path, got, err, want)
+				switch {
+				case want == "" && err == nil:
+					t.Errorf("%s: path %s, want an error", path, got)
+				case want != "" && err != nil:
+					t.Errorf("%s: error %v, want the path %s", path, err, tr.at(want))
+				case want != "" && got != tr.at(want):
+					t.Errorf("%s: path %s, want %s", path, got, tr.at(want))
 				}
 			}
 		}
 	})
 }
 
-// asEach runs a test as the user of the process, and if that is root as another user.
+// asEach runs a test as the user of the process, and if that is root also as another
+// user.
 func asEach(t *testing.T, test func(t *testing.T, root bool)) {
+	t.Helper()
 	root := os.Geteuid() == 0
-	t.Run("own", func(t *testing.T) { test(t, root) })
+	t.Run("same user", func(t *testing.T) { test(t, root) })
 	if !root {
 		return
 	}
-	t.Run("other", func(t *testing.T) {
-		if err := syscall.Setresuid(-1, other, -1); err != nil {
+	t.Run("another user", func(t *testing.T) {
+		if err := syscall.Setresuid(-1, otherUID, -1); err != nil {
 			t.Fatal(err)
 		}
 		defer syscall.Setresuid(-1, 0, -1)
@@ -131,7 +146,7 @@ func asEach(t *testing.T, test func(t *testing.T, root bool)) {
 	})
 }
 
-// TestManyLinks: a path may have as many links as Linux follows.
+// TestManyLinks: Dir follows as many links as Linux.
 func TestManyLinks(t *testing.T) {
 	top := t.TempDir()
 	next := top
@@ -141,18 +156,18 @@ func TestManyLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 		next = link
-		_, err := os.Stat(link)
-		dir, got := rootpath.Dir(link)
-		if got == nil {
+		_, want := os.Stat(link)
+		dir, err := rootpath.Dir(link)
+		if err == nil {
 			dir.Close()
 		}
-		if (got == nil) != (err == nil) || got != nil && !errors.Is(got, unix.ELOOP) {
-			t.Errorf("%d links: %v, Linux %v", n, got, err)
+		if (err == nil) != (want == nil) || err != nil && !errors.Is(err, unix.ELOOP) {
+			t.Errorf("%d links: error %v, Linux returns %v", n, err, want)
 		}
 	}
 }
 
-// TestDescriptors: no path leaves a descriptor open.
+// TestDescriptors: Dir and Path leave no descriptor open, also after an error.
 func TestDescriptors(t *testing.T) {
 	tr := newTree(t)
 	count := func() int {
@@ -163,7 +178,7 @@ func TestDescriptors(t *testing.T) {
 		}
 		return len(files)
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which closes what nothing refers to
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the collector would close unreachable files
 	before := count()
 	for _, tt := range walks {
 		if dir, err := rootpath.Dir(tr.at(tt.name)); err == nil {
@@ -171,13 +186,13 @@ func TestDescriptors(t *testing.T) {
 		}
 		_, _ = rootpath.Path(tr.at(tt.name))
 		if after := count(); after != before {
-			t.Fatalf("%s: %d descriptors, before %d", tt.name, after, before)
+			t.Fatalf("%s: %d descriptors, want %d as before", tt.name, after, before)
 		}
 	}
 }
 
-// TestNoWorkingDirectory: a relative path leads nowhere when the working directory
-// is removed.
+// TestNoWorkingDirectory: a relative path is an error after the working directory has
+// been removed.
 func TestNoWorkingDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "gone")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -189,14 +204,14 @@ func TestNoWorkingDirectory(t *testing.T) {
 	}
 	asEach(t, func(t *testing.T, root bool) {
 		if path, err := rootpath.Path("file"); !errors.Is(err, unix.ENOENT) {
-			t.Errorf("the path is %q, %v", path, err)
+			t.Errorf("path %q, error %v, want ENOENT", path, err)
 		}
 		dir, err := rootpath.Dir(".")
 		if err == nil {
 			dir.Close()
 		}
-		if !errors.Is(err, unix.ENOENT) && (root || err != nil) { // Linux opens it
-			t.Errorf("the directory is %v, %v", dir, err)
+		if !errors.Is(err, unix.ENOENT) && (root || err != nil) { // Linux opens the removed directory
+			t.Errorf("directory: error %v, want ENOENT", err)
 		}
 	})
 }

@@ -1,6 +1,6 @@
-// Package service is the daemon's life as its manager sees it: ready, reload,
-// stop, and the signals that ask for them. It knows neither SMTP nor SQL; what
-// is to be done comes in as functions.
+// Package service handles the signals of the daemon, and notifies the service
+// manager (sd_notify(3)): ready, reload, stop, status, watchdog. The caller supplies
+// the functions that do the work.
 package service
 
 import (
@@ -18,65 +18,63 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Service is what runs between ready and stopped.
+// A Service is the daemon between its start and its end.
 type Service struct {
-	// Signals is what Catch has returned.
+	// Signals is the queue of QueueSignals.
 	Signals chan os.Signal
-	// Reload reads, checks and swaps the configuration; an error means that
-	// nothing has changed.
+	// Reload loads and applies the configuration. After an error nothing has changed.
 	Reload func() error
-	// Report logs the counters.
-	Report func()
-	// Stop ends the service in an orderly way: nothing acknowledged may be
-	// lost, even when ctx ends it early.
+	// LogCounters logs the counters.
+	LogCounters func()
+	// Stop closes everything, and continues without waiting when ctx is done. No
+	// acknowledged message may be lost.
 	Stop func(ctx context.Context)
-	// Status says in one line how things are, for whoever asks the manager. It
-	// is no place for secrets: everybody can read it.
+	// Status returns the status of the daemon in one line. All users of the machine
+	// can read it.
 	Status func() string
-	// Alive returns nil when everything that must go on does. What others keep
-	// from working, a database for one, is alive.
+	// Alive returns an error if a part of the daemon makes no progress, and nil if the
+	// daemon only waits for another program, such as a database.
 	Alive func(ctx context.Context) error
 	Log   *slog.Logger
 
-	refusal atomic.Pointer[string] // of the last reload, "" if it was taken
-	ending  atomic.Bool            // between the signal and the end
+	reloadError atomic.Pointer[string] // of the last reload, "" after success
+	stopping    atomic.Bool
 }
 
-// drainTime is the most that transactions in flight get at a stop. systemd's
-// TimeoutStopSec must be longer.
-const drainTime = 20 * time.Second
+// stopTimeout bounds the transactions in flight at a stop. TimeoutStopSec= of the
+// systemd unit must be longer.
+const stopTimeout = 20 * time.Second
 
-// Hold keeps SIGHUP and SIGUSR1, which would end the process, until Run obeys
-// them. It is called before anything that takes time; SIGTERM and SIGINT end a
-// start at once.
-func Hold() chan os.Signal {
+// QueueSignals queues SIGHUP and SIGUSR1 for Run, since they would end the process.
+// Call it before anything that takes time. SIGTERM and SIGINT still end the process.
+func QueueSignals() chan os.Signal {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
 	return signals
 }
 
-// Catch has Run obey all signals that come from now on.
-func Catch(signals chan os.Signal) {
+// QueueStopSignals queues SIGTERM and SIGINT for Run too, and ignores SIGPIPE.
+func QueueStopSignals(signals chan os.Signal) {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	signal.Ignore(syscall.SIGPIPE) // a log or a client that is gone must not end the daemon
+	signal.Ignore(syscall.SIGPIPE) // a closed log or client must not end the daemon
 }
 
-// Run tells the manager that the service is ready, obeys signals until one of
-// them ends it, and returns after the stop.
+// Run notifies the manager that the service is ready, handles signals, and returns
+// after a stop.
 //
-// SIGHUP reloads, SIGUSR1 reports, SIGTERM and SIGINT stop; a second one of
-// these cuts the stop short.
+// SIGHUP reloads, SIGUSR1 logs the counters, SIGTERM and SIGINT stop. A second
+// SIGTERM or SIGINT cancels the context of Stop.
 func (s *Service) Run() {
 	defer signal.Stop(s.Signals)
 	status := s.status()
 	s.notify(daemon.SdNotifyReady + "\n" + status)
-	defer s.report(status)()
+	defer s.startNotifier(status)()
 	for sig := range s.Signals {
 		switch sig {
 		case syscall.SIGHUP:
 			s.reload()
 		case syscall.SIGUSR1:
-			s.Report()
+			s.LogCounters()
 		default:
 			s.Log.Info("stopping", "signal", sig.String())
 			s.stop()
@@ -87,21 +85,21 @@ func (s *Service) Run() {
 
 func (s *Service) reload() {
 	s.notify(reloading())
-	refusal := ""
+	reason := ""
 	if err := s.Reload(); err != nil {
-		s.Log.Error("reload refused, the old configuration goes on", "error", err)
-		refusal = err.Error()
+		s.Log.Error("reload refused, keeping the old configuration", "error", err)
+		reason = err.Error()
 	} else {
 		s.Log.Info("reloaded")
 	}
-	s.refusal.Store(&refusal)
+	s.reloadError.Store(&reason)
 	s.notify(daemon.SdNotifyReady + "\n" + s.status())
 }
 
 func (s *Service) stop() {
-	s.ending.Store(true)
+	s.stopping.Store(true)
 	s.notify(daemon.SdNotifyStopping + "\n" + s.status())
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	go func() {
 		for {
@@ -118,8 +116,8 @@ func (s *Service) stop() {
 	s.Stop(ctx)
 }
 
-// reloading is the notification that a reload begins; the time lets the
-// manager tell its end from the end of an earlier one (sd_notify(3)).
+// reloading returns the notification that a reload begins. The manager needs the time
+// to recognise the READY=1 that ends this reload (sd_notify(3)).
 func reloading() string {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -128,20 +126,20 @@ func reloading() string {
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000)
 }
 
-// notify tells the manager, if there is one; what it does not hear is no
-// reason to stop serving.
+// notify sends a notification to the manager, if there is one. The service continues
+// after an error.
 func (s *Service) notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		s.Log.Warn("cannot notify the service manager", "error", err)
 	}
 }
 
-// Refused tells the manager why the service does not start, so that its status
+// NotifyFailure notifies the manager why the service does not start: systemctl status
 // shows it after the exit.
-func Refused(what string, reason error) {
-	// There is nobody else to tell: the error itself goes to stderr.
+func NotifyFailure(what string, reason error) {
+	// The caller writes reason to stderr, so an error of SdNotify hides nothing.
 	_, _ = daemon.SdNotify(false, oneLine("STATUS="+what+": "+reason.Error()))
 }
 
-// oneLine keeps a text from being taken for several assignments.
+// oneLine replaces newlines, which separate assignments (sd_notify(3)).
 func oneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }

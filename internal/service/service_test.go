@@ -21,7 +21,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-const patience = 20 * time.Second
+const timeout = 20 * time.Second
 
 // A manager receives the notifications of the service.
 type manager struct {
@@ -29,8 +29,9 @@ type manager struct {
 	conn *net.UnixConn
 }
 
-// manage makes the test the service manager, which feeds a watchdog if that is not 0.
-func manage(t *testing.T, watchdog time.Duration) *manager {
+// newManager makes the test the service manager, with a watchdog of this interval, 0 =
+// none.
+func newManager(t *testing.T, watchdog time.Duration) *manager {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
@@ -38,7 +39,7 @@ func manage(t *testing.T, watchdog time.Duration) *manager {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("NOTIFY_SOCKET", path)
@@ -50,7 +51,7 @@ func manage(t *testing.T, watchdog time.Duration) *manager {
 	return &manager{t, conn}
 }
 
-// next returns the next notification, whose times are replaced by N.
+// next returns the next notification, with N in place of times.
 func (m *manager) next() string {
 	m.t.Helper()
 	b := make([]byte, 4096)
@@ -61,6 +62,7 @@ func (m *manager) next() string {
 	return regexp.MustCompile(`MONOTONIC_USEC=[1-9][0-9]+`).ReplaceAllString(string(b[:n]), "MONOTONIC_USEC=N")
 }
 
+// want checks the next notifications.
 func (m *manager) want(want ...string) {
 	m.t.Helper()
 	for _, w := range want {
@@ -70,7 +72,7 @@ func (m *manager) want(want ...string) {
 	}
 }
 
-// await reads notifications until one is as wanted, and returns those before it.
+// await reads notifications up to want, and returns those before it.
 func (m *manager) await(want string) (before []string) {
 	m.t.Helper()
 	for got := m.next(); got != want; got = m.next() {
@@ -79,15 +81,15 @@ func (m *manager) await(want string) (before []string) {
 	return before
 }
 
-// A fixture is a service whose functions do what the test sets.
+// A fixture is a service whose functions return what the test sets.
 type fixture struct {
 	*service.Service
 	log      test.Log
 	signals  chan os.Signal
-	reports  chan struct{}
+	counters chan struct{} // calls of LogCounters
 	stopping chan context.Context
 	stop     chan struct{} // lets Stop return
-	ended    chan struct{} // Run has returned
+	returned chan struct{} // closed when Run has returned
 
 	mu     sync.Mutex
 	status string
@@ -97,8 +99,8 @@ type fixture struct {
 
 func newFixture() *fixture {
 	f := &fixture{
-		signals: make(chan os.Signal, 8), reports: make(chan struct{}, 8),
-		stopping: make(chan context.Context, 1), stop: make(chan struct{}, 1), ended: make(chan struct{}), status: "well",
+		signals: make(chan os.Signal, 8), counters: make(chan struct{}, 8),
+		stopping: make(chan context.Context, 1), stop: make(chan struct{}, 1), returned: make(chan struct{}), status: "good",
 	}
 	locked := func(what *error) func() error {
 		return func() error {
@@ -109,9 +111,9 @@ func newFixture() *fixture {
 	}
 	f.Service = &service.Service{
 		Signals: f.signals, Log: f.log.Logger(),
-		Reload: locked(&f.reload),
-		Report: func() { f.reports <- struct{}{} },
-		Alive:  func(context.Context) error { return locked(&f.alive)() },
+		Reload:      locked(&f.reload),
+		LogCounters: func() { f.counters <- struct{}{} },
+		Alive:       func(context.Context) error { return locked(&f.alive)() },
 		Status: func() string {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -128,159 +130,162 @@ func newFixture() *fixture {
 	return f
 }
 
+// run calls Run in a goroutine.
 func (f *fixture) run() {
 	go func() {
-		defer close(f.ended)
+		defer close(f.returned)
 		f.Run()
 	}()
 }
 
+// set changes what the functions of the service return.
 func (f *fixture) set(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change()
 }
 
-// end waits until Run returns.
-func (f *fixture) end(t *testing.T) {
+// awaitReturn waits until Run returns.
+func (f *fixture) awaitReturn(t *testing.T) {
 	t.Helper()
 	select {
-	case <-f.ended:
-	case <-time.After(patience):
-		t.Fatal("Run does not return")
+	case <-f.returned:
+	case <-time.After(timeout):
+		t.Fatal("Run has not returned")
 	}
 }
 
-// TestLife: each signal, what the manager is notified of, and what the log has.
-func TestLife(t *testing.T) {
-	m, f := manage(t, 0), newFixture()
+// TestNotifications: the notifications and the log lines of each signal.
+func TestNotifications(t *testing.T) {
+	m, f := newManager(t, 0), newFixture()
 	f.run()
-	m.want("READY=1\nSTATUS=well")
+	m.want("READY=1\nSTATUS=good")
 	f.signals <- syscall.SIGUSR1
-	<-f.reports
+	<-f.counters
 	f.signals <- syscall.SIGHUP
-	m.want("RELOADING=1\nMONOTONIC_USEC=N", "READY=1\nSTATUS=well")
+	m.want("RELOADING=1\nMONOTONIC_USEC=N", "READY=1\nSTATUS=good")
 	f.set(func() { f.reload = errors.New("no\nsuch key") })
 	f.signals <- syscall.SIGHUP
-	m.want("RELOADING=1\nMONOTONIC_USEC=N", "READY=1\nSTATUS=well; the last reload was refused: no; such key")
-	f.set(func() { f.reload, f.status = nil, "very well" })
+	m.want("RELOADING=1\nMONOTONIC_USEC=N", "READY=1\nSTATUS=good; the last reload was refused: no; such key")
+	f.set(func() { f.reload, f.status = nil, "very good" })
 	f.signals <- syscall.SIGHUP
-	if early := m.await("READY=1\nSTATUS=very well"); !slices.Contains(early, "RELOADING=1\nMONOTONIC_USEC=N") {
-		t.Errorf("notifications %q", early)
+	if early := m.await("READY=1\nSTATUS=very good"); !slices.Contains(early, "RELOADING=1\nMONOTONIC_USEC=N") {
+		t.Errorf("notifications %q, want RELOADING=1", early)
 	}
 	f.signals <- syscall.SIGTERM
 	ctx := <-f.stopping
-	m.await("STOPPING=1\nSTATUS=stopping: very well")
+	m.await("STOPPING=1\nSTATUS=stopping: very good")
 	if end, ok := ctx.Deadline(); !ok || time.Until(end) > 20*time.Second || time.Until(end) < 10*time.Second {
-		t.Errorf("the stop has time until %v", end)
+		t.Errorf("deadline of the stop: %v, %v, want one in 10 to 20 s", end, ok)
 	}
 	f.stop <- struct{}{}
-	f.end(t)
+	f.awaitReturn(t)
 	for event, want := range map[string]int{"msg=reloaded": 2, `msg="reload refused`: 1, "msg=stopping signal=terminated": 1, "level=WARN": 0, "level=ERROR": 1} {
 		if n := f.log.Count(event); n != want {
-			t.Errorf("the log has %s %d times, want %d:\n%s", event, n, want, f.log.String())
+			t.Errorf("the log contains %s %d times, want %d:\n%s", event, n, want, f.log.String())
 		}
 	}
 }
 
-// TestStop: a second SIGTERM or SIGINT cuts a stop short, and no other signal does.
+// TestStop: a second SIGTERM or SIGINT cancels the context of Stop; other signals do
+// not.
 func TestStop(t *testing.T) {
-	m := manage(t, 0)
+	m := newManager(t, 0)
 	for _, first := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		for _, second := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 			f := newFixture()
 			f.run()
-			m.await("READY=1\nSTATUS=well")
+			m.await("READY=1\nSTATUS=good")
 			f.signals <- first
 			ctx := <-f.stopping
 			f.signals <- syscall.SIGHUP
 			f.signals <- syscall.SIGUSR1
-			test.Await(t, nil, patience, "the signals are read", func() error {
+			test.Await(t, nil, timeout, "signals are not read", func() error {
 				if n := len(f.signals); n > 0 {
-					return fmt.Errorf("%d wait", n)
+					return fmt.Errorf("%d are queued", n)
 				}
 				return nil
 			})
 			if ctx.Err() != nil {
-				t.Errorf("%v, then SIGHUP and SIGUSR1: %v", first, ctx.Err())
+				t.Errorf("%v, then SIGHUP and SIGUSR1: context %v, want it alive", first, ctx.Err())
 			}
 			f.signals <- second
-			f.end(t)
+			f.awaitReturn(t)
 			if err := context.Cause(ctx); err != context.Canceled {
-				t.Errorf("%v and %v: %v", first, second, err)
+				t.Errorf("%v, then %v: cause %v, want %v", first, second, err, context.Canceled)
 			}
 		}
 	}
 }
 
-// TestStatus: the manager is notified of a status that has changed, once. The
-// watchdog makes the interval short.
+// TestStatus: the manager is notified once of each change of the status. The watchdog
+// shortens the interval.
 func TestStatus(t *testing.T) {
-	m, f := manage(t, 400*time.Millisecond), newFixture()
+	m, f := newManager(t, 400*time.Millisecond), newFixture()
 	f.run()
-	m.want("READY=1\nSTATUS=well")
-	for _, status := range []string{"busy", "busy; very", "well"} {
+	m.want("READY=1\nSTATUS=good")
+	for _, status := range []string{"busy", "busy; very", "good"} {
 		f.set(func() { f.status = strings.ReplaceAll(status, "; ", "\n") })
 		for _, early := range append(m.await("STATUS="+status), m.next(), m.next()) {
 			if early != "WATCHDOG=1" {
-				t.Errorf("notification %q", early)
+				t.Errorf("notification %q, want WATCHDOG=1", early)
 			}
 		}
 	}
 	f.signals <- syscall.SIGTERM
-	m.await("EXTEND_TIMEOUT_USEC=10000000") // again and again
+	m.await("EXTEND_TIMEOUT_USEC=10000000") // in each interval
 	m.await("EXTEND_TIMEOUT_USEC=10000000")
 	f.stop <- struct{}{}
-	f.end(t)
+	f.awaitReturn(t)
 }
 
-// TestWatchdog: the watchdog is fed while the service is alive, and the log has one
-// error when that ends.
+// TestWatchdog: the watchdog is notified while the service is alive. The log has one
+// error for each time that this ends.
 func TestWatchdog(t *testing.T) {
-	m, f := manage(t, 400*time.Millisecond), newFixture()
+	m, f := newManager(t, 400*time.Millisecond), newFixture()
 	f.run()
-	m.want("READY=1\nSTATUS=well")
+	m.want("READY=1\nSTATUS=good")
 	m.want("WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1")
 	for n := 1; n <= 2; n++ {
-		f.set(func() { f.alive, f.status = errors.New("loop stands still"), fmt.Sprint("ill ", n) })
-		m.await("STATUS=ill " + strconv.Itoa(n))
-		for _, status := range []string{"still ill", "as ill as before", "as ill"} {
+		f.set(func() { f.alive, f.status = errors.New("loop is blocked"), fmt.Sprint("blocked ", n) })
+		m.await("STATUS=blocked " + strconv.Itoa(n))
+		for _, status := range []string{"first change", "second change", "third change"} {
 			f.set(func() { f.status = status })
-			if fed := m.await("STATUS=" + status); len(fed) > 1 { // a look may have begun before
-				t.Errorf("the watchdog is fed: %q", fed)
+			if early := m.await("STATUS=" + status); len(early) > 1 { // a check may have begun before
+				t.Errorf("notifications %q, want no WATCHDOG=1", early)
 			}
 		}
 		f.set(func() { f.alive = nil })
 		m.await("WATCHDOG=1")
-		if got := f.log.Count("no progress"); got != n || f.log.Count(`error="loop stands still"`) != n {
-			t.Errorf("the log has the error %d times, want %d:\n%s", got, n, f.log.String())
+		if got := f.log.Count("no progress"); got != n || f.log.Count(`error="loop is blocked"`) != n {
+			t.Errorf("the log contains the error %d times, want %d:\n%s", got, n, f.log.String())
 		}
 	}
 	f.signals <- syscall.SIGTERM
-	m.await("STOPPING=1\nSTATUS=stopping: as ill")
-	m.await("WATCHDOG=1") // a stop that goes on is alive
+	m.await("STOPPING=1\nSTATUS=stopping: third change")
+	m.await("WATCHDOG=1") // a stop that makes progress is alive
 	f.stop <- struct{}{}
-	f.end(t)
+	f.awaitReturn(t)
 }
 
-// TestNoWatchdog: without a watchdog the service is not looked at.
+// TestNoWatchdog: without a watchdog Alive is not called.
 func TestNoWatchdog(t *testing.T) {
-	m, f := manage(t, 0), newFixture()
-	f.alive = errors.New("not asked")
+	m, f := newManager(t, 0), newFixture()
+	f.alive = errors.New("called")
 	f.run()
-	m.want("READY=1\nSTATUS=well")
+	m.want("READY=1\nSTATUS=good")
 	f.set(func() { f.status = "busy" })
 	m.want("STATUS=busy")
 	f.signals <- syscall.SIGTERM
 	f.stop <- struct{}{}
-	f.end(t)
+	f.awaitReturn(t)
 	if f.log.Count("no progress") > 0 {
-		t.Errorf("the log has\n%s", f.log.String())
+		t.Errorf("the log contains an error of the watchdog:\n%s", f.log.String())
 	}
 }
 
-// TestNoManager: without a manager nothing is logged; a manager that is gone is
-// reported.
+// TestNoManager: without a manager no error is logged. A notification that cannot be
+// sent is logged.
 func TestNoManager(t *testing.T) {
 	for socket, want := range map[string]bool{"": false, filepath.Join(t.TempDir(), "none"): true} {
 		t.Setenv("NOTIFY_SOCKET", socket)
@@ -288,24 +293,24 @@ func TestNoManager(t *testing.T) {
 		f.run()
 		f.signals <- syscall.SIGTERM
 		f.stop <- struct{}{}
-		f.end(t)
+		f.awaitReturn(t)
 		if got := f.log.Count("cannot notify the service manager") > 0; got != want {
-			t.Errorf("socket %q, the log has\n%s", socket, f.log.String())
+			t.Errorf("socket %q: warning %v, want %v:\n%s", socket, got, want, f.log.String())
 		}
 	}
 }
 
-// TestRefused: the manager is notified of the reason in one line.
-func TestRefused(t *testing.T) {
-	m := manage(t, 0)
-	service.Refused("configuration", errors.New("one\ntwo"))
+// TestNotifyFailure: the notification has the reason in one line.
+func TestNotifyFailure(t *testing.T) {
+	m := newManager(t, 0)
+	service.NotifyFailure("configuration", errors.New("one\ntwo"))
 	m.want("STATUS=configuration: one; two")
 }
 
-// TestSignals: SIGHUP and SIGUSR1 are held from Hold on, the signals that end the
-// process from Catch on, and SIGPIPE ends nothing.
-func TestSignals(t *testing.T) {
-	signals := service.Hold()
+// TestQueueSignals: QueueSignals queues SIGHUP and SIGUSR1; QueueStopSignals adds SIGTERM
+// and SIGINT, and ignores SIGPIPE.
+func TestQueueSignals(t *testing.T) {
+	signals := service.QueueSignals()
 	defer signal.Reset()
 	raise := func(all ...syscall.Signal) {
 		t.Helper()
@@ -319,7 +324,7 @@ func TestSignals(t *testing.T) {
 		}
 	}
 	raise(syscall.SIGHUP, syscall.SIGUSR1)
-	service.Catch(signals)
+	service.QueueStopSignals(signals)
 	raise(syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM, syscall.SIGINT)
 	if !signal.Ignored(syscall.SIGPIPE) {
 		t.Error("SIGPIPE is not ignored")

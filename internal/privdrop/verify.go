@@ -11,21 +11,21 @@ import (
 	"syscall"
 )
 
-// Prove checks that every thread of this process is the user and group with
-// these ids and nothing else, and that root cannot be had back.
-func Prove(uid, gid int) error {
+// verify checks that every thread of this process has only the privileges of a
+// user and a group, and that it cannot switch back to root.
+func verify(uid, gid int) error {
 	err := eachThread(func(s status) error { return s.check(uid, gid) })
 	if err != nil {
 		return err
 	}
-	return tryToReturn()
+	return tryRoot()
 }
 
-// eachThread checks what the kernel says of each thread.
+// eachThread checks the status of each thread.
 func eachThread(check func(status) error) error {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
-		return fmt.Errorf("prove that no rights are left: %w", err)
+		return fmt.Errorf("verify that privileges are dropped: %w", err)
 	}
 	for _, t := range tasks {
 		s, err := readStatus(filepath.Join("self/task", t.Name()))
@@ -36,13 +36,14 @@ func eachThread(check func(status) error) error {
 			err = check(s)
 		}
 		if err != nil {
-			return fmt.Errorf("prove that no rights are left: thread %s: %w", t.Name(), err)
+			return fmt.Errorf("verify that privileges are dropped: thread %s: %w", t.Name(), err)
 		}
 	}
 	return nil
 }
 
-// status is what /proc/PID/status says, by field, blanks between words single.
+// A status has the fields of /proc/PID/status (proc_pid_status(5)), with single
+// spaces between words.
 type status map[string]string
 
 func readStatus(dir string) (status, error) {
@@ -59,7 +60,7 @@ func readStatus(dir string) (status, error) {
 	return s, nil
 }
 
-// capabilities names a set that is not empty, or returns "".
+// capabilities returns the first set that is not empty, with its name, or "".
 func (s status) capabilities() string {
 	for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapAmb"} {
 		if strings.Trim(s[set], "0") != "" || s[set] == "" {
@@ -69,35 +70,36 @@ func (s status) capabilities() string {
 	return ""
 }
 
-// check compares a thread with what it should be.
+// check returns an error if the thread has other ids or any privilege.
 func (s status) check(uid, gid int) error {
 	// Real, effective, saved and file system id.
 	four := func(id int) string { return strings.TrimSuffix(strings.Repeat(strconv.Itoa(id)+" ", 4), " ") }
 	switch {
 	case s["Uid"] != four(uid):
-		return fmt.Errorf("its user ids are %s instead of %d", s["Uid"], uid)
+		return fmt.Errorf("user ids are %s instead of %d", s["Uid"], uid)
 	case s["Gid"] != four(gid):
-		return fmt.Errorf("its group ids are %s instead of %d", s["Gid"], gid)
+		return fmt.Errorf("group ids are %s instead of %d", s["Gid"], gid)
 	case s["Groups"] != "":
-		return fmt.Errorf("it has the supplementary groups %s", s["Groups"])
+		return fmt.Errorf("supplementary groups %s remain", s["Groups"])
 	}
-	return s.powerless()
+	return s.checkUnprivileged()
 }
 
-// powerless checks that nothing is allowed beyond what the ids allow.
-func (s status) powerless() error {
+// checkUnprivileged returns an error if the thread has a capability, or can gain
+// privileges by an exec.
+func (s status) checkUnprivileged() error {
 	if set := s.capabilities(); set != "" {
-		return fmt.Errorf("it has capabilities: %s", set)
+		return fmt.Errorf("capabilities remain: %s", set)
 	}
 	if s["NoNewPrivs"] != "1" {
-		return errors.New("it could gain privileges by exec: NoNewPrivs is not 1")
+		return errors.New("no_new_privs is not set")
 	}
 	return nil
 }
 
-// tryToReturn fails when root can be had back. Each call changes all threads
-// or none.
-func tryToReturn() error {
+// tryRoot tries to switch back to root, and returns an error if that succeeds. Each
+// call changes all threads or none.
+func tryRoot() error {
 	for _, try := range []struct {
 		what string
 		call func() error
@@ -109,7 +111,7 @@ func tryToReturn() error {
 		{"supplementary group 0", func() error { return syscall.Setgroups([]int{0}) }},
 	} {
 		if try.call() == nil {
-			return fmt.Errorf("prove that no rights are left: the way back to %s is open", try.what)
+			return fmt.Errorf("verify that privileges are dropped: switching back to %s succeeds", try.what)
 		}
 	}
 	return nil

@@ -1,7 +1,4 @@
-// Drop is the victim of the package's tests: it does to itself what its
-// argument says while its threads are busy, and prints what came of it. It is
-// a program of its own because it has to be built without cgo.
-package main
+package privdrop
 
 import (
 	"fmt"
@@ -11,30 +8,41 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 	"unsafe"
-
-	"goguerrillad/internal/privdrop"
 
 	"golang.org/x/sys/unix"
 )
 
 const uid, gid = 65533, 65532
 
-func main() {
-	crowd(20)
-	fmt.Println("result:", attempt(os.Args[1]))
+// childVariable and filterVariable are the environment of a child of TestThreads: the
+// case of attempt, and the system call to filter.
+const (
+	childVariable  = "PRIVDROP_TEST_CHILD"
+	filterVariable = "PRIVDROP_TEST_FILTER"
+)
+
+// TestMain runs the tests, or in a child of TestThreads changes the privileges of
+// the process while its threads are busy, and prints the result.
+func TestMain(m *testing.M) {
+	name := os.Getenv(childVariable)
+	if name == "" {
+		os.Exit(m.Run())
+	}
+	startThreads(20)
+	fmt.Println("result:", attempt(name))
 	report()
 }
 
-// filter has the kernel refuse the system call that the second argument names in
-// all threads ("setresuid refused"), or do nothing and report success ("setresuid
-// ignored"). Without a second argument there is none.
+// filter lets a system call fail in all threads ("setresuid refused"), or do nothing
+// and report success ("setresuid ignored").
 func filter() {
-	if len(os.Args) < 3 {
+	name, how, found := strings.Cut(os.Getenv(filterVariable), " ")
+	if !found {
 		return
 	}
-	name, how, _ := strings.Cut(os.Args[2], " ")
 	call := map[string]uint32{
 		"setgroups": unix.SYS_SETGROUPS, "setresgid": unix.SYS_SETRESGID, "setresuid": unix.SYS_SETRESUID,
 		"capset": unix.SYS_CAPSET, "prctl": unix.SYS_PRCTL,
@@ -53,84 +61,84 @@ func filter() {
 	}
 }
 
-func attempt(what string) error {
-	switch what {
+// attempt prepares the process for the named case, and returns the result of the
+// function under test.
+func attempt(name string) error {
+	switch name {
 	case "drop":
 		filter()
-		return privdrop.Drop(uid, gid)
+		return Drop(uid, gid)
 	case "drop with kept capabilities":
-		// What a careless parent could have left behind, in all threads.
-		must(all(unix.PR_SET_SECUREBITS, 1<<2|1<<4)) // SECBIT_NO_SETUID_FIXUP, SECBIT_KEEP_CAPS
+		must(prctlAll(unix.PR_SET_SECUREBITS, noSetuidFixup|keepCaps))
 		filter()
-		return privdrop.Drop(uid, gid)
+		return Drop(uid, gid)
 	case "drop to 1":
-		return privdrop.Drop(1, 1)
+		return Drop(1, 1)
 	case "drop to root":
-		return privdrop.Drop(0, gid)
+		return Drop(0, gid)
 	case "drop to root's group":
-		return privdrop.Drop(uid, 0)
+		return Drop(uid, 0)
 	case "refuse root":
-		return privdrop.RefuseRoot()
+		return RefuseRoot()
 	case "refuse root after drop":
-		must(privdrop.Drop(uid, gid))
-		return privdrop.RefuseRoot()
+		must(Drop(uid, gid))
+		return RefuseRoot()
 	case "refuse saved root":
 		must(syscall.Setresuid(uid, uid, 0))
-		return privdrop.RefuseRoot()
-	case "forfeit":
-		must(all(unix.PR_SET_SECUREBITS, 1<<2))
+		return RefuseRoot()
+	case "drop capabilities":
+		must(prctlAll(unix.PR_SET_SECUREBITS, noSetuidFixup))
 		must(syscall.Setgroups([]int{gid + 1}))
 		must(syscall.Setresgid(gid, gid, gid))
 		must(syscall.Setresuid(uid, uid, uid))
 		filter()
-		return privdrop.Forfeit()
-	case "forfeit without proc":
-		return withoutProc(privdrop.Forfeit)
-	case "prove without proc":
-		return withoutProc(func() error { return privdrop.Prove(uid, gid) })
-	case "prove":
-		must(privdrop.Drop(uid, gid))
+		return DropCapabilities()
+	case "drop capabilities without proc":
+		return withoutProc(DropCapabilities)
+	case "verify without proc":
+		return withoutProc(func() error { return verify(uid, gid) })
+	case "verify":
+		must(Drop(uid, gid))
 		filter()
-		return privdrop.Prove(uid, gid)
-	case "prove nothing":
-		return privdrop.Prove(uid, gid)
-	case "prove one thread alone":
-		// The mistake that all this is about: the raw call changes only the
-		// thread that makes it.
-		must(all6(unix.PR_SET_NO_NEW_PRIVS, 1))
+		return verify(uid, gid)
+	case "verify unchanged":
+		return verify(uid, gid)
+	case "verify change of one thread":
+		// The raw system call changes only the thread that makes it.
+		must(prctlAll(unix.PR_SET_NO_NEW_PRIVS, 1))
 		runtime.LockOSThread()
 		must(syscall.Setgroups(nil))
 		must(syscall.Setresgid(gid, gid, gid))
 		if _, _, errno := syscall.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); errno != 0 {
 			return errno
 		}
-		return privdrop.Prove(uid, gid)
-	case "prove with groups":
-		must(all6(unix.PR_SET_NO_NEW_PRIVS, 1))
+		return verify(uid, gid)
+	case "verify with groups":
+		must(prctlAll(unix.PR_SET_NO_NEW_PRIVS, 1))
 		must(syscall.Setgroups([]int{0, 4}))
 		must(syscall.Setresgid(gid, gid, gid))
 		must(syscall.Setresuid(uid, uid, uid))
-		return privdrop.Prove(uid, gid)
-	case "prove with saved root":
-		must(all6(unix.PR_SET_NO_NEW_PRIVS, 1))
+		return verify(uid, gid)
+	case "verify with saved root":
+		must(prctlAll(unix.PR_SET_NO_NEW_PRIVS, 1))
 		must(syscall.Setgroups(nil))
 		must(syscall.Setresgid(gid, gid, gid))
 		must(syscall.Setresuid(uid, uid, 0))
-		return privdrop.Prove(uid, gid)
-	case "prove with capabilities":
-		must(all6(unix.PR_SET_NO_NEW_PRIVS, 1))
-		must(all(unix.PR_SET_SECUREBITS, 1<<2))
+		return verify(uid, gid)
+	case "verify with capabilities":
+		must(prctlAll(unix.PR_SET_NO_NEW_PRIVS, 1))
+		must(prctlAll(unix.PR_SET_SECUREBITS, noSetuidFixup))
 		must(syscall.Setgroups(nil))
 		must(syscall.Setresgid(gid, gid, gid))
 		must(syscall.Setresuid(uid, uid, uid))
-		return privdrop.Prove(uid, gid)
-	case "prove with exec":
+		return verify(uid, gid)
+	case "verify with exec":
 		must(syscall.Setgroups(nil))
 		must(syscall.Setresgid(gid, gid, gid))
 		must(syscall.Setresuid(uid, uid, uid))
-		return privdrop.Prove(uid, gid)
+		return verify(uid, gid)
 	}
-	return fmt.Errorf("unknown attempt")
+	return fmt.Errorf("unknown case %q", name)
 }
 
 // withoutProc calls f while / is a directory without /proc.
@@ -144,9 +152,9 @@ func withoutProc(f func() error) error {
 	return result
 }
 
-// crowd starts threads of all kinds: one that spins, some asleep in the
-// kernel, and some that come and go.
-func crowd(n int) {
+// startThreads starts n threads: the first spins, some start and end other threads,
+// and the rest wait in a system call.
+func startThreads(n int) {
 	for i := range n {
 		started := make(chan bool)
 		go func() {
@@ -154,13 +162,13 @@ func crowd(n int) {
 			started <- true
 			switch {
 			case i == 0:
-				for { // left by signals alone
+				for { // only a signal interrupts it
 				}
 			case i%4 == 1:
 				for {
 					done := make(chan bool)
 					go func() {
-						runtime.LockOSThread() // ends its thread with itself
+						runtime.LockOSThread() // the thread ends with the goroutine
 						close(done)
 					}()
 					<-done
@@ -176,7 +184,7 @@ func crowd(n int) {
 	}
 }
 
-// report prints, in one line each, the different states that threads are in.
+// report prints one line for each different state of threads.
 func report() {
 	tasks, err := os.ReadDir("/proc/self/task")
 	must(err)
@@ -206,14 +214,15 @@ func report() {
 	fmt.Println("child:", strings.TrimSpace(string(out)), err)
 }
 
-func all(op, arg uintptr) error {
-	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, op, arg, 0); errno != 0 {
-		return errno
-	}
-	return nil
-}
+// Securebits (capabilities(7)): setuid leaves the capabilities, and a change from
+// user 0 to another keeps the permitted set.
+const (
+	noSetuidFixup = 1 << 2
+	keepCaps      = 1 << 4
+)
 
-func all6(op, arg uintptr) error {
+// prctlAll calls prctl(2) in all threads.
+func prctlAll(op, arg uintptr) error {
 	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, op, arg, 0, 0, 0, 0); errno != 0 {
 		return errno
 	}
