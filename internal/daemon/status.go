@@ -19,11 +19,14 @@ func (d *daemon) newMetrics() *metrics.Server {
 		Version:    d.Version,
 		Commit:     d.Commit,
 		Server:     func() smtpd.Stats { return d.server.Stats() },
-		Saver:      func() commit.Counters { return d.committer.Counters() },
+		Committer:  func() commit.Counters { return d.committer.Counters() },
 		Recipients: func() recipient.Stats { return d.recipients.Stats() },
-		State:      func() (bool, time.Time, error) { return d.committer.State() },
-		Full:       func() bool { return d.server.Full() },
-		Config:     func() metrics.Config { return *d.shown.Load() },
+		State: func() (up bool, since time.Time) {
+			up, since, _ = d.committer.State()
+			return up, since
+		},
+		Full:   func() bool { return d.server.Full() },
+		Config: func() metrics.Config { return *d.shown.Load() },
 	})
 }
 
@@ -35,7 +38,7 @@ func (d *daemon) report() {
 		"sessions", s.Sessions, "memory", s.Memory, "waiting", s.Waiting, "queued", c.Queued,
 		"connections", s.Accepted, "full", s.RefusedFull, "full_address", s.RefusedIP, "proxy_headers", s.RefusedHeaders, "accept_errors", s.AcceptErrors,
 		"messages", c.Messages, "rows", c.Rows, "batches", c.Batches,
-		"recipient_queries", r.Asked, "recipient_queries_failed", r.Failed, "recipients_known", r.Cached,
+		"recipient_queries", r.Queries, "recipient_queries_failed", r.Failed, "recipients_known", r.Cached,
 		"unavailable", c.Unavailable, "rejected", c.Rejected, "refused", c.Refused, "unknown", c.Unknown,
 		"tls", s.TLS12+s.TLS13, "tls_failed", s.TLSFailed, "expired", s.Expired,
 		"store_up", up, "since", since, "last_error", lastErr)

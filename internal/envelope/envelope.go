@@ -1,5 +1,5 @@
-// Package envelope holds the result of one SMTP transaction: who sent what to
-// whom, the bytes of the message, and the header lines that we put in front.
+// Package envelope holds the result of one SMTP transaction: the sender, the
+// recipients, the message, and the header fields that the daemon adds to it.
 package envelope
 
 import (
@@ -9,41 +9,37 @@ import (
 	"goguerrillad/internal/mailinfo"
 )
 
-// An Envelope is one message that a client has handed over completely,
-// waiting to be committed. It belongs to the session until it is submitted,
-// then to the saver until the outcome is reported, then to the session again,
-// which gives the message's buffer back.
+// An Envelope is one complete message that is waiting for its commit. It belongs
+// to the session until it is submitted, then to the Committer until the outcome is
+// reported, and then to the session again, which releases the message's buffer.
 type Envelope struct {
 	Session  string         // id of the session, for the log
-	Remote   netip.AddrPort // the client, or what a trusted proxy said it is
-	Helo     string         // name the client gave, "" when it gave none
+	Remote   netip.AddrPort // the client, or the address that a trusted proxy reported
+	Helo     string         // name in HELO or EHLO, "" if there is none
 	Protocol string         // RFC 3848 and RFC 6531 keyword of the Received field: SMTP, ESMTP, ESMTPS, UTF8SMTPS, ...
-	TLS      string         // protocol version and cipher suite, "" in clear
-	Host     string         // our own name, for the Received field
+	TLS      string         // protocol version and cipher suite, "" without TLS
+	Host     string         // the daemon's host name, for the Received field
 	From     string         // reverse-path without brackets, "" for the null sender
-	To       []Recipient    // at least one, each a row of its own
+	To       []Recipient    // at least one; each recipient is a row
 	Date     time.Time      // when the message was complete
 
-	// Info is filled in by the saver, before the store sees the envelope.
+	// Info is set by the Committer before the store receives the envelope.
 	Info mailinfo.Info
 
-	buf  []byte // head room, then the message as it arrived
-	room int    // bytes of buf that are kept free for the added header lines
+	buf  []byte // room, then the message as it arrived
+	room int    // free bytes at the start of buf for the added header fields
 }
 
-// A Recipient is one accepted forward-path and the identity of its row.
+// A Recipient is one accepted forward-path and the hash of its row.
 type Recipient struct {
-	Address string // the mailbox, whole, as the client gave it
+	Address string // the mailbox as the client gave it
 	Hash    string // 32 lower-case hexadecimal digits, unique and unguessable
-	InRedis bool   // the saver has put the message there under the hash, and its row need not hold it
+	InRedis bool   // Redis holds the message under the hash, so the row does not need it
 }
 
-// SetMessage hands the message over: buf[room:] is the text, dot-unstuffed and
-// without the final dot; the room in front is at least HeadRoom bytes.
+// SetMessage sets the message: buf[room:] is the text, dot-unstuffed and without
+// the final dot. A room of at least HeadRoom bytes lets Blob work without a copy.
 func (e *Envelope) SetMessage(buf []byte, room int) { e.buf, e.room = buf, room }
-
-// Buffer returns what SetMessage was given, for its owner to take back.
-func (e *Envelope) Buffer() []byte { return e.buf }
 
 // Message returns the text as it arrived.
 func (e *Envelope) Message() []byte { return e.buf[e.room:] }
@@ -51,13 +47,12 @@ func (e *Envelope) Message() []byte { return e.buf[e.room:] }
 // Size returns the bytes of the text as it arrived.
 func (e *Envelope) Size() int { return len(e.buf) - e.room }
 
-// Blob returns the row of recipient i: its added header lines and the message,
-// in one piece. The lines are written into the room in front of the text, so
-// that the text is not copied; the bytes are valid until Blob is called again
-// or the buffer is given back.
+// Blob returns the added header fields of recipient i and the message as one
+// slice. It writes the fields into the room in front of the text and does not copy
+// the text. The slice is valid until Blob is called again or the buffer is released.
 func (e *Envelope) Blob(i int) []byte {
 	head := e.appendHead(e.buf[:0:e.room], i)
-	if len(head) > e.room { // less than HeadRoom was given: the text stays untouched
+	if len(head) > e.room { // append has copied head to a new array
 		return append(head, e.Message()...)
 	}
 	start := e.room - len(head)
@@ -65,13 +60,14 @@ func (e *Envelope) Blob(i int) []byte {
 	return e.buf[start:]
 }
 
-// AppendBlob appends what Blob returns to dst, and leaves the buffer alone.
+// AppendBlob appends the same bytes as Blob returns, and does not change the
+// message's buffer.
 func (e *Envelope) AppendBlob(dst []byte, i int) []byte {
 	return append(e.appendHead(dst, i), e.Message()...)
 }
 
-// BlobSize returns the length of what Blob returns, in bytes.
+// BlobSize returns the length of the slice that Blob returns, in bytes.
 func (e *Envelope) BlobSize(i int) int {
-	var scratch [2048]byte // holds all but absurd lines without allocating
+	var scratch [2048]byte // enough for most fields without an allocation
 	return len(e.appendHead(scratch[:0], i)) + e.Size()
 }

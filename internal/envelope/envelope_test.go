@@ -15,10 +15,16 @@ const (
 	hash2 = "fedcba9876543210fedcba9876543210"
 )
 
-// received returns an envelope like most, with text as its message behind just
-// the room that HeadRoom asked for before date and text were known.
+// received returns an envelope with text as its message and exactly HeadRoom bytes
+// of room. HeadRoom is called before Date and the message are set.
 func received(text string, change func(*envelope.Envelope)) *envelope.Envelope {
-	e := &envelope.Envelope{
+	e, _ := receivedIn(text, change)
+	return e
+}
+
+// receivedIn returns the same as received, and the buffer of the message.
+func receivedIn(text string, change func(*envelope.Envelope)) (e *envelope.Envelope, buf []byte) {
+	e = &envelope.Envelope{
 		Remote:   netip.MustParseAddrPort("192.0.2.1:40000"),
 		Helo:     "mail.example.org",
 		Protocol: "ESMTP",
@@ -31,8 +37,9 @@ func received(text string, change func(*envelope.Envelope)) *envelope.Envelope {
 	}
 	room := e.HeadRoom()
 	e.Date = time.Date(2026, time.March, 7, 1, 2, 3, 0, time.FixedZone("", 3600))
-	e.SetMessage(append(make([]byte, room), text...), room)
-	return e
+	buf = append(make([]byte, room), text...)
+	e.SetMessage(buf, room)
+	return e, buf
 }
 
 func TestBlob(t *testing.T) {
@@ -42,7 +49,7 @@ func TestBlob(t *testing.T) {
 		change func(*envelope.Envelope)
 		want   []string // the lines
 	}{
-		{"in clear", nil, []string{
+		{"without TLS", nil, []string{
 			"Return-Path: <alice@example.org>",
 			"Delivered-To: bob@example.com",
 			"Received: from mail.example.org ([192.0.2.1]) by mx.example.com with ESMTP",
@@ -80,7 +87,7 @@ func TestBlob(t *testing.T) {
 			`	id 0123456789abcdef0123456789abcdef for <"b o>b"@example.com>;`,
 			"\tSat, 07 Mar 2026 01:02:03 +0100",
 		}},
-		{"nothing may break a line or a comment", func(e *envelope.Envelope) {
+		{"control characters and parentheses", func(e *envelope.Envelope) {
 			e.From, e.TLS, e.Host = "a\r\nb@example.org", `TLS)(\`, "mx\x00"
 		}, []string{
 			"Return-Path: <a??b@example.org>",
@@ -96,23 +103,23 @@ func TestBlob(t *testing.T) {
 			want := strings.Join(tt.want, "\r\n") + "\r\n" + text
 			e := received(text, tt.change)
 			if got := string(e.Blob(0)); got != want {
-				t.Errorf("Blob:\n%q\nwant\n%q", got, want)
+				t.Errorf("Blob:\ngot  %q\nwant %q", got, want)
 			}
 			if got := string(e.AppendBlob([]byte("before"), 0)); got != "before"+want {
-				t.Errorf("AppendBlob:\n%q\nwant\n%q", got, "before"+want)
+				t.Errorf("AppendBlob:\ngot  %q\nwant %q", got, "before"+want)
 			}
 			if got := e.BlobSize(0); got != len(want) {
-				t.Errorf("BlobSize: %d, want %d", got, len(want))
+				t.Errorf("BlobSize is %d, want %d", got, len(want))
 			}
 			if got := e.Size(); got != len(text) {
-				t.Errorf("Size: %d, want %d", got, len(text))
+				t.Errorf("Size is %d, want %d", got, len(text))
 			}
 		})
 	}
 }
 
-// TestFold: lines of 77 and 78 bytes stay whole, and one of 79 is folded before its
-// last word.
+// TestFold tests that lines of 77 and 78 bytes stay whole, and that a line of 79
+// bytes is folded before its last word.
 func TestFold(t *testing.T) {
 	const date = "Sat, 07 Mar 2026 01:02:03 +0100\r\n\r\n"
 	for n, fold := range []string{" ", " ", "\r\n\t"} {
@@ -127,20 +134,20 @@ func TestFold(t *testing.T) {
 			e := received("\r\n", func(e *envelope.Envelope) { e.Helo, e.To[0].Address = tt.helo, tt.to })
 			_, got, _ := strings.Cut(string(e.Blob(0)), "Delivered-To: "+tt.to+"\r\n")
 			if got != tt.want {
-				t.Errorf("%d bytes: %q, want %q", 77+n, got, tt.want)
+				t.Errorf("line of %d bytes: got %q, want %q", 77+n, got, tt.want)
 			}
 		}
 	}
 }
 
-// What a client calls itself stands in the header only as far as it can stand
-// there.
+// TestHelo tests that the header contains the HELO name without the characters
+// that are not allowed there.
 func TestHelo(t *testing.T) {
 	tests := []struct{ helo, protocol, want string }{
 		{"mail.example.org", "SMTP", "mail.example.org"},
 		{"my_host-1", "SMTP", "my_host-1"},
 		{"abcxyzABCXYZ0129", "SMTP", "abcxyzABCXYZ0129"},                       // both ends of each range
-		{"`a{@A[/0:", "SMTP", "?a??A??0?"},                                     // and what lies beside them
+		{"`a{@A[/0:", "SMTP", "?a??A??0?"},                                     // and the characters next to them
 		{"e\u0301\u0661\u0939\u093f", "UTF8SMTP", "e\u0301\u0661\u0939\u093f"}, // marks and other digits
 		{"e\u0301", "ESMTP", "e?"},
 		{"[192.0.2.7]", "SMTP", "[192.0.2.7]"},
@@ -174,12 +181,12 @@ func TestHelo(t *testing.T) {
 		_, got, _ := strings.Cut(string(e.Blob(0)), "Received: from ")
 		got, _, _ = strings.Cut(got, "(")
 		if got = strings.TrimRight(got, " \r\n\t"); got != tt.want {
-			t.Errorf("HELO %q with %s: %q, want %q", tt.helo, tt.protocol, got, tt.want)
+			t.Errorf("HELO %q with %s: got %q, want %q", tt.helo, tt.protocol, got, tt.want)
 		}
 	}
 }
 
-func TestRemote(t *testing.T) {
+func TestRemoteAddress(t *testing.T) {
 	tests := []struct {
 		addr netip.Addr
 		want string
@@ -193,12 +200,13 @@ func TestRemote(t *testing.T) {
 	for _, tt := range tests {
 		e := received("", func(e *envelope.Envelope) { e.Remote = netip.AddrPortFrom(tt.addr, 1) })
 		if blob := e.Blob(0); !bytes.Contains(blob, []byte(tt.want)) {
-			t.Errorf("%v: no %s in %q", tt.addr, tt.want, blob)
+			t.Errorf("%v: blob lacks %s: %q", tt.addr, tt.want, blob)
 		}
 	}
 }
 
-// No text may be taken for a continuation of the added lines.
+// TestEmptyLine tests that no message can be read as a continuation of the added
+// fields.
 func TestEmptyLine(t *testing.T) {
 	tests := []struct {
 		text string
@@ -240,14 +248,14 @@ func TestEmptyLine(t *testing.T) {
 		e := received(tt.text, nil)
 		blob := e.Blob(0)
 		if !bytes.HasSuffix(blob, []byte("+0100\r\n"+tt.text)) && !bytes.HasSuffix(blob, []byte("+0100\r\n\r\n"+tt.text)) {
-			t.Errorf("%q: head and text are not what was put in: %q", tt.text, blob)
+			t.Errorf("%q: blob does not end with the fields and the text: %q", tt.text, blob)
 		}
 		got := bytes.HasSuffix(blob, []byte("+0100\r\n\r\n"+tt.text))
 		if got != tt.want {
-			t.Errorf("%q: empty line %v, want %v", tt.text, got, tt.want)
+			t.Errorf("%q: empty line is %v, want %v", tt.text, got, tt.want)
 		}
-		if e.BlobSize(0) != len(blob) {
-			t.Errorf("%q: BlobSize %d, want %d", tt.text, e.BlobSize(0), len(blob))
+		if got := e.BlobSize(0); got != len(blob) {
+			t.Errorf("%q: BlobSize is %d, want %d", tt.text, got, len(blob))
 		}
 	}
 }

@@ -2,14 +2,14 @@ package envelope
 
 import "bytes"
 
-// The added header lines: RFC 5321 section 4.4 and RFC 5322 section 3.6.7.
+// The added header fields: RFC 5321 section 4.4 and RFC 5322 section 3.6.7.
 const (
-	lineAim    = 78 // RFC 5322 section 2.1.1; only a longer single word goes beyond
+	maxLine    = 78 // bytes without CR LF (RFC 5322 section 2.1.1); only a single longer word exceeds it
 	dateLayout = "Mon, 02 Jan 2006 15:04:05 -0700"
 )
 
-// HeadRoom returns how many bytes of room Blob needs in front of the text, for
-// the recipient whose lines are longest. Date and text need not be known yet.
+// HeadRoom returns the bytes of room that Blob needs in front of the text, for the
+// recipient with the longest fields. It does not depend on Date and the message.
 func (e *Envelope) HeadRoom() int {
 	longest := Recipient{}
 	for _, to := range e.To {
@@ -33,8 +33,8 @@ func longer(a, b string) string {
 	return a
 }
 
-// appendHead appends the lines for recipient i, and the empty line where the
-// message needs one. It allocates nothing while dst has the capacity.
+// appendHead appends the header fields for recipient i, and an empty line if the
+// message needs one. It does not allocate if dst has the capacity.
 func (e *Envelope) appendHead(dst []byte, i int) []byte {
 	to := &e.To[i]
 	dst = append(dst, "Return-Path: <"...)
@@ -63,7 +63,6 @@ func (e *Envelope) appendHead(dst []byte, i int) []byte {
 	dst = append(l.word(dst), "for <"...)
 	dst = appendText(dst, to.Address)
 	dst = append(dst, ">;"...)
-	// The zone is the one that Date carries: of time.Now, the server's own.
 	dst = e.Date.AppendFormat(l.word(dst), dateLayout)
 	dst = append(l.end(dst), "\r\n"...)
 
@@ -73,23 +72,23 @@ func (e *Envelope) appendHead(dst []byte, i int) []byte {
 	return dst
 }
 
-// A folder breaks a field between its words, so that no line is longer than
-// lineAim unless one word alone is.
+// A folder folds a field between its words, so that a line is longer than maxLine
+// only if a single word is.
 type folder struct {
-	line  int // where the current line begins
-	blank int // the blank before the current word, 0 in the first
+	line  int // offset of the current line
+	blank int // offset of the blank before the current word, 0 in the first word
 }
 
-// word ends the word that dst ends with, and begins the next.
+// word ends the current word at the end of dst and starts the next word.
 func (f *folder) word(dst []byte) []byte {
 	dst = f.end(dst)
 	f.blank = len(dst)
 	return append(dst, ' ')
 }
 
-// end moves the last word to a line of its own where the line is too long.
+// end moves the current word to a new line if its line is too long.
 func (f *folder) end(dst []byte) []byte {
-	if f.blank == 0 || len(dst)-f.line <= lineAim {
+	if f.blank == 0 || len(dst)-f.line <= maxLine {
 		return dst
 	}
 	dst = append(dst, 0, 0)
@@ -99,10 +98,10 @@ func (f *folder) end(dst []byte) []byte {
 	return dst
 }
 
-// needsEmptyLine reports whether a message could be taken for more of our own
-// header: its first line is neither empty nor a header field (RFC 5322 section
-// 2.2, with the obsolete blanks before the colon). A byte order mark before that
-// line does not count: programs that skip it find the fields.
+// needsEmptyLine reports whether the start of the message could be read as a
+// continuation of the added fields: its first line is neither empty nor a header
+// field (RFC 5322 section 2.2, and section 4.5 for blanks before the colon). It
+// ignores a byte order mark before that line, as many programs do.
 func needsEmptyLine(message []byte) bool {
 	message = bytes.TrimPrefix(message, []byte("\ufeff"))
 	if bytes.HasPrefix(message, []byte("\r\n")) || bytes.HasPrefix(message, []byte("\n")) {

@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// maxHelo is how many bytes of a client's name are kept (RFC 5321 section
-// 4.5.3.1.2: a domain has 255 octets at most).
+// maxHelo is the maximum length of the HELO name in bytes. Longer names are cut
+// (RFC 5321 section 4.5.3.1.2: a domain has at most 255 octets).
 const maxHelo = 255
 
-// appendHelo appends the name that the client gave. A domain or an address
-// literal stands as it is. Of anything else, each character that could not
-// stand in a domain becomes '?', as Postfix does it, so that no name can break
-// the structure of the field. A client that gave no name has its address.
+// appendHelo appends the HELO name, or the client's address if there is none. A
+// domain or an address literal is appended as it is. In other names, it replaces
+// each character that is not allowed in a domain with '?', as Postfix does, so
+// that no name can break the structure of the field.
 func (e *Envelope) appendHelo(dst []byte) []byte {
 	helo := e.Helo
 	switch {
@@ -23,10 +23,10 @@ func (e *Envelope) appendHelo(dst []byte) []byte {
 	case isLiteral(helo):
 		return append(dst, helo...)
 	}
-	// RFC 6531 section 3.7.3: only such a message may have UTF-8 in its header.
+	// RFC 6531 section 3.7.3: only such a message may have UTF-8 in the field.
 	utf8OK := strings.HasPrefix(e.Protocol, "UTF8")
 	helo = helo[:min(len(helo), maxHelo)]
-	dot := true // the last one was a dot, or there is none: no dot can follow
+	dot := true // the last character was a dot, or this is the first: no dot may follow
 	for i, r := range helo {
 		if !inDomain(r, utf8OK) && (r != '.' || dot || i == len(helo)-1) {
 			r = '?'
@@ -37,8 +37,8 @@ func (e *Envelope) appendHelo(dst []byte) []byte {
 	return dst
 }
 
-// inDomain reports whether r can stand in a label. The underscore is no host
-// name's, and frequent in what clients say.
+// inDomain reports whether r is allowed in a label. The underscore is not allowed
+// in host names, but many clients send it.
 func inDomain(r rune, utf8OK bool) bool {
 	switch {
 	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '-', r == '_':
@@ -49,8 +49,8 @@ func inDomain(r rune, utf8OK bool) bool {
 	return utf8OK && (unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r))
 }
 
-// isLiteral reports whether s has the form of an address literal, whatever
-// address that may be.
+// isLiteral reports whether s has the form of an address literal. It does not
+// check the address.
 func isLiteral(s string) bool {
 	if len(s) < 3 || len(s) > maxHelo || s[0] != '[' || s[len(s)-1] != ']' {
 		return false
@@ -63,8 +63,8 @@ func isLiteral(s string) bool {
 	return true
 }
 
-// appendLiteral appends the client's address as RFC 5321 section 4.1.3 writes
-// it, or a word where a proxy could not tell it.
+// appendLiteral appends addr as an address literal (RFC 5321 section 4.1.3), or
+// "unknown" if addr is not valid.
 func appendLiteral(dst []byte, addr netip.Addr) []byte {
 	if !addr.IsValid() {
 		return append(dst, "unknown"...)
@@ -77,8 +77,8 @@ func appendLiteral(dst []byte, addr netip.Addr) []byte {
 	return append(addr.AppendTo(dst), ']')
 }
 
-// appendText appends s; a control character, which the parsers of the protocol
-// let through nowhere, could not break the line even if they did.
+// appendText appends s with '?' in place of control characters. The protocol
+// parsers refuse control characters already; this protects the line in any case.
 func appendText(dst []byte, s string) []byte {
 	for i := range len(s) {
 		c := s[i]
@@ -90,8 +90,8 @@ func appendText(dst []byte, s string) []byte {
 	return dst
 }
 
-// appendComment appends s as the inside of a comment, in which parentheses and
-// the backslash have a meaning (RFC 5322 section 3.2.2).
+// appendComment appends s as the content of a comment, with '?' in place of
+// parentheses and backslashes (RFC 5322 section 3.2.2).
 func appendComment(dst []byte, s string) []byte {
 	start := len(dst)
 	dst = appendText(dst, s)

@@ -1,5 +1,5 @@
-// Package httpd runs the small HTTP servers beside SMTP: what they have in
-// common is the bounds of a connection, and that a reload can move them.
+// Package httpd runs the daemon's HTTP servers, auth_http and metrics. It bounds
+// their connections, and a reload can replace their listeners.
 package httpd
 
 import (
@@ -15,17 +15,17 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// Bounds of one connection.
+// Limits of one connection.
 const (
-	requestTime = 5 * time.Second // for one request, and for taking the answer
+	requestTime = 5 * time.Second // to read a request, and to write its response
 	idleTime    = time.Minute     // between two requests
-	maxHeader   = 32 << 10        // bytes: nginx may send a client's certificate
+	maxHeader   = 32 << 10        // bytes; nginx can send a client certificate
 )
 
-// A Server answers requests by its Handler. Its methods may be called from any
-// goroutine.
+// A Server is an HTTP server whose listeners can be replaced. Its methods may be
+// called from any goroutine.
 type Server struct {
-	Name    string // in the log
+	Name    string // for the log and for errors
 	Handler http.Handler
 	Log     *slog.Logger
 
@@ -33,15 +33,15 @@ type Server struct {
 	serving *generation // nil before Serve and after Shutdown
 }
 
-// A generation is the server of one call of Serve.
+// A generation is the server of one call to Serve.
 type generation struct {
 	http.Server
 	listeners []net.Listener
 }
 
-// Serve accepts on these listeners, which become its own, in place of those of
-// before; requests in flight go on. Each takes so many connections at a time,
-// and lets others wait.
+// Serve accepts connections on the listeners and closes those of the previous
+// call, without ending requests in flight. The server closes the listeners later.
+// Each listener has at most maxClients connections at once; further clients wait.
 func (s *Server) Serve(listeners []net.Listener, maxClients int) {
 	next := &generation{listeners: listeners, Server: http.Server{
 		Handler:           s.Handler,
@@ -56,7 +56,7 @@ func (s *Server) Serve(listeners []net.Listener, maxClients int) {
 	for _, l := range listeners {
 		go func() {
 			if err := next.Serve(netutil.LimitListener(l, maxClients)); s.serves(next) {
-				s.Log.Error(s.Name+" has stopped", "listen", l.Addr(), "error", err)
+				s.Log.Error("HTTP listener failed", "server", s.Name, "listen", l.Addr(), "error", err)
 			}
 		}()
 	}
@@ -66,7 +66,8 @@ func (s *Server) Serve(listeners []net.Listener, maxClients int) {
 }
 
 // retire stops accepting and closes idle connections. A connection whose first
-// request has not been read yet gets its response, which Shutdown would not wait for.
+// request has not been read yet still gets its response: Shutdown would not wait
+// for it.
 func (g *generation) retire() {
 	for _, l := range g.listeners {
 		l.Close()
@@ -74,8 +75,8 @@ func (g *generation) retire() {
 	g.SetKeepAlivesEnabled(false)
 }
 
-// Shutdown stops accepting, and lets requests in flight finish until ctx is
-// done.
+// Shutdown stops accepting and waits for the requests in flight. When ctx is done,
+// it closes their connections and returns an error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	last := s.swap(nil)
 	if last == nil {
@@ -87,13 +88,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// serves reports whether no other call of Serve or Shutdown has followed that of g.
+// serves reports whether g is the current generation.
 func (s *Server) serves(g *generation) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.serving == g
 }
 
+// swap sets the current generation and returns the previous one, or nil.
 func (s *Server) swap(next *generation) (last *generation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,9 +103,9 @@ func (s *Server) swap(next *generation) (last *generation) {
 	return last
 }
 
-// Protect sets the headers that have a browser take a response for what its
-// Content-Type says, run no script of it, show it in no frame, and send its
-// address to no other server.
+// Protect sets headers for browsers: a response is interpreted only as its
+// Content-Type, runs no scripts, is not displayed in a frame, is not cached, and
+// its URL is not sent to other servers.
 func Protect(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")

@@ -8,7 +8,7 @@ import (
 	"goguerrillad/internal/httpd"
 )
 
-// TestProtect: what scanners of HTTP servers look for.
+// TestProtect tests the headers that security scanners check.
 func TestProtect(t *testing.T) {
 	h := http.Header{}
 	httpd.Protect(h)
@@ -20,12 +20,12 @@ func TestProtect(t *testing.T) {
 		"Cache-Control":                "no-store",
 	} {
 		if got := h.Get(name); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
+			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
 	for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"} {
 		if got := h.Get("Content-Security-Policy"); !strings.Contains(got, want) {
-			t.Errorf("Content-Security-Policy: %q lacks %s", got, want)
+			t.Errorf("Content-Security-Policy %q lacks %s", got, want)
 		}
 	}
 }

@@ -17,17 +17,18 @@ import (
 
 const patience = 20 * time.Second
 
-// blocking answers /wait when the test lets it, and all else at once.
-type blocking struct{ reached, goOn chan struct{} }
+// A blocking handler responds to /wait after a receive from release, and to other
+// paths immediately.
+type blocking struct{ reached, release chan struct{} }
 
 func newBlocking() blocking { return blocking{make(chan struct{}, 10), make(chan struct{})} }
 
 func (b blocking) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/wait" {
 		b.reached <- struct{}{}
-		<-b.goOn
+		<-b.release
 	}
-	io.WriteString(w, "answer")
+	io.WriteString(w, "response")
 }
 
 func listen(t *testing.T) net.Listener {
@@ -39,7 +40,7 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// request sends a request on a connection of its own.
+// request sends a request on a new connection.
 func request(t *testing.T, l net.Listener, text string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", l.Addr().String())
@@ -56,25 +57,25 @@ func request(t *testing.T, l net.Listener, text string) net.Conn {
 	return c
 }
 
-func wantAnswer(t *testing.T, c net.Conn) {
+func wantResponse(t *testing.T, c net.Conn) {
 	t.Helper()
 	r, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Body.Close()
-	if body, err := io.ReadAll(r.Body); err != nil || r.StatusCode != 200 || string(body) != "answer" {
-		t.Errorf("%d %q, %v", r.StatusCode, body, err)
+	if body, err := io.ReadAll(r.Body); err != nil || r.StatusCode != 200 || string(body) != "response" {
+		t.Errorf("status %d, body %q, error %v", r.StatusCode, body, err)
 	}
 }
 
 const (
-	atOnce = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-	wait   = "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n"
+	immediate = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	wait      = "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n"
 )
 
-// TestReplace: a second Serve closes the listeners of the first, whose request still
-// gets its answer.
+// TestReplace tests that a second Serve closes the listeners of the first, and that
+// a request in flight still gets its response.
 func TestReplace(t *testing.T) {
 	var log test.Log
 	b := newBlocking()
@@ -84,7 +85,7 @@ func TestReplace(t *testing.T) {
 	slow := request(t, first, wait)
 	<-b.reached
 	s.Serve([]net.Listener{second}, 10)
-	wantAnswer(t, request(t, second, atOnce))
+	wantResponse(t, request(t, second, immediate))
 	test.Await(t, nil, patience, "the first listener is not closed", func() error {
 		c, err := net.Dial("tcp", first.Addr().String())
 		if err != nil {
@@ -93,26 +94,26 @@ func TestReplace(t *testing.T) {
 		c.Close()
 		return io.ErrNoProgress
 	})
-	close(b.goOn)
-	wantAnswer(t, slow)
+	close(b.release)
+	wantResponse(t, slow)
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if err := s.Shutdown(t.Context()); err != nil {
-		t.Errorf("again: %v", err)
+		t.Errorf("second Shutdown: %v", err)
 	}
 	if log.String() != "" {
-		t.Errorf("the log has\n%s", log.String())
+		t.Errorf("log is not empty:\n%s", log.String())
 	}
 }
 
-// noticing is a listener that reports each connection that it accepts.
-type noticing struct {
+// A reporting listener reports each connection that it accepts.
+type reporting struct {
 	net.Listener
 	accepted chan struct{}
 }
 
-func (l noticing) Accept() (net.Conn, error) {
+func (l reporting) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err == nil {
 		l.accepted <- struct{}{}
@@ -120,39 +121,40 @@ func (l noticing) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// TestReplaceAccepted: a second Serve closes the idle connections of the first. One
-// that is accepted gets its answer, also when its request comes later.
+// TestReplaceAccepted tests that a second Serve closes the idle connections of the
+// first, and that a connection without a request yet still gets its response.
 func TestReplaceAccepted(t *testing.T) {
 	var log test.Log
 	s := &httpd.Server{Name: "test", Handler: newBlocking(), Log: slog.New(slog.NewTextHandler(&log, nil))}
-	first := noticing{listen(t), make(chan struct{}, 2)}
+	first := reporting{listen(t), make(chan struct{}, 2)}
 	s.Serve([]net.Listener{first}, 10)
-	idle := request(t, first, atOnce)
-	wantAnswer(t, idle)
+	idle := request(t, first, immediate)
+	wantResponse(t, idle)
 	accepted := request(t, first, "")
 	<-first.accepted
 	<-first.accepted
 	s.Serve([]net.Listener{listen(t)}, 10)
 	if _, err := idle.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("the idle client gets %v", err)
+		t.Errorf("read of the idle client: error %v, want EOF", err)
 	}
-	if _, err := io.WriteString(accepted, atOnce); err != nil {
+	if _, err := io.WriteString(accepted, immediate); err != nil {
 		t.Fatal(err)
 	}
-	wantAnswer(t, accepted)
+	wantResponse(t, accepted)
 	if _, err := accepted.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("after the answer the client gets %v", err)
+		t.Errorf("read after the response: error %v, want EOF", err)
 	}
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if log.String() != "" {
-		t.Errorf("the log has\n%s", log.String())
+		t.Errorf("log is not empty:\n%s", log.String())
 	}
 }
 
-// TestClients: a connection beyond the limit waits until another one ends.
-func TestClients(t *testing.T) {
+// TestMaxClients tests that a connection beyond the limit waits until another
+// connection ends.
+func TestMaxClients(t *testing.T) {
 	b := newBlocking()
 	s := &httpd.Server{Name: "test", Handler: b, Log: slog.New(slog.DiscardHandler)}
 	l := listen(t)
@@ -161,27 +163,27 @@ func TestClients(t *testing.T) {
 	<-b.reached
 	<-b.reached
 	third := request(t, l, wait)
-	b.goOn <- struct{}{}
-	b.goOn <- struct{}{}
+	b.release <- struct{}{}
+	b.release <- struct{}{}
 	for _, c := range inside {
-		wantAnswer(t, c)
+		wantResponse(t, c)
 	}
 	select {
 	case <-b.reached:
-		t.Error("three connections at once")
+		t.Error("three connections at once, want two")
 	default:
 	}
 	inside[0].Close()
 	<-b.reached
-	close(b.goOn)
-	wantAnswer(t, third)
+	close(b.release)
+	wantResponse(t, third)
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestShutdown: a request that outlasts the stop is cut off, and the error names the
-// server.
+// TestShutdown tests that Shutdown closes the connection of a request that takes
+// too long, and that its error names the server.
 func TestShutdown(t *testing.T) {
 	b := newBlocking()
 	s := &httpd.Server{Name: "test", Handler: b, Log: slog.New(slog.DiscardHandler)}
@@ -192,15 +194,15 @@ func TestShutdown(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Shutdown(ctx); err == nil || !strings.HasPrefix(err.Error(), "stop test: ") {
-		t.Errorf("error %v", err)
+		t.Errorf("error %v, want stop test: ...", err)
 	}
 	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("the client gets %v", err)
+		t.Errorf("read of the client: error %v, want EOF", err)
 	}
-	close(b.goOn)
+	close(b.release)
 }
 
-// TestListenerFails: the log reports a listener that no longer accepts.
+// TestListenerFails tests that the failure of a listener is logged.
 func TestListenerFails(t *testing.T) {
 	var log test.Log
 	s := &httpd.Server{Name: "test", Handler: newBlocking(), Log: slog.New(slog.NewTextHandler(&log, nil))}
@@ -208,7 +210,7 @@ func TestListenerFails(t *testing.T) {
 	s.Serve([]net.Listener{l}, 10)
 	l.Close()
 	test.Await(t, nil, patience, "the log lacks the failure", func() error {
-		if !strings.Contains(log.String(), `level=ERROR msg="test has stopped" listen=`+l.Addr().String()+" error=") {
+		if !strings.Contains(log.String(), `level=ERROR msg="HTTP listener failed" server=test listen=`+l.Addr().String()+" error=") {
 			return io.ErrNoProgress
 		}
 		return nil
@@ -218,8 +220,8 @@ func TestListenerFails(t *testing.T) {
 	}
 }
 
-// TestLongHeader: the header of a request is bounded, and has room for a certificate
-// that nginx passes on.
+// TestLongHeader tests that the header of a request is bounded, and that a client
+// certificate from nginx fits.
 func TestLongHeader(t *testing.T) {
 	s := &httpd.Server{Name: "test", Handler: newBlocking(), Log: slog.New(slog.DiscardHandler)}
 	l := listen(t)
@@ -231,7 +233,7 @@ func TestLongHeader(t *testing.T) {
 			r.Body.Close()
 		}
 		if ok := err == nil && r.StatusCode == http.StatusOK; ok != fits {
-			t.Errorf("a header of %d bytes: answered %v, %v", size, ok, err)
+			t.Errorf("header of %d bytes: accepted is %v, error %v, want %v", size, ok, err, fits)
 		}
 	}
 	if err := s.Shutdown(t.Context()); err != nil {

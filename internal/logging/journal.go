@@ -1,21 +1,19 @@
 package logging
 
 import (
+	"bytes"
+	"context"
+	"encoding"
 	"encoding/binary"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
-	"os"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
-// journalSocket is where the journal takes entries with fields of their own
-// (systemd.io, "Native Journal Protocol").
-const journalSocket = "/run/systemd/journal/socket"
-
-// fieldPrefix begins the names of our fields. They are
+// fieldPrefix is the prefix of the daemon's own fields:
 //
 //	HASH     of each recipient's row, one field each
 //	TO       each recipient, one field each
@@ -23,165 +21,171 @@ const journalSocket = "/run/systemd/journal/socket"
 //	REMOTE   the client's address, without port
 //	SESSION  the id of its session
 //	SIZE     bytes of the message
-//	REPLY    what the client was told
+//	REPLY    the reply to the client
 const fieldPrefix = "GOGUERRILLA_"
 
-// A journal takes lines of the log and hands each to the journal as an entry:
-// its level as PRIORITY, what can be searched for as fields, and all of it as
-// text. The protocol is spoken here and not by go-systemd's journal package,
-// whose fields are a map: a message for two recipients has two hashes.
-type journal struct {
-	path   string // of its socket
-	socket *net.UnixConn
-}
-
-// connectJournal connects to the journal if a stream of ours is one of its own
-// (systemd.exec(5), $JOURNAL_STREAM); else, or where it takes no entries, the
-// result is nil.
-func connectJournal(stream *os.File) *journal {
-	j := &journal{path: journalSocket}
-	if !toJournal(stream) || j.dial() != nil {
-		return nil
-	}
-	return j
-}
-
-// UnderJournal reports whether standard error is a stream of the journal's.
-func UnderJournal() bool { return toJournal(os.Stderr) }
-
-func toJournal(stream *os.File) bool {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(stream.Fd()), &st); err != nil {
-		return false
-	}
-	return os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
-}
-
-func (j *journal) dial() (err error) {
-	j.socket, err = net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: j.path})
-	return err
-}
-
-// Write hands over whole lines.
-func (j *journal) Write(lines []byte) (int, error) {
-	n := 0
-	for line := range strings.Lines(string(lines)) {
-		if err := j.send(entry(strings.TrimSuffix(line, "\n"))); err != nil {
-			return n, err
-		}
-		n += len(line)
-	}
-	return n, nil
-}
-
-// send connects anew where the journal has been started anew.
-func (j *journal) send(e []byte) error {
-	_, err := j.socket.Write(e)
-	if err == nil {
-		return nil
-	}
-	old := j.socket
-	if j.dial() != nil {
-		j.socket = old
-		return err
-	}
-	old.Close()
-	_, err = j.socket.Write(e)
-	return err
-}
-
-func (j *journal) Close() error { return j.socket.Close() }
-
-// maxText bounds the text of an entry, in bytes: a datagram takes about 200 kB,
-// and no line of ours is nearly as long but for those of a dialogue.
+// maxText is the maximum length of MESSAGE in bytes. A datagram holds about
+// 200 kB, and only lines of a dialogue can be longer than this limit.
 const maxText = 32 << 10
 
-// entry makes an entry of a line as slog.TextHandler writes it.
-func entry(line string) []byte {
-	e := []byte("SYSLOG_IDENTIFIER=goguerrillad\n")
-	var text strings.Builder
-	for {
-		var key, value, raw string
-		if key, value, raw, line = cutPair(line); key == "" {
-			break
-		}
-		switch key {
-		case "time":
-			continue // the journal has its own
-		case "level":
-			e = fmt.Appendf(e, "PRIORITY=%d\n", priority(value))
-			continue
-		case "msg":
-			text.WriteString(printable(value, raw))
-			continue
-		}
-		fmt.Fprintf(&text, " %s=%s", key, raw)
-		for _, f := range fields(key, value) {
-			e = appendField(e, fieldPrefix+f.name, f.value)
-		}
-	}
-	message := text.String()
-	return appendField(e, "MESSAGE", message[:min(len(message), maxText)])
+// A journalHandler writes each record to out as one framed entry of the journal
+// (systemd.io, "Native Journal Protocol"): the level as PRIORITY, some attributes
+// as fields, and the message with all attributes as MESSAGE. It does not use
+// go-systemd's journal package, which holds the fields in a map: a message for
+// two recipients has two HASH fields.
+type journalHandler struct {
+	out     io.Writer
+	level   slog.Leveler
+	text    func(io.Writer) slog.Handler // formats the attributes for MESSAGE
+	fields  []byte                       // of the attributes from WithAttrs
+	grouped bool                         // further attributes are in a group and are not fields
 }
 
-// printable is the text of a message; where it had to be escaped, it stays so.
-func printable(value, raw string) string {
-	if raw == `"`+value+`"` {
-		return value
+func newJournalHandler(out io.Writer, level slog.Leveler) *journalHandler {
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: attributesOnly}
+	return &journalHandler{
+		out: out, level: level,
+		text: func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, options) },
 	}
-	return raw
 }
 
-type field struct{ name, value string }
+// attributesOnly removes the time, the level and the message of a record.
+func attributesOnly(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey) {
+		return slog.Attr{}
+	}
+	return a
+}
 
-// fields are those that a pair of the log makes.
-func fields(key, value string) []field {
-	switch key {
+func (h *journalHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= h.level.Level()
+}
+
+func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
+	var attributes bytes.Buffer
+	if err := h.text(&attributes).Handle(ctx, r); err != nil {
+		return err
+	}
+	message := escape(r.Message)
+	if line := strings.TrimSuffix(attributes.String(), "\n"); line != "" {
+		message += " " + line
+	}
+	e := appendPriority(nil, r.Level)
+	e = append(e, h.fields...)
+	if !h.grouped {
+		r.Attrs(func(a slog.Attr) bool {
+			e = appendFields(e, a)
+			return true
+		})
+	}
+	e = appendField(e, "MESSAGE", message[:min(len(message), maxText)])
+	_, err := h.out.Write(appendFrame(nil, e))
+	return err
+}
+
+func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	next := *h
+	next.text = func(w io.Writer) slog.Handler { return h.text(w).WithAttrs(attrs) }
+	if !h.grouped {
+		next.fields = bytes.Clone(h.fields)
+		for _, a := range attrs {
+			next.fields = appendFields(next.fields, a)
+		}
+	}
+	return &next
+}
+
+func (h *journalHandler) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return h
+	}
+	next := *h
+	next.text = func(w io.Writer) slog.Handler { return h.text(w).WithGroup(name) }
+	next.grouped = true
+	return &next
+}
+
+// escape returns a message in quotes if it has characters that must be escaped,
+// else as it is.
+func escape(message string) string {
+	if quoted := strconv.Quote(message); quoted != `"`+message+`"` {
+		return quoted
+	}
+	return message
+}
+
+// appendPriority appends the first fields of an entry.
+func appendPriority(e []byte, level slog.Level) []byte {
+	priority := 7 // syslog(3)
+	switch {
+	case level >= slog.LevelError:
+		priority = 3
+	case level >= slog.LevelWarn:
+		priority = 4
+	case level >= slog.LevelInfo:
+		priority = 6
+	}
+	return fmt.Appendf(e, "SYSLOG_IDENTIFIER=goguerrillad\nPRIORITY=%d\n", priority)
+}
+
+// appendFields appends the fields of an attribute.
+func appendFields(e []byte, a slog.Attr) []byte {
+	v := a.Value.Resolve()
+	switch a.Key {
+	case "":
+		if v.Kind() == slog.KindGroup { // its attributes belong to the record
+			for _, inner := range v.Group() {
+				e = appendFields(e, inner)
+			}
+		}
 	case "session", "from", "size", "reply":
-		return []field{{strings.ToUpper(key), value}}
+		e = appendField(e, fieldPrefix+strings.ToUpper(a.Key), text(v))
 	case "remote":
-		if host, _, err := net.SplitHostPort(value); err == nil {
-			value = host
+		client := text(v)
+		if host, _, err := net.SplitHostPort(client); err == nil {
+			client = host
 		}
-		return []field{{"REMOTE", value}}
+		e = appendField(e, fieldPrefix+"REMOTE", client)
 	case "hash":
-		return each("HASH", strings.Split(value, ","))
-	case "to":
-		if strings.Contains(value, `"`) {
-			return each("TO", []string{value}) // a comma need not be between two
-		}
-		return each("TO", strings.Split(value, ","))
+		e = appendEach(e, "HASH", strings.Split(text(v), ","))
 	case "hashes":
-		return each("HASH", strings.Fields(strings.Trim(value, "[]")))
+		hashes, ok := v.Any().([]string)
+		if !ok {
+			hashes = []string{text(v)}
+		}
+		e = appendEach(e, "HASH", hashes)
+	case "to":
+		to := []string{text(v)}
+		if !strings.Contains(to[0], `"`) { // a quoted local part can contain a comma
+			to = strings.Split(to[0], ",")
+		}
+		e = appendEach(e, "TO", to)
 	}
-	return nil
+	return e
 }
 
-func each(name string, values []string) []field {
-	var list []field
+// text returns a value as slog.TextHandler formats it, without quotes.
+func text(v slog.Value) string {
+	if m, ok := v.Any().(encoding.TextMarshaler); ok && v.Kind() == slog.KindAny {
+		if b, err := m.MarshalText(); err == nil {
+			return string(b)
+		}
+	}
+	return v.String()
+}
+
+// appendEach appends a field for each value that is not empty.
+func appendEach(e []byte, name string, values []string) []byte {
 	for _, v := range values {
 		if v != "" {
-			list = append(list, field{name, v})
+			e = appendField(e, fieldPrefix+name, v)
 		}
 	}
-	return list
+	return e
 }
 
-// priority is the level for syslog(3).
-func priority(level string) int {
-	switch level {
-	case "ERROR":
-		return 3
-	case "WARN":
-		return 4
-	case "DEBUG":
-		return 7
-	}
-	return 6
-}
-
-// appendField appends a field; a line break in its value needs the form with
-// a length.
+// appendField appends a field. A value with a line feed needs the form with a
+// length.
 func appendField(e []byte, name, value string) []byte {
 	if !strings.Contains(value, "\n") {
 		return append(e, name+"="+value+"\n"...)
@@ -189,22 +193,4 @@ func appendField(e []byte, name, value string) []byte {
 	e = append(e, name+"\n"...)
 	e = binary.LittleEndian.AppendUint64(e, uint64(len(value)))
 	return append(e, value+"\n"...)
-}
-
-// cutPair takes the first pair off a line: its value, and that as it stands
-// there, quoted if it has to be. The key is "" behind the last.
-func cutPair(line string) (key, value, raw, rest string) {
-	key, rest, ok := strings.Cut(line, "=")
-	if !ok {
-		return "", "", "", ""
-	}
-	raw, _, _ = strings.Cut(rest, " ")
-	value = raw
-	if strings.HasPrefix(rest, `"`) {
-		if quoted, err := strconv.QuotedPrefix(rest); err == nil {
-			raw = quoted
-			value, _ = strconv.Unquote(raw) // it is quoted
-		}
-	}
-	return key, value, raw, strings.TrimPrefix(rest[len(raw):], " ")
 }

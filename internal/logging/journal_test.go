@@ -1,6 +1,10 @@
 package logging
 
 import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,7 +14,7 @@ import (
 	"time"
 )
 
-// journald is the journal's socket.
+// journald listens on a socket as systemd-journald does.
 func journald(t *testing.T, path string) *net.UnixConn {
 	t.Helper()
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
@@ -33,12 +37,19 @@ func wantEntry(t *testing.T, l *net.UnixConn, message string) {
 		t.Fatal(err)
 	}
 	if got := decode(t, b[:n])["MESSAGE"]; len(got) != 1 || got[0] != message {
-		t.Errorf("message %q, want %q", got, message)
+		t.Errorf("MESSAGE is %q, want %q", got, message)
 	}
 }
 
-// TestJournalRestarts: a journal that was restarted gets the lines from then on, and
-// lines that no journal takes are counted.
+// frame returns the frame of an entry.
+func frame(message string, attrs ...any) string {
+	var b bytes.Buffer
+	slog.New(newJournalHandler(&b, slog.LevelInfo)).Info(message, attrs...)
+	return b.String()
+}
+
+// TestJournalRestarts tests that a restarted journal gets all further entries, and
+// that entries without a journal are reported as not written.
 func TestJournalRestarts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	first := journald(t, path)
@@ -47,13 +58,13 @@ func TestJournalRestarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { j.Close() }()
-	write := func(text string, want int) {
+	write := func(frames string, want int) {
 		t.Helper()
-		if n, err := j.Write([]byte(text)); n != want || (err == nil) != (n == len(text)) {
-			t.Errorf("%q: %d bytes, %v", text, n, err)
+		if n, err := j.Write([]byte(frames)); n != want || (err == nil) != (n == len(frames)) {
+			t.Errorf("wrote %d of %d bytes, error %v, want %d", n, len(frames), err, want)
 		}
 	}
-	const one, two = "level=INFO msg=one\n", "level=WARN msg=two\n"
+	one, two := frame("one"), frame("two")
 	write(one+two, len(one+two))
 	wantEntry(t, first, "one")
 	wantEntry(t, first, "two")
@@ -65,7 +76,7 @@ func TestJournalRestarts(t *testing.T) {
 	}
 	write(one, 0)
 	const restarts = 20
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which closes what nothing refers to
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the GC would close unreferenced files
 	open := files(t)
 	for range restarts {
 		l := journald(t, path)
@@ -78,12 +89,12 @@ func TestJournalRestarts(t *testing.T) {
 		}
 	}
 	l := journald(t, path)
-	long := "level=INFO msg=long from=" + strings.Repeat("x", 1<<22) + "\n" // more than a datagram holds
+	long := frame("long", "from", strings.Repeat("x", 1<<22)) // more than a datagram holds
 	write(two+long+one, len(two))
 	wantEntry(t, l, "two")
 	l.Close()
-	if now := files(t); now >= open+restarts { // others of the process may have been closed meanwhile
-		t.Errorf("%d descriptors, before %d", now, open)
+	if now := files(t); now >= open+restarts { // other files of the process may have been closed
+		t.Errorf("%d open files, %d before", now, open)
 	}
 }
 
@@ -96,13 +107,115 @@ func files(t *testing.T) int {
 	return len(fds)
 }
 
-// TestLongMessage: the text of an entry is bounded.
-func TestLongMessage(t *testing.T) {
-	for _, n := range []int{maxText - 1, maxText, maxText + 1, 3 * maxText} {
-		text := strings.Repeat("x", n)
-		got := decode(t, entry("level=INFO msg="+text))["MESSAGE"]
-		if want := text[:min(n, maxText)]; len(got) != 1 || got[0] != want {
-			t.Errorf("%d bytes: %d messages, %d bytes", n, len(got), len(strings.Join(got, "")))
-		}
+// TestJournalLostLines tests that the journal gets a report of the entries that it
+// has lost.
+func TestJournalLostLines(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	first := journald(t, path)
+	j := &journal{path: path}
+	if err := j.dial(); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	w := makeWriter(j)
+	w.write([]byte(frame("one\nline") + frame("two")))
+	if w.lost != 2 || w.cut || w.err == nil {
+		t.Errorf("lost %d, cut %v, error %v, want 2 lost entries and an error", w.lost, w.cut, w.err)
+	}
+	w.err = errors.New("journal \"gone\"")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	l := journald(t, path)
+	go w.run()
+	w.Write([]byte(frame("three")))
+	wantEntry(t, l, `log lines dropped lines=2 error="journal \"gone\""`)
+	wantEntry(t, l, "three")
+	if err := w.close(); err != nil {
+		t.Error(err)
 	}
 }
+
+// TestSwitchForm tests that a log that changes between the journal and a file loses
+// no line, and writes each line in the form of its output.
+func TestSwitchForm(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "socket")
+	server := journald(t, socket)
+	connect := func() output {
+		j := &journal{path: socket}
+		if err := j.dial(); err != nil {
+			t.Fatal(err)
+		}
+		return j
+	}
+	file := func(name string) output {
+		out, err := open(filepath.Join(dir, name), Owner{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	l := newLog(connect(), true)
+	derived := l.With("session", "s")
+	for _, step := range []struct {
+		out    output
+		stderr bool
+	}{{file("1"), false}, {file("2"), false}, {connect(), true}, {connect(), true}, {file("3"), false}} {
+		derived.Info("m")
+		derived.Info("n")
+		l.use(step.out, step.stderr)
+	}
+	derived.Info("m")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		wantEntry(t, server, "m session=s")
+		wantEntry(t, server, "n session=s")
+	}
+	lines := 0
+	for _, name := range []string{"1", "2", "3"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			lines++
+			if !strings.HasPrefix(line, "time=") || !strings.HasSuffix(line, "=s\n") {
+				t.Errorf("line %q in file %s is not text", line, name)
+			}
+		}
+	}
+	if lines != 5 {
+		t.Errorf("%d lines in the files, want 5", lines)
+	}
+}
+
+// TestSwitchFormLostLines tests that the first line of the new output reports the
+// lines that the old one has lost.
+func TestSwitchFormLostLines(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	server := journald(t, path)
+	j := &journal{path: path}
+	if err := j.dial(); err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	l := newLog(j, true)
+	l.Info("one")
+	var text strings.Builder
+	l.use(textOutput{nopCloser{&text}}, false)
+	l.Info("two")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	report, rest, _ := strings.Cut(text.String(), "\n")
+	if !strings.Contains(report, `level=WARN msg="log lines dropped" lines=1 error="write unixgram`) || !strings.Contains(rest, "msg=two") {
+		t.Errorf("log is\n%s", text.String())
+	}
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }

@@ -1,6 +1,6 @@
-// Package logging is where the daemon's log goes: standard error, the journal
-// behind it, or a file that is opened anew on request. Nobody who logs ever waits: lines go to a
-// bounded buffer that one goroutine writes.
+// Package logging writes the daemon's log to standard error, to the journal with
+// native fields, or to a file that can be reopened. Logging never blocks: lines go
+// to a bounded buffer, and one goroutine writes them.
 package logging
 
 import (
@@ -10,46 +10,57 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/rootpath"
 )
 
-// A Log is a slog.Logger with an end of its own.
+// A Log is a slog.Logger with an output that can be replaced. Its methods may be
+// called from any goroutine, but Reopen and Close not at the same time.
 type Log struct {
 	*slog.Logger
-	level  slog.LevelVar
-	stderr atomic.Bool // goes to standard error now
+	level slog.LevelVar
+
+	mu     sync.RWMutex // read-locked while a record is formatted and put into the buffer
 	out    *writer
+	native bool // out takes entries of the journal, not text
+	stderr bool // out is standard error
 }
 
-// Open begins a log in the file at path, or on standard error when path is "".
-// The file belongs to owner afterwards, so that it can be opened anew after
-// root is given up.
+// Open opens a log in the file at path, or on standard error if path is "". It
+// gives the file to owner, so that Reopen works after the daemon has dropped root.
 func Open(path string, owner Owner) (*Log, error) {
-	f, err := open(path, owner)
+	out, err := open(path, owner)
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{out: newWriter(f)}
-	l.stderr.Store(isStderr(path))
+	return newLog(out, isStderr(path)), nil
+}
+
+func newLog(out output, stderr bool) *Log {
+	_, native := out.(*journal)
+	l := &Log{out: newWriter(out), native: native, stderr: stderr}
 	options := &slog.HandlerOptions{Level: &l.level}
 	if UnderJournal() {
 		options.ReplaceAttr = l.withoutTime
 	}
-	l.Logger = slog.New(slog.NewTextHandler(l.out, options))
-	return l, nil
+	l.Logger = slog.New(handler{
+		log:     l,
+		text:    slog.NewTextHandler(buffer{l}, options),
+		journal: newJournalHandler(buffer{l}, &l.level),
+	})
+	return l
 }
 
-// Owner is who a log file is to belong to.
+// Owner is the owner of a log file.
 type Owner struct {
-	Change   bool // false leaves it to whoever runs the program
+	Change   bool // false leaves the owner unchanged
 	UID, GID int
 }
 
-// SetVerbose includes debug lines, or leaves them out.
+// SetVerbose turns debug messages on or off.
 func (l *Log) SetVerbose(verbose bool) {
 	l.level.Set(slog.LevelInfo)
 	if verbose {
@@ -57,19 +68,38 @@ func (l *Log) SetVerbose(verbose bool) {
 	}
 }
 
-// Reopen goes on in the file at path, which may be the same name for a new
-// file. When it fails the log goes on where it was.
+// Reopen continues the log in the file at path, which can be a new file with the
+// same name. After an error, the log continues in the old file. Reopen takes up to
+// 2 s if it replaces the journal by a file, or a file by the journal, and the old
+// output is blocked.
 func (l *Log) Reopen(path string) error {
-	f, err := open(path, Owner{})
+	out, err := open(path, Owner{})
 	if err != nil {
 		return err
 	}
-	l.out.replace(f)
-	l.stderr.Store(isStderr(path))
+	l.use(out, isStderr(path))
 	return nil
 }
 
-// Check tells whether Reopen(path) would succeed, as far as that can be known.
+// use replaces the output.
+func (l *Log) use(out output, stderr bool) {
+	_, native := out.(*journal)
+	l.mu.Lock()
+	l.stderr = stderr
+	if native == l.native {
+		l.out.replace(out)
+		l.mu.Unlock()
+		return
+	}
+	// The lines in the buffer have the form of the old output and must go there.
+	last, next := l.out, makeWriter(out)
+	l.out, l.native = next, native
+	l.mu.Unlock()
+	next.follow(last)
+}
+
+// Check opens and closes the output at path. It returns the error that Reopen would
+// return.
 func Check(path string) error {
 	f, err := open(path, Owner{})
 	if err != nil {
@@ -78,22 +108,25 @@ func Check(path string) error {
 	return f.Close()
 }
 
-// Close writes what is left and ends the log.
+// Close writes the lines in the buffer and closes the log. It returns an error if
+// the last lines were not written within 2 s.
 func (l *Log) Close() error { return l.out.close() }
 
-// isStderr reports whether a path stands for standard error.
+// isStderr reports whether a path means standard error.
 func isStderr(path string) bool { return path == "" || path == "/dev/stderr" }
 
-// mode is a log file's, whatever the umask: a group may read it, all others
-// must not learn who writes to whom.
+// mode is the mode of a new log file, whatever the umask is. The group may read
+// the file. Other users must not, since it contains senders and recipients.
 const mode = 0o640
 
-// open returns the file at path, ready to append to. A symbolic link is
-// followed only to the program's own terminal or pipe (/dev/stdout and
-// /dev/stderr, which files of 2012 name): elsewhere whoever made it could have
-// root append to any file, as with a second name for it. rootpath.Dir has the
-// rule for links to directories. A FIFO would block, and is refused as well.
-func open(path string, owner Owner) (io.WriteCloser, error) {
+// open opens the output at path for appending. /dev/stdout and /dev/stderr, which
+// configurations from 2012 contain, mean the streams of the process.
+//
+// A user who can write to the directory must not make root append to another file.
+// So open follows no symbolic link at path, accepts no hard link to a file that it
+// gives to owner, and follows links to directories by the rule of rootpath.Dir. It
+// refuses a FIFO, which could block.
+func open(path string, owner Owner) (output, error) {
 	switch {
 	case isStderr(path):
 		return standard(os.Stderr), nil
@@ -113,9 +146,9 @@ func open(path string, owner Owner) (io.WriteCloser, error) {
 		f, err = openAt(dir, path, flags)
 	}
 	if errors.Is(err, unix.ELOOP) {
-		return nil, fmt.Errorf("open log file %s: it is a symbolic link: name the file itself", path)
+		return nil, fmt.Errorf("open log file %s: symbolic link, want the path of the file", path)
 	} else if errors.Is(err, unix.ENXIO) {
-		return nil, fmt.Errorf("open log file %s: want a regular file", path)
+		return nil, fmt.Errorf("open log file %s: %w", path, errNotRegular)
 	} else if f == nil {
 		return nil, fmt.Errorf("open log file: %w", err)
 	}
@@ -126,10 +159,12 @@ func open(path string, owner Owner) (io.WriteCloser, error) {
 		f.Close()
 		return nil, fmt.Errorf("open log file %s: %w", path, err)
 	}
-	return f, nil
+	return textOutput{f}, nil
 }
 
-// openAt opens the file in its directory.
+var errNotRegular = errors.New("want a regular file")
+
+// openAt opens a file in the directory dir.
 func openAt(dir *os.File, path string, flags int) (*os.File, error) {
 	fd, err := unix.Openat(int(dir.Fd()), filepath.Base(path), flags|unix.O_CLOEXEC, mode)
 	if err != nil {
@@ -138,7 +173,7 @@ func openAt(dir *os.File, path string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// adopt checks what was opened and gives it to its owner.
+// adopt checks the type of an opened file and gives the file to its owner.
 func adopt(f *os.File, owner Owner) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
@@ -148,33 +183,24 @@ func adopt(f *os.File, owner Owner) error {
 	case kind == unix.S_IFCHR: // /dev/null
 		return nil
 	case kind != unix.S_IFREG:
-		return errors.New("want a regular file")
+		return errNotRegular
 	case !owner.Change:
 		return nil
 	case st.Nlink > 1:
-		return errors.New("it has a second name, a hard link: want a file of its own")
+		return errors.New("file has several names (hard links), want one")
 	}
 	return f.Chown(owner.UID, owner.GID)
 }
 
-// standard is one of the process's own streams, or what is behind it.
-func standard(stream *os.File) io.WriteCloser {
+// standard returns the journal if stream is connected to it, else stream.
+func standard(stream *os.File) output {
 	if j := connectJournal(stream); j != nil {
 		return j
 	}
-	return keep{stream}
+	return textOutput{keepOpen{stream}}
 }
 
-// keep is a file that is not ours to close.
-type keep struct{ io.Writer }
+// keepOpen is a stream of the process, which must stay open.
+type keepOpen struct{ io.Writer }
 
-func (keep) Close() error { return nil }
-
-// withoutTime leaves the time out of what goes to the journal, which has its
-// own.
-func (l *Log) withoutTime(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && a.Key == slog.TimeKey && l.stderr.Load() {
-		return slog.Attr{}
-	}
-	return a
-}
+func (keepOpen) Close() error { return nil }

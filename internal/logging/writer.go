@@ -2,44 +2,78 @@ package logging
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
 	"time"
 )
 
-// maxBuffered bounds what waits to be written, in bytes: some thousand lines.
-// What comes beyond it, because the disk or the reader of standard error is
-// stuck, is dropped and counted.
+// maxBuffered is the maximum size of the buffer in bytes, some thousand lines. If
+// the disk or the reader of standard error is blocked, the writer drops further
+// lines and counts them.
 const maxBuffered = 1 << 20
 
-// A writer takes lines without ever blocking; one goroutine writes them, many
-// at a time.
+// closeTime is how long close waits for a blocked output.
+const closeTime = 2 * time.Second
+
+const lostMessage = "log lines dropped"
+
+// An output is the destination of a writer. It defines the form of a line.
+type output interface {
+	io.WriteCloser
+	// count returns the number of lines that end in b.
+	count(b []byte) int
+	// lostLines returns a line that reports n lost lines; cause may be nil.
+	lostLines(n int, cause error) []byte
+}
+
+// A textOutput is a file or a stream. Its lines are text and end with LF.
+type textOutput struct{ io.WriteCloser }
+
+func (textOutput) count(b []byte) int { return bytes.Count(b, []byte{'\n'}) }
+
+func (textOutput) lostLines(n int, cause error) []byte {
+	line := fmt.Appendf(nil, "time=%s level=WARN msg=%q lines=%d", time.Now().Format(time.RFC3339Nano), lostMessage, n)
+	if cause != nil {
+		line = fmt.Appendf(line, " error=%q", cause)
+	}
+	return append(line, '\n')
+}
+
+// A writer accepts lines without blocking. One goroutine writes them to the
+// output, many lines in one call.
 type writer struct {
 	mu      sync.Mutex
 	changed sync.Cond // on buf, next, closing
 	buf     []byte
 	dropped int
-	next    io.WriteCloser // to go on with
+	next    output // replaces out
 	closing bool
 
-	// Of the goroutine alone, until done.
-	out  io.WriteCloser
-	lost int   // lines that out did not take, not yet told of
+	// Used only by the goroutine until done is closed.
+	out  output
+	lost int   // lines that were not written and are not reported yet
 	cut  bool  // out ends in the middle of a line
-	err  error // the last one of out
+	err  error // of the last Write
 	done chan struct{}
 }
 
-func newWriter(out io.WriteCloser) *writer {
-	w := &writer{out: out, done: make(chan struct{})}
-	w.changed.L = &w.mu
+func newWriter(out output) *writer {
+	w := makeWriter(out)
 	go w.run()
 	return w
 }
 
-// Write takes one line. It never fails: nobody who logs could do anything
-// about it.
+// makeWriter returns a writer that keeps lines in its buffer until run is called.
+func makeWriter(out output) *writer {
+	w := &writer{out: out, done: make(chan struct{})}
+	w.changed.L = &w.mu
+	return w
+}
+
+// Write accepts one line. It never returns an error, since a caller that logs
+// cannot handle it.
 func (w *writer) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,9 +86,9 @@ func (w *writer) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// replace has what comes from now on written to out. What is still to be
-// written goes there as well.
-func (w *writer) replace(out io.WriteCloser) {
+// replace writes all further lines to out, and also the lines in the buffer. The
+// lines of both outputs must have the same form.
+func (w *writer) replace(out output) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.next != nil {
@@ -64,10 +98,7 @@ func (w *writer) replace(out io.WriteCloser) {
 	w.changed.Signal()
 }
 
-// closeTime bounds the wait for a reader that is stuck.
-const closeTime = 2 * time.Second
-
-// close writes what is left.
+// close writes the lines in the buffer and closes the output.
 func (w *writer) close() error {
 	w.mu.Lock()
 	w.closing = true
@@ -77,8 +108,22 @@ func (w *writer) close() error {
 	case <-w.done:
 		return w.err
 	case <-time.After(closeTime):
-		return fmt.Errorf("close the log: nobody takes its last lines")
+		return errors.New("write the last lines: timeout")
 	}
+}
+
+// follow closes last, and then starts w, which came from makeWriter. The first
+// line of w reports the lines that last has lost.
+func (w *writer) follow(last *writer) {
+	_ = last.close() // w reports its lost lines
+	select {
+	case <-last.done:
+		if last.lost > 0 {
+			w.lost, w.err = last.lost, last.err
+		}
+	default: // last is blocked: its goroutine ends when the output does not block
+	}
+	go w.run()
 }
 
 func (w *writer) run() {
@@ -101,7 +146,7 @@ func (w *writer) run() {
 			w.write(lines)
 		}
 		spare = lines
-		// They came when the buffer was full of the lines above.
+		// The dropped lines came after the lines above, which filled the buffer.
 		w.lost += dropped
 		if w.lost > 0 && w.err == nil {
 			w.write(nil)
@@ -115,24 +160,19 @@ func (w *writer) run() {
 	}
 }
 
-// write writes lines, behind the number of those that were lost before them.
+// write writes lines, after a report of the lines that were lost before them.
 func (w *writer) write(lines []byte) {
 	var head []byte
 	if w.cut {
 		head = append(head, '\n')
 	}
 	if w.lost > 0 {
-		head = fmt.Appendf(head, "time=%s level=WARN msg=\"log lines dropped\" lines=%d",
-			time.Now().Format(time.RFC3339Nano), w.lost)
-		if w.err != nil {
-			head = fmt.Appendf(head, " error=%q", w.err)
-		}
-		head = append(head, '\n')
+		head = append(head, w.out.lostLines(w.lost, w.err)...)
 	}
 	if len(head) > 0 {
 		if n, err := w.out.Write(head); err != nil {
 			w.cut = n > 0 && head[n-1] != '\n' || n == 0 && w.cut
-			w.lost += bytes.Count(lines, []byte{'\n'})
+			w.lost += w.out.count(lines)
 			w.err = err
 			return
 		}
@@ -140,7 +180,8 @@ func (w *writer) write(lines []byte) {
 	w.lost, w.cut = 0, false
 	var n int
 	if n, w.err = w.out.Write(lines); w.err != nil {
-		w.lost = bytes.Count(lines[n:], []byte{'\n'})
+		w.lost = w.out.count(lines[n:])
+		// An entry of the journal ends with LF as well, and is never cut.
 		w.cut = n > 0 && lines[n-1] != '\n'
 	}
 }

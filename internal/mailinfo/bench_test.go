@@ -13,7 +13,7 @@ const receivedBlock = "Received: from mail.example.org ([192.0.2.1]) by mx.examp
 	"\tid 0123456789abcdef0123456789abcdef for <bob@example.com>;\r\n" +
 	"\tSat, 07 Mar 2026 01:02:03 +0100\r\n"
 
-// ordinary is a mail of about 5 KB as most are: two alternatives.
+// ordinary returns a typical message of about 5 KB with two alternatives.
 func ordinary() []byte {
 	return []byte(strings.Repeat(receivedBlock, 5) +
 		"From: =?utf-8?Q?J=C3=BCrgen?= <j@example.org>\r\nTo: bob@example.com\r\n" +
@@ -27,7 +27,7 @@ func ordinary() []byte {
 		"--000000000000a1b2c3062--\r\n")
 }
 
-// attached is a mail with one attachment of size bytes in base64.
+// attached returns a message with one base64 attachment of about size bytes.
 func attached(size int) []byte {
 	b := bytes.NewBufferString(receivedBlock + "Subject: big\r\n" +
 		"Content-Type: multipart/mixed; boundary=\"000000000000a1b2c3062\"\r\n\r\n" +

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/text/encoding/unicode"
 )
 
-// lookup returns the encoding that a label of the WHATWG Encoding list names,
-// or nil. The labels that the list has only to forbid them (its "replacement")
-// count as unknown.
+// lookup returns the encoding that has the label in the WHATWG Encoding
+// standard, or nil. The labels of the standard's "replacement" encoding are
+// those of unsafe encodings: they return nil.
 func lookup(label string) encoding.Encoding {
 	enc, err := htmlindex.Get(label)
 	if err != nil || enc == encoding.Replacement {
@@ -23,11 +23,11 @@ func lookup(label string) encoding.Encoding {
 	return enc
 }
 
-// fallback returns how bytes that nothing describes are read in a message whose
-// text has that label; "" when it has none.
+// fallback returns the encoding of bytes without a charset in a message whose
+// first text part has the given label, or "" if it has no label.
 func fallback(label string) encoding.Encoding {
 	enc := lookup(label)
-	if enc == nil || isUTF16(enc) { // a header is never in UTF-16
+	if enc == nil || isUTF16(enc) { // a header cannot contain UTF-16
 		return charmap.Windows1252
 	}
 	return enc
@@ -37,14 +37,14 @@ func isUTF16(enc encoding.Encoding) bool {
 	return enc == utf16(unicode.LittleEndian) || enc == utf16(unicode.BigEndian)
 }
 
-// utf16 returns the encoding as lookup does.
+// utf16 returns the same value as lookup does for UTF-16 in that byte order.
 func utf16(order unicode.Endianness) encoding.Encoding {
 	return unicode.UTF16(order, unicode.IgnoreBOM)
 }
 
-// decode returns text in valid UTF-8, with U+FFFD for what enc does not have.
-// A byte order mark goes first, as the list's own "decode" has it, but only
-// where one belongs.
+// decode converts text to valid UTF-8, with U+FFFD for invalid bytes. It removes
+// a leading byte order mark, as the standard's "decode" does, if the mark fits
+// enc. In UTF-16, the mark selects the byte order.
 func decode(enc encoding.Encoding, text []byte) string {
 	if isUTF16(enc) {
 		switch {
@@ -63,9 +63,9 @@ func decode(enc encoding.Encoding, text []byte) string {
 	return strings.ToValidUTF8(string(decodeStandard(enc, text)), "\uFFFD")
 }
 
-// decodeRaw returns text that no charset is given for: UTF-8 where it is UTF-8 or
-// mostly UTF-8, else what enc makes of it. ISO-2022-JP has only ASCII's bytes:
-// there, escape sequences show that text is not ASCII.
+// decodeRaw decodes text without a charset: as UTF-8 if it is UTF-8 or mostly
+// UTF-8, else by enc. ISO-2022-JP uses only ASCII bytes, so an escape sequence
+// shows that the text is not UTF-8.
 func decodeRaw(text []byte, enc encoding.Encoding) string {
 	switch {
 	case enc == japanese.ISO2022JP && bytes.IndexByte(text, esc) >= 0 && isASCII(text):
@@ -77,7 +77,7 @@ func decodeRaw(text []byte, enc encoding.Encoding) string {
 	return decode(enc, text)
 }
 
-// esc begins the escape sequences of ISO-2022-JP.
+// esc starts the escape sequences of ISO-2022-JP.
 const esc = 0x1b
 
 func isASCII(text []byte) bool {
@@ -89,9 +89,9 @@ func isASCII(text []byte) bool {
 	return true
 }
 
-// mostlyUTF8 reports whether text has more characters of several bytes in UTF-8
-// than bytes that are not UTF-8. Text in another charset hardly ever does; text
-// in UTF-8 that was cut at a byte does.
+// mostlyUTF8 reports whether text has more multi-byte UTF-8 characters than
+// invalid bytes. That is true of UTF-8 that was cut inside a character, and
+// almost never true of text in another charset.
 func mostlyUTF8(text []byte) bool {
 	balance := 0
 	for len(text) > 0 {
@@ -110,9 +110,8 @@ func mostlyUTF8(text []byte) bool {
 // bom is the byte order mark in UTF-8.
 const bom = "\ufeff"
 
-// oneLine makes a blank of each character that would end a line or a string,
-// and drops byte order marks. A mark can be anywhere, since senders encode the
-// parts of a text one by one.
+// oneLine replaces CR, LF and NUL with blanks and removes byte order marks. A
+// mark can be anywhere, since some senders encode the parts of a text separately.
 func oneLine(s string) string {
 	if !strings.ContainsAny(s, "\r\n\x00"+bom) {
 		return s

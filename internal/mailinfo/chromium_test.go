@@ -17,9 +17,9 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// texts is the program that Chromium runs: it returns, for each label, inputs
-// in hexadecimal and what TextDecoder makes of them. Of an encoding with several
-// labels, the others get one input. A new decoder decodes each input, since
+// texts is a JavaScript program for Chromium. For each label, it returns inputs in
+// hexadecimal and the output of TextDecoder. Only the first label of an encoding
+// has all inputs, the others have one. Each input has a new decoder, since
 // Chromium's decoders keep state after an error.
 const texts = `(labels => {
 	const hex = a => a.map(c => c.toString(16).padStart(2, '0')).join(''), seen = {}, out = [];
@@ -55,8 +55,9 @@ const texts = `(labels => {
 	return out;
 })`
 
-// Every label of the WHATWG Encoding standard decodes as it does in Chromium.
-func TestDecodingIsChromiums(t *testing.T) {
+// TestChromium tests that every label of the WHATWG Encoding standard decodes as in
+// Chromium.
+func TestChromium(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Chromium")
 	}
@@ -105,7 +106,7 @@ func TestDecodingIsChromiums(t *testing.T) {
 				t.Fatal(err)
 			}
 			if strings.HasPrefix(names[i], "utf-16") && (strings.HasPrefix(input, "fffe") || strings.HasPrefix(input, "feff")) {
-				continue // a byte order mark names the byte order: the standard's "decode"
+				continue // in the standard's "decode", a byte order mark selects the byte order
 			}
 			if chromiumIsWrong(names[i], text, escapes) {
 				continue
@@ -114,20 +115,20 @@ func TestDecodingIsChromiums(t *testing.T) {
 			got := subject(" [" + word + "]")
 			if want = "[" + visible(want) + "]"; got != want {
 				if wrong++; wrong < 10 {
-					t.Errorf("%s %s: %+q, want %+q", labels[i], input, got, want)
+					t.Errorf("%s %s: got %+q, want %+q", labels[i], input, got, want)
 				}
 			}
 		}
 		if wrong > 0 {
-			t.Errorf("%s: %d of %d differ", labels[i], wrong, len(cases))
+			t.Errorf("%s: %d of %d texts differ", labels[i], wrong, len(cases))
 		}
 	}
 }
 
 // chromiumIsWrong reports whether Chromium does not decode text as the standard
-// requires. Chromium 156 cuts the four characters of Big5 that are two code
-// points to 16 bits each. In ISO-2022-JP, it ignores an error in what follows
-// ESC $ or ESC ( where these begin no escape sequence; escapes matches those that do.
+// requires. Chromium 156 cuts four characters of Big5, which are two code points, to
+// 16 bits. In ISO-2022-JP, it ignores an error after an ESC $ or ESC ( that does not
+// start an escape sequence; escapes matches valid escape sequences.
 func chromiumIsWrong(name string, text []byte, escapes *regexp.Regexp) bool {
 	switch name {
 	case "big5":

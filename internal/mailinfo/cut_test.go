@@ -7,7 +7,8 @@ import (
 	"goguerrillad/internal/mailinfo"
 )
 
-// TestCutMessages: a message that is cut at any byte is read up to there.
+// TestCutMessages tests that Parse returns valid UTF-8 for a message that is cut at
+// any byte.
 func TestCutMessages(t *testing.T) {
 	messages := []string{
 		"Subject: a =?utf-8?Q?b=3F_?= =?iso-2022-jp?B?GyRCRnwbKEI=?=\r\nContent-Type: multipart/mixed; boundary=\"x y\" (c \\) d)\r\n\r\n" +
@@ -27,7 +28,7 @@ func TestCutMessages(t *testing.T) {
 			info := mailinfo.Parse([]byte(message[:n]))
 			for _, a := range append(info.Attachments, mailinfo.Attachment{Name: info.Subject, Type: info.Charset}) {
 				if !utf8.ValidString(a.Name) || !utf8.ValidString(a.Type) {
-					t.Errorf("%q: %+v", message[:n], info)
+					t.Errorf("%q: invalid UTF-8 in %q or %q", message[:n], a.Name, a.Type)
 				}
 			}
 		}

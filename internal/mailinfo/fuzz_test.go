@@ -12,7 +12,7 @@ import (
 	"goguerrillad/internal/mailinfo"
 )
 
-// check holds what is true of each Info, whatever the message.
+// check tests the properties that the Info of every message has.
 func check(t *testing.T, message []byte) mailinfo.Info {
 	t.Helper()
 	info := mailinfo.Parse(message)
@@ -22,26 +22,26 @@ func check(t *testing.T, message []byte) mailinfo.Info {
 		texts = append(texts, a.Name, a.Type)
 		sizes += a.Size
 		if a.Size < 0 || !isType(a.Type) {
-			t.Errorf("attachment %+v", a)
+			t.Errorf("invalid attachment %+v", a)
 		}
 	}
 	for _, s := range texts {
 		if !utf8.ValidString(s) || strings.ContainsAny(s, "\r\n\x00\ufeff") {
-			t.Errorf("%q", s)
+			t.Errorf("value %q contains a line end, NUL, a byte order mark or invalid UTF-8", s)
 		}
 	}
 	if !isType(info.ContentType) || info.Charset == "" {
-		t.Errorf("type %q, charset %q", info.ContentType, info.Charset)
+		t.Errorf("invalid type %q or charset %q", info.ContentType, info.Charset)
 	}
 	if sizes > int64(len(message)) {
-		t.Errorf("attachments of %d bytes in a message of %d", sizes, len(message))
+		t.Errorf("attachments of %d bytes in a message of %d bytes", sizes, len(message))
 	}
-	// The longest UTF-8 of a byte in any charset has three bytes.
+	// In every charset, a byte is at most three bytes of UTF-8.
 	if len(info.Subject) > 3*len(message) {
-		t.Errorf("subject of %d bytes in a message of %d", len(info.Subject), len(message))
+		t.Errorf("subject of %d bytes in a message of %d bytes", len(info.Subject), len(message))
 	}
 	if out, err := json.Marshal(info.Attachments); err != nil || len(out) > 65_535 {
-		t.Errorf("attachments are %d bytes, %v", len(out), err)
+		t.Errorf("attachments of %d bytes as JSON, error %v", len(out), err)
 	}
 	return info
 }
@@ -51,17 +51,17 @@ func isType(s string) bool {
 	return ok && main != "" && sub != "" && strings.ToLower(s) == s && !strings.ContainsAny(sub, "/; \t\"")
 }
 
-// visible is s as a subject or name shows it.
+// visible returns s as it appears in a subject or a file name.
 func visible(s string) string {
 	return strings.NewReplacer("\r", " ", "\n", " ", "\x00", " ", "\ufeff", "").Replace(s)
 }
 
 func FuzzParse(f *testing.F) {
-	mails, err := filepath.Glob("testdata/*.eml")
-	if err != nil || len(mails) == 0 {
-		f.Fatal("no mails:", err)
+	files, err := filepath.Glob("testdata/*.eml")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no messages in testdata, error %v", err)
 	}
-	for _, file := range mails {
+	for _, file := range files {
 		message, err := os.ReadFile(file)
 		if err != nil {
 			f.Fatal(err)
@@ -70,11 +70,11 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, message []byte) {
 		info := check(t, message)
-		// What follows a header never changes what is in it.
+		// The body does not change the values of the header.
 		if head, _, ok := strings.Cut(string(message), "\r\n\r\n"); ok && utf8.ValidString(head) {
 			alone := mailinfo.Parse([]byte(head + "\r\n\r\n"))
 			if alone.Subject != info.Subject || alone.ContentType != info.ContentType {
-				t.Errorf("got %q, %q; without the body %q, %q", info.Subject, info.ContentType, alone.Subject, alone.ContentType)
+				t.Errorf("subject %q, type %q, but without the body %q, %q", info.Subject, info.ContentType, alone.Subject, alone.ContentType)
 			}
 		}
 	})
@@ -92,7 +92,7 @@ func FuzzWord(f *testing.F) {
 		check(t, []byte("Subject: "+field+"\r\n\r\n"))
 		text := visible(strings.ToValidUTF8(field, "?"))
 		if strings.Contains(text, "=?") || strings.TrimSpace(text) != text {
-			return // words are decoded, blanks around text may go
+			return // Parse decodes encoded words and can remove blanks around text
 		}
 		for _, encoder := range []mime.WordEncoder{mime.QEncoding, mime.BEncoding} {
 			encoded := encoder.Encode("utf-8", text)
@@ -113,7 +113,7 @@ func FuzzParams(f *testing.F) {
 	f.Fuzz(func(t *testing.T, field string) {
 		check(t, []byte("Content-Disposition: "+field+"\r\nContent-Type: application/x; "+field+"\r\n\r\n"))
 		name := strings.TrimSpace(visible(strings.ToValidUTF8(field, "?")))
-		// Without control characters, which no parameter may hold as it is.
+		// A parameter cannot contain control characters.
 		name = strings.TrimSpace(strings.Map(func(r rune) rune {
 			if r < ' ' || r == 0x7f {
 				return -1

@@ -2,22 +2,22 @@ package mailinfo
 
 import "bytes"
 
-// A header is what is kept of a header block: the bodies of the first field of
-// each name, still folded; nil when there is none.
+// A header holds the fields of a header block that Parse uses: the body of the
+// first field of each name, still folded, or nil if there is no such field.
 type header struct {
-	subject     []byte
-	contentType []byte
-	disposition []byte // Content-Disposition
-	encoding    []byte // Content-Transfer-Encoding
+	subject          []byte
+	contentType      []byte
+	disposition      []byte // Content-Disposition
+	transferEncoding []byte // Content-Transfer-Encoding
 }
 
-// readHeader reads the header block that begins at pos, and returns the offset
-// at which the body begins: behind the first empty line, or else at the first
-// line that is neither a field nor a continuation, a delimiter of the open
-// multiparts included. Lines end with LF and any number of CRs before it.
+// readHeader reads the header block at pos and returns the offset of the body:
+// after the first empty line, or at the first line that is neither a field nor a
+// continuation line. A delimiter line of an open multipart also ends the header.
 //
-// A byte order mark before a field or the empty line is ignored. Some senders
-// begin the message with one; in a stored message, our own fields precede it.
+// Lines end with LF, or with LF after any number of CRs. A byte order mark before
+// a field or before the empty line is ignored: some senders start the message
+// with a mark, and in a stored message the added fields precede it.
 func readHeader(text []byte, pos int, open []multipart) (h header, body int) {
 	for pos < len(text) {
 		begin := pos
@@ -64,7 +64,7 @@ func (h *header) keep(name, value []byte) {
 		}
 	case len("Content-Transfer-Encoding"):
 		if bytes.EqualFold(name, []byte("Content-Transfer-Encoding")) {
-			field = &h.encoding
+			field = &h.transferEncoding
 		}
 	}
 	if field != nil && *field == nil {
@@ -73,8 +73,8 @@ func (h *header) keep(name, value []byte) {
 }
 
 // fieldName returns the offset of the colon and the name before it, or -1 if
-// line is no field (RFC 5322 section 2.2). Blanks before the colon are the
-// obsolete syntax of its section 4.5.
+// line is not a field (RFC 5322 section 2.2). Section 4.5 allows blanks before
+// the colon as obsolete syntax.
 func fieldName(line []byte) (colon int, name []byte) {
 	n := 0
 	for n < len(line) && '!' <= line[n] && line[n] <= '~' && line[n] != ':' {
@@ -89,7 +89,8 @@ func fieldName(line []byte) (colon int, name []byte) {
 	return colon, line[:n]
 }
 
-// cutLine returns the line at pos without its end, and the offset of the next.
+// cutLine returns the line at pos without its line end, and the offset of the
+// next line.
 func cutLine(text []byte, pos int) (line []byte, next int) {
 	line, next = text[pos:], len(text)
 	if i := bytes.IndexByte(line, '\n'); i >= 0 {
@@ -101,8 +102,8 @@ func cutLine(text []byte, pos int) (line []byte, next int) {
 	return line, next
 }
 
-// isMboxLine reports whether text begins with the line that separates mails in
-// an mbox file, which some senders pass on.
+// isMboxLine reports whether text starts with a line that separates messages in
+// an mbox file. Some senders leave that line in the message.
 func isMboxLine(text []byte) bool {
 	if !bytes.HasPrefix(bytes.TrimPrefix(text, []byte(">")), []byte("From ")) {
 		return false
@@ -112,8 +113,8 @@ func isMboxLine(text []byte) bool {
 	return colon < 0
 }
 
-// unfold returns the body of a field as one line: the line ends go, a tab that
-// began a line becomes a blank, all other blanks stay, except around the whole.
+// unfold returns a field body as one line: it removes line ends and the blanks
+// around the body, and replaces a tab at the start of a line with a space.
 func unfold(value []byte) []byte {
 	value = bytes.Trim(value, " \t\r\n")
 	if bytes.IndexByte(value, '\n') < 0 {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/text/encoding/japanese"
 )
 
-// The sets of ISO-2022-JP.
+// The character sets of ISO-2022-JP.
 const (
 	setASCII = iota
 	setRoman
@@ -19,9 +19,9 @@ const (
 func decodeISO2022JP(text []byte) []byte {
 	var (
 		out   = make([]byte, 0, len(text)+len(text)/2)
-		table = japanese.EUCJP.NewDecoder() // the same characters, in other bytes
+		table = japanese.EUCJP.NewDecoder() // has all characters of setJIS0208
 		set   = setASCII
-		empty = false // nothing since the last escape sequence
+		empty = false // no byte since the last escape sequence
 	)
 	for len(text) > 0 {
 		c, n, r := text[0], 1, rune(utf8.RuneError)
@@ -51,12 +51,12 @@ func decodeISO2022JP(text []byte) []byte {
 				r = 0xff61 - 0x21 + rune(c)
 			}
 		case !between(0x21, c, 0x7e):
-		case len(text) > 1 && text[1] == esc: // begins an escape sequence
+		case len(text) > 1 && text[1] == esc: // starts an escape sequence
 		case len(text) > 1:
 			n = 2
 			if between(0x21, text[1], 0x7e) {
 				var ok bool
-				if out, ok = lookUp(out, table, []byte{c | 0x80, text[1] | 0x80}); ok {
+				if out, ok = appendCharacter(out, table, []byte{c | 0x80, text[1] | 0x80}); ok {
 					text = text[n:]
 					continue
 				}
@@ -70,8 +70,8 @@ func decodeISO2022JP(text []byte) []byte {
 
 const escapeSize = 3
 
-// escapeSequence returns the set that the escape sequence at the beginning of
-// text selects, and whether there is one.
+// escapeSequence returns the character set that the escape sequence at the start
+// of text selects. It reports whether there is an escape sequence.
 func escapeSequence(text []byte) (set int, ok bool) {
 	if len(text) < escapeSize || text[0] != esc {
 		return 0, false
@@ -89,9 +89,9 @@ func escapeSequence(text []byte) (set int, ok bool) {
 	return 0, false
 }
 
-// joinISO2022JP removes the escape sequence that ends just before offset at, if
-// another one begins there. Words return to ASCII at their end; in one text, the
-// standard makes an error of two escape sequences in a row.
+// joinISO2022JP removes the escape sequence that ends at offset at, if another
+// escape sequence starts there. Each encoded word ends with an escape sequence,
+// and the standard treats two escape sequences in a row as an error.
 func joinISO2022JP(text []byte, at int) []byte {
 	if _, ok := escapeSequence(text[at:]); !ok || at < escapeSize {
 		return text

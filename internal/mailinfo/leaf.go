@@ -5,58 +5,59 @@ import (
 	"unicode/utf8"
 )
 
-// leaf looks at a part, in the order of the message.
+// leaf records a part that is not a multipart. It must be called in the order of
+// the parts.
 func (w *walker) leaf(p part, body []byte) {
 	attached := p.disposition == "attachment"
 	name := p.name(w.charset)
-	// Of unknown type, a file is no body.
+	// A part with a file name and a malformed type is not a body.
 	isBody := !attached && (name == "" || !p.malformed) && w.isBody(p.kind)
 	if attached || name != "" && !isBody {
-		w.attach(Attachment{Name: name, Type: p.kind}, p.encoding, body)
+		w.attach(Attachment{Name: name, Type: p.kind}, p.transferEncoding, body)
 		return
 	}
-	if !w.text && strings.HasPrefix(p.kind, "text/") {
-		w.text = true
+	if !w.textRead && strings.HasPrefix(p.kind, "text/") {
+		w.textRead = true
 		w.charset = p.charset()
 	}
 }
 
-// isBody reports whether a part of that type is what a reader sees as the
-// mail's own text, whatever name it has: the first text/plain or text/html, and
-// the first of the other type where both are alternatives of each other.
+// isBody reports whether a mail program displays a part of that type as the text
+// of the message, even if the part has a file name. These are the first part
+// that is text/plain or text/html, and its first alternative of the other type.
 func (w *walker) isBody(kind string) bool {
 	switch {
 	case kind != "text/plain" && kind != "text/html":
 		return false
-	case w.body == "":
-		w.body = kind
+	case w.bodyType == "":
+		w.bodyType = kind
 		for depth := len(w.open); depth > 0 && w.alternative == 0; depth-- {
 			if w.open[depth-1].alternative {
 				w.alternative = depth
 			}
 		}
 		return true
-	case w.alternative > 0 && kind != w.body:
+	case w.alternative > 0 && kind != w.bodyType:
 		w.alternative = 0
 		return true
 	}
 	return false
 }
 
-// attach notes an attachment while there is space for it.
-func (w *walker) attach(a Attachment, encoding string, body []byte) {
-	if len(w.attachments) == maxAttachments || w.info > maxAttachInfo {
+// attach records an attachment unless maxAttachments or maxAttachInfo is reached.
+func (w *walker) attach(a Attachment, transferEncoding string, body []byte) {
+	if len(w.attachments) == maxAttachments || w.infoSize > maxAttachInfo {
 		return
 	}
-	w.info += len(`{"name":"","type":"","size":9223372036854775807},`) + jsonSize(a.Name) + jsonSize(a.Type)
-	if w.info > maxAttachInfo {
+	w.infoSize += len(`{"name":"","type":"","size":9223372036854775807},`) + jsonSize(a.Name) + jsonSize(a.Type)
+	if w.infoSize > maxAttachInfo {
 		return
 	}
-	a.Size = decodedSize(encoding, body)
+	a.Size = decodedSize(transferEncoding, body)
 	w.attachments = append(w.attachments, a)
 }
 
-// jsonSize returns how many bytes s has at most inside a JSON string.
+// jsonSize returns an upper bound for the bytes that s takes in a JSON string.
 func jsonSize(s string) int {
 	n := len(s)
 	for i := range len(s) {
@@ -67,9 +68,9 @@ func jsonSize(s string) int {
 	return n + 3*strings.Count(s, "\u2028") + 3*strings.Count(s, "\u2029")
 }
 
-// name returns the part's file name, "" when it has none: that of the
-// disposition, else that of the type. Raw bytes in it are read like the text
-// that has the label charset.
+// name returns the file name in Content-Disposition, else in Content-Type, else
+// "". The label charset is that of the message's first text part: it applies to
+// bytes in the name that have no charset.
 func (p *part) name(charset string) string {
 	if len(p.dispParams) == 0 && len(p.params) == 0 {
 		return ""
@@ -82,13 +83,14 @@ func (p *part) name(charset string) string {
 	return cut(strings.TrimSpace(name), maxName)
 }
 
-// charset returns the label that the part has, as it is given.
+// charset returns the charset label of the part as given, without blanks around it.
 func (p *part) charset() string {
 	label, _, _ := rawParam(p.params, "charset")
 	return cut(oneLine(strings.TrimSpace(strings.ToValidUTF8(string(label), "\uFFFD"))), maxToken)
 }
 
-// cut returns as much of s, which is valid UTF-8, as fits n bytes.
+// cut returns the longest start of s that has at most n bytes and ends with a
+// whole character; s must be valid UTF-8.
 func cut(s string, n int) string {
 	if len(s) <= n {
 		return s

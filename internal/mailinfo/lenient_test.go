@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A boundary without quotes may contain what only quotes allow, or be followed
-// by what the standard allows. The delimiter lines decide.
+// TestBoundaryWithoutQuotes tests that the delimiter lines decide how much of a
+// parameter without quotes is the boundary.
 func TestBoundaryWithoutQuotes(t *testing.T) {
 	tests := []struct{ param, line string }{
 		{"a(b)", "a(b)"},
@@ -27,24 +27,24 @@ func TestBoundaryWithoutQuotes(t *testing.T) {
 		message := "Content-Type: multipart/mixed; boundary=" + tt.param + "\r\n\r\n--" + tt.line + "\r\n" +
 			at("x") + "\r\nabc\r\n--" + tt.line + "\r\n" + at("y") + "\r\nab\r\n--" + tt.line + "--\r\n--" + tt.line + "\r\n" + at("z")
 		if got := names(message); got != "x:3 y:2" {
-			t.Errorf("boundary=%s, --%s: %q", tt.param, tt.line, got)
+			t.Errorf("boundary=%s, --%s: attachments %q, want x:3 y:2", tt.param, tt.line, got)
 		}
 	}
-	// The shorter form is text once the longer one was there.
+	// The shorter boundary is text after a line with the longer boundary.
 	text := "Content-Type: multipart/mixed; boundary=a b\r\n\r\n--a b\r\n" + at("x") + "\r\n--a\r\nb\r\n--a--\r\n--a b\r\n" + at("y") + "\r\nab\r\n--a b--\r\n"
 	if got := names(text); got != "x:13 y:2" {
-		t.Errorf("the shorter form in a body: %q", got)
+		t.Errorf("shorter boundary in a body: attachments %q, want x:13 y:2", got)
 	}
-	// Each multipart has two boundaries, and an inner one ends at an outer one's.
+	// Both multiparts have two boundaries, and a delimiter of the outer one ends the inner one.
 	nested := "Content-Type: multipart/mixed; boundary=a b\r\n\r\n--a b\r\nContent-Type: multipart/mixed; boundary=a(c)\r\n\r\n--a(c)\r\n" +
 		at("x") + "\r\nabc\r\n--a b\r\n" + at("y") + "\r\nab\r\n--a b--\r\n"
 	if got := names(nested); got != "x:3 y:2" {
-		t.Errorf("nested: %q", got)
+		t.Errorf("nested: attachments %q, want x:3 y:2", got)
 	}
 }
 
-// Line ends with a CR too many, of all lines or of the delimiter lines alone,
-// hide no part and no field.
+// TestCRCRLF tests that Parse finds all parts and fields if all lines, or only the
+// delimiter lines, end with CR CR LF.
 func TestCRCRLF(t *testing.T) {
 	lines := []string{"Subject: s", "Content-Type: multipart/mixed;", " boundary=b", "", "--b", "Content-Type: image/png;", " name=a", "", "abc", "--b  ", "", "x", "--b", "Content-Disposition: attachment; filename=c", "", "", "--b--", ""}
 	every := strings.Join(lines, "\r\r\n")
@@ -57,33 +57,34 @@ func TestCRCRLF(t *testing.T) {
 		"delimiter lines":      delimiters,
 		"three CRs":            strings.ReplaceAll(every, "\r\r\n", "\r\r\r\n"),
 		"delimiters, no LF":    strings.TrimSuffix(delimiters, "\n"),
-		"as it should be":      strings.Join(lines, "\r\n"),
+		"CR LF":                strings.Join(lines, "\r\n"),
 		"delimiters LF, or CR": strings.ReplaceAll(delimiters, "--b\r\r\n", "--b\n"),
 	} {
 		if got := names(message); got != "a:3 c:0" {
-			t.Errorf("%s: %q, want a:3 c:0", name, got)
+			t.Errorf("%s: attachments %q, want a:3 c:0", name, got)
 		}
 		if got := subject(strings.TrimPrefix(message, "Subject:")); got != "s" {
-			t.Errorf("%s: subject %q", name, got)
+			t.Errorf("%s: subject %q, want s", name, got)
 		}
 	}
-	// A CR before the delimiter's line end is the body's own.
+	// A CR before the line end of the delimiter belongs to the body.
 	if got := names(multi("--b", at("a"), "x\r", "--b--", "")); got != "a:2" {
-		t.Errorf("body that ends with CR: %q", got)
+		t.Errorf("body that ends with CR: attachments %q, want a:2", got)
 	}
 }
 
-// A transfer encoding or a disposition in quotes means what it would without.
+// TestQuotedWords tests that quotes around a transfer encoding or a disposition are
+// ignored.
 func TestQuotedWords(t *testing.T) {
 	for _, encoding := range []string{`"base64"`, `"BASE64"`, ` (x) "base64" (y)`, `" base64 "`, `"base64`, `"base64"; x=y`} {
 		message := "Content-Disposition: attachment\r\nContent-Transfer-Encoding: " + encoding + "\r\n\r\nYWJj"
 		if got := names(message); got != ":3" {
-			t.Errorf("%s: %s", encoding, got)
+			t.Errorf("encoding %s: attachments %q, want :3", encoding, got)
 		}
 	}
 	for _, disposition := range []string{`"attachment"`, `"ATTACHMENT"; filename=`, `"attachment`} {
 		if got := names("Content-Disposition: " + disposition + "\r\n\r\nabc"); got != ":3" {
-			t.Errorf("%s: %s", disposition, got)
+			t.Errorf("disposition %s: attachments %q, want :3", disposition, got)
 		}
 	}
 }
@@ -109,7 +110,7 @@ func TestUuencodeSize(t *testing.T) {
 		for _, tt := range tests {
 			message := "Content-Disposition: attachment\r\nContent-Transfer-Encoding: " + encoding + "\r\n\r\n" + tt.body
 			if got, want := names(message), fmt.Sprint(":", tt.want); got != want {
-				t.Errorf("%s %q: %s, want %s", encoding, tt.body, got, want)
+				t.Errorf("%s %q: attachments %q, want %s", encoding, tt.body, got, want)
 			}
 		}
 	}

@@ -1,9 +1,7 @@
 package mailinfo_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -20,13 +18,13 @@ func TestHeader(t *testing.T) {
 		{"in the body", "From: x\r\n\r\nSubject: b\r\n", ""},
 		{"body at once", "\r\nSubject: b\r\n", ""},
 		{"body at once, LF", "\nSubject: b\r\n", ""},
-		{"continuation of nothing", " x\r\nSubject: b\r\n", ""},
-		{"no field", "x\r\nSubject: b\r\n", ""},
+		{"continuation line first", " x\r\nSubject: b\r\n", ""},
+		{"not a field", "x\r\nSubject: b\r\n", ""},
 		{"no name", ": x\r\nSubject: b\r\n", ""},
-		{"no ASCII in the name", "é: x\r\nSubject: b\r\n", ""},
+		{"name that is not ASCII", "é: x\r\nSubject: b\r\n", ""},
 		{"longer name", "X-Subject: x\r\nSubjects: y\r\nSubject2: z\r\nThread: z\r\nSubject: a\r\n", "a"},
-		{"behind a broken line", "From: x\r\nbroken\r\nSubject: b\r\n", ""},
-		{"behind a field without a body", "From:\r\nSubject:a\r\n", "a"},
+		{"after an invalid line", "From: x\r\nbroken\r\nSubject: b\r\n", ""},
+		{"after a field without a body", "From:\r\nSubject:a\r\n", "a"},
 		{"continuation of another", "From: x\r\n Subject: b\r\nSubject: a\r\n", "a"},
 		{"mbox", "From x Fri Mar  6 10:00:00 2026\r\nSubject: a\r\n", "a"},
 		{"quoted mbox", ">From x Fri Mar  6 10:00:00 2026\nSubject: a\n", "a"},
@@ -37,7 +35,7 @@ func TestHeader(t *testing.T) {
 	}
 	for _, tt := range tests {
 		if got := mailinfo.Parse([]byte(tt.message)).Subject; got != tt.want {
-			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+			t.Errorf("%s: subject %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }
@@ -77,14 +75,11 @@ func TestContentType(t *testing.T) {
 	}
 	for _, tt := range tests {
 		got := mailinfo.Parse([]byte("Content-Type:" + tt.field + "\r\nSubject: s\r\n\r\ntext"))
-		want := mailinfo.Info{Subject: "s", ContentType: tt.want, Charset: tt.charset}
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("%q:\ngot  %+v\nwant %+v", tt.field, got, want)
-		}
+		wantInfo(t, fmt.Sprintf("%q", tt.field), got, mailinfo.Info{Subject: "s", ContentType: tt.want, Charset: tt.charset})
 	}
 }
 
-// names returns the attachments' names and sizes, in short.
+// names returns the names and sizes of the attachments, as in "a:3 b:0".
 func names(message string) string {
 	var out []string
 	for _, a := range mailinfo.Parse([]byte(message)).Attachments {
@@ -140,18 +135,18 @@ func TestFileNames(t *testing.T) {
 	for _, tt := range tests {
 		message := "Content-Type: application/x-test; " + tt.contentType + "\r\nContent-Disposition: " + tt.disposition + "\r\n\r\nabc"
 		if got := names(message); got != tt.want+":3" {
-			t.Errorf("%q, %q: got %q, want %q", tt.disposition, tt.contentType, got, tt.want)
+			t.Errorf("%q, %q: attachments %q, want %q", tt.disposition, tt.contentType, got, tt.want+":3")
 		}
 	}
 }
 
-func TestWhatIsAttached(t *testing.T) {
+func TestAttachments(t *testing.T) {
 	tests := []struct{ name, header, want string }{
-		{"nothing said", "X: y", ""},
+		{"no type, no disposition", "X: y", ""},
 		{"no file name", "Content-Type: image/png", ""},
 		{"inline", "Content-Type: image/png\r\nContent-Disposition: inline", ""},
 		{"inline with a name", "Content-Type: image/png\r\nContent-Disposition: inline; filename=a", "a:3"},
-		{"name alone", "Content-Type: image/png; name=a", "a:3"},
+		{"only a name", "Content-Type: image/png; name=a", "a:3"},
 		{"body with a name", "Content-Type: text/plain; name=a", ""},
 		{"HTML with a name", "Content-Type: text/html; name=a\r\nContent-Disposition: inline; filename=b", ""},
 		{"other text with a name", "Content-Type: text/csv; name=a", "a:3"},
@@ -165,7 +160,7 @@ func TestWhatIsAttached(t *testing.T) {
 	}
 	for _, tt := range tests {
 		if got := names(tt.header + "\r\n\r\nabc"); got != tt.want {
-			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+			t.Errorf("%s: attachments %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }
@@ -205,17 +200,17 @@ func TestSize(t *testing.T) {
 	for _, tt := range tests {
 		message := "Content-Disposition: attachment\r\nContent-Transfer-Encoding: " + tt.encoding + "\r\n\r\n" + tt.body
 		if got, want := names(message), fmt.Sprint(":", tt.want); got != want {
-			t.Errorf("%s %q: %s, want %s", tt.encoding, tt.body, got, want)
+			t.Errorf("%s %q: attachments %q, want %s", tt.encoding, tt.body, got, want)
 		}
 	}
 }
 
-// multi is a multipart whose header stands, with lines as its body.
+// multi returns a multipart message with the boundary b and the lines as its body.
 func multi(lines ...string) string {
 	return "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Join(lines, "\r\n")
 }
 
-// at is the header of an attachment.
+// at returns a header of an attachment, without the empty line.
 func at(name string) string {
 	return "Content-Type: application/x-test; name=" + name + "\r\n"
 }
@@ -226,80 +221,36 @@ func TestMultipart(t *testing.T) {
 	tests := []struct{ name, message, want string }{
 		{"one part", multi("--b", at("a"), "x", "--b--"), "a:1"},
 		{"several", multi("preamble", "--b", at("a"), "x", "--b", at("b"), "yy", "", "--b--", "epilogue"), "a:1 b:4"},
-		{"blanks behind", multi("--b \t", at("a"), "x", "--b--  "), "a:1"},
+		{"blanks after the boundary", multi("--b \t", at("a"), "x", "--b--  "), "a:1"},
 		{"no end", multi("--b", at("a"), "x"), "a:1"},
 		{"no end, line ended", multi("--b", at("a"), "x", ""), "a:3"},
 		{"empty bodies", multi("--b", at("a"), "--b", at("b")+"--b", at("c"), "", "--b--"), "a:0 b:0 c:0"},
 		{"delimiter in a header", multi("--b", "Content-Type: image/png;\r\n name=a", "--b", at("b"), "x"), "a:0 b:1"},
-		{"boundary like a field", "Content-Type: multipart/mixed; boundary=\"b:c\"\r\n\r\n--b:c\r\nContent-Type: image/png; name=a\r\n--b:c\r\n" + at("b") + "\r\nx", "a:0 b:1"},
-		{"beginning of another", multi("--b", at("a"), "--bc", "--b-", "--b-- x", "-b", "--", "--B", "--b--"), "a:32"},
-		{"not at a line's begin", multi("--b", at("a"), "x --b", " --b", "x\r--b", "--b--"), "a:18"},
+		{"boundary that looks like a field", "Content-Type: multipart/mixed; boundary=\"b:c\"\r\n\r\n--b:c\r\nContent-Type: image/png; name=a\r\n--b:c\r\n" + at("b") + "\r\nx", "a:0 b:1"},
+		{"lines that start like a delimiter", multi("--b", at("a"), "--bc", "--b-", "--b-- x", "-b", "--", "--B", "--b--"), "a:32"},
+		{"not at the start of a line", multi("--b", at("a"), "x --b", " --b", "x\r--b", "--b--"), "a:18"},
 		{"LF", strings.ReplaceAll(multi("--b", at("a"), "x", "y", "--b--"), "\r\n", "\n"), "a:3"},
 		{"delimiter at the end", multi("--b", at("a"), "x", "--b"), "a:1"},
-		{"behind the end", multi("--b--", "--b", at("a"), "x"), ""},
+		{"after the closing delimiter", multi("--b--", "--b", at("a"), "x"), ""},
 		{"nested", multi("--b", inner, "--i", at("a"), "x", "--i--", "epilogue", "--b", at("b"), "x"), "a:1 b:1"},
 		{"nested, no end", multi("--b", inner, "--i", at("a"), "x", "--b", at("b"), "--i", "--b--"), "a:1 b:3"},
 		{"nested, no boundary", multi("--b", "Content-Type: multipart/mixed\r\n", "--i", at("a"), "--b", at("b"), "x"), "b:1"},
 		{"nested, the same boundary", multi("--b", "Content-Type: multipart/mixed; boundary=b\r\n", "--b", at("a"), "x", "--b--", "--b", at("b"), "x", "--b--"), "a:1 b:1"},
-		{"boundary that another begins with", strings.Replace(multi("--bb", "Content-Type: multipart/mixed; boundary=b\r\n", "--b", at("a"), "x", "--b--", "--bb", at("c"), "x", "--bb--"), "boundary=b", "boundary=bb", 1), "a:1 c:1"},
+		{"boundary that starts another boundary", strings.Replace(multi("--bb", "Content-Type: multipart/mixed; boundary=b\r\n", "--b", at("a"), "x", "--b--", "--bb", at("c"), "x", "--bb--"), "boundary=b", "boundary=bb", 1), "a:1 c:1"},
 		{"enclosed message", multi("--b", "Content-Type: message/rfc822\r\n", inner, "--i", "Content-Disposition: attachment; filename=a\r\n", "x", "--i--", "--b", at("b"), "x"), "b:1"},
 		{"digest", strings.Replace(multi("--b", "Content-Disposition: attachment\r\n", "x", "--b", "", "Content-Disposition: attachment\r\n", "--b--"), "mixed", "digest", 1), ":1"},
 		{"part without a header", multi("--b", "", "x", "--b", at("b"), "x"), "b:1"},
-		{"part with half a header", multi("--b", "Content-Type: image/png; name=a", "x", "--b"), "a:1"},
+		{"part with an incomplete header", multi("--b", "Content-Type: image/png; name=a", "x", "--b"), "a:1"},
 		{"boundary with blanks", "Content-Type: multipart/mixed; boundary=\"a b \"\r\n\r\n--a b\r\n" + at("a") + "\r\nx\r\n--a b--", "a:1"},
 		{"body in an alternative", multi("--b", alt, "--i", "", "x", "--i", "Content-Type: text/html; name=a\r\n", "x", "--i--", "--b", "Content-Type: text/html; name=c\r\n", "x"), "c:1"},
-		{"two of one type in an alternative", multi("--b", alt, "--i", "", "x", "--i", "Content-Type: text/plain; name=a\r\n", "x", "--i--"), "a:1"},
-		{"alternative that is over", multi("--b", alt, "--i", "", "x", "--i--", "--b", "Content-Type: text/html; name=c\r\n", "x"), "c:1"},
-		{"alternative that never ended", multi("--b", alt, "--i", "", "x", "--b", "Content-Type: text/html; name=c\r\n", "x"), "c:1"},
-		{"too long a boundary", "Content-Type: multipart/mixed; boundary=" + strings.Repeat("b", 2000) + "\r\n\r\n--" + strings.Repeat("b", 2000) + "\r\n" + at("a"), ""},
+		{"two parts of one type in an alternative", multi("--b", alt, "--i", "", "x", "--i", "Content-Type: text/plain; name=a\r\n", "x", "--i--"), "a:1"},
+		{"after an alternative", multi("--b", alt, "--i", "", "x", "--i--", "--b", "Content-Type: text/html; name=c\r\n", "x"), "c:1"},
+		{"after an alternative that is not closed", multi("--b", alt, "--i", "", "x", "--b", "Content-Type: text/html; name=c\r\n", "x"), "c:1"},
+		{"boundary that is too long", "Content-Type: multipart/mixed; boundary=" + strings.Repeat("b", 2000) + "\r\n\r\n--" + strings.Repeat("b", 2000) + "\r\n" + at("a"), ""},
 	}
 	for _, tt := range tests {
 		if got := names(tt.message); got != tt.want {
-			t.Errorf("%s: %q, want %q\n%q", tt.name, got, tt.want, tt.message)
+			t.Errorf("%s: attachments %q, want %q\n%q", tt.name, got, tt.want, tt.message)
 		}
-	}
-}
-
-// What a message can make us do and keep has a bound, and none takes more than
-// the time to read it: these would never end otherwise.
-func TestBounds(t *testing.T) {
-	const n = 100_000
-	part := "--b\r\nContent-Disposition: attachment; filename=\"<&>" + strings.Repeat("\u2028\x01", 100) + "\"\r\n\r\n"
-	nested := ""
-	for i := range 1000 {
-		nested += fmt.Sprintf("Content-Type: multipart/mixed; boundary=%s%d\r\n\r\n--%[1]s%[2]d\r\n", strings.Repeat("x", 900), i)
-	}
-	comments := "Content-Type: text/" + strings.Repeat("()", 30_000) + "plain\r\n\r\n--b\r\n"
-	for name, message := range map[string]string{
-		"attachments":   multi(strings.Repeat(part, n/10)),
-		"parts":         multi(strings.Repeat("--b\r\n", n)),
-		"nested":        nested + strings.Repeat("--"+strings.Repeat("x", 903)+"\r\n", n/10),
-		"delimiters":    multi(strings.Repeat("--bb\r\n", n)),
-		"hyphens":       multi(strings.Repeat("--", n)),
-		"comments":      multi("--b", strings.Repeat(comments, 100)),
-		"comment":       multi("--b", "Content-Type: "+strings.Repeat("(", n)),
-		"parameters":    multi("--b", "Content-Type: image/png"+strings.Repeat("; a=b", n)),
-		"sections":      multi("--b", strings.Repeat("Content-Disposition: attachment"+strings.Repeat("; filename*1=b", 4000)+"\r\n\r\n--b\r\n", 100)),
-		"equals signs":  multi("--b", "Content-Disposition: attachment"+strings.Repeat("=", n)),
-		"backslashes":   multi("--b", "Content-Disposition: attachment; filename=\""+strings.Repeat("\\", n)),
-		"fields":        strings.Repeat("A:\r\n", n),
-		"continuations": "Content-Type:" + strings.Repeat("\r\n ", n),
-		"base64":        multi("--b", "Content-Transfer-Encoding: base64", at("a"), strings.Repeat("=", n)),
-		"qp":            multi("--b", "Content-Transfer-Encoding: quoted-printable", at("a"), strings.Repeat("=", n), strings.Repeat(" ", n)),
-	} {
-		info := mailinfo.Parse([]byte(message))
-		out, err := json.Marshal(info.Attachments)
-		if err != nil || len(out) > 65_535 {
-			t.Errorf("%s: attachments are %d bytes, %v", name, len(out), err)
-		}
-		if name == "attachments" && len(info.Attachments) < 20 {
-			t.Errorf("%s: only %d", name, len(info.Attachments))
-		}
-	}
-	if got := names(multi(strings.Repeat("--b\r\n", n) + at("a"))); got != "" {
-		t.Errorf("%s behind too many parts", got)
-	}
-	if got := len(mailinfo.Parse([]byte(multi(strings.Repeat("--b\r\nContent-Disposition: attachment\r\n\r\n", 900)))).Attachments); got != 900 {
-		t.Errorf("%d attachments of 900", got)
 	}
 }

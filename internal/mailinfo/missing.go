@@ -6,14 +6,14 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 )
 
-// missing returns the character that the WHATWG Encoding standard has for seq
-// and golang.org/x/text lacks, or 0. Most are for private use.
+// missing returns the character of seq if the WHATWG Encoding standard has one
+// and golang.org/x/text does not, else 0. Most are private-use characters.
 func missing(enc encoding.Encoding, seq []byte) rune {
 	if len(seq) != 2 {
 		return 0
 	}
 	lead, trail := rune(seq[0]), rune(seq[1])
-	low := trail - 0x40 // the trail byte's index where 7F is none
+	low := trail - 0x40 // the index of the trail byte, which is never 7F
 	if trail > 0x7f {
 		low--
 	}
@@ -40,8 +40,8 @@ func missing(enc encoding.Encoding, seq []byte) rune {
 	return 0
 }
 
-// gb18030Missing has the characters of the standard's index that no formula
-// gives: those of first to last, the first of which is char.
+// gb18030Missing holds the characters that no formula in missing gives. The codes
+// from first to last have consecutive characters that start with char.
 var gb18030Missing = [...]struct{ first, last, char uint16 }{
 	{0xa3a0, 0xa3a0, 0x3000},
 	{0xa2ab, 0xa2b0, 0xe766},

@@ -5,20 +5,20 @@ import (
 	"strings"
 )
 
-// A param is one parameter of a Content-Type or Content-Disposition, or one
-// section of it (RFC 2231 section 3).
+// A param is one parameter of a Content-Type or Content-Disposition field, or one
+// section of a parameter (RFC 2231 section 3).
 type param struct {
-	name     string // in lower case, without what follows a '*'
-	value    string // without quotes; percent signs not undone
-	whole    string // of a boundary without quotes, all up to the ';'; else value
+	name     string // in lower case, up to the first '*'
+	value    string // without quotes, still percent-encoded
+	whole    string // for a boundary without quotes, all bytes up to the ';'; else value
 	section  int    // number of the section, or unsectioned
-	extended bool   // a '*' at the end: percent signs mean something
+	extended bool   // the name ends with '*': the value is percent-encoded
 }
 
 const unsectioned = -1
 
-// parseParams finds all parameters in a field, whatever stands between them:
-// it starts at the field's beginning, so that a missing semicolon hides none.
+// parseParams returns all parameters of a field, whatever is between them. It
+// starts at the start of the field, so that a missing semicolon hides none.
 func parseParams(field string) []param {
 	var params []param
 	for pos := 0; pos < len(field) && len(params) < maxParams; {
@@ -41,7 +41,7 @@ func parseParams(field string) []param {
 	return params
 }
 
-// newParam takes a parameter's name apart: name, name*, name*1 or name*1*.
+// newParam parses a parameter name: name, name*, name*1 or name*1*.
 func newParam(name string) (param, bool) {
 	base, suffix, star := strings.Cut(name, "*")
 	p := param{name: strings.ToLower(base), section: unsectioned}
@@ -60,8 +60,8 @@ func newParam(name string) (param, bool) {
 	return p, base != ""
 }
 
-// scanName reads from pos to behind the next '=' and returns the word before
-// it. It is not ok when a ';' or the end comes first.
+// scanName returns the word before the next '=' at or after pos, and the offset
+// after the '='. It returns false if a ';' or the end comes first.
 func scanName(s string, pos int) (name string, next int, ok bool) {
 	start := pos
 	for ; pos < len(s); pos++ {
@@ -80,9 +80,9 @@ func scanName(s string, pos int) (name string, next int, ok bool) {
 	return "", pos, false
 }
 
-// scanValue reads the value that begins at pos. A value without quotes ends at a
-// blank, a comment or a ';', or only at the ';' if whole: programs that forget
-// the quotes also write file names and boundaries with blanks and parentheses.
+// scanValue reads the value at pos. A value without quotes ends at a blank, a
+// comment or a ';', and if whole is set, only at a ';': some senders write file
+// names and boundaries with blanks and parentheses but without quotes.
 func scanValue(s string, pos int, whole bool) (value string, next int) {
 	for pos < len(s) && (s[pos] == ' ' || s[pos] == '\t') {
 		pos++
@@ -101,9 +101,9 @@ func scanValue(s string, pos int, whole bool) (value string, next int) {
 	return strings.TrimRight(s[pos:end], " \t"), end
 }
 
-// scanQuoted reads a quoted string whose opening quote lies before pos. It may
-// lack the closing one. A backslash quotes only what could not stand there
-// without it: others come from paths that nobody quoted.
+// scanQuoted reads a quoted string whose opening quote is before pos. The closing
+// quote may be missing. A backslash escapes only a quote or a backslash: any other
+// backslash is part of a path that the sender did not escape.
 func scanQuoted(s string, pos int) (value string, next int) {
 	var b strings.Builder
 	start := pos
@@ -125,9 +125,9 @@ func scanQuoted(s string, pos int) (value string, next int) {
 	return b.String(), pos
 }
 
-// skipShifted returns the offset of the escape sequence that ends the two-byte
-// text of ISO-2022-JP that begins at pos, or pos if there is none: the bytes of
-// such text can be quotes and backslashes.
+// skipShifted returns the end of the two-byte ISO-2022-JP text that starts at
+// pos: the offset of the next escape sequence. If no such text starts at pos, it
+// returns pos. The bytes of such text can look like quotes and backslashes.
 func skipShifted(s string, pos int) int {
 	if s[pos] == esc && pos+1 < len(s) && s[pos+1] == '$' {
 		if i := strings.IndexByte(s[pos+1:], esc); i >= 0 {
@@ -137,8 +137,8 @@ func skipShifted(s string, pos int) int {
 	return pos
 }
 
-// skipComment returns the offset behind the comment that begins at pos (RFC
-// 5322 section 3.2.2), or the end if it has none.
+// skipComment returns the offset after the comment that starts at pos (RFC 5322
+// section 3.2.2), or len(s) if the comment does not end.
 func skipComment(s string, pos int) int {
 	for depth := 0; pos < len(s); pos++ {
 		switch s[pos] {

@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// A part is an entity that is not a multipart, as its header describes it.
+// A part holds the parsed header fields of the message or of one of its parts.
 type part struct {
-	kind        string  // type/subtype in lower case
-	malformed   bool    // kind is the default for a type that is none
-	params      []param // of Content-Type
-	disposition string  // in lower case, "" when there is none
-	dispParams  []param // of Content-Disposition
-	encoding    string  // in lower case, "" when there is none
+	kind             string  // type/subtype in lower case
+	malformed        bool    // Content-Type is malformed and kind is text/plain
+	params           []param // of Content-Type
+	disposition      string  // in lower case, "" if there is none
+	dispParams       []param // of Content-Disposition
+	transferEncoding string  // transfer encoding in lower case, "" if there is none
 }
 
-// newPart reads a part's header. A missing type is the default, a malformed one
-// text/plain (RFC 2045 section 5.2); what the other fields say stays.
+// newPart parses the fields of a header. A missing Content-Type is defaultType,
+// a malformed Content-Type is text/plain (RFC 2045 section 5.2).
 func newPart(h header, defaultType string) part {
 	p := part{kind: defaultType}
 	if h.contentType != nil {
@@ -33,17 +33,17 @@ func newPart(h header, defaultType string) part {
 		p.disposition = firstWord(field)
 		p.dispParams = parseParams(field)
 	}
-	p.encoding = firstWord(structured(h.encoding))
+	p.transferEncoding = firstWord(structured(h.transferEncoding))
 	return p
 }
 
-// structured returns as much of a field's body as is looked at, on one line.
+// structured returns the first maxField bytes of a field body, as one line.
 func structured(value []byte) string {
 	return string(unfold(value[:min(len(value), maxField)]))
 }
 
-// mediaType returns what stands before the first semicolon, in lower case and
-// without comments, or "" if that is not token/token (RFC 2045 section 5.1).
+// mediaType returns the text before the first semicolon, in lower case and
+// without comments, or "" if it is not token/token (RFC 2045 section 5.1).
 func mediaType(field string) string {
 	field, _, _ = strings.Cut(field, ";")
 	main, sub, _ := strings.Cut(strings.ToLower(withoutComments(field)), "/")
@@ -54,7 +54,7 @@ func mediaType(field string) string {
 	return main + "/" + sub
 }
 
-// withoutComments makes a blank of each comment.
+// withoutComments replaces each comment with a space.
 func withoutComments(s string) string {
 	if strings.IndexByte(s, '(') < 0 {
 		return s
@@ -82,8 +82,8 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// firstWord returns the word that a field begins with, in lower case. Quotes
-// around it, which no standard allows, are removed.
+// firstWord returns the first word of a field in lower case. It removes quotes
+// around the word, which no standard allows.
 func firstWord(field string) string {
 	for strings.HasPrefix(field, "(") {
 		field = strings.TrimLeft(field[skipComment(field, 0):], " \t")
@@ -98,9 +98,9 @@ func firstWord(field string) string {
 	return strings.ToLower(field)
 }
 
-// boundaries returns what can separate the parts of a multipart. A boundary
-// without quotes may end at a blank or a comment, as the standard has it, or
-// contain them, as its sender meant it; the lines of the message decide.
+// boundaries returns the possible boundaries of a multipart. A boundary without
+// quotes ends at a blank or a comment by the standard, but some senders mean
+// blanks and parentheses as part of it: the lines of the message decide.
 func (p *part) boundaries() [2]string {
 	strict := boundary(p.params)
 	whole := slices.Clone(p.params)
@@ -113,7 +113,8 @@ func (p *part) boundaries() [2]string {
 	return [2]string{strict}
 }
 
-// boundary returns the parameter of that name, or "" if it is unknown.
+// boundary returns the boundary parameter, or "" if there is none or it is
+// longer than maxBoundary.
 func boundary(params []param) string {
 	value, _, _ := rawParam(params, "boundary")
 	value = bytes.TrimRight(value, " \t")

@@ -8,10 +8,10 @@ import (
 	"golang.org/x/text/encoding/japanese"
 )
 
-// rawParam returns the value of a parameter as bytes: its extended form (RFC
-// 2231 section 4), else its sections (section 3), else its plain form, the
-// first that is not empty. Where extended, percent signs are undone and charset
-// is the one that it named, or "".
+// rawParam returns the value of a parameter as bytes: the first that is not empty
+// of its extended form (RFC 2231 section 4), its sections (section 3) and its
+// plain form. An extended value is returned percent-decoded, with its charset
+// label or "".
 func rawParam(params []param, name string) (value []byte, charset string, extended bool) {
 	var plain string
 	var sections []param
@@ -25,21 +25,21 @@ func rawParam(params []param, name string) (value []byte, charset string, extend
 				plain = p.value
 			}
 		case len(value) == 0:
-			value, charset, _ = join([]param{p})
+			value, charset, _ = joinSections([]param{p})
 		}
 	}
 	if len(value) > 0 {
 		return value, charset, true
 	}
 	if len(sections) > 0 {
-		return join(sections)
+		return joinSections(sections)
 	}
 	return []byte(plain), "", false
 }
 
-// join puts the sections of a value together, in the order of their numbers; of
-// two with one number, the first.
-func join(sections []param) (value []byte, charset string, extended bool) {
+// joinSections joins the sections of a value in the order of their numbers. The
+// first of several sections with the same number counts.
+func joinSections(sections []param) (value []byte, charset string, extended bool) {
 	slices.SortStableFunc(sections, func(a, b param) int { return a.section - b.section })
 	sections = slices.CompactFunc(sections, func(a, b param) bool { return a.section == b.section })
 	for i, p := range sections {
@@ -65,8 +65,8 @@ func join(sections []param) (value []byte, charset string, extended bool) {
 	return value, charset, extended
 }
 
-// appendPercent undoes percent signs; one that two hexadecimal digits do not
-// follow stands for itself.
+// appendPercent appends s percent-decoded. A percent sign without two hexadecimal
+// digits after it stays.
 func appendPercent(dst []byte, s string) []byte {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -79,9 +79,9 @@ func appendPercent(dst []byte, s string) []byte {
 	return dst
 }
 
-// textParam returns a parameter decoded to one line of text, by RFC 2231 or, in
-// its plain form, by RFC 2047, which no standard allows there and everybody
-// writes. Bytes that nothing describes are read by raw.
+// textParam returns a parameter decoded to one line of text, by RFC 2231. Its
+// plain form is decoded by RFC 2047, which no standard allows in parameters but
+// many senders use. The encoding raw applies to bytes without a charset.
 func textParam(params []param, name string, raw encoding.Encoding) string {
 	value, charset, extended := rawParam(params, name)
 	if !extended {

@@ -2,10 +2,10 @@ package mailinfo
 
 import "bytes"
 
-// decodedSize returns how many bytes body has once its transfer encoding is
-// undone, without undoing it. An encoding that is unknown is none.
-func decodedSize(encoding string, body []byte) int64 {
-	switch encoding {
+// decodedSize returns the number of bytes that body has after decoding, without
+// decoding it. An unknown transfer encoding counts as no encoding.
+func decodedSize(transferEncoding string, body []byte) int64 {
+	switch transferEncoding {
 	case "base64":
 		return base64Size(body)
 	case "quoted-printable":
@@ -16,9 +16,9 @@ func decodedSize(encoding string, body []byte) int64 {
 	return int64(len(body))
 }
 
-// base64Size counts the characters of the alphabet and ignores line ends and all
-// other characters (RFC 2045 section 6.8). Padding ends a group of four, as in
-// appendBase64: encoders that pad each line or each block are common.
+// base64Size counts the characters of the alphabet and ignores all others (RFC
+// 2045 section 6.8). Padding ends a group of four, as in appendBase64: many
+// encoders pad each line or each block.
 func base64Size(body []byte) int64 {
 	var size int64
 	for more := true; more; {
@@ -28,15 +28,15 @@ func base64Size(body []byte) int64 {
 		for _, c := range group {
 			n += int64(base64Values[c]>>6 ^ 1) // 0 or 1, without a branch
 		}
-		// Four characters are three bytes; one character alone is no byte.
+		// Four characters are three bytes; a single character is no byte.
 		size += n/4*3 + [4]int64{0, 0, 1, 2}[n%4]
 	}
 	return size
 }
 
 // qpSize counts by RFC 2045 section 6.7: =XX is one byte, an equals sign and
-// blanks at a line's end are a soft break, blanks alone there are no text. What
-// is no part of the encoding stands for itself.
+// blanks at the end of a line are a soft line break, other blanks there are
+// ignored. Anything else counts as it is.
 func qpSize(body []byte) int64 {
 	size := len(body)
 	for pos := 0; pos < len(body); {
@@ -59,9 +59,9 @@ func qpSize(body []byte) int64 {
 	return int64(size)
 }
 
-// uuSize adds what the lines between "begin" and "end" declare (POSIX uuencode),
-// but never more than there is of the body: blanks at a line's end, which are
-// zeros, may have been removed. A body without a "begin" is not encoded.
+// uuSize adds the lengths that the lines between "begin" and "end" declare (POSIX
+// uuencode), which are right even if blanks, the digit zero, were removed at the
+// end of lines. It returns at most len(body). A body without "begin" is not encoded.
 func uuSize(body []byte) int64 {
 	size, pos := 0, 0
 	for begun := false; !begun; {
@@ -85,8 +85,8 @@ func uuSize(body []byte) int64 {
 	return int64(min(size, len(body)))
 }
 
-// base64Values has the value of each character of the alphabet (RFC 4648
-// section 4), and 64 for all others.
+// base64Values holds the value of each character of the alphabet (RFC 4648
+// section 4), and 64 for all other characters.
 var base64Values = func() (values [256]byte) {
 	for i := range values {
 		values[i] = 64

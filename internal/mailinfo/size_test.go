@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// The size of a base64 body is the number of bytes that the decoder of encoded
-// words returns for the same characters.
-func TestSizeIsWhatTheDecoderReturns(t *testing.T) {
+// TestBase64Size tests that the size of a base64 body is the number of bytes that
+// the decoder of encoded words returns for the same characters.
+func TestBase64Size(t *testing.T) {
 	const characters = "AQYwz09+/=== \t*"
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 5000 {
@@ -18,19 +18,19 @@ func TestSizeIsWhatTheDecoderReturns(t *testing.T) {
 		for range rnd.IntN(40) {
 			b.WriteByte(characters[rnd.IntN(len(characters))])
 		}
-		// Each byte of KOI8-R is one character, and blanks around a word stay.
+		// In KOI8-R, each byte is one character.
 		word := "=?koi8-r?B?" + b.String() + "?="
 		want := fmt.Sprint(":", len([]rune(subject(" ["+word+"]")))-len("[]"))
 		body := "Content-Disposition: attachment\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b.String()
 		if got := names(body); got != want {
-			t.Errorf("%q: %s, want %s", b.String(), got, want)
+			t.Errorf("%q: attachments %q, want %s", b.String(), got, want)
 		}
 	}
 }
 
-// A file that was encoded in blocks, each with its own padding, has the size of
-// all blocks.
-func TestSizeOfPaddedBlocks(t *testing.T) {
+// TestPaddedBlocks tests the size of a file that was encoded in blocks with
+// separate padding.
+func TestPaddedBlocks(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for range 500 {
 		var b strings.Builder
@@ -45,7 +45,7 @@ func TestSizeOfPaddedBlocks(t *testing.T) {
 		}
 		body := "Content-Disposition: attachment\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b.String()
 		if got, want := names(body), fmt.Sprint(":", size); got != want {
-			t.Fatalf("%q: %s, want %s", b.String(), got, want)
+			t.Fatalf("%q: attachments %q, want %s", b.String(), got, want)
 		}
 	}
 }

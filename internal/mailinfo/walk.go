@@ -5,32 +5,32 @@ import (
 	"strings"
 )
 
-// A multipart is one whose end has not come yet.
+// A multipart is an open multipart: its closing delimiter has not been read.
 type multipart struct {
-	boundaries  [2]string // how its boundary can be read, the shorter first; "" is none
+	boundaries  [2]string // possible boundaries, the shorter first; "" if unused
 	defaultType string    // of its parts (RFC 2046 section 5.1.5)
 	alternative bool
 }
 
-// A walker goes once through the body of a message, from one delimiter line to
-// the next. The stack of open multiparts takes the place of recursion; a
-// delimiter of an outer one ends those inside it, closed or not.
+// A walker reads the body of a message once, from delimiter line to delimiter
+// line. It keeps the open multiparts on a stack instead of recursing: a delimiter
+// of an outer multipart also ends the multiparts inside it.
 type walker struct {
 	message []byte
 	open    []multipart
 
-	charset     string // of the first text, "" when it has no label
-	text        bool   // the first text was seen
+	charset     string // label of the first text part, "" if it has none
+	textRead    bool   // the first text part was read
 	attachments []Attachment
-	info        int // bytes of the attachments as JSON
+	infoSize    int // bytes of the attachments as JSON
 
-	body        string // type of the body, "" until it was seen
-	alternative int    // depth of the open alternative that holds the body, or 0
+	bodyType    string // type of the body, "" before the body was read
+	alternative int    // depth of the open multipart/alternative with the body, or 0
 }
 
-// walk goes through the message, whose body begins at pos.
+// walk reads the message with the top-level header p and the body at pos.
 func (w *walker) walk(p part, pos int) {
-	inPart := w.enter(p) // or in what surrounds the parts, which counts for nothing
+	inPart := w.enter(p) // false in a preamble or an epilogue, which are ignored
 	start := pos
 	for parts := 0; ; parts++ {
 		line, next, level, closing := w.nextDelimiter(pos)
@@ -55,8 +55,8 @@ func (w *walker) walk(p part, pos int) {
 	}
 }
 
-// enter reports whether p is a part by itself. A multipart is none: it is
-// opened, unless it cannot be taken apart, and then hides what it holds.
+// enter opens p if it is a multipart and reports whether it is not. A multipart
+// without a boundary, or below maxDepth others, is not opened: its body is ignored.
 func (w *walker) enter(p part) (leaf bool) {
 	sub, ok := strings.CutPrefix(p.kind, "multipart/")
 	if !ok {
@@ -72,17 +72,17 @@ func (w *walker) enter(p part) (leaf bool) {
 	return false
 }
 
-// leave closes all multiparts but the outer ones.
-func (w *walker) leave(outer int) {
-	w.open = w.open[:outer]
-	if w.alternative > outer {
+// leave closes all multiparts except the n outermost.
+func (w *walker) leave(n int) {
+	w.open = w.open[:n]
+	if w.alternative > n {
 		w.alternative = 0
 	}
 }
 
-// nextDelimiter finds the first delimiter line at or after pos, where a line
-// begins: its offset, that of the line behind it, and whose it is. The level is
-// -1 when there is none.
+// nextDelimiter finds the first delimiter line at or after pos, which must be the
+// start of a line. It returns the offsets of that line and of the next, and the
+// index in w.open of the multipart that it belongs to, or -1 if there is none.
 func (w *walker) nextDelimiter(pos int) (start, next, level int, closing bool) {
 	for len(w.open) > 0 && pos < len(w.message) {
 		if w.message[pos] == '-' {
@@ -102,9 +102,9 @@ func (w *walker) nextDelimiter(pos int) (start, next, level int, closing bool) {
 	return len(w.message), len(w.message), -1, false
 }
 
-// beforeLineEnd returns where the body from start ends, that a delimiter line
-// follows: the line end before it belongs to the delimiter (RFC 2046 section
-// 5.1.1). Where the delimiter line ends in CR CR LF, so may the line before it.
+// beforeLineEnd returns the end of the body that starts at start and precedes the
+// delimiter line at line. The line end before a delimiter belongs to the delimiter
+// (RFC 2046 section 5.1.1), and can be CR CR LF if the delimiter ends so too.
 func (w *walker) beforeLineEnd(start, line, level int) int {
 	if level < 0 || line == start || w.message[line-1] != '\n' {
 		return line
@@ -117,10 +117,10 @@ func (w *walker) beforeLineEnd(start, line, level int) int {
 	return line
 }
 
-// delimiter tells whether line is a delimiter of an open multipart, of which,
-// the innermost first, and whether it closes it. Blanks and CRs may follow;
-// anything else makes another boundary of it, of which ours is the beginning.
-// Once a line has the longer form of a boundary, the shorter one is only text.
+// delimiter reports whether line is a delimiter line of an open multipart, the
+// index of the innermost such multipart, and whether the line closes it. Only
+// blanks and CRs may follow the boundary. When a line has the longer of two
+// possible boundaries, delimiter removes the shorter one.
 func delimiter(line []byte, open []multipart) (level int, closing, ok bool) {
 	rest, ok := bytes.CutPrefix(line, []byte("--"))
 	if !ok || len(open) == 0 {

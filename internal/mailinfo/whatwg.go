@@ -13,10 +13,9 @@ import (
 	"golang.org/x/text/encoding/unicode"
 )
 
-// decodeStandard decodes text as the WHATWG Encoding standard requires.
-// golang.org/x/text has the standard's tables, but resumes elsewhere after an
-// error, so that it loses characters, and lacks some characters. Only its
-// tables are used where the two differ.
+// decodeStandard decodes text as the WHATWG Encoding standard requires. The
+// decoders of golang.org/x/text lack some characters and skip valid characters
+// after an error. For the encodings where that matters, only their tables are used.
 func decodeStandard(enc encoding.Encoding, text []byte) []byte {
 	switch enc {
 	case traditionalchinese.Big5, korean.EUCKR:
@@ -32,7 +31,7 @@ func decodeStandard(enc encoding.Encoding, text []byte) []byte {
 	case utf16(unicode.LittleEndian), utf16(unicode.BigEndian):
 		return decodeUTF16(text, enc == utf16(unicode.BigEndian))
 	}
-	if enc == charmap.ISO8859_8I { // says how text is displayed
+	if enc == charmap.ISO8859_8I { // differs only in the order of display
 		enc = charmap.ISO8859_8
 	}
 	if table, ok := enc.(*charmap.Charmap); ok {
@@ -45,10 +44,10 @@ func decodeStandard(enc encoding.Encoding, text []byte) []byte {
 	return out
 }
 
-// decodeMultibyte decodes text, whose bytes next divides into characters: it
-// returns the length of the first, and whether those bytes can be a character.
-// Of two or three bytes that are no character after all, the last is read again
-// if it is ASCII.
+// decodeMultibyte decodes text with the table of enc. The function next returns
+// the length of the first character, and whether these bytes can be a character.
+// If two or three bytes are not a character and the last is ASCII, that byte is
+// decoded again.
 func decodeMultibyte(enc encoding.Encoding, text []byte, next func([]byte) (int, bool)) []byte {
 	out := make([]byte, 0, len(text)+len(text)/2)
 	table := enc.NewDecoder()
@@ -60,7 +59,7 @@ func decodeMultibyte(enc encoding.Encoding, text []byte, next func([]byte) (int,
 		}
 		n, ok := next(text)
 		if ok {
-			out, ok = lookUp(out, table, text[:n])
+			out, ok = appendCharacter(out, table, text[:n])
 			if !ok {
 				if r := missing(enc, text[:n]); r != 0 {
 					out, ok = utf8.AppendRune(out, r), true
@@ -78,9 +77,9 @@ func decodeMultibyte(enc encoding.Encoding, text []byte, next func([]byte) (int,
 	return out
 }
 
-// lookUp appends the character of seq, and reports whether there is one.
-func lookUp(dst []byte, table *encoding.Decoder, seq []byte) ([]byte, bool) {
-	if string(seq) == "\x81\x35\xf4\x37" { // in GB18030, the table has U+1E3F
+// appendCharacter appends the character of seq and reports whether there is one.
+func appendCharacter(dst []byte, table *encoding.Decoder, seq []byte) ([]byte, bool) {
+	if string(seq) == "\x81\x35\xf4\x37" { // GB18030, where the table has U+1E3F
 		return append(dst, "\uE7C7"...), true
 	}
 	var buf [4 * utf8.UTFMax]byte
@@ -97,7 +96,7 @@ func lookUp(dst []byte, table *encoding.Decoder, seq []byte) ([]byte, bool) {
 
 func between(low, c, high byte) bool { return low <= c && c <= high }
 
-// nextDouble divides Big5 and EUC-KR.
+// nextDouble is the next function of Big5 and EUC-KR.
 func nextDouble(text []byte) (int, bool) {
 	if len(text) < 2 || !between(0x81, text[0], 0xfe) {
 		return 1, false
@@ -151,7 +150,8 @@ func nextGB18030(text []byte) (int, bool) {
 	return 4, true
 }
 
-// decodeSingleByte has the C1 controls where a charset has no other character.
+// decodeSingleByte decodes a byte from 80 to 9F without a character to the C1
+// control of the same number.
 func decodeSingleByte(table *charmap.Charmap, text []byte) []byte {
 	out := make([]byte, 0, len(text)+len(text)/2)
 	for _, c := range text {
@@ -164,7 +164,7 @@ func decodeSingleByte(table *charmap.Charmap, text []byte) []byte {
 	return out
 }
 
-// decodeUTF16 decodes text without looking at byte order marks.
+// decodeUTF16 decodes text and keeps byte order marks.
 func decodeUTF16(text []byte, bigEndian bool) []byte {
 	out := make([]byte, 0, len(text)+len(text)/2)
 	high := rune(-1) // a high surrogate that waits for a low one

@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// What golang.org/x/text decodes otherwise than the WHATWG Encoding standard.
-func TestDecodingByTheStandard(t *testing.T) {
+// TestWHATWG tests texts that golang.org/x/text decodes differently from the WHATWG
+// Encoding standard.
+func TestWHATWG(t *testing.T) {
 	tests := []struct{ charset, text, want string }{
 		{"big5", "\x81A", "\ufffdA"},
 		{"big5", "\x81", "\ufffd"},
@@ -34,7 +35,7 @@ func TestDecodingByTheStandard(t *testing.T) {
 	for _, tt := range tests {
 		word := "=?" + tt.charset + "?B?" + base64.StdEncoding.EncodeToString([]byte(tt.text)) + "?="
 		if got := subject(" " + word); got != tt.want {
-			t.Errorf("%s %+q: %+q, want %+q", tt.charset, tt.text, got, tt.want)
+			t.Errorf("%s %+q: got %+q, want %+q", tt.charset, tt.text, got, tt.want)
 		}
 	}
 }

@@ -7,25 +7,26 @@ import (
 	"golang.org/x/text/encoding/japanese"
 )
 
-// A word is one encoded word of RFC 2047.
+// A word is an encoded word (RFC 2047 section 2).
 type word struct {
 	charset encoding.Encoding
-	base64  bool   // or Q
+	base64  bool   // encoding B; else Q
 	text    []byte // still encoded
 	size    int    // bytes from "=?" to "?="
 }
 
-// decodeText decodes a line of unstructured text: its encoded words, wherever
-// they stand, and the text between them as UTF-8 or, where it is none, by raw.
-// The bytes of neighbours in one charset are joined before they are decoded,
-// since senders split words without regard for characters. A word that is
-// malformed or in an unknown charset stays as it is.
+// decodeText decodes a line of unstructured text: encoded words anywhere in it,
+// and the text between them as decodeRaw does. A word that is malformed or in an
+// unknown charset stays as it is.
+//
+// The bytes of adjacent words in the same charset are joined before they are
+// decoded, since some senders split words inside a character.
 func decodeText(line []byte, raw encoding.Encoding) string {
 	var (
 		out     []byte
-		run     []byte            // the undone bytes of the words before
-		charset encoding.Encoding // their charset, nil when there are none
-		rest    = line            // what is not yet in out or run
+		run     []byte            // bytes of the last words, before charset decoding
+		charset encoding.Encoding // of run, nil if run is empty
+		rest    = line            // not yet in out or run
 	)
 	flush := func() {
 		if charset != nil {
@@ -44,13 +45,13 @@ func decodeText(line []byte, raw encoding.Encoding) string {
 			pos += len("=?")
 			continue
 		}
-		between := rest[:pos]
-		if charset != nil && len(bytes.Trim(between, " \t\r")) == 0 {
-			between = nil // RFC 2047 section 6.2
+		plain := rest[:pos]
+		if charset != nil && len(bytes.Trim(plain, " \t\r")) == 0 {
+			plain = nil // RFC 2047 section 6.2
 		}
-		if len(between) > 0 || charset != w.charset {
+		if len(plain) > 0 || charset != w.charset {
 			flush()
-			out = append(out, decodeRaw(between, raw)...)
+			out = append(out, decodeRaw(plain, raw)...)
 		}
 		charset = w.charset
 		start := len(run)
@@ -71,9 +72,9 @@ func decodeText(line []byte, raw encoding.Encoding) string {
 	return oneLine(string(append(out, decodeRaw(rest, raw)...)))
 }
 
-// parseWord reads the encoded word that s, which begins with "=?", begins with.
-// It looks no further than to the next "=?", so that many beginnings without
-// an end cost no more than their length.
+// parseWord reads the encoded word at the start of s, which must start with "=?".
+// It stops at the next "=?", so that the time stays linear for a line of many
+// words that do not end.
 func parseWord(s []byte) (w word, ok bool) {
 	const maxLabel = 80
 	label := s[len("=?"):]
@@ -89,7 +90,7 @@ func parseWord(s []byte) (w word, ok bool) {
 		return w, false
 	}
 	text := label[end+3:]
-	label, _, _ = bytes.Cut(label[:end], []byte("*")) // RFC 2231 section 5: a language
+	label, _, _ = bytes.Cut(label[:end], []byte("*")) // a language tag: RFC 2231 section 5
 	if w.charset = lookup(string(label)); w.charset == nil {
 		return w, false
 	}
@@ -110,8 +111,8 @@ func parseWord(s []byte) (w word, ok bool) {
 	}
 }
 
-// appendQ undoes the encoding Q of RFC 2047 section 4.2. What is no part of it
-// stands for itself.
+// appendQ decodes the Q encoding (RFC 2047 section 4.2). Invalid bytes stay as
+// they are.
 func appendQ(dst, text []byte) []byte {
 	for i := 0; i < len(text); i++ {
 		c := text[i]
@@ -127,11 +128,11 @@ func appendQ(dst, text []byte) []byte {
 	return dst
 }
 
-// appendBase64 undoes base64, with or without padding, and passes over what is
-// not of its alphabet.
+// appendBase64 decodes base64 with or without padding, and ignores characters
+// that are not in the alphabet.
 func appendBase64(dst, text []byte) []byte {
 	var bits uint32
-	n := 0 // characters of the group of four
+	n := 0 // characters of the current group of four
 	for _, c := range text {
 		v := base64Values[c]
 		switch {
@@ -141,7 +142,7 @@ func appendBase64(dst, text []byte) []byte {
 				dst = append(dst, byte(bits>>(2*(4-n))))
 			}
 			n %= 4
-		case c == '=': // the group ends early; another may follow
+		case c == '=': // ends the group; another group can follow
 			n = 0
 		}
 	}

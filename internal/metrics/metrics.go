@@ -1,5 +1,5 @@
-// Package metrics shows how the daemon does: to Prometheus at /metrics, to a
-// load balancer at /healthz, to a person at /.
+// Package metrics reports the state of the daemon: at /metrics for Prometheus, at
+// /healthz for load balancers, and at / as a web page.
 package metrics
 
 import (
@@ -23,65 +23,63 @@ import (
 	"goguerrillad/internal/smtpd"
 )
 
-// Sources are where the figures come from. All are called from any goroutine.
+// Sources are the functions that return the current figures. They are called from
+// any goroutine.
 type Sources struct {
 	Version, Commit string
 	Server          func() smtpd.Stats
-	Saver           func() commit.Counters
+	Committer       func() commit.Counters
 	Recipients      func() recipient.Stats
-	// State tells whether the store takes mail, since when that is so, and the
-	// last thing that went wrong.
-	State func() (up bool, since time.Time, lastErr error)
-	// Full: no session more is taken.
-	Full   func() bool
-	Config func() Config
+	State           func() (up bool, since time.Time) // whether the store accepts messages, and since when
+	Full            func() bool                       // whether the client limit is reached
+	Config          func() Config
 }
 
-// Config is what is shown of the configuration.
+// Config holds the values of the configuration that the metrics contain.
 type Config struct {
-	MaxClients      int
-	Memory          int64
+	MaxClients      int         // SMTP sessions
+	Memory          int64       // bytes, GSMTP_MEMORY
 	Store           string      // GM_SAVE_MAIL
-	CertificateEnds time.Time   // zero where there is none
+	CertificateEnds time.Time   // zero without a certificate
 	RedisUp         func() bool // nil without Redis
 }
 
-// maxCode is above every reply of SMTP.
+// maxCode is greater than each reply code of SMTP.
 const maxCode = 600
 
-// A Server answers requests, and hears of what is only seen where it happens.
-// Its methods may be called from any goroutine.
+// A Server is the HTTP handler of the metrics, and counts events that no source
+// counts. Its methods may be called from any goroutine.
 type Server struct {
-	Sources
+	sources Sources
 	mux     *http.ServeMux
-	looks   *template.Template // of the page
+	layout  *template.Template // of the page
 	replies [maxCode]atomic.Uint64
 
 	commitSeconds, commitRows prometheus.Histogram
 
 	mu       sync.Mutex
-	reloaded time.Time // the last good configuration
-	refused  bool      // the last reload
+	reloaded time.Time // when the current configuration was read
+	refused  bool      // the last reload was refused
 	history  history
 
 	stop chan struct{}
 }
 
-// New returns a server. It calls none of the sources before Start, or before it is
-// served.
+// New returns a server. It does not call the sources before Start or the first
+// request.
 func New(s Sources) *Server {
 	m := &Server{
-		Sources: s,
-		looks:   template.Must(template.New("page").Parse(pageText)),
+		sources: s,
+		layout:  template.Must(template.New("page").Parse(pageText)),
 		commitSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "goguerrillad_commit_duration_seconds",
-			Help:    "Time of a transaction that stored mail.",
-			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15), // to 8 s
+			Help:    "Duration of a transaction that stored messages.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15), // up to 8 s
 		}),
 		commitRows: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "goguerrillad_commit_rows",
-			Help:    "Rows of a transaction that stored mail.",
-			Buckets: prometheus.ExponentialBuckets(1, 2, 8), // to 128
+			Help:    "Rows of a transaction that stored messages.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 8), // up to 128
 		}),
 		reloaded: time.Now(),
 		stop:     make(chan struct{}),
@@ -96,32 +94,33 @@ func New(s Sources) *Server {
 	return m
 }
 
-// Start begins to sample for the page, in a goroutine that ends with Close.
+// Start starts a goroutine that samples the message rate for the page. Close stops
+// it.
 func (m *Server) Start() { go m.sample() }
 
-// Close ends the sampling.
+// Close stops the goroutine of Start. It must be called only once.
 func (m *Server) Close() { close(m.stop) }
 
-// ServeHTTP answers a request.
+// ServeHTTP implements http.Handler.
 func (m *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	httpd.Protect(w.Header())
 	m.mux.ServeHTTP(w, r)
 }
 
-// Replied counts a reply of SMTP.
+// Replied counts an SMTP reply.
 func (m *Server) Replied(r smtp.Reply) {
 	if 0 <= r.Code && r.Code < maxCode {
 		m.replies[r.Code].Add(1)
 	}
 }
 
-// Committed hears of a transaction.
+// Committed records the duration and the rows of a transaction.
 func (m *Server) Committed(took time.Duration, rows int) {
 	m.commitSeconds.Observe(took.Seconds())
 	m.commitRows.Observe(float64(rows))
 }
 
-// Reloaded hears how a reload ended.
+// Reloaded records the result of a reload.
 func (m *Server) Reloaded(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -130,31 +129,33 @@ func (m *Server) Reloaded(err error) {
 	}
 }
 
-// healthz is 200 while mail is taken.
+// healthz replies 200 if the daemon accepts messages, else 503 with the reason.
 func (m *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	reason := m.ailment()
+	reason := m.unhealthy()
 	if reason != "" {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_, _ = w.Write([]byte(cmp.Or(reason, "ok") + "\n")) // who has gone does not read it
+	_, _ = w.Write([]byte(cmp.Or(reason, "ok") + "\n")) // fails only if the client is gone
 }
 
-// ailment says why no mail is taken, "" while it is.
-func (m *Server) ailment() string {
-	if up, since, _ := m.State(); !up {
-		return "the store is down since " + since.UTC().Format(time.RFC3339)
+// unhealthy returns the reason why the daemon does not accept messages, or "".
+func (m *Server) unhealthy() string {
+	if up, since := m.sources.State(); !up {
+		return "store unavailable since " + since.UTC().Format(time.RFC3339)
 	}
-	if m.Full() {
-		return "there is no room for another session"
+	if m.sources.Full() {
+		return "client limit reached"
 	}
 	return ""
 }
 
-// collector reads the counters that others keep.
+// A collector converts the figures of the sources to metrics.
 type collector struct{ *Server }
 
-func (collector) Describe(chan<- *prometheus.Desc) {} // unchecked: the set is fixed all the same
+// Describe sends nothing, so that the registry does not check the metrics: some of
+// them depend on the configuration.
+func (collector) Describe(chan<- *prometheus.Desc) {}
 
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	type labels = map[string]string
@@ -167,61 +168,60 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		emit(prometheus.CounterValue, name, help, float64(value), l)
 	}
 
-	server, saver := c.Server.Sources.Server(), c.Saver()
-	config := c.Config()
-	up, since, _ := c.State()
+	server, committer, recipients := c.sources.Server(), c.sources.Committer(), c.sources.Recipients()
+	config := c.sources.Config()
+	up, since := c.sources.State()
 	c.mu.Lock()
 	reloaded, refused := c.reloaded, c.refused
 	c.mu.Unlock()
 
-	emit(prometheus.GaugeValue, "build_info", "The program.", 1,
-		labels{"version": c.Version, "commit": c.Commit, "goversion": runtime.Version()})
-	gauge("sessions", "SMTP sessions now.", float64(server.Sessions))
-	gauge("sessions_limit", "The most that there may be.", float64(config.MaxClients))
-	gauge("memory_reserved_bytes", "Bytes of message buffers now.", float64(server.Memory))
-	gauge("memory_limit_bytes", "The most that there may be.", float64(config.Memory))
-	gauge("memory_waiting_sessions", "Sessions that wait for a message buffer now.", float64(server.Waiting))
-	gauge("queued_mails", "Mails that wait for a transaction now.", float64(saver.Queued))
-	gauge("store_up", "Whether the store takes mail.", flag(up))
-	gauge("store_state_changed_timestamp_seconds", "When the store went up or down.", float64(since.Unix()))
-	gauge("config_last_reload_successful", "Whether the last reload was taken.", flag(!refused))
-	gauge("config_last_reload_success_timestamp_seconds", "When the configuration was read.", float64(reloaded.Unix()))
+	emit(prometheus.GaugeValue, "build_info", "Version of the daemon. The value is always 1.", 1,
+		labels{"version": c.sources.Version, "commit": c.sources.Commit, "goversion": runtime.Version()})
+	gauge("sessions", "Current SMTP sessions.", float64(server.Sessions))
+	gauge("sessions_limit", "Maximum number of SMTP sessions.", float64(config.MaxClients))
+	gauge("memory_reserved_bytes", "Current size of all message buffers.", float64(server.Memory))
+	gauge("memory_limit_bytes", "Maximum size of all message buffers (GSMTP_MEMORY).", float64(config.Memory))
+	gauge("memory_waiting_sessions", "Sessions that are waiting for a message buffer.", float64(server.Waiting))
+	gauge("queued_mails", "Messages that are waiting for a transaction.", float64(committer.Queued))
+	gauge("store_up", "1 if the store accepts messages, else 0.", flag(up))
+	gauge("store_state_changed_timestamp_seconds", "Time of the last change of store_up.", float64(since.Unix()))
+	gauge("config_last_reload_successful", "1 if the last reload succeeded, else 0.", flag(!refused))
+	gauge("config_last_reload_success_timestamp_seconds", "Time of the start or the last successful reload.", float64(reloaded.Unix()))
 	if !config.CertificateEnds.IsZero() {
-		gauge("certificate_expiry_timestamp_seconds", "When the certificate ends.", float64(config.CertificateEnds.Unix()))
+		gauge("certificate_expiry_timestamp_seconds", "Time when the TLS certificate expires.", float64(config.CertificateEnds.Unix()))
 	}
 	if config.RedisUp != nil {
-		gauge("redis_up", "Whether Redis answers.", flag(config.RedisUp()))
+		gauge("redis_up", "1 if Redis is available, else 0.", flag(config.RedisUp()))
 	}
 
-	count("connections_total", "Connections, refused ones included.", server.Accepted, nil)
-	const refusedHelp = "Connections that were turned away."
+	count("connections_total", "Connections, including refused connections.", server.Accepted, nil)
+	const refusedHelp = "Refused connections."
 	count("connections_refused_total", refusedHelp, server.RefusedFull, labels{"reason": "full"})
 	count("connections_refused_total", refusedHelp, server.RefusedIP, labels{"reason": "address"})
 	count("connections_refused_total", refusedHelp, server.RefusedHeaders, labels{"reason": "proxy_header"})
-	count("accept_errors_total", "Connections that could not be accepted.", server.AcceptErrors, nil)
-	count("sessions_expired_total", "Sessions that were ended by a deadline.", server.Expired, nil)
-	count("internal_errors_total", "Sessions that were ended by an error of the program.", server.Panics, nil)
-	const tlsHelp = "TLS handshakes."
+	count("accept_errors_total", "Errors while accepting connections, for lack of descriptors or memory.", server.AcceptErrors, nil)
+	count("sessions_expired_total", "Sessions that were closed by a timeout.", server.Expired, nil)
+	count("internal_errors_total", "Sessions that were closed by an internal error.", server.Panics, nil)
+	const tlsHelp = "Successful TLS handshakes."
 	count("tls_handshakes_total", tlsHelp, server.TLS12, labels{"version": "TLS1.2"})
 	count("tls_handshakes_total", tlsHelp, server.TLS13, labels{"version": "TLS1.3"})
-	count("tls_handshake_errors_total", "TLS handshakes that failed.", server.TLSFailed, nil)
+	count("tls_handshake_errors_total", "Failed TLS handshakes.", server.TLSFailed, nil)
 
-	const mailsHelp = "Mails by what became of them in the store."
-	count("mails_total", mailsHelp, saver.Messages, labels{"outcome": "stored"})
-	count("mails_total", mailsHelp, saver.Unavailable, labels{"outcome": "unavailable"})
-	count("mails_total", mailsHelp, saver.Rejected, labels{"outcome": "rejected"})
-	count("mails_total", mailsHelp, saver.Refused, labels{"outcome": "refused"})
-	count("mails_total", mailsHelp, saver.Unknown, labels{"outcome": "unknown"})
-	recipients := c.Recipients()
-	const queriesHelp = "Queries about recipients."
-	count("recipient_queries_total", queriesHelp, recipients.Asked-recipients.Failed, labels{"outcome": "answered"})
+	const mailsHelp = "Messages by the outcome of storing them."
+	count("mails_total", mailsHelp, committer.Messages, labels{"outcome": "stored"})
+	count("mails_total", mailsHelp, committer.Unavailable, labels{"outcome": "unavailable"})
+	count("mails_total", mailsHelp, committer.Rejected, labels{"outcome": "rejected"})
+	count("mails_total", mailsHelp, committer.Refused, labels{"outcome": "refused"})
+	count("mails_total", mailsHelp, committer.Unknown, labels{"outcome": "unknown"})
+	const queriesHelp = "Queries of GM_RECIPIENT_QUERY."
+	count("recipient_queries_total", queriesHelp, recipients.Queries-recipients.Failed, labels{"outcome": "answered"})
 	count("recipient_queries_total", queriesHelp, recipients.Failed, labels{"outcome": "failed"})
-	count("recipient_cache_hits_total", "Recipients of whom the answer was known.", recipients.Cached, nil)
-	count("rows_total", "Rows that were stored.", saver.Rows, nil)
-	count("mail_bytes_total", "Bytes of the stored mails, as they arrived.", saver.Bytes, nil)
+	count("recipient_cache_hits_total", "Recipients with an answer in the cache.", recipients.Cached, nil)
+	count("rows_total", "Stored rows.", committer.Rows, nil)
+	count("mail_bytes_total", "Size of the stored messages as they arrived.", committer.Bytes, nil)
 	for code := range c.replies {
 		if n := c.replies[code].Load(); n > 0 {
-			count("replies_total", "Replies of SMTP.", n, labels{"code": strconv.Itoa(code)})
+			count("replies_total", "SMTP replies.", n, labels{"code": strconv.Itoa(code)})
 		}
 	}
 }

@@ -13,41 +13,42 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// The page shows the last ten minutes.
+// The page contains the rates of the last 10 minutes.
 const (
 	sampleTime = 5 * time.Second
 	samples    = 120
 )
 
-// history is the mails stored in each of the last intervals of sampleTime.
+// A history holds the number of messages that were stored in each of the last
+// intervals of sampleTime.
 type history struct {
-	mails [samples]uint64
-	next  int    // the oldest
-	last  uint64 // total at the last sample
+	messages [samples]uint64
+	next     int    // index of the oldest interval
+	last     uint64 // total at the last sample
 }
 
 func (h *history) add(total uint64) {
-	h.mails[h.next] = total - h.last
+	h.messages[h.next] = total - h.last
 	h.next, h.last = (h.next+1)%samples, total
 }
 
-// perSecond returns the rates, oldest first.
+// perSecond returns the rates in messages per second, oldest first.
 func (h *history) perSecond() []float64 {
 	rates := make([]float64, samples)
 	for i := range rates {
-		rates[i] = float64(h.mails[(h.next+i)%samples]) / sampleTime.Seconds()
+		rates[i] = float64(h.messages[(h.next+i)%samples]) / sampleTime.Seconds()
 	}
 	return rates
 }
 
-// sample fills the history.
+// sample adds to the history until Close is called.
 func (m *Server) sample() {
 	tick := time.NewTicker(sampleTime)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			total := m.Saver().Messages
+			total := m.sources.Committer().Messages
 			m.mu.Lock()
 			m.history.add(total)
 			m.mu.Unlock()
@@ -60,17 +61,18 @@ func (m *Server) sample() {
 //go:embed page.html
 var pageText string
 
-// view is what the page shows: nobody's address, and no mail.
+// A view holds the values of the page. It contains no addresses and no messages.
 type view struct {
-	Well, Version, State string
-	Sessions, Limit      int64
-	Rate, Peak           string
-	Plot                 template.HTMLAttr // the points of a polyline of 600 by 100
-	Mails, Rows, Queued  uint64
-	Commit, Batch        string
-	Store, Redis         string
-	Refused              []pair
-	Reload               string
+	Version               string
+	State, Class          string // the heading and its CSS class, ok or error
+	Sessions, Limit       int64
+	Rate, Peak            string            // messages per second
+	Plot                  template.HTMLAttr // the points of a polyline of 600 by 100
+	Stored, Rows, Queued  uint64
+	CommitTime, BatchRows string // means
+	Store, Redis          string
+	Refused               []pair
+	Reload                string
 }
 
 type pair struct {
@@ -78,51 +80,57 @@ type pair struct {
 	Value uint64
 }
 
-// page answers a person.
+// page writes the page.
 func (m *Server) page(w http.ResponseWriter, _ *http.Request) {
 	var text bytes.Buffer
-	if err := m.looks.Execute(&text, m.view()); err != nil {
+	if err := m.layout.Execute(&text, m.view()); err != nil {
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(text.Bytes()) // who has gone does not read it
+	_, _ = w.Write(text.Bytes()) // fails only if the client is gone
 }
 
 func (m *Server) view() view {
-	server, saver := m.Sources.Server(), m.Saver()
-	config := m.Config()
-	up, since, _ := m.State()
+	server, committer := m.sources.Server(), m.sources.Committer()
+	config := m.sources.Config()
+	up, since := m.sources.State()
 	m.mu.Lock()
 	rates, reloaded, refused := m.history.perSecond(), m.reloaded, m.refused
 	m.mu.Unlock()
 	v := view{
-		Version: m.Version, State: "Mail is taken", Well: "well",
+		Version: m.sources.Version, State: "Accepting messages", Class: "ok",
 		Sessions: server.Sessions, Limit: int64(config.MaxClients),
-		Mails: saver.Messages, Rows: saver.Rows, Queued: uint64(saver.Queued),
-		Commit: "–", Batch: "–",
+		Stored: committer.Messages, Rows: committer.Rows, Queued: uint64(committer.Queued),
+		CommitTime: "–", BatchRows: "–",
 		Reload: reloaded.UTC().Format(time.DateTime) + " UTC",
 	}
 	v.Store = config.Store + map[bool]string{true: ", up since ", false: ", down since "}[up] + since.UTC().Format(time.DateTime) + " UTC"
 	if config.RedisUp != nil {
 		v.Redis = map[bool]string{true: "up", false: "down"}[config.RedisUp()]
 	}
-	if reason := m.ailment(); reason != "" {
-		v.State, v.Well = "No mail is taken: "+reason, "ill"
+	if reason := m.unhealthy(); reason != "" {
+		v.State, v.Class = "Not accepting messages: "+reason, "error"
 	}
 	if refused {
 		v.Reload += "; the last reload was refused"
 	}
 	v.Rate, v.Peak, v.Plot = plot(rates)
 	if seconds, batches := total(m.commitSeconds); batches > 0 {
-		v.Commit = fmt.Sprintf("%.1f ms", 1000*seconds/float64(batches))
+		v.CommitTime = fmt.Sprintf("%.1f ms", 1000*seconds/float64(batches))
 		rows, _ := total(m.commitRows)
-		v.Batch = fmt.Sprintf("%.1f", rows/float64(batches))
+		v.BatchRows = fmt.Sprintf("%.1f", rows/float64(batches))
 	}
 	for _, p := range []pair{
-		{"no room", server.RefusedFull}, {"too many from one address", server.RefusedIP}, {"PROXY header", server.RefusedHeaders},
-		{"store away", saver.Unavailable}, {"store refuses", saver.Rejected}, {"refused for good", saver.Refused}, {"outcome unknown", saver.Unknown},
-		{"550, no such domain", m.replies[550].Load()}, {"552, too big", m.replies[552].Load()},
+		{"connections: client limit", server.RefusedFull},
+		{"connections: limit per address", server.RefusedIP},
+		{"connections: PROXY header", server.RefusedHeaders},
+		{"messages: store unavailable", committer.Unavailable},
+		{"messages: rejected by the store", committer.Rejected},
+		{"messages: refused permanently", committer.Refused},
+		{"messages: outcome unknown", committer.Unknown},
+		{"replies 550: recipient refused", m.replies[550].Load()},
+		{"replies 552: message too large", m.replies[552].Load()},
 	} {
 		if p.Value > 0 {
 			v.Refused = append(v.Refused, p)
@@ -131,7 +139,7 @@ func (m *Server) view() view {
 	return v
 }
 
-// plot draws the rates.
+// plot returns the current rate, the highest rate and the polyline of the rates.
 func plot(rates []float64) (now, peak string, points template.HTMLAttr) {
 	most := 0.0
 	for _, r := range rates {
@@ -150,9 +158,9 @@ func plot(rates []float64) (now, peak string, points template.HTMLAttr) {
 
 func rate(r float64) string { return fmt.Sprintf("%.3g", r) }
 
-// total returns the sum and the number of what a histogram has seen.
+// total returns the sum and the number of the observations of a histogram.
 func total(h prometheus.Histogram) (sum float64, n uint64) {
 	var m dto.Metric
-	_ = h.Write(&m) // of a histogram, it is always nil
+	_ = h.Write(&m) // the error of a histogram is always nil
 	return m.GetHistogram().GetSampleSum(), m.GetHistogram().GetSampleCount()
 }

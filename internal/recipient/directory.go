@@ -17,67 +17,69 @@ import (
 
 // A Source runs the query. Its methods may be called from any goroutine.
 type Source interface {
-	// Has reports whether the query has a row for a recipient. It returns soon
-	// after ctx is done. An error that is ErrInvalid will not go away by itself.
+	// Has reports whether the query returns a row for a recipient. It returns
+	// soon after ctx is done. ErrInvalid is an error that a retry does not help.
 	Has(ctx context.Context, address, domain string) (bool, error)
-	// Close gives the connections back. No Has is running then.
+	// Close closes the connections. It must not be called while Has is running.
 	Close() error
 }
 
-// ErrInvalid is the database's refusal of the query itself.
+// ErrInvalid is the error of a query that the database does not accept.
 var ErrInvalid = errors.New("the database refuses the query")
 
-// Found reports whether a query's answer has a row, and closes it.
-func Found(answer *sql.Rows, err error) (bool, error) {
+// Found reports whether the result of a query has a row, and closes the result.
+// Its parameters are the values that sql.DB.QueryContext returns.
+func Found(rows *sql.Rows, err error) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	found := answer.Next()
-	if err := errors.Join(answer.Err(), answer.Close()); err != nil {
+	found := rows.Next()
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return false, err
 	}
 	return found, nil
 }
 
-// Bounds of a Directory.
+// Connections is the maximum number of concurrent queries of a Directory.
+const Connections = 4
+
 const (
-	Connections = 4       // queries at a time
-	maxKnown    = 1 << 17 // answers that are kept: under 30 MiB
-	askTime     = 5 * time.Second
-	quietTime   = time.Minute // in which a query that fails is logged once
+	maxKnown  = 1 << 17         // cached answers, less than 30 MiB
+	askTime   = 5 * time.Second // for a query, with the wait for a connection
+	quietTime = time.Minute     // between two log messages about failing queries
 )
 
-// A Directory knows who receives, as far as that was asked lately. Its methods
-// may be called from any goroutine.
+// A Directory accepts or refuses recipients by a query, and caches the answers.
+// Its methods may be called from any goroutine.
 type Directory struct {
 	log *slog.Logger
 
-	mu      sync.Mutex
-	current *generation // nil: everybody receives
-	retired sync.WaitGroup
-	failing bool
-	told    time.Time // of the last failure that was logged
-	stats   Stats
+	mu         sync.Mutex
+	current    *generation    // nil: every recipient is accepted
+	closing    sync.WaitGroup // goroutines that close a replaced source
+	failing    bool
+	lastLogged time.Time // when a failure was last logged
+	stats      Stats
 }
 
-// Stats counts since the start.
+// Stats counts events since the start.
 type Stats struct {
-	Cached uint64 // answers that were known
-	Asked  uint64 // queries
-	Failed uint64 // queries without an answer
+	Cached  uint64 // answers from the cache
+	Queries uint64 // queries, failed ones included
+	Failed  uint64 // failed queries
 }
 
-// A generation is one source with what it has said.
+// A generation is a source and the answers of that source.
 type generation struct {
 	source  Source
 	keep    time.Duration
 	known   *simplelru.LRU[key, answer]
-	asked   map[string]*question // one for each address, as many as there are sessions at most
-	slots   chan struct{}        // a token for each query that runs
-	running sync.WaitGroup       // a goroutine for each question
+	pending map[string]*lookup // by address; at most one for each session
+	slots   chan struct{}      // holds a token for each running query
+	running sync.WaitGroup     // a goroutine for each lookup
 }
 
-// A key stands for an address, so that an answer takes the same room for each.
+// A key is the hash of an address, so that all cache entries have the same size.
 type key = [sha256.Size]byte
 
 type answer struct {
@@ -85,19 +87,20 @@ type answer struct {
 	until   time.Time
 }
 
-type question struct{ waiting []func(*smtp.Reply) }
+// A lookup is a running query and the callbacks that wait for its answer.
+type lookup struct{ waiting []func(*smtp.Reply) }
 
-// New returns a directory in which everybody receives.
+// New returns a directory without a source, which accepts every recipient.
 func New(log *slog.Logger) *Directory { return &Directory{log: log} }
 
-// Use asks another source from now on, nil for none, and forgets what the last
-// one said. Answers are kept for the time given, 0 for not at all. The last
-// source is closed when its queries have ended.
+// Use replaces the source and clears the cache. If s is nil, every recipient is
+// accepted. The directory caches answers for the time keep, and none if keep is 0.
+// It closes the old source when the queries of that source have ended.
 func (d *Directory) Use(s Source, keep time.Duration) {
 	var next *generation
 	if s != nil {
-		next = &generation{source: s, keep: keep, asked: map[string]*question{}, slots: make(chan struct{}, Connections)}
-		// An error is a size below 1.
+		next = &generation{source: s, keep: keep, pending: map[string]*lookup{}, slots: make(chan struct{}, Connections)}
+		// NewLRU fails only for a size below 1.
 		next.known, _ = simplelru.NewLRU[key, answer](maxKnown, nil)
 	}
 	d.mu.Lock()
@@ -105,19 +108,19 @@ func (d *Directory) Use(s Source, keep time.Duration) {
 	d.current = next
 	d.mu.Unlock()
 	if last != nil {
-		d.retired.Go(func() {
+		d.closing.Go(func() {
 			last.running.Wait()
 			if err := last.source.Close(); err != nil {
-				d.log.Warn("the connections for GM_RECIPIENT_QUERY do not close cleanly", "error", err)
+				d.log.Warn("cannot close the connections for GM_RECIPIENT_QUERY", "error", err)
 			}
 		})
 	}
 }
 
-// Close ends the last source, and waits for its queries.
+// Close removes the source, and waits until its queries have ended and it is closed.
 func (d *Directory) Close() {
 	d.Use(nil, 0)
-	d.retired.Wait()
+	d.closing.Wait()
 }
 
 // Stats returns the counters.
@@ -127,17 +130,18 @@ func (d *Directory) Stats() Stats {
 	return d.stats
 }
 
-// Known returns what is known of a recipient at once: nil or the refusal.
+// Known returns the cached answer for a recipient: nil if the recipient is
+// accepted, else the refusal. It returns false if the answer is not cached.
 func (d *Directory) Known(address string) (refusal *smtp.Reply, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.current == nil {
 		return nil, true
 	}
-	return d.recall(d.current, canonical(address))
+	return d.cached(d.current, canonical(address))
 }
 
-func (d *Directory) recall(g *generation, address string) (refusal *smtp.Reply, ok bool) {
+func (d *Directory) cached(g *generation, address string) (refusal *smtp.Reply, ok bool) {
 	a, ok := g.known.Get(sha256.Sum256([]byte(address)))
 	if !ok || !time.Now().Before(a.until) {
 		return nil, false
@@ -146,16 +150,16 @@ func (d *Directory) recall(g *generation, address string) (refusal *smtp.Reply, 
 	return a.refusal, true
 }
 
-// Ask calls done once, from any goroutine, with nil when the recipient is
-// accepted, or the refusal. It takes at most askTime.
+// Ask calls done once, from any goroutine, with nil if the recipient is accepted,
+// else with the refusal. That takes at most 5 s.
 func (d *Directory) Ask(address string, done func(refusal *smtp.Reply)) {
 	address = canonical(address)
 	d.mu.Lock()
 	g := d.current
 	var refusal *smtp.Reply
 	ok := g == nil
-	if !ok { // it may have become known since Known
-		refusal, ok = d.recall(g, address)
+	if !ok { // another lookup may have ended since Known
+		refusal, ok = d.cached(g, address)
 	}
 	if ok {
 		d.mu.Unlock()
@@ -163,17 +167,17 @@ func (d *Directory) Ask(address string, done func(refusal *smtp.Reply)) {
 		return
 	}
 	defer d.mu.Unlock()
-	if q := g.asked[address]; q != nil {
-		q.waiting = append(q.waiting, done)
+	if l := g.pending[address]; l != nil {
+		l.waiting = append(l.waiting, done)
 		return
 	}
-	g.asked[address] = &question{waiting: []func(*smtp.Reply){done}}
-	g.running.Go(func() { d.ask(g, address) })
+	g.pending[address] = &lookup{waiting: []func(*smtp.Reply){done}}
+	g.running.Go(func() { d.run(g, address) })
 }
 
-// ask has a question answered.
-func (d *Directory) ask(g *generation, address string) {
-	found, err := g.ask(address)
+// run runs the query for an address and calls the waiting callbacks.
+func (d *Directory) run(g *generation, address string) {
+	found, err := g.query(address)
 	var refusal *smtp.Reply
 	switch {
 	case err != nil:
@@ -182,51 +186,51 @@ func (d *Directory) ask(g *generation, address string) {
 		refusal = &smtp.ReplyNoSuchRecipient
 	}
 	d.mu.Lock()
-	q := g.asked[address]
-	delete(g.asked, address)
+	l := g.pending[address]
+	delete(g.pending, address)
 	if err == nil && g.keep > 0 {
 		g.known.Add(sha256.Sum256([]byte(address)), answer{refusal, time.Now().Add(g.keep)})
 	}
-	d.note(err)
+	d.record(err)
 	d.mu.Unlock()
-	for _, done := range q.waiting {
+	for _, done := range l.waiting {
 		done(refusal)
 	}
 }
 
-func (g *generation) ask(address string) (bool, error) {
+func (g *generation) query(address string) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), askTime)
 	defer cancel()
 	select {
 	case g.slots <- struct{}{}:
 		defer func() { <-g.slots }()
 	case <-ctx.Done():
-		return false, errors.New("the database is too slow")
+		return false, errors.New("wait for a free connection: timeout")
 	}
 	return g.source.Has(ctx, address, address[strings.LastIndexByte(address, '@')+1:])
 }
 
-// note counts a query and logs the first of several that fail, and the end of
-// that.
-func (d *Directory) note(err error) {
-	d.stats.Asked++
+// record counts a query. It logs the first of several failed queries, at most
+// once in quietTime, and the first successful query after a logged failure.
+func (d *Directory) record(err error) {
+	d.stats.Queries++
 	if err == nil {
 		if d.failing {
-			d.log.Info("GM_RECIPIENT_QUERY is answered again")
+			d.log.Info("GM_RECIPIENT_QUERY succeeded again")
 		}
 		d.failing = false
 		return
 	}
 	d.stats.Failed++
-	if now := time.Now(); !d.failing && now.Sub(d.told) >= quietTime {
-		d.failing, d.told = true, now
-		d.log.Error("GM_RECIPIENT_QUERY fails: recipients who are not known are told to try again later", "reason", err)
+	if now := time.Now(); !d.failing && now.Sub(d.lastLogged) >= quietTime {
+		d.failing, d.lastLogged = true, now
+		d.log.Error("GM_RECIPIENT_QUERY failed, replying 451", "reason", err)
 	}
 }
 
-// canonical is the form in which an address is asked for: its domain in lower
-// case, without a dot at the end, since neither makes another domain. The
-// local part is the domain's own affair.
+// canonical returns an address as the query receives it: the domain in lower case
+// and without a final dot, since neither changes the domain. The local part is
+// unchanged: only the receiving domain defines which local parts are the same.
 func canonical(address string) string {
 	i := strings.LastIndexByte(address, '@') + 1
 	return address[:i] + strings.ToLower(strings.TrimSuffix(address[i:], "."))

@@ -14,16 +14,16 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// source is a database that knows one recipient.
+// A source is a database with one recipient, b@example.com.
 type source struct {
-	mu      sync.Mutex
-	err     error
-	asked   map[string]int // queries, by address and domain
-	running int
-	most    int // that ran at a time
-	takes   time.Duration
-	closed  bool
-	atClose error
+	mu       sync.Mutex
+	err      error
+	asked    map[string]int // queries, by address and domain
+	running  int
+	most     int // maximum of running
+	takes    time.Duration
+	closed   bool
+	closeErr error
 }
 
 func (s *source) Has(ctx context.Context, address, domain string) (bool, error) {
@@ -45,7 +45,7 @@ func (s *source) Has(ctx context.Context, address, domain string) (bool, error) 
 	}
 	s.running--
 	if s.closed {
-		panic("asked after Close")
+		panic("query while the source is closed")
 	}
 	return address == "b@example.com", s.err
 }
@@ -54,7 +54,7 @@ func (s *source) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	return s.atClose
+	return s.closeErr
 }
 
 func (s *source) set(err error, takes time.Duration) {
@@ -72,7 +72,7 @@ func (s *source) queries() (n int) {
 	return n
 }
 
-// fixture is a directory over a source, with its log.
+// A fixture is a directory with a source and a log.
 type fixture struct {
 	*testing.T
 	*source
@@ -88,12 +88,13 @@ func run(t *testing.T, keep time.Duration, f func(*fixture)) {
 		f(x)
 		x.d.Close()
 		if !x.source.closed {
-			t.Error("the source is open")
+			t.Error("source is not closed")
 		}
 	})
 }
 
-// look asks as a session does, and returns the code: 0 for a recipient.
+// look asks for a recipient as a session does. It returns the reply code of the
+// refusal, or 0 if the recipient is accepted.
 func (x *fixture) look(address string) int {
 	if refusal, ok := x.d.Known(address); ok {
 		return code(refusal)
@@ -113,11 +114,11 @@ func code(r *smtp.Reply) int {
 func (x *fixture) want(address string, want, queries int) {
 	x.Helper()
 	if got := x.look(address); got != want || x.queries() != queries {
-		x.Errorf("%s: %d after %d queries, want %d after %d", address, got, x.queries(), want, queries)
+		x.Errorf("%s: code %d after %d queries, want %d after %d", address, got, x.queries(), want, queries)
 	}
 }
 
-func TestAnswersAreKept(t *testing.T) {
+func TestCache(t *testing.T) {
 	run(t, time.Minute, func(x *fixture) {
 		x.want("b@example.com", 0, 1)
 		x.want("c@example.com", 550, 2)
@@ -127,56 +128,56 @@ func TestAnswersAreKept(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		x.want("b@example.com", 0, 3)
 		x.want("c@example.com", 550, 4)
-		// The domain is one domain, however it is written; the local part is not.
+		// The case and a final dot do not change the domain; the case of the local part counts.
 		x.want("b@EXAMPLE.com.", 0, 4)
 		x.want("B@example.com", 550, 5)
 		x.want(`"x@y"@Example.COM`, 550, 6)
 		if x.asked[`"x@y"@example.com example.com`] != 1 {
-			x.Errorf("asked %v", x.asked)
+			x.Errorf("queries %v, want one for \"x@y\" with a lower-case domain", x.asked)
 		}
-		if s := x.d.Stats(); s.Asked != 6 || s.Cached != 3 || s.Failed != 0 {
-			x.Errorf("%+v", s)
+		if got, want := x.d.Stats(), (recipient.Stats{Queries: 6, Cached: 3}); got != want {
+			x.Errorf("stats %+v, want %+v", got, want)
 		}
 	})
 }
 
-func TestNothingIsKept(t *testing.T) {
+func TestNoCache(t *testing.T) {
 	run(t, 0, func(x *fixture) {
 		x.want("b@example.com", 0, 1)
 		x.want("b@example.com", 0, 2)
 	})
 }
 
-// TestOneQuestion: many who ask the same at a time cost one query, and others
-// run beside it, within a bound.
-func TestOneQuestion(t *testing.T) {
+// TestConcurrentQueries tests that concurrent questions about a recipient share a
+// query, and that at most Connections queries run at once.
+func TestConcurrentQueries(t *testing.T) {
 	run(t, time.Minute, func(x *fixture) {
 		x.set(nil, time.Second)
 		var wait sync.WaitGroup
 		for i := range 300 {
 			wait.Go(func() {
 				if got := x.look(fmt.Sprintf("c%d@example.com", i%3)); got != 550 {
-					x.Errorf("%d", got)
+					x.Errorf("code %d, want 550", got)
 				}
 			})
 		}
 		wait.Wait()
 		if x.queries() != 3 || x.most != 3 {
-			x.Errorf("%d queries, %d at a time", x.queries(), x.most)
+			x.Errorf("%d queries, %d at once, want 3, 3", x.queries(), x.most)
 		}
 		for i := range 2 * recipient.Connections {
 			wait.Go(func() { x.look(fmt.Sprintf("d%d@example.com", i)) })
 		}
 		wait.Wait()
 		if x.most != recipient.Connections {
-			x.Errorf("%d at a time", x.most)
+			x.Errorf("%d queries at once, want %d", x.most, recipient.Connections)
 		}
 	})
 }
 
-// TestDatabaseAway: what is known stays known, nothing else is decided, and
-// the log hears of it once a minute at most.
-func TestDatabaseAway(t *testing.T) {
+// TestQueryFails tests that cached answers stay valid, that other recipients get
+// 451, and that the log reports the failure at most once a minute.
+func TestQueryFails(t *testing.T) {
 	run(t, time.Hour, func(x *fixture) {
 		x.want("b@example.com", 0, 1)
 		x.want("c@example.com", 550, 2)
@@ -188,24 +189,24 @@ func TestDatabaseAway(t *testing.T) {
 		x.want("c@example.com", 550, 7)
 		x.set(nil, 0)
 		x.want("d@example.com", 550, 8)
-		for range 10 { // a query that fails for some alone
+		for range 10 { // a query that fails only for some addresses
 			x.set(errors.New("illegal mix of collations"), 0)
 			x.look("x@example.com")
 			x.set(nil, 0)
 			x.look(time.Now().String() + "@example.com")
 			time.Sleep(10 * time.Second)
 		}
-		if n := x.log.Count("GM_RECIPIENT_QUERY fails"); n != 2 {
-			x.Errorf("%d times in the log: %s", n, x.log.String())
+		if n := x.log.Count("GM_RECIPIENT_QUERY failed"); n != 2 {
+			x.Errorf("failure logged %d times, want 2:\n%s", n, x.log.String())
 		}
-		if n := x.log.Count("answered again"); n != 2 {
-			x.Errorf("%d times in the log: %s", n, x.log.String())
+		if n := x.log.Count("GM_RECIPIENT_QUERY succeeded again"); n != 2 {
+			x.Errorf("success logged %d times, want 2:\n%s", n, x.log.String())
 		}
 	})
 }
 
-// TestDatabaseHangs: every question is answered in time, those that wait for
-// a connection as well.
+// TestDatabaseHangs tests that every question is answered within 5 s, also if it
+// waits for a connection.
 func TestDatabaseHangs(t *testing.T) {
 	run(t, time.Hour, func(x *fixture) {
 		x.set(errors.New("timeout"), time.Hour)
@@ -214,19 +215,19 @@ func TestDatabaseHangs(t *testing.T) {
 		for i := range 100 {
 			wait.Go(func() {
 				if got := x.look(fmt.Sprintf("c%d@example.com", i)); got != 451 {
-					x.Errorf("%d", got)
+					x.Errorf("code %d, want 451", got)
 				}
 			})
 		}
 		wait.Wait()
 		if took := time.Since(begun); took != 5*time.Second {
-			x.Errorf("took %s", took)
+			x.Errorf("took %s, want 5s", took)
 		}
 	})
 }
 
-// TestUse: another source knows nothing of what the last one said, and that is
-// closed when its last query has ended.
+// TestUse tests that a new source starts with an empty cache, and that the old
+// source is closed when its last query has ended.
 func TestUse(t *testing.T) {
 	run(t, time.Hour, func(x *fixture) {
 		x.want("b@example.com", 0, 1)
@@ -238,32 +239,32 @@ func TestUse(t *testing.T) {
 		x.source = &source{}
 		x.d.Use(x.source, time.Hour)
 		if old.closed {
-			x.Error("closed under a query")
+			x.Error("old source closed during a query")
 		}
 		x.want("b@example.com", 0, 1)
 		if r := <-answer; code(r) != 550 {
-			x.Errorf("%v", r)
+			x.Errorf("reply %v, want 550", r)
 		}
 		synctest.Wait()
 		if !old.closed {
-			x.Error("the old source is open")
+			x.Error("old source is not closed")
 		}
 		x.want("c@example.com", 550, 2)
 		x.d.Use(nil, 0)
 		if r, ok := x.d.Known("c@example.com"); r != nil || !ok {
-			x.Errorf("%v, %v without a source", r, ok)
+			x.Errorf("Known without a source: %v, %v, want nil, true", r, ok)
 		}
 	})
 }
 
-// TestCloseFails: the log reports an error of closing, and only an error.
+// TestCloseFails tests that an error of Close is logged.
 func TestCloseFails(t *testing.T) {
 	for _, err := range []error{nil, errLost} {
 		run(t, time.Hour, func(x *fixture) {
-			x.source.atClose = err
+			x.source.closeErr = err
 			x.d.Close()
-			if logged := x.log.Count("do not close cleanly") == 1; logged != (err != nil) {
-				x.Errorf("error %v, the log has\n%s", err, x.log.String())
+			if logged := x.log.Count("cannot close the connections for GM_RECIPIENT_QUERY") == 1; logged != (err != nil) {
+				x.Errorf("error %v: logged is %v:\n%s", err, logged, x.log.String())
 			}
 		})
 	}

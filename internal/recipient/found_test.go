@@ -13,8 +13,7 @@ import (
 
 var errLost = errors.New("connection lost")
 
-// A script is a database that answers each query with these errors, and with these
-// rows.
+// A script is a database that returns these errors and this number of rows.
 type script struct {
 	query, next, close error
 	rows               int
@@ -49,8 +48,8 @@ func (r *scriptedRows) Next([]driver.Value) error {
 	return io.EOF
 }
 
-// TestFound: an error of any step is an error, and not the absence of a recipient,
-// who would be refused permanently.
+// TestFound tests that Found returns the error of each step. Without the error,
+// the recipient would be refused permanently.
 func TestFound(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -69,7 +68,7 @@ func TestFound(t *testing.T) {
 		db := sql.OpenDB(tt.db)
 		found, err := recipient.Found(db.QueryContext(t.Context(), "SELECT"))
 		if found != tt.found || !errors.Is(err, tt.err) || err != nil && tt.err == nil {
-			t.Errorf("%s: %v, %v", tt.name, found, err)
+			t.Errorf("%s: got %v, error %v, want %v, error %v", tt.name, found, err, tt.found, tt.err)
 		}
 		db.Close()
 	}

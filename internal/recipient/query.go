@@ -1,6 +1,6 @@
-// Package recipient decides by a query of the operator's who receives: a
-// recipient for whom the database has a row is accepted. Answers are kept for
-// a while, and whoever asks the same at the same time shares one query.
+// Package recipient accepts or refuses recipients by an operator's SQL query: a
+// recipient is accepted if the query returns a row. Answers are cached, and
+// concurrent questions about the same recipient share one query.
 package recipient
 
 import (
@@ -10,17 +10,16 @@ import (
 	"strings"
 )
 
-// A Dialect is how a database reads a statement.
+// A Dialect is the SQL syntax of a database.
 type Dialect uint8
 
-// The dialects differ in what a parameter may hide in.
+// The dialects differ in the syntax of strings, names, comments and parameters.
 const (
-	MySQL  Dialect = iota // MariaDB and TiDB as well: \ in strings, # begins a comment
+	MySQL  Dialect = iota // also MariaDB and TiDB: \ escapes in strings, # starts a comment
 	SQLite                // [ quotes a name; @x and $x are parameters
 )
 
-// A Query is a statement with the parameters :address and :domain, ready to be
-// prepared.
+// A Query is a parsed statement with the parameters :address and :domain.
 type Query struct {
 	SQL  string // with a ? for each parameter
 	args []parameter
@@ -29,79 +28,80 @@ type Query struct {
 type parameter uint8
 
 const (
-	address parameter = iota
-	domain
+	addressParameter parameter = iota
+	domainParameter
 )
 
-// Parse reads one statement. What stands in strings, quoted names and comments
-// is left as it is. The error says what is wrong, without the text.
+// Parse parses one statement. It does not change strings, quoted names and
+// comments. An error states the problem as a predicate, such as "has no
+// statement", and does not contain the text.
 func Parse(text string, d Dialect) (Query, error) {
 	s := scanner{text: text, dialect: d}
-	for s.at < len(s.text) {
+	for s.pos < len(s.text) {
 		if err := s.step(); err != nil {
 			return Query{}, err
 		}
 	}
-	s.take(len(s.text))
+	s.copyTo(len(s.text))
 	switch verb := strings.ToUpper(s.verb); {
 	case strings.TrimSpace(s.out.String()) == "":
 		return Query{}, errors.New("has no statement")
-	case verb == "CALL" && d == MySQL: // a procedure may have rows
+	case verb == "CALL" && d == MySQL: // a procedure can return rows
 	case !slices.Contains([]string{"SELECT", "WITH", "VALUES", "TABLE"}, verb):
 		return Query{}, errors.New("does not begin with SELECT")
 	}
 	return Query{SQL: s.out.String(), args: s.args}, nil
 }
 
-// Asks reports whether the query has a parameter at all: without one it says
-// the same of every recipient.
-func (q Query) Asks() bool { return len(q.args) > 0 }
+// HasParameters reports whether the query has a parameter. Without parameters,
+// its answer is the same for every recipient.
+func (q Query) HasParameters() bool { return len(q.args) > 0 }
 
-// Args are the values to bind, in order.
-func (q Query) Args(to, at string) []any {
+// Args returns the values to bind, in the order of the ? in SQL.
+func (q Query) Args(address, domain string) []any {
 	args := make([]any, len(q.args))
 	for i, p := range q.args {
-		args[i] = to
-		if p == domain {
-			args[i] = at
+		args[i] = address
+		if p == domainParameter {
+			args[i] = domain
 		}
 	}
 	return args
 }
 
-// A scanner goes through a statement. What lies between done and at is copied
-// unchanged.
+// A scanner reads a statement and writes it to out with a ? for each parameter.
 type scanner struct {
-	text     string
-	dialect  Dialect
-	at, done int
-	verb     string // the first word
-	out      strings.Builder
-	args     []parameter
+	text    string
+	dialect Dialect
+	pos     int    // offset in text
+	copied  int    // bytes of text that are in out
+	verb    string // the first word
+	out     strings.Builder
+	args    []parameter
 }
 
-// take copies what is before end, and goes on there.
-func (s *scanner) take(end int) {
-	s.out.WriteString(s.text[s.done:end])
-	s.at, s.done = end, end
+// copyTo copies the text before end to out and continues at end.
+func (s *scanner) copyTo(end int) {
+	s.out.WriteString(s.text[s.copied:end])
+	s.pos, s.copied = end, end
 }
 
-// step passes one character, word, string or comment.
+// step reads one character, word, string or comment.
 func (s *scanner) step() error {
-	rest := s.text[s.at:]
+	rest := s.text[s.pos:]
 	switch c := rest[0]; {
 	case c == '\'' || c == '"' || c == '`':
 		return s.quoted(c)
 	case c == '[' && s.dialect == SQLite:
 		return s.quoted(']')
 	case strings.HasPrefix(rest, "/*"):
-		return s.until("*/", "has a comment that does not end")
+		return s.comment()
 	case c == '#' && s.dialect == MySQL, strings.HasPrefix(rest, "--") && s.dashes(rest[2:]):
 		end := strings.IndexByte(rest, '\n')
 		if end < 0 {
 			end = len(rest)
 		}
-		s.at += end
+		s.pos += end
 	case c == ';':
 		return s.end()
 	case c == '?', s.dialect == SQLite && (c == '@' || c == '$'):
@@ -113,70 +113,72 @@ func (s *scanner) step() error {
 		if s.verb == "" {
 			s.verb = rest[:n]
 		}
-		s.at += n
+		s.pos += n
 	default:
-		s.at++
+		s.pos++
 	}
 	return nil
 }
 
-// dashes reports whether -- begins a comment before rest.
+// dashes reports whether -- before rest starts a comment.
 func (s *scanner) dashes(rest string) bool {
 	return s.dialect == SQLite || rest == "" || rest[0] <= ' '
 }
 
-// quoted passes a string or name. The quote twice stands for itself, which
-// reads as the end of one and the beginning of another.
+// quoted reads a string or a quoted name. A doubled quote inside it needs no case
+// of its own: it looks like the end of one string and the start of the next.
 func (s *scanner) quoted(quote byte) error {
-	for i := s.at + 1; i < len(s.text); i++ {
+	for i := s.pos + 1; i < len(s.text); i++ {
 		switch c := s.text[i]; {
 		case c == '\\' && s.dialect == MySQL && quote != '`':
 			i++
 		case c == quote:
-			s.at = i + 1
+			s.pos = i + 1
 			return nil
 		}
 	}
 	return errors.New("has a quote that does not end")
 }
 
-func (s *scanner) until(mark, problem string) error {
-	length := len("/*")
-	i := strings.Index(s.text[s.at+length:], mark)
+// comment reads a comment from /* to */.
+func (s *scanner) comment() error {
+	body := s.pos + len("/*")
+	i := strings.Index(s.text[body:], "*/")
 	if i < 0 {
-		return errors.New(problem)
+		return errors.New("has a comment that does not end")
 	}
-	s.at += length + i + len(mark)
+	s.pos = body + i + len("*/")
 	return nil
 }
 
-// end takes a semicolon away that nothing follows.
+// end removes a semicolon at the end of the statement.
 func (s *scanner) end() error {
-	if strings.TrimSpace(s.text[s.at+1:]) != "" {
-		return errors.New("has something behind its ;")
+	if strings.TrimSpace(s.text[s.pos+1:]) != "" {
+		return errors.New("has text after the semicolon")
 	}
-	s.text = s.text[:s.at]
+	s.text = s.text[:s.pos]
 	return nil
 }
 
+// parameter replaces a parameter with a ?.
 func (s *scanner) parameter() error {
-	start := s.at
+	start := s.pos
 	end := start + 1 + word(s.text[start+1:])
 	switch name := s.text[start:end]; name {
 	case ":address":
-		s.args = append(s.args, address)
+		s.args = append(s.args, addressParameter)
 	case ":domain":
-		s.args = append(s.args, domain)
+		s.args = append(s.args, domainParameter)
 	default:
 		return fmt.Errorf("has the parameter %s", name)
 	}
-	s.take(start)
+	s.copyTo(start)
 	s.out.WriteByte('?')
-	s.at, s.done = end, end
+	s.pos, s.copied = end, end
 	return nil
 }
 
-// word returns the length of the word that s begins with.
+// word returns the length of the word at the start of s.
 func word(s string) int {
 	i := 0
 	for i < len(s) && (isWord(s[i]) || s[i] == '$') {

@@ -8,6 +8,7 @@ import (
 	"goguerrillad/internal/recipient"
 )
 
+// both means both dialects in a table of tests.
 const both = recipient.Dialect(2)
 
 func dialects(d recipient.Dialect) []recipient.Dialect {
@@ -54,14 +55,23 @@ func TestParse(t *testing.T) {
 			for _, a := range q.Args("a", "d") {
 				args += a.(string)
 			}
-			if err != nil || q.SQL != tt.sql || args != tt.args || q.Asks() != (args != "") {
-				t.Errorf("%s: %q with %q, %v", tt.text, q.SQL, args, err)
+			if err != nil {
+				t.Errorf("%s: %v", tt.text, err)
+			}
+			if q.SQL != tt.sql {
+				t.Errorf("%s: SQL %q, want %q", tt.text, q.SQL, tt.sql)
+			}
+			if args != tt.args {
+				t.Errorf("%s: arguments %q, want %q", tt.text, args, tt.args)
+			}
+			if got, want := q.HasParameters(), tt.args != ""; got != want {
+				t.Errorf("%s: HasParameters is %v, want %v", tt.text, got, want)
 			}
 		}
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParseErrors(t *testing.T) {
 	for _, tt := range []struct {
 		text    string
 		dialect recipient.Dialect
@@ -82,7 +92,7 @@ func TestParseRefuses(t *testing.T) {
 		{"SELECT 1 FROM u WHERE mail=?", both, "has the parameter ?"},
 		{"SELECT 1 FROM u WHERE mail=@address", recipient.SQLite, "has the parameter @"},
 		{"SELECT 1 FROM u WHERE mail=$address", recipient.SQLite, "has the parameter $"},
-		{"SELECT 1; DROP TABLE u", both, "has something behind its ;"},
+		{"SELECT 1; DROP TABLE u", both, "has text after the semicolon"},
 		{"SELECT 'x FROM u", both, "has a quote that does not end"},
 		{`SELECT 'x\'`, recipient.MySQL, "has a quote that does not end"},
 		{"SELECT [x FROM u", recipient.SQLite, "has a quote that does not end"},
@@ -97,14 +107,14 @@ func TestParseRefuses(t *testing.T) {
 	} {
 		for _, d := range dialects(tt.dialect) {
 			if _, err := recipient.Parse(tt.text, d); err == nil || err.Error() != tt.problem {
-				t.Errorf("%s: %v, want %s", tt.text, err, tt.problem)
+				t.Errorf("%s: error %v, want %s", tt.text, err, tt.problem)
 			}
 		}
 	}
 }
 
-// FuzzParse: what is parsed has a ? for each parameter, reads the same when it
-// is put together again, and lost nothing else.
+// FuzzParse tests that a parsed query has a ? for each parameter and no other
+// change, and that the query with the names in place of the ? parses to the same.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"SELECT 1 FROM u WHERE mail=:address AND d=:domain;", `SELECT 'a\':address', "x", [y], @z`, "SELECT 1 -- x\n/* y */ # z\n", "::address:=:domain", "?", "'",
@@ -123,15 +133,14 @@ func FuzzParse(f *testing.F) {
 		}
 		args := q.Args(":address", ":domain")
 		if len(args) == 0 && q.SQL != text && strings.TrimRight(strings.TrimSpace(text), ";") == text {
-			t.Errorf("%q became %q", text, q.SQL)
+			t.Errorf("%q was changed to %q", text, q.SQL)
 		}
 		if n := strings.Count(text, ":address") + strings.Count(text, ":domain"); len(args) > n {
-			t.Errorf("%d parameters in %q", len(args), text)
+			t.Errorf("%d parameters in %q, want at most %d", len(args), text, n)
 		}
 		if strings.Count(q.SQL, "?") < len(args) {
-			t.Errorf("%q for %d", q.SQL, len(args))
+			t.Errorf("%q has fewer than %d parameters", q.SQL, len(args))
 		}
-		// The names in place of the marks: the same statement.
 		if strings.Count(q.SQL, "?") == len(args) {
 			again := q.SQL
 			for _, a := range args {
@@ -139,7 +148,7 @@ func FuzzParse(f *testing.F) {
 			}
 			p, err := recipient.Parse(again, d)
 			if err != nil || !reflect.DeepEqual(p, q) {
-				t.Errorf("%q: %v, %v", again, p, err)
+				t.Errorf("%q: got %+v, error %v, want %+v", again, p, err, q)
 			}
 		}
 	})

@@ -139,7 +139,7 @@ func (c *Configuration) checkQuery(d *config.Draft, all []savemail.Driver) error
 	if err != nil {
 		return d.Invalid(key, err.Error(), "want one SELECT with the parameters :address and :domain")
 	}
-	if !q.Asks() {
+	if !q.HasParameters() {
 		d.Warn(key + " has neither :address nor :domain: the answer is the same for every recipient")
 	}
 	c.Recipients.Query = &q

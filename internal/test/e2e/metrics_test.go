@@ -57,7 +57,7 @@ func TestMetrics(t *testing.T) {
 	if status, text := get("/healthz"); status != 200 {
 		t.Errorf("/healthz: %d %s", status, text)
 	}
-	if status, text := get("/"); status != 200 || !strings.Contains(text, "Mail is taken") {
+	if status, text := get("/"); status != 200 || !strings.Contains(text, "Accepting messages") {
 		t.Errorf("/: %d %s", status, text)
 	}
 
@@ -73,7 +73,7 @@ func TestMetrics(t *testing.T) {
 	if r := send("b@example.com"); r.Code != 451 {
 		t.Errorf("without a store: %v", r)
 	}
-	if status, text := get("/healthz"); status != 503 || !strings.Contains(text, "store is down") {
+	if status, text := get("/healthz"); status != 503 || !strings.Contains(text, "store unavailable") {
 		t.Errorf("/healthz: %d %s", status, text)
 	}
 	ask := func() http.Header {

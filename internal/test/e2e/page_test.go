@@ -87,7 +87,7 @@ func TestStatusPage(t *testing.T) {
 			must(err)
 			backgrounds[background] = true
 			must(os.WriteFile(filepath.Join(pictures, device.name+"-"+scheme+".png"), picture, 0o644))
-			if tooWide || !strings.Contains(text, "Mail is taken") || !strings.Contains(text, "of 500") {
+			if tooWide || !strings.Contains(text, "Accepting messages") || !strings.Contains(text, "of 500") {
 				t.Errorf("%s, %s: too wide %v:\n%s", device.name, scheme, tooWide, text)
 			}
 		}

@@ -260,7 +260,7 @@ func TestRecipientsWithoutDatabase(t *testing.T) {
 		}
 		return nil
 	})
-	if log := a.Log(); strings.Count(log, "GM_RECIPIENT_QUERY fails") != 1 {
+	if log := a.Log(); strings.Count(log, "GM_RECIPIENT_QUERY failed") != 1 {
 		t.Errorf("the log says:\n%s", log)
 	}
 }
