@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// The package's copyright file names every module that is linked into the
-// program, and no other.
+// TestCopyright: the Debian copyright file contains every module that is linked into
+// the program, and no other module.
 func TestCopyright(t *testing.T) {
 	list := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}", ".")
 	list.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
@@ -26,7 +26,7 @@ func TestCopyright(t *testing.T) {
 		t.Fatal(err)
 	}
 	var named []string
-	licences := map[string]int{} // how often each is spoken of: its text alone is once
+	licences := map[string]int{} // number of occurrences; one is the licence text
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
 		if module, ok := strings.CutPrefix(line, "Files: "); ok && strings.Contains(module, "/") {
@@ -39,11 +39,11 @@ func TestCopyright(t *testing.T) {
 		}
 	}
 	if !slices.Equal(named, linked) {
-		t.Errorf("the copyright file names\n%q, linked are\n%q", named, linked)
+		t.Errorf("modules of the copyright file\n%q, linked modules\n%q", named, linked)
 	}
 	for licence, n := range licences {
 		if n < 2 {
-			t.Errorf("%s is named without its text, or the other way round", licence)
+			t.Errorf("licence %s: either its text or a module under it is missing", licence)
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestCustomisingPage: the code on the page is that of the tree.
+// TestCustomisingPage: docs/customising.md quotes the code as it is in the tree.
 func TestCustomisingPage(t *testing.T) {
 	root := filepath.Join("..", "..")
 	page, err := os.ReadFile(filepath.Join(root, "docs", "customising.md"))
@@ -23,17 +23,17 @@ func TestCustomisingPage(t *testing.T) {
 		blocks++
 		name, ok := strings.CutPrefix(title, "go ")
 		if !ok {
-			t.Fatalf("a block is %q", title)
+			t.Fatalf("a block starts with %q, want go and a file", title)
 		}
 		text, err := os.ReadFile(filepath.Join(root, name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(string(text), block) {
-			t.Errorf("%s is no longer what the page has of it", name)
+			t.Errorf("%s does not contain the code that the page quotes:\n%s", name, block)
 		}
 	}
 	if blocks != 4 {
-		t.Errorf("%d blocks", blocks)
+		t.Errorf("%d blocks of code, want 4", blocks)
 	}
 }

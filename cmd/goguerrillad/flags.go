@@ -14,19 +14,19 @@ import (
 // flags is the command line.
 type flags struct {
 	config  string   // path of the configuration file
-	listen  []string // overrides GSTMP_LISTEN_INTERFACE; none does not
+	listen  []string // overrides GSTMP_LISTEN_INTERFACE; an empty list does not
 	verbose string   // "Y" or "N" overrides GSMTP_VERBOSE; "" does not
 	test    bool
 	version bool
-	list    int    // number of mails to list; 0 = no list
-	show    string // hash of the mail to show; "" = none
+	list    int    // number of messages to list; 0 = no list
+	show    string // hash of the message to show; "" = none
 }
 
 const usage = `usage: goguerrillad [-config FILE] [-if ADDR] [-v y|n] [-t] [-version] [-list N] [-show HASH]
 `
 
-// parseFlags reads the command line. An error is one line; only the help that
-// was asked for is printed here.
+// parseFlags parses the command line. Its errors are one line. It prints the help
+// text only for -h.
 func parseFlags(args []string, help io.Writer) (flags, error) {
 	var f flags
 	set := flag.NewFlagSet("goguerrillad", flag.ContinueOnError)
@@ -38,7 +38,7 @@ func parseFlags(args []string, help io.Writer) (flags, error) {
 		}
 		return err
 	})
-	set.Func("v", "log the dialogue: `y|n`, else GSMTP_VERBOSE decides", func(s string) error {
+	set.Func("v", "log the dialogue: `y|n` instead of GSMTP_VERBOSE", func(s string) error {
 		switch f.verbose = strings.ToUpper(s); f.verbose {
 		case "Y", "N":
 			return nil
@@ -47,13 +47,13 @@ func parseFlags(args []string, help io.Writer) (flags, error) {
 	})
 	set.BoolVar(&f.test, "t", false, "check the configuration and exit")
 	set.BoolVar(&f.version, "version", false, "print version, commit and Go version, and exit")
-	set.Func("list", "print the `N` newest mails and exit", func(s string) error {
+	set.Func("list", "print the `N` newest messages and exit", func(s string) error {
 		if n, err := fmt.Sscanf(s+"\n", "%d\n", &f.list); n != 1 || err != nil || f.list < 1 {
-			return errors.New("want a number from 1 up")
+			return errors.New("want a number of at least 1")
 		}
 		return nil
 	})
-	set.Func("show", "print the mail with `HASH` and exit", func(s string) error {
+	set.Func("show", "print the message with `HASH` and exit", func(s string) error {
 		if len(s) != 32 || strings.Trim(s, "0123456789abcdefABCDEF") != "" {
 			return errors.New("want 32 hexadecimal digits")
 		}
@@ -74,12 +74,12 @@ func parseFlags(args []string, help io.Writer) (flags, error) {
 		return f, fmt.Errorf("unexpected argument %q", set.Arg(0))
 	}
 	if f.test && (f.list > 0 || f.show != "") || f.list > 0 && f.show != "" {
-		return f, errors.New("-t, -list and -show exclude one another")
+		return f, errors.New("-t, -list and -show cannot be combined")
 	}
 	return f, nil
 }
 
-// load reads the configuration file and lays the flags over it.
+// load reads the configuration file. -if and -v override its values.
 func (f flags) load() (*stores.Configuration, error) {
 	cfg, err := stores.Load(f.config)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestLoad: -if and -v override the file if they are given.
+// TestLoad: -if and -v override the values of the file.
 func TestLoad(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "goguerrilla.conf")
 	const own, other = "127.0.0.1:2525", "127.0.0.1:2526"
@@ -41,7 +41,7 @@ func TestLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		if cfg.Verbose != tt.want || !slices.Equal(cfg.Listen, []string{tt.listen}) {
-			t.Errorf("%s in the file, %q: verbose %v, listen %q", tt.verbose, tt.args, cfg.Verbose, cfg.Listen)
+			t.Errorf("GSMTP_VERBOSE=%s, %q: verbose %v, listen %q", tt.verbose, tt.args, cfg.Verbose, cfg.Listen)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Goguerrillad receives mail by SMTP and commits it to a database before it
-// acknowledges it.
+// Goguerrillad receives messages by SMTP and commits each message to a database
+// before it acknowledges it.
 package main
 
 import (
@@ -83,7 +83,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// exitStatus reports an error of the start, if there is one.
+// exitStatus reports an error of the start and returns the exit status.
 func exitStatus(stderr io.Writer, err error) int {
 	var refused *daemon.ConfigError
 	switch {
@@ -92,21 +92,21 @@ func exitStatus(stderr io.Writer, err error) int {
 	case errors.As(err, &refused):
 		return refuse(stderr, err)
 	}
-	complain(stderr, err)
+	printError(stderr, err)
 	service.NotifyFailure("cannot start", err)
 	return exitFailed
 }
 
 // refuse reports a configuration that cannot be used.
 func refuse(stderr io.Writer, reason error) int {
-	complain(stderr, reason)
+	printError(stderr, reason)
 	service.NotifyFailure("configuration refused", reason)
 	return exitConfig
 }
 
-// complain writes an error while no log is open. The journal reads the priority
+// printError writes an error of the start to stderr. The journal reads the priority
 // at the beginning of the line (sd-daemon(3)).
-func complain(stderr io.Writer, err error) {
+func printError(stderr io.Writer, err error) {
 	priority := ""
 	if logging.UnderJournal() {
 		priority = "<3>"
@@ -130,8 +130,8 @@ func withReader(cfg *stores.Configuration, do func(context.Context, savemail.Rea
 	return errors.Join(do(ctx, r), r.Close())
 }
 
-// tryQuery runs GM_RECIPIENT_QUERY once. An unavailable database is reported,
-// but it is not an error, since the daemon can start and reload without it.
+// tryQuery runs GM_RECIPIENT_QUERY once. It reports an unavailable database without
+// an error, since the daemon can start and reload without the database.
 func tryQuery(stderr io.Writer, cfg *stores.Configuration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
 	defer cancel()

@@ -19,21 +19,21 @@ import (
 	testdaemon "goguerrillad/internal/test/daemon"
 )
 
-// What the tests that run the built daemon share.
+// shared builds the daemon once for all tests.
 var shared = testdaemon.NewSuite("main")
 
 func TestMain(m *testing.M) {
 	testscript.Main(suite{m}, map[string]func(){"goguerrillad": main})
 }
 
-// suite runs the tests with what they share.
+// suite is shared as testscript.Main needs it.
 type suite struct{ m *testing.M }
 
 func (s suite) Run() int { return shared.Run(s.m) }
 
-// TestScripts runs testdata/script. Beside testscript's own commands they have
-// those of the map, and the variables ADDR (a free address), SGID and GUID
-// (what root must become, else empty).
+// TestScripts runs testdata/script. The scripts have the commands of testscript and of
+// the map, and the variables ADDR (a free address), SGID and GUID (empty unless the
+// tests run as root).
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -66,14 +66,14 @@ func setup(t *testing.T, env *testscript.Env) error {
 	}
 	env.Setenv("SGID", "nogroup")
 	env.Setenv("GUID", "nobody")
-	// The directory is the daemon's, also when it is nobody.
+	// The daemon runs as nobody and needs to write to the directory.
 	if err := os.Chmod(filepath.Dir(env.WorkDir), 0o755); err != nil {
 		return err
 	}
 	return os.Chown(env.WorkDir, 65534, 65534)
 }
 
-// exits CODE PROGRAM ARGS... is exec for one exit status.
+// exits CODE PROGRAM ARGS... runs a program and checks its exit status.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
@@ -92,9 +92,9 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// refused FILE PATTERN checks that the file is refused, by -t as well as when
-// serving, with status 78 and one line on stderr that names the file first and
-// then matches the pattern.
+// refused FILE PATTERN checks that the daemon refuses the file, with and without -t:
+// the exit status is 78, and stderr has one line that starts with the file name and
+// matches the pattern.
 func refused(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: refused FILE PATTERN")
@@ -107,7 +107,7 @@ func refused(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("stderr does not match %s:\n%s", pattern, stderr)
 		}
 		if strings.Contains(stderr, "$ecure1t") {
-			ts.Fatalf("a secret is shown: %s", stderr)
+			ts.Fatalf("stderr contains a password: %s", stderr)
 		}
 		if stdout := ts.ReadFile("stdout"); stdout != "" {
 			ts.Fatalf("stdout: %s", stdout)
@@ -123,15 +123,15 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// build links the built program into the script's directory: with cgo, which the
-// race detector brings, root's daemon refuses to serve.
+// build links the built program into the script's directory. The test binary cannot
+// serve as root if it is built with cgo, as for the race detector.
 func build(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.Symlink(shared.Daemon(scriptT{ts}, nil).Program, ts.MkAbs("goguerrillad")))
 }
 
-// await ADDR waits until the daemon greets.
+// await ADDR waits for the greeting of the daemon.
 func await(ts *testscript.TestScript, neg bool, args []string) {
-	test.Await(scriptT{ts}, nil, 20*time.Second, "no greeting at "+args[0], func() error {
+	test.Await(scriptT{ts}, nil, 20*time.Second, "no greeting on "+args[0], func() error {
 		c, err := client.Connect(args[0], 5*time.Second)
 		if err != nil {
 			return err
@@ -140,7 +140,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// deliver ADDR FROM TO FILE sends a file as a mail and sets HASH.
+// deliver ADDR FROM TO FILE sends a file as a message and sets HASH.
 func deliver(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 4 {
 		ts.Fatalf("usage: deliver ADDR FROM TO FILE")
@@ -153,7 +153,7 @@ func deliver(ts *testscript.TestScript, neg bool, args []string) {
 	r, err := c.Send(args[1], "", []string{args[2]}, []byte(text))
 	ts.Check(err)
 	if r.Code != 250 || len(r.Hash()) != 32 {
-		ts.Fatalf("refused: %v", r)
+		ts.Fatalf("reply to the message: %v", r)
 	}
 	ts.Setenv("HASH", r.Hash())
 }
@@ -163,10 +163,10 @@ func cert(ts *testscript.TestScript, neg bool, args []string) {
 	test.NewCertificate(scriptT{ts}, ts.Getenv("WORK"), args[0])
 }
 
-// scriptT is a script as a test.T.
+// scriptT implements test.T for a script.
 type scriptT struct{ *testscript.TestScript }
 
 func (t scriptT) Helper()                       {}
 func (t scriptT) Cleanup(f func())              { t.Defer(f) }
 func (t scriptT) TempDir() string               { return t.Getenv("WORK") }
-func (t scriptT) Skipf(format string, a ...any) { t.Fatalf("must not skip: "+format, a...) }
+func (t scriptT) Skipf(format string, a ...any) { t.Fatalf("a script cannot skip: "+format, a...) }

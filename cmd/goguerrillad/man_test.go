@@ -13,8 +13,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// page returns the sections of a manual page by their names.
-func page(t *testing.T, name string) map[string]string {
+// manualPage returns the sections of a manual page by their names.
+func manualPage(t *testing.T, name string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile("../../man/" + name)
 	if err != nil {
@@ -28,58 +28,58 @@ func page(t *testing.T, name string) map[string]string {
 	return sections
 }
 
-// plain takes the marks of the manual's language off a text.
+// plain removes the macros of mdoc(7) from a text.
 func plain(s string) string {
 	s = regexp.MustCompile(`(?m)^\.[A-Z][a-z] `).ReplaceAllString(s, "")
 	return regexp.MustCompile(`\s+([.,])`).ReplaceAllString(strings.Join(strings.Fields(s), " "), "$1")
 }
 
-// The page names every key with its default, and no other.
+// TestConfigPage: goguerrilla.conf(5) has every key with its default, and no other key.
 func TestConfigPage(t *testing.T) {
 	const migrating = "MIGRATING FROM GO-GUERRILLA OF 2012"
-	told := map[string]string{}
-	sections := page(t, "goguerrilla.conf.5")
+	documented := map[string]string{}
+	sections := manualPage(t, "goguerrilla.conf.5")
 	for title, body := range sections {
 		if title == migrating {
 			continue
 		}
 		for _, part := range strings.Split(body, ".It Ic ")[1:] {
 			key, text, _ := strings.Cut(part, "\n")
-			if _, twice := told[key]; twice {
-				t.Errorf("%s is there twice", key)
+			if _, duplicate := documented[key]; duplicate {
+				t.Errorf("duplicate key %s", key)
 			}
-			told[key] = plain(text)
+			documented[key] = plain(text)
 		}
 	}
 	var names []string
 	for _, k := range stores.Keys() {
 		names = append(names, k.Name)
-		text, there := told[k.Name]
+		text, ok := documented[k.Name]
 		switch {
-		case !there:
+		case !ok:
 			t.Errorf("%s is missing", k.Name)
 		case !strings.Contains(text, "Default: ") || !strings.Contains(text, "Default: "+k.Default):
-			t.Errorf("%s: the default %q is not told: %s", k.Name, k.Default, text)
+			t.Errorf("%s: the default %q is missing: %s", k.Name, k.Default, text)
 		}
 		if k.Since2012 && !strings.Contains(plain(sections[migrating]), k.Name) {
-			t.Errorf("%s is missing under %s", k.Name, migrating)
+			t.Errorf("%s is missing in the section %s", k.Name, migrating)
 		}
 		if restart := strings.Contains(text, "needs a restart"); restart != k.Restart {
-			t.Errorf("%s: needs a restart: %v", k.Name, k.Restart)
+			t.Errorf("%s: the page says that it needs a restart: %v, want %v", k.Name, restart, k.Restart)
 		}
 	}
-	for key := range told {
+	for key := range documented {
 		if !slices.Contains(names, key) {
-			t.Errorf("%s is no key", key)
+			t.Errorf("%s is not a key", key)
 		}
 	}
 }
 
-// The examples of a configuration are good ones.
+// TestConfigExamples: -t accepts the examples of goguerrilla.conf(5).
 func TestConfigExamples(t *testing.T) {
-	blocks := literals(page(t, "goguerrilla.conf.5")["EXAMPLES"])
+	blocks := literals(manualPage(t, "goguerrilla.conf.5")["EXAMPLES"])
 	if len(blocks) == 0 {
-		t.Error("there is none")
+		t.Error("the page has no example")
 	}
 	for _, block := range blocks {
 		file := filepath.Join(t.TempDir(), "conf")
@@ -93,7 +93,7 @@ func TestConfigExamples(t *testing.T) {
 	}
 }
 
-// literals returns the blocks of a section that are shown as they are.
+// literals returns the literal blocks of a section.
 func literals(section string) []string {
 	var blocks []string
 	for _, part := range strings.Split(section, ".Bd -literal -offset indent\n")[1:] {
@@ -103,9 +103,9 @@ func literals(section string) []string {
 	return blocks
 }
 
-// The page names every option and exit status of the program.
+// TestProgramPage: goguerrillad(8) has every option and exit status of the program.
 func TestProgramPage(t *testing.T) {
-	sections := page(t, "goguerrillad.8")
+	sections := manualPage(t, "goguerrillad.8")
 	var options, known []string
 	for _, m := range regexp.MustCompile(`(?m)^\.It Fl (\w+)`).FindAllStringSubmatch(sections["OPTIONS"], -1) {
 		options = append(options, m[1])
@@ -133,16 +133,16 @@ func TestProgramPage(t *testing.T) {
 	}
 }
 
-// A line of the log that the page explains is one that the program writes.
+// TestDiagnostics: the program has every message that goguerrillad(8) explains.
 func TestDiagnostics(t *testing.T) {
-	for _, m := range regexp.MustCompile(`(?m)^\.It (.*)$`).FindAllStringSubmatch(page(t, "goguerrillad.8")["DIAGNOSTICS"], -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\.It (.*)$`).FindAllStringSubmatch(manualPage(t, "goguerrillad.8")["DIAGNOSTICS"], -1) {
 		if out, err := exec.Command("grep", "-rqF", "--include=*.go", m[1], "../../internal", ".").CombinedOutput(); err != nil {
-			t.Errorf("nothing says %q: %v %s", m[1], err, out)
+			t.Errorf("the program has no message %q: %v %s", m[1], err, out)
 		}
 	}
 }
 
-// The linter has nothing to say.
+// TestPages: mandoc and man report no warnings about the manual pages.
 func TestPages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs mandoc")
@@ -151,17 +151,17 @@ func TestPages(t *testing.T) {
 	for _, name := range []string{"../../man/goguerrillad.8", "../../man/goguerrilla.conf.5"} {
 		out, _ := exec.Command("mandoc", "-Tlint", "-Wstyle", name).Output()
 		for line := range strings.Lines(string(out)) {
-			// That depends on what this machine has installed.
+			// Depends on the manual pages of this machine.
 			if !strings.Contains(line, "referenced manual not found") {
 				t.Error(line)
 			}
 		}
 		man := exec.Command("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", name)
 		man.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "MANROFFSEQ=", "MANWIDTH=80")
-		var complaints strings.Builder
-		man.Stderr = &complaints
-		if _, err := man.Output(); err != nil || complaints.Len() > 0 {
-			t.Errorf("man -l %s: %v\n%s", name, err, complaints.String())
+		var warnings strings.Builder
+		man.Stderr = &warnings
+		if _, err := man.Output(); err != nil || warnings.Len() > 0 {
+			t.Errorf("man -l %s: %v\n%s", name, err, warnings.String())
 		}
 	}
 }

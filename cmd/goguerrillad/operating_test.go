@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestOperatingPage: docs/operating.md explains every line that warns an
-// operator, and every alert.
+// TestOperatingPage: docs/operating.md explains every warning and error of the log, and
+// every alert.
 func TestOperatingPage(t *testing.T) {
 	page := read(t, "../../docs/operating.md")
 	warning := regexp.MustCompile(`(?:\b[Ll]og(?:ger)?\.(?:Warn|Error)|\bs\.warn|\.log\(slog\.LevelWarn,|logMessage\(slog\.LevelWarn,)\(?\s*"([^"]+)"`)
@@ -29,7 +29,7 @@ func TestOperatingPage(t *testing.T) {
 			for _, m := range warning.FindAllStringSubmatch(read(t, path), -1) {
 				found++
 				if !strings.Contains(page, m[1]) {
-					t.Errorf("%s: %q is not explained", path, m[1])
+					t.Errorf("%s: the page does not explain %q", path, m[1])
 				}
 			}
 			return nil
@@ -41,11 +41,11 @@ func TestOperatingPage(t *testing.T) {
 	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(read(t, "../../packaging/prometheus/alerts.yml"), -1)
 	for _, alert := range alerts {
 		if !strings.Contains(page, "| "+alert[1]+" |") {
-			t.Errorf("the alert %s is not explained", alert[1])
+			t.Errorf("the page does not explain the alert %s", alert[1])
 		}
 	}
 	if found < 30 || len(alerts) < 5 {
-		t.Errorf("%d lines and %d alerts: the patterns are wrong", found, len(alerts))
+		t.Errorf("found %d messages and %d alerts, want at least 30 and 5", found, len(alerts))
 	}
 }
 

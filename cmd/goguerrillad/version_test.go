@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestVersion: the version is the one of CHANGELOG.md's first heading. A tree
-// that is past the tag of that version adds the commit.
+// TestVersion: the version is that of the first heading in CHANGELOG.md. After the tag
+// of the version, the commit is added.
 func TestVersion(t *testing.T) {
 	script, err := filepath.Abs("../../packaging/version.sh")
 	if err != nil {

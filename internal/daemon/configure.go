@@ -23,38 +23,37 @@ import (
 
 // A change is a configuration with everything that had to be opened for it.
 type change struct {
-	cfg    *stores.Configuration
-	limits clientLimits
-	store  stores.Store
-	http   [2][]listen.Socket // of daemon.httpServers
+	cfg   *stores.Configuration
+	store stores.Store
+	http  [2][]listen.Socket // in the order of daemon.httpServers
 }
 
-// apply makes a configuration the current one, at the start and at a reload. It
-// returns an error if an HTTP server could not take its new sockets; everything
-// else is applied then.
+// apply makes a configuration the current one, at the start and at a reload. After
+// an error an HTTP server keeps its old sockets; the rest of the configuration is
+// current.
 func (d *daemon) apply(c *change) error {
-	cfg := c.cfg
-	d.cfg, d.limits = cfg, c.limits
+	cfg, limits := c.cfg, limitClients(c.cfg, d.descriptors)
+	d.cfg = cfg
 	d.log.SetVerbose(cfg.Verbose)
 	limitMemory(cfg.Config)
-	d.shown.Store(shown(c))
+	d.shown.Store(metricsConfig(c, limits))
 	d.recipients.Use(c.store.Recipients, cfg.Recipients.Cache)
 	d.settings.Store(d.sessionSettings(c))
-	d.server.Reload(serverSettings(c))
+	d.server.Reload(serverSettings(cfg, limits))
 	if d.committer == nil {
 		d.committer = commit.New(c.store.Store, c.store.Options)
 	} else {
 		d.committer.Swap(c.store.Store, c.store.Options)
 	}
-	err := d.serveHTTP(c)
-	for _, w := range warnings(cfg.Config, c.limits) {
+	err := d.serveHTTP(c, limits.http)
+	for _, w := range warnings(cfg.Config, limits) {
 		d.log.Warn(w)
 	}
 	return err
 }
 
 // reload reads the configuration, opens and checks everything that can fail, and
-// applies it. After an error nothing has changed.
+// applies it. After an error the old configuration is still current.
 func (d *daemon) reload() error {
 	err := d.tryReload()
 	d.metrics.Reloaded(err)
@@ -69,7 +68,7 @@ func (d *daemon) tryReload() error {
 	if err := logging.Check(cfg.LogFile); err != nil {
 		return fmt.Errorf("%s: GSMTP_LOG_FILE: %w", cfg.File, err)
 	}
-	c := &change{cfg: cfg, limits: limitClients(cfg, d.descriptors)}
+	c := &change{cfg: cfg}
 	if c.store, err = d.openStore(cfg); err != nil {
 		return fmt.Errorf("%s: %w", cfg.File, err)
 	}
@@ -79,7 +78,7 @@ func (d *daemon) tryReload() error {
 		return errors.Join(err, c.store.Close())
 	}
 	needRestart = append(needRestart, privileged...)
-	switch err := d.listen(cfg); {
+	switch err := d.rebindSMTP(cfg); {
 	case errors.Is(err, unix.EACCES):
 		needRestart = append(needRestart, "GSTMP_LISTEN_INTERFACE") // a privileged port
 		cfg.Listen = d.cfg.Listen
@@ -100,9 +99,10 @@ func (d *daemon) tryReload() error {
 	return nil
 }
 
-// listen listens for SMTP on the addresses of a configuration instead of the
-// current ones. Addresses in both lists, and sockets from systemd, do not change.
-func (d *daemon) listen(next *stores.Configuration) error {
+// rebindSMTP listens for SMTP on the addresses of the next configuration. It keeps
+// the sockets of addresses that are in both configurations, and all sockets from
+// systemd.
+func (d *daemon) rebindSMTP(next *stores.Configuration) error {
 	passed := slices.ContainsFunc(d.sockets, func(s listen.Socket) bool { return s.Passed })
 	if passed || slices.Equal(d.cfg.Listen, next.Listen) {
 		return nil
@@ -152,18 +152,17 @@ func (d *daemon) sessionSettings(c *change) *session.Settings {
 }
 
 // serverSettings returns the settings of the SMTP server.
-func serverSettings(c *change) smtpd.Settings {
-	cfg := c.cfg
-	s := smtpd.Settings{MaxClients: c.limits.smtp, MaxClientsPerIP: cfg.MaxClientsPerIP, Memory: cfg.Memory, ProxyProtocol: cfg.ProxyProtocol}
+func serverSettings(cfg *stores.Configuration, limits clientLimits) smtpd.Settings {
+	s := smtpd.Settings{MaxClients: limits.smtp, MaxClientsPerIP: cfg.MaxClientsPerIP, Memory: cfg.Memory, ProxyProtocol: cfg.ProxyProtocol}
 	if cfg.Certificate != nil {
 		s.TLS = &tls.Config{Certificates: []tls.Certificate{*cfg.Certificate}, MinVersion: tls.VersionTLS12}
 	}
 	return s
 }
 
-// shown returns the part of a configuration that the metrics show.
-func shown(c *change) *metrics.Config {
-	m := &metrics.Config{MaxClients: c.limits.smtp, Memory: c.cfg.Memory, Store: c.cfg.SaveMail, RedisUp: c.store.RedisUp()}
+// metricsConfig returns the part of a configuration that the metrics show.
+func metricsConfig(c *change, limits clientLimits) *metrics.Config {
+	m := &metrics.Config{MaxClients: limits.smtp, Memory: c.cfg.Memory, Store: c.cfg.SaveMail, RedisUp: c.store.RedisUp()}
 	if pair := c.cfg.Certificate; pair != nil && pair.Leaf != nil {
 		m.CertificateEnds = pair.Leaf.NotAfter
 	}

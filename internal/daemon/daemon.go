@@ -1,4 +1,4 @@
-// Package daemon is the running program: it starts the servers, applies each
+// Package daemon runs goguerrillad: it starts the servers, applies each
 // configuration, and stops everything in order.
 package daemon
 
@@ -27,12 +27,12 @@ import (
 	"goguerrillad/internal/stores"
 )
 
-// Options are what the command line decides.
+// Options are the parameters of Run, apart from the configuration.
 type Options struct {
 	Version, Commit string
 	Load            func() (*stores.Configuration, error) // reads the configuration again, at a reload
 	Signals         chan os.Signal                        // of service.QueueSignals
-	Stderr          io.Writer                             // for an error after the log is closed
+	Stderr          io.Writer                             // receives the error of closing the log
 }
 
 // daemon is the running program.
@@ -43,7 +43,6 @@ type daemon struct {
 
 	// Changed by apply.
 	cfg      *stores.Configuration
-	limits   clientLimits
 	sockets  []listen.Socket // of SMTP
 	settings atomic.Pointer[session.Settings]
 	shown    atomic.Pointer[metrics.Config]
@@ -74,7 +73,7 @@ func Run(cfg *stores.Configuration, o Options) error {
 	}
 
 	d := &daemon{Options: o, descriptors: descriptorLimit()}
-	c := &change{cfg: cfg, limits: limitClients(cfg, descriptorLimit())}
+	c := &change{cfg: cfg}
 	if err := d.openSockets(c); err != nil {
 		return err
 	}
@@ -117,7 +116,7 @@ func (d *daemon) openSockets(c *change) error {
 			return err
 		}
 	}
-	d.authServer, d.statusServer = httpServers(passed)
+	d.authServer, d.statusServer = newHTTPServers(passed)
 	for i, s := range d.httpServers() {
 		if c.http[i], err = s.bind(c.cfg); err != nil {
 			return err
@@ -131,7 +130,7 @@ func (d *daemon) start(c *change) error {
 	d.metrics = d.newMetrics()
 	d.recipients = recipient.New(d.log.Logger)
 	d.repeats = session.NewRepeats(d.log.Logger, isOutage)
-	d.settings.Store(&session.Settings{}) // until apply
+	d.settings.Store(&session.Settings{}) // smtpd.New reads them before apply
 	world := &session.World{
 		Settings: d.settings.Load,
 		Now:      time.Now,

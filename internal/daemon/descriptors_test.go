@@ -8,8 +8,8 @@ import (
 	"goguerrillad/internal/stores"
 )
 
-// parse parses a configuration with these keys.
-func parse(t *testing.T, keys string) *stores.Configuration {
+// parseConfig parses a configuration with the given keys.
+func parseConfig(t *testing.T, keys string) *stores.Configuration {
 	t.Helper()
 	cfg, err := stores.Parse("f", []byte("{"+keys+"}"), config.Machine())
 	if err != nil {
@@ -18,12 +18,12 @@ func parse(t *testing.T, keys string) *stores.Configuration {
 	return cfg
 }
 
-// TestLimitClients: clients of all servers and the reserve together are never more
-// than the descriptors, unless these do not suffice for a single client.
+// TestLimitClients: the connection limits of all servers and the reserve together do
+// not exceed RLIMIT_NOFILE, unless it is too low for two sessions.
 func TestLimitClients(t *testing.T) {
 	for _, store := range []string{`"MYSQL_HOST": "127.0.0.1:1", "MYSQL_DB": "d"`, `"GM_SAVE_MAIL": "discard"`} {
 		for _, http := range []int{0, 1, 2} {
-			cfg := parse(t, store)
+			cfg := parseConfig(t, store)
 			cfg.AuthHTTP.Enabled = http > 0
 			if http > 1 {
 				cfg.Metrics = "127.0.0.1:9100"
@@ -35,17 +35,18 @@ func TestLimitClients(t *testing.T) {
 					t.Fatalf("%s, %d descriptors: %+v", store, descriptors, l)
 				}
 				if used := reserve + l.smtp + http*l.http; used > descriptors && l.smtp > 1 {
-					t.Fatalf("%s, %d HTTP servers: %d of %d descriptors are used", store, http, used, descriptors)
+					t.Fatalf("%s, %d HTTP servers: the limits and the reserve are %d, RLIMIT_NOFILE is %d", store, http, used, descriptors)
 				}
 				if descriptors >= reserve+500*(1+http) && (l.smtp < 500 || l.http < 500) {
-					t.Fatalf("%s, %d descriptors suffice: %+v", store, descriptors, l)
+					t.Fatalf("%s, %d descriptors are enough: %+v, want limits of 500", store, descriptors, l)
 				}
 			}
 		}
 	}
 }
 
-// TestLimitClientsScarce: an HTTP server gets an eighth of what clients may have.
+// TestLimitClientsScarce: if descriptors are scarce, an HTTP server gets an eighth of
+// the descriptors for clients.
 func TestLimitClientsScarce(t *testing.T) {
 	for _, tt := range []struct {
 		auth       bool
@@ -63,34 +64,34 @@ func TestLimitClientsScarce(t *testing.T) {
 		{true, "127.0.0.1:9100", 1499, 500, 187},
 		{true, "127.0.0.1:9100", 1500, 500, 500},
 	} {
-		cfg := parse(t, `"GM_SAVE_MAIL": "discard"`)
+		cfg := parseConfig(t, `"GM_SAVE_MAIL": "discard"`)
 		cfg.Metrics = tt.metrics
 		cfg.AuthHTTP.Enabled = tt.auth
 		if l := limitClients(cfg, reservedDescriptors(cfg)+tt.room); l.smtp != tt.smtp || l.http != tt.http {
-			t.Errorf("%+v: %d sessions and %d connections", tt, l.smtp, l.http)
+			t.Errorf("%+v: limits of %d sessions and %d HTTP connections", tt, l.smtp, l.http)
 		}
 	}
 }
 
-// TestReservedDescriptors: each part of a configuration has its descriptors, twice
-// where a reload opens the new ones before it closes the old ones.
+// TestReservedDescriptors: the reserve counts each part of a configuration, and counts
+// it twice if a reload opens the new descriptors before it closes the old ones.
 func TestReservedDescriptors(t *testing.T) {
 	base := 16 + 3*smtpd.DefaultLoops() + 2
 	for _, tt := range []struct {
 		name   string
 		change func(*stores.Configuration)
-		more   int
+		extra  int // descriptors more than with the first configuration
 	}{
-		{"nothing", func(*stores.Configuration) {}, 0},
+		{"no change", func(*stores.Configuration) {}, 0},
 		{"three addresses", func(c *stores.Configuration) { c.Listen = []string{":25", ":26", ":27"} }, 4},
 		{"auth_http", func(c *stores.Configuration) { c.AuthHTTP.Enabled = true }, 4},
 		{"metrics", func(c *stores.Configuration) { c.Metrics = "127.0.0.1:9100" }, 4},
-		{"a store", func(c *stores.Configuration) { *c = *parse(t, `"GM_SAVE_MAIL": "maildir"`) }, 20},
+		{"store", func(c *stores.Configuration) { *c = *parseConfig(t, `"GM_SAVE_MAIL": "maildir"`) }, 20},
 	} {
-		cfg := parse(t, `"GM_SAVE_MAIL": "discard"`)
+		cfg := parseConfig(t, `"GM_SAVE_MAIL": "discard"`)
 		tt.change(cfg)
-		if got := reservedDescriptors(cfg) - base; got != tt.more {
-			t.Errorf("%s: %d descriptors more, want %d", tt.name, got, tt.more)
+		if got := reservedDescriptors(cfg) - base; got != tt.extra {
+			t.Errorf("%s: %d extra descriptors, want %d", tt.name, got, tt.extra)
 		}
 	}
 }

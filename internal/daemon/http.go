@@ -24,19 +24,19 @@ import (
 // An httpServer is auth_http or the metrics with its sockets, none while it is
 // disabled.
 type httpServer struct {
-	key     string                             // of its address
+	key     string                             // the configuration key of the address
 	address func(*stores.Configuration) string // "" = disabled
 	sockets []listen.Socket
 	clients int // maximum number of connections
 	server  httpd.Server
 }
 
-// httpStopTimeout bounds the requests in flight at a stop. No request takes that
-// long.
+// httpStopTimeout is the time for requests in flight at a stop. It is longer than
+// any request takes.
 const httpStopTimeout = 2 * time.Second
 
-// httpServers returns both servers with the sockets that systemd has passed.
-func httpServers(passed map[string][]listen.Socket) (auth, status *httpServer) {
+// newHTTPServers returns both servers with the sockets that systemd has passed.
+func newHTTPServers(passed map[string][]listen.Socket) (auth, status *httpServer) {
 	auth = &httpServer{key: "NGINX_AUTH", sockets: passed["auth_http"], address: func(cfg *stores.Configuration) string {
 		if !cfg.AuthHTTP.Enabled {
 			return ""
@@ -50,7 +50,7 @@ func httpServers(passed map[string][]listen.Socket) (auth, status *httpServer) {
 func (d *daemon) httpServers() [2]*httpServer { return [2]*httpServer{d.authServer, d.statusServer} }
 
 // bind returns the sockets for a configuration, including open ones that do not
-// change. It closes none.
+// change. It closes no socket.
 func (s *httpServer) bind(cfg *stores.Configuration) ([]listen.Socket, error) {
 	if slices.ContainsFunc(s.sockets, func(s listen.Socket) bool { return s.Passed }) {
 		return s.sockets, nil
@@ -102,9 +102,8 @@ func (s *httpServer) handle(name string, h http.Handler, log *slog.Logger) {
 	s.server.Name, s.server.Log, s.server.Handler = name, log, h
 }
 
-// bindHTTP opens the sockets of both servers for a change. It returns the keys
-// that need a restart, since a process without privileges cannot bind their
-// ports.
+// bindHTTP opens the sockets of both servers for a change. It returns the keys of
+// privileged ports, which need a restart.
 func (d *daemon) bindHTTP(c *change) (needRestart []string, err error) {
 	for i, s := range d.httpServers() {
 		c.http[i], err = s.bind(c.cfg)
@@ -127,12 +126,13 @@ func (d *daemon) closeHTTP(c *change) {
 	}
 }
 
-// serveHTTP makes both servers serve a change.
-func (d *daemon) serveHTTP(c *change) error {
+// serveHTTP applies a change to both servers, with at most the given number of
+// connections to each.
+func (d *daemon) serveHTTP(c *change, clients int) error {
 	d.authHTTP.Reload(d.authSettings(c.http[0])) // before the first request
 	var errs []error
 	for i, s := range d.httpServers() {
-		if err := s.serve(c.http[i], c.limits.http); err != nil {
+		if err := s.serve(c.http[i], clients); err != nil {
 			closeExcept(c.http[i], s.sockets) // so that the next reload can bind them
 			errs = append(errs, err)
 		}

@@ -7,7 +7,7 @@ import (
 	testdaemon "goguerrillad/internal/test/daemon"
 )
 
-// shared has what the tests of the built daemon share.
+// shared builds the daemon once for all tests.
 var shared = testdaemon.NewSuite("daemon")
 
 func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }

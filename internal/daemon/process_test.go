@@ -20,8 +20,8 @@ import (
 	testdaemon "goguerrillad/internal/test/daemon"
 )
 
-// TestStartRefused: a start that fails has a status, a line on standard error that
-// the journal shows as an error, and a status for the manager.
+// TestStartRefused: a failed start has the documented exit status and writes one line
+// to standard error, which the journal shows as an error.
 func TestStartRefused(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -71,16 +71,15 @@ func TestStartRefused(t *testing.T) {
 			out, err := cmd.Output()
 			text := read(t, stderr.Name())
 			if cmd.ProcessState.ExitCode() != tt.status || len(out) > 0 || !strings.HasPrefix(text, want) || strings.Count(text, "\n") != 1 {
-				t.Errorf("%v, %q\n got %s\nwant %s, status %d", err, out, text, want, tt.status)
+				t.Errorf("%v, standard output %q, standard error\n%s\nwant %s, exit status %d", err, out, text, want, tt.status)
 			}
 		}
 	}
 }
 
-// TestReadersEndBySignal: SIGHUP ends -list, -show and -t while they wait for a
-// database; only a daemon that serves holds it for a reload. Without a database they
-// fail.
-func TestReadersEndBySignal(t *testing.T) {
+// TestReadersSIGHUP: SIGHUP ends -list, -show and -t while they wait for a database;
+// only a daemon that serves reloads. Without a database -list and -show fail.
+func TestReadersSIGHUP(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -88,9 +87,9 @@ func TestReadersEndBySignal(t *testing.T) {
 	defer silent.Close()
 	d := shared.Daemon(t, map[string]string{"GM_SAVE_MAIL": "mysql", "MYSQL_HOST": silent.Addr().String(), "MYSQL_DB": "x", "MYSQL_USER": "x",
 		"GM_RECIPIENT_QUERY": "SELECT 1 FROM x WHERE y = :address"})
-	held := make(chan os.Signal, 1)
-	signal.Notify(held, syscall.SIGHUP) // else a process under nohup would ignore it
-	defer signal.Stop(held)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP) // under nohup the processes would ignore it
+	defer signal.Stop(signals)
 	for _, flags := range [][]string{{"-list", "1"}, {"-show", strings.Repeat("0", 32)}, {"-t"}} {
 		p := test.Start(t, d.Cmd(flags...))
 		conn, err := silent.Accept()
@@ -103,7 +102,7 @@ func TestReadersEndBySignal(t *testing.T) {
 		}
 		var exit *exec.ExitError
 		if err := p.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGHUP {
-			t.Errorf("%q: %v, %s", flags, err, p.Output())
+			t.Errorf("%q: %v, want the end by SIGHUP: %s", flags, err, p.Output())
 		}
 	}
 	silent.Close()
@@ -111,13 +110,13 @@ func TestReadersEndBySignal(t *testing.T) {
 		cmd := d.Cmd(flags...)
 		out, _ := cmd.CombinedOutput()
 		if status := cmd.ProcessState.ExitCode(); status != 1 || !strings.HasPrefix(string(out), "goguerrillad: "+flags[0][1:]+": ") {
-			t.Errorf("%q without a database: status %d, %s", flags, status, out)
+			t.Errorf("%q without a database: exit status %d, %s", flags, status, out)
 		}
 	}
 }
 
 // TestWarnings: the daemon logs the warnings of its configuration at the start and at
-// each reload, and -t prints them.
+// each reload, and -t prints the warnings.
 func TestWarnings(t *testing.T) {
 	d := shared.Daemon(t, map[string]string{"REDIS_STREAM": "mail"})
 	const warning = "REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is set without REDIS_HOST"
@@ -126,7 +125,7 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("-t: %v, %s", err, out)
 	}
 	d.Launch(t)
-	d.AwaitLog(t, "msg=ready", 1) // which comes after the greeting, and after the warnings
+	d.AwaitLog(t, "msg=ready", 1) // follows the warnings
 	for n, change := range []map[string]string{nil, nil, {"REDIS_STREAM": ""}} {
 		if n > 0 && !d.Reload(t, change) {
 			t.Fatal(d.Log())
@@ -138,17 +137,17 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// TestMemoryLimit: the limit of Go's runtime is nine tenths of the cgroup's limit
-// minus GSMTP_MEMORY, or of half the cgroup's limit if that is more. GOMEMLIMIT
-// overrides it, and a reload changes it.
+// TestMemoryLimit: the memory limit of Go's runtime is 90 % of the cgroup's limit less
+// GSMTP_MEMORY, or 90 % of half of the cgroup's limit if that is more. GOMEMLIMIT
+// overrides the limit, and a reload changes it.
 func TestMemoryLimit(t *testing.T) {
 	test.NeedRoot(t)
 	if self, err := os.ReadFile("/proc/self/cgroup"); err != nil || !strings.Contains("\n"+string(self), "\n0::") {
 		t.Skip("needs a kernel with cgroups of version 2")
 	}
 	for _, tt := range []struct {
-		limit, env string
-		want, then int64 // with GSMTP_MEMORY=400000000 and with 800000000
+		limit, env    string
+		start, reload int64 // limit with GSMTP_MEMORY=400000000, and after a reload with 800000000
 	}{
 		{"1000000000", "", 540000000, 450000000},
 		{"4000000000", "", 3240000000, 2880000000},
@@ -168,27 +167,26 @@ func TestMemoryLimit(t *testing.T) {
 		check := func(want int64) {
 			t.Helper()
 			if line := fmt.Sprintf("\ngo_gc_gomemlimit_bytes %v\n", float64(want)); !strings.Contains(get(t, addrs["GM_METRICS"], "/metrics"), line) {
-				t.Errorf("memory.max %s, %s: want%s", tt.limit, tt.env, line)
+				t.Errorf("memory.max %s, %s: the metrics lack%s", tt.limit, tt.env, line)
 			}
 		}
-		check(tt.want)
+		check(tt.start)
 		if !d.Reload(t, map[string]string{"GSMTP_MEMORY": "800000000"}) {
 			t.Fatal(d.Log())
 		}
-		check(tt.then)
+		check(tt.reload)
 	}
 }
 
-// TestPrivilegedAddresses: a daemon without root's rights keeps its addresses if a
-// reload names privileged ports, and each reload logs the keys.
+// TestPrivilegedAddresses: a daemon without privileges keeps its addresses if a reload
+// changes them to privileged ports, and each reload logs the keys.
 func TestPrivilegedAddresses(t *testing.T) {
 	test.NeedRoot(t)
-	free := map[string]string{"GSTMP_LISTEN_INTERFACE": "0.0.0.0:2525", "NGINX_AUTH": "0.0.0.0:2526", "GM_METRICS": "0.0.0.0:2527"}
-	low := map[string]string{"GSTMP_LISTEN_INTERFACE": "0.0.0.0:25", "NGINX_AUTH": "0.0.0.0:26", "GM_METRICS": "0.0.0.0:27"}
-	d := shared.Daemon(t, free)
+	unprivileged := map[string]string{"GSTMP_LISTEN_INTERFACE": "0.0.0.0:2525", "NGINX_AUTH": "0.0.0.0:2526", "GM_METRICS": "0.0.0.0:2527"}
+	privileged := map[string]string{"GSTMP_LISTEN_INTERFACE": "0.0.0.0:25", "NGINX_AUTH": "0.0.0.0:26", "GM_METRICS": "0.0.0.0:27"}
+	d := shared.Daemon(t, unprivileged)
 	d.Configure(t, map[string]string{"NGINX_AUTH_ENABLED": "Y"})
-	// In a network of its own, whatever this machine has in
-	// net.ipv4.ip_unprivileged_port_start.
+	// A new network namespace has the default net.ipv4.ip_unprivileged_port_start.
 	d.Under = []string{"unshare", "--net"}
 	d.Launch(t)
 	d.AwaitLog(t, "msg=ready", 1)
@@ -197,11 +195,11 @@ func TestPrivilegedAddresses(t *testing.T) {
 		change map[string]string
 		keys   string
 	}{
-		{low, "NGINX_AUTH,GM_METRICS,GSTMP_LISTEN_INTERFACE"},
+		{privileged, "NGINX_AUTH,GM_METRICS,GSTMP_LISTEN_INTERFACE"},
 		{nil, "NGINX_AUTH,GM_METRICS,GSTMP_LISTEN_INTERFACE"},
-		{map[string]string{"NGINX_AUTH": free["NGINX_AUTH"], "GUID": "nobody", "SGID": "65534"}, "SGID,GM_METRICS,GSTMP_LISTEN_INTERFACE"},
-		{map[string]string{"GM_METRICS": free["GM_METRICS"]}, "GSTMP_LISTEN_INTERFACE"},
-		{free, ""},
+		{map[string]string{"NGINX_AUTH": unprivileged["NGINX_AUTH"], "GUID": "nobody", "SGID": "65534"}, "SGID,GM_METRICS,GSTMP_LISTEN_INTERFACE"},
+		{map[string]string{"GM_METRICS": unprivileged["GM_METRICS"]}, "GSTMP_LISTEN_INTERFACE"},
+		{unprivileged, ""},
 	} {
 		before := len(d.Log())
 		if !d.Reload(t, step.change) {
@@ -209,17 +207,17 @@ func TestPrivilegedAddresses(t *testing.T) {
 		}
 		log := d.Log()[before:]
 		if keys, _, _ := strings.Cut(log[strings.Index(log+line, line):]+line, "\n"); keys != line+step.keys+line && keys != line+step.keys {
-			t.Errorf("%v: %q, want %q", step.change, keys, step.keys)
+			t.Errorf("%v: the log has %q, want the keys %q", step.change, keys, step.keys)
 		}
-		if got := listening(t, d); got != "2525 2526 2527" {
-			t.Errorf("%v: listens on %s", step.change, got)
+		if got := listeningPorts(t, d); got != "2525 2526 2527" {
+			t.Errorf("%v: the daemon listens on %s", step.change, got)
 		}
 	}
 }
 
-// listening returns the ports of TCP over IPv4 on which there are listeners in the
-// daemon's network, in order.
-func listening(t *testing.T, d *testdaemon.Daemon) string {
+// listeningPorts returns the ports of all IPv4 listeners in the daemon's network
+// namespace, in order.
+func listeningPorts(t *testing.T, d *testdaemon.Daemon) string {
 	t.Helper()
 	var ports []string
 	for line := range strings.Lines(read(t, fmt.Sprintf("/proc/%d/net/tcp", d.Pid()))) {
@@ -237,12 +235,12 @@ func listening(t *testing.T, d *testdaemon.Daemon) string {
 	return strings.Join(ports, " ")
 }
 
-// TestTryRecipients: -t refuses a query that the database does not understand, and
-// reports a database that is not there.
-func TestTryRecipients(t *testing.T) {
+// TestTryQuery: -t refuses a GM_RECIPIENT_QUERY that the database rejects, and reports
+// a missing database.
+func TestTryQuery(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	d.Start(t)
-	dialogue(t, d, "", message("b@example.com")...) // so that there is a table
+	dialogue(t, d, "", messageCommands("b@example.com")...) // creates the table
 	for _, tt := range []struct {
 		change map[string]string
 		status int
@@ -256,7 +254,7 @@ func TestTryRecipients(t *testing.T) {
 		cmd := d.Cmd("-t")
 		out, _ := cmd.CombinedOutput()
 		if status := cmd.ProcessState.ExitCode(); status != tt.status || !strings.HasPrefix(string(out), tt.want) {
-			t.Errorf("%v: status %d, %s\nwant %d, %s", tt.change, status, out, tt.status, tt.want)
+			t.Errorf("%v: exit status %d, %s\nwant %d, %s", tt.change, status, out, tt.status, tt.want)
 		}
 	}
 }

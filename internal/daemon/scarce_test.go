@@ -20,21 +20,21 @@ import (
 	testdaemon "goguerrillad/internal/test/daemon"
 )
 
-// listeners are the keys of the addresses on which a daemon listens.
-var listeners = []string{"GSTMP_LISTEN_INTERFACE", "NGINX_AUTH", "GM_METRICS"}
+// addressKeys are the keys of the addresses on which a daemon listens.
+var addressKeys = []string{"GSTMP_LISTEN_INTERFACE", "NGINX_AUTH", "GM_METRICS"}
 
-// freeAddresses returns free addresses for listeners.
+// freeAddresses returns a free address for each of addressKeys.
 func freeAddresses(t *testing.T) map[string]string {
 	t.Helper()
 	keys := map[string]string{}
-	for _, key := range listeners {
+	for _, key := range addressKeys {
 		keys[key] = fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
 	}
 	return keys
 }
 
-// startAt starts a daemon at addresses of freeAddresses, with more keys.
-func startAt(t *testing.T, addrs, keys map[string]string) *testdaemon.Daemon {
+// startDaemon starts a daemon with addresses from freeAddresses and additional keys.
+func startDaemon(t *testing.T, addrs, keys map[string]string) *testdaemon.Daemon {
 	t.Helper()
 	d := shared.Daemon(t, addrs)
 	d.Configure(t, keys)
@@ -43,26 +43,26 @@ func startAt(t *testing.T, addrs, keys map[string]string) *testdaemon.Daemon {
 	return d
 }
 
-// TestFewDescriptorsAtStart: a daemon that lacks a descriptor in any step of its start
-// reports that on standard error and ends with a status.
-func TestFewDescriptorsAtStart(t *testing.T) {
+// TestStartFewDescriptors: if a daemon has too few descriptors for any step of its
+// start, it reports the error on standard error and exits with status 1 or 78.
+func TestStartFewDescriptors(t *testing.T) {
 	d := shared.Daemon(t, freeAddresses(t))
 	d.Configure(t, map[string]string{"GM_SAVE_MAIL": "discard", "NGINX_AUTH_ENABLED": "Y", "GSMTP_LOG_FILE": filepath.Join(d.Dir, "log")})
-	var reports strings.Builder
-	for limit := 8; ; limit++ { // fewer do not suffice for Go
+	var failures strings.Builder // output of all failed starts
+	for limit := 8; ; limit++ {  // Go's runtime needs 8
 		if limit == 64 {
-			t.Fatalf("64 descriptors do not suffice:\n%s", reports.String())
+			t.Fatalf("64 descriptors are too few:\n%s", failures.String())
 		}
 		d.Under = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, limit), "sh"}
 		d.Launch(t)
-		test.Await(t, nil, 20*time.Second, "neither ready nor ended", func() error {
+		test.Await(t, nil, 20*time.Second, "the start neither succeeds nor fails", func() error {
 			select {
 			case <-d.Process().Done():
 				return nil
 			default:
 			}
 			if !strings.Contains(d.Log(), "msg=ready") {
-				return errors.New("runs")
+				return errors.New("the process runs")
 			}
 			return nil
 		})
@@ -70,9 +70,9 @@ func TestFewDescriptorsAtStart(t *testing.T) {
 			break
 		}
 		output := d.Process().Output()
-		reports.WriteString(output)
+		failures.WriteString(output)
 		if status := d.AwaitExit(); status != 1 && status != 78 || !strings.HasPrefix(output, "goguerrillad: ") {
-			t.Errorf("%d descriptors: status %d, %s", limit, status, output)
+			t.Errorf("%d descriptors: exit status %d, %s", limit, status, output)
 		}
 	}
 	if status := d.Terminate(t); status != 0 {
@@ -80,56 +80,58 @@ func TestFewDescriptorsAtStart(t *testing.T) {
 	}
 	for _, want := range []string{"NGINX_AUTH: listen on .*: socket: ", "GM_METRICS: listen on .*: socket: ", "conf: GSMTP_LOG_FILE: open log file: ",
 		"goguerrillad: smtpd: ", "GM_METRICS: (duplicate .*|listen on .*: fcntl): "} {
-		if !regexp.MustCompile(want).MatchString(reports.String()) {
-			t.Errorf("%q is not reported:\n%s", want, reports.String())
+		if !regexp.MustCompile(want).MatchString(failures.String()) {
+			t.Errorf("no start reports %q:\n%s", want, failures.String())
 		}
 	}
 }
 
-// TestFewDescriptorsAtReload: after a reload that lacks a descriptor in any step, the
-// old or the new configuration works, and the next reload applies all of the new one.
-func TestFewDescriptorsAtReload(t *testing.T) {
+// TestReloadFewDescriptors: if a daemon has too few descriptors for any step of a
+// reload, the old or the new configuration works, and the next reload applies the
+// complete new one.
+func TestReloadFewDescriptors(t *testing.T) {
 	old, next := freeAddresses(t), freeAddresses(t)
 	d := shared.Daemon(t, old)
 	d.Configure(t, map[string]string{"GM_SAVE_MAIL": "discard", "NGINX_AUTH_ENABLED": "Y", "GSMTP_LOG_FILE": filepath.Join(d.Dir, "log")})
 	d.Under = []string{"sh", "-c", `ulimit -n 256; exec "$@"`, "sh"}
 	d.Launch(t)
 	d.AwaitLog(t, "msg=ready", 1)
-	all := d.Descriptors()
+	atStart := d.Descriptors()
 	for room := range 8 {
-		test.Await(t, d.Process(), 20*time.Second, "descriptors are left open", func() error {
-			if n := d.Descriptors(); n != all {
-				return fmt.Errorf("%d, at the start %d", n, all)
+		test.Await(t, d.Process(), 20*time.Second, "open descriptors after a reload", func() error {
+			if n := d.Descriptors(); n != atStart {
+				return fmt.Errorf("%d, want %d as after the start", n, atStart)
 			}
 			return nil
 		})
-		limitDescriptors(t, d, room)
+		leaveDescriptors(t, d, room)
 		next["GSMTP_LOG_FILE"] = filepath.Join(d.Dir, fmt.Sprint("log", room))
-		taken := d.Reload(t, next)
-		setLimit(t, d, 256)
-		if !taken {
-			served(t, d, old)
-			unserved(t, next)
+		applied := d.Reload(t, next)
+		setDescriptorLimit(t, d, 256)
+		if !applied {
+			checkServing(t, d, old)
+			checkReleased(t, next)
 		}
 		if !d.Reload(t, nil) {
-			t.Fatalf("room for %d descriptors: the next reload is refused:\n%s", room, d.Log())
+			t.Fatalf("after a reload with %d free descriptors the next reload fails:\n%s", room, d.Log())
 		}
-		served(t, d, next)
-		unserved(t, old)
+		checkServing(t, d, next)
+		checkReleased(t, old)
 		if text := read(t, next["GSMTP_LOG_FILE"]); !strings.Contains(text, "msg=reloaded") {
-			t.Errorf("the new log has\n%s", text)
+			t.Errorf("the new log file lacks the reload:\n%s", text)
 		}
 		old, next = next, old
 	}
 	for _, want := range []string{"goguerrilla.conf: cannot be opened: ", `level=ERROR msg="cannot reopen the log, keeping the old file" error=`, `level=ERROR msg="cannot serve HTTP on the new address, keeping the old one" error=`} {
 		if !strings.Contains(d.Log(), want) {
-			t.Errorf("%q is not in the log:\n%s", want, d.Log())
+			t.Errorf("the log lacks %q:\n%s", want, d.Log())
 		}
 	}
 }
 
-// limitDescriptors limits a daemon to room more descriptors than it has open.
-func limitDescriptors(t *testing.T, d *testdaemon.Daemon, room int) {
+// leaveDescriptors lowers RLIMIT_NOFILE of a daemon so that it can open room more
+// descriptors.
+func leaveDescriptors(t *testing.T, d *testdaemon.Daemon, room int) {
 	t.Helper()
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Pid()))
 	if err != nil {
@@ -145,11 +147,11 @@ func limitDescriptors(t *testing.T, d *testdaemon.Daemon, room int) {
 			room--
 		}
 	}
-	setLimit(t, d, limit)
+	setDescriptorLimit(t, d, limit)
 }
 
-// setLimit changes how many descriptors a daemon may have open, as its user.
-func setLimit(t *testing.T, d *testdaemon.Daemon, limit int) {
+// setDescriptorLimit changes RLIMIT_NOFILE of a daemon, as the daemon's user.
+func setDescriptorLimit(t *testing.T, d *testdaemon.Daemon, limit int) {
 	t.Helper()
 	cmd := exec.Command("prlimit", "--pid", strconv.Itoa(d.Pid()), fmt.Sprintf("--nofile=%d:", limit))
 	if os.Geteuid() == 0 {
@@ -160,13 +162,13 @@ func setLimit(t *testing.T, d *testdaemon.Daemon, limit int) {
 	}
 }
 
-// served checks that a daemon works at these addresses.
-func served(t *testing.T, d *testdaemon.Daemon, keys map[string]string) {
+// checkServing checks that a daemon serves the given addresses.
+func checkServing(t *testing.T, d *testdaemon.Daemon, keys map[string]string) {
 	t.Helper()
 	d.Addr = keys["GSTMP_LISTEN_INTERFACE"]
-	test.Await(t, d.Process(), 20*time.Second, "no greeting at "+d.Addr, d.Greets)
+	test.Await(t, d.Process(), 20*time.Second, "no greeting on "+d.Addr, d.Greets)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
-	for _, key := range listeners[1:] {
+	for _, key := range addressKeys[1:] {
 		r, err := client.Get("http://" + keys[key])
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", key, err, d.Log())
@@ -178,13 +180,13 @@ func served(t *testing.T, d *testdaemon.Daemon, keys map[string]string) {
 	}
 }
 
-// unserved checks that the addresses are free.
-func unserved(t *testing.T, keys map[string]string) {
+// checkReleased checks that no process listens on the given addresses.
+func checkReleased(t *testing.T, keys map[string]string) {
 	t.Helper()
-	for _, key := range listeners {
+	for _, key := range addressKeys {
 		l, err := net.Listen("tcp", keys[key])
 		if err != nil {
-			t.Errorf("%s is not released: %v", key, err)
+			t.Errorf("%s is still in use: %v", key, err)
 			continue
 		}
 		l.Close()

@@ -10,35 +10,35 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestPassedSockets: the sockets of systemd win over the addresses of the file, at the
-// start and at a reload.
+// TestPassedSockets: sockets from systemd override the addresses of the configuration,
+// at the start and at a reload.
 func TestPassedSockets(t *testing.T) {
 	passed, other := freeAddresses(t), freeAddresses(t)
 	d := shared.Daemon(t, other)
-	for _, key := range listeners {
+	for _, key := range addressKeys {
 		d.Sockets = append(d.Sockets, test.TCPSocket(t, passed[key]))
 	}
 	d.Names = "smtp:auth_http:metrics"
 	d.Launch(t)
 	d.AwaitLog(t, "msg=ready", 1)
-	if line := fmt.Sprintf(" listen=%s auth_http=%s metrics=%s store=sqlite host=mx.test\n", passed[listeners[0]], passed[listeners[1]], passed[listeners[2]]); !strings.Contains(d.Log(), line) {
+	if line := fmt.Sprintf(" listen=%s auth_http=%s metrics=%s store=sqlite host=mx.test\n", passed[addressKeys[0]], passed[addressKeys[1]], passed[addressKeys[2]]); !strings.Contains(d.Log(), line) {
 		t.Errorf("the log lacks%s%s", line, d.Log())
 	}
 	for _, change := range []map[string]string{nil, freeAddresses(t), {"GM_METRICS": "", "NGINX_AUTH_ENABLED": "Y"}, {"NGINX_AUTH_ENABLED": "N"}} {
 		if !d.Reload(t, change) {
 			t.Fatal(d.Log())
 		}
-		served(t, d, passed)
-		unserved(t, other)
+		checkServing(t, d, passed)
+		checkReleased(t, other)
 	}
 	if strings.Contains(d.Log(), "level=WARN") || strings.Contains(d.Log(), "level=ERROR") {
-		t.Errorf("the log has\n%s", d.Log())
+		t.Errorf("warnings or errors in the log:\n%s", d.Log())
 	}
 }
 
-// TestRights: a daemon of root becomes the user of the file, and one that was given
-// the right to bind low ports gives it up. No thread keeps a right.
-func TestRights(t *testing.T) {
+// TestPrivileges: a daemon that starts as root switches to GUID, and a daemon that
+// starts with CAP_NET_BIND_SERVICE drops it. No thread keeps a capability.
+func TestPrivileges(t *testing.T) {
 	test.NeedRoot(t)
 	test.Need(t, "setpriv")
 	for _, tt := range []struct {
