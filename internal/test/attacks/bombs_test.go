@@ -43,8 +43,9 @@ func bombs() []attack {
 		{"quotes and comments without an end", header("Content-Type: text/plain; name=\"" + strings.Repeat("\\\"", 500_000) + strings.Repeat("(", 200_000))},
 	}
 	var attacks []attack
-	for _, x := range texts {
-		attacks = append(attacks, attack{name: x.name, more: memory + 2*leastMemory, run: func(t *testing.T, a *arena) { a.bomb(t, x.text) }})
+	for _, x := range texts { // a busy machine parses them slowly, hence the timeout
+
+		attacks = append(attacks, attack{name: x.name, more: memory + 2*leastMemory, keys: map[string]string{"GSMTP_TIMEOUT": "60"}, run: func(t *testing.T, a *arena) { a.bomb(t, x.text) }})
 	}
 	return attacks
 }
@@ -69,15 +70,7 @@ func (a *arena) bomb(t *testing.T, text string) {
 	}
 	for _, c := range clients {
 		go func() {
-			var r client.Reply
-			var err error
-			// A busy machine may parse so slowly that another message waits for
-			// too long; its sender retries.
-			for range 10 {
-				if r, err = c.Send("bomb@example.org", "", []string{"bomb@example.com"}, []byte(text)); err != nil || r.Code != 451 {
-					break
-				}
-			}
+			r, err := c.Send("bomb@example.org", "", []string{"bomb@example.com"}, []byte(text))
 			if err == nil && r.Code != 250 {
 				err = fmt.Errorf("%v", r)
 			}

@@ -144,7 +144,7 @@ func big(t *testing.T, h Harness) {
 	rand.NewChaCha8([32]byte{}).Read(noise)
 	small := Envelope(text, "a@example.com")
 	e := Envelope("Subject: big\r\n\r\n"+string(noise), "b@example.com", "c@example.com")
-	save(t, h.Store, small, e)
+	saveRetrying(t, h.Store, small, e)
 	if rows, ok := h.rows(t, 3); ok {
 		h.check(t, rows[0], small, 0)
 		h.check(t, rows[1], e, 0)
