@@ -1,5 +1,5 @@
-// Package discard is a store that throws mail away. It promises nothing and is
-// there to measure, and to test, everything that stands before a store.
+// Package discard is a store that discards all messages. It is for measurements
+// and tests of the rest of the daemon.
 package discard
 
 import (
@@ -9,10 +9,10 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// Store discards.
+// A Store discards messages.
 type Store struct{}
 
-// Save says that the batch is stored. It is not.
+// Save reports the batch as stored, although it is not.
 func (Store) Save(_ context.Context, batch []*envelope.Envelope) []error {
 	return savemail.Outcome(len(batch), nil)
 }

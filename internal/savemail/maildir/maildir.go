@@ -1,5 +1,5 @@
-// Package maildir stores every message as a file, one for each recipient, in the
-// directory new of a Maildir, where mail programs and scripts find it.
+// Package maildir stores each message in the directory new of a Maildir, as one
+// file for each recipient.
 package maildir
 
 import (
@@ -12,32 +12,33 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// Store is a Maildir: a directory with the directories tmp, new and cur.
+// A Store is a Maildir: a directory with the directories tmp, new and cur
+// (https://cr.yp.to/proto/maildir.html).
 type Store struct {
 	dir string
 
 	mu      sync.Mutex
-	durable *os.File // the directory new whose path is durable; nil if none is known to be
+	durable *os.File // the directory new if its path is durable, or nil
 }
 
-// New returns the store in dir, which the first Save creates.
+// New returns the store in dir. The first Save creates the directories.
 func New(dir string) *Store { return &Store{dir: dir} }
 
-// Save makes the files of a batch and syncs their names in new together.
+// Save creates the files of the batch and syncs their names in new at once.
 func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
-	new, err := s.open() // before the files: the kernel reports a write that fails to those who have it open
+	newDir, err := s.openNew() // before the files: the kernel reports a failed write only to open descriptors
 	if err != nil {
 		return savemail.Outcome(len(batch), err)
 	}
-	defer new.Close()
+	defer newDir.Close()
 	errs, named := make([]error, len(batch)), make([]int, len(batch))
 	for i, e := range batch {
 		if errs[i] = ctx.Err(); errs[i] == nil {
 			named[i], errs[i] = s.write(e)
 		}
 	}
-	if err := s.syncNames(new); err != nil {
-		s.forget()
+	if err := s.syncNames(newDir); err != nil {
+		s.invalidate()
 		for i := range errs {
 			errs[i] = cmp.Or(errs[i], err)
 		}
@@ -46,25 +47,25 @@ func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	return errs
 }
 
-// write makes all files of a message, each whole and synced before it has its
-// name in new. It returns how many have their names.
+// write creates the files of a message in tmp, syncs them, and renames them to
+// new. It returns how many have their names in new.
 func (s *Store) write(e *envelope.Envelope) (named int, err error) {
 	for i := 0; i < len(e.To) && err == nil; i++ {
-		err = writeSynced(s.path("tmp", name(e, i)), e.Blob(i))
+		err = writeSynced(s.path("tmp", fileName(e, i)), e.Blob(i))
 	}
 	for named < len(e.To) && err == nil {
-		if err = os.Rename(s.path("tmp", name(e, named)), s.path("new", name(e, named))); err == nil {
+		if err = os.Rename(s.path("tmp", fileName(e, named)), s.path("new", fileName(e, named))); err == nil {
 			named++
 		}
 	}
 	for i := named; i < len(e.To) && err != nil; i++ {
-		os.Remove(s.path("tmp", name(e, i)))
+		os.Remove(s.path("tmp", fileName(e, i)))
 	}
 	return named, err
 }
 
 // Close closes the directory.
 func (s *Store) Close() error {
-	s.forget()
+	s.invalidate()
 	return nil
 }

@@ -34,7 +34,7 @@ func TestStore(t *testing.T) {
 	})
 }
 
-// files are the mails in a directory, in the order of their names.
+// files returns the messages in a directory in the order of their file names.
 func files(t *testing.T, dir string) (rows []storetest.Row) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -42,18 +42,19 @@ func files(t *testing.T, dir string) (rows []storetest.Row) {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
-		mail, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		message, err := os.ReadFile(filepath.Join(dir, entry.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, rest, _ := strings.Cut(entry.Name(), "_")
 		hash, _, _ := strings.Cut(rest, ".")
-		rows = append(rows, storetest.Row{Hash: hash, Mail: mail})
+		rows = append(rows, storetest.Row{Hash: hash, Mail: message})
 	}
 	return rows
 }
 
-// TestAllOrNone: where one recipient's file cannot be made there is no other.
+// TestAllOrNone: if the file of one recipient cannot be created, no other file
+// of the message remains.
 func TestAllOrNone(t *testing.T) {
 	dir := t.TempDir()
 	s := maildir.New(dir)
@@ -61,19 +62,23 @@ func TestAllOrNone(t *testing.T) {
 	e.To[1].Hash = "no/such/directory"
 	good := storetest.Envelope("Subject: x\r\n\r\n", "d@example.com")
 	errs := s.Save(t.Context(), []*envelope.Envelope{e, good})
-	if errs[0] == nil || errors.Is(errs[0], savemail.ErrUnknown) || errs[1] != nil {
-		t.Errorf("outcomes %v", errs)
+	if errs[0] == nil || errors.Is(errs[0], savemail.ErrUnknown) {
+		t.Errorf("outcome %v of the message with the invalid hash, want not stored", errs[0])
+	}
+	if errs[1] != nil {
+		t.Errorf("outcome %v of the other message, want nil", errs[1])
 	}
 	if rows := files(t, filepath.Join(dir, "new")); len(rows) != 1 || rows[0].Hash != good.To[0].Hash {
-		t.Errorf("%d files", len(rows))
+		t.Errorf("new has %d files, want only %s", len(rows), good.To[0].Hash)
 	}
 	if rows := files(t, filepath.Join(dir, "tmp")); len(rows) != 0 {
-		t.Errorf("%d files are left in tmp", len(rows))
+		t.Errorf("tmp has %d files, want 0", len(rows))
 	}
 }
 
-// TestNowhere: where no directory can be made nothing is stored, for sure.
-func TestNowhere(t *testing.T) {
+// TestNoDirectory: if no directory can be created, the message is certainly not
+// stored.
+func TestNoDirectory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -81,18 +86,18 @@ func TestNowhere(t *testing.T) {
 	s := maildir.New(filepath.Join(file, "Maildir"))
 	err := s.Save(t.Context(), []*envelope.Envelope{storetest.Envelope("Subject: x\r\n\r\n", "a@example.com")})[0]
 	if err == nil || errors.Is(err, savemail.ErrUnknown) {
-		t.Errorf("outcome %v", err)
+		t.Errorf("outcome %v, want not stored", err)
 	}
 }
 
-// TestModes: nobody but the user and the group may read mail, whatever the umask.
+// TestModes: only the user and the group may read messages, with any umask.
 func TestModes(t *testing.T) {
 	defer unix.Umask(unix.Umask(0))
 	dir := filepath.Join(t.TempDir(), "mail")
 	if err := maildir.New(dir).Save(t.Context(), []*envelope.Envelope{storetest.Envelope("Subject: x\r\n\r\n", "a@example.com")})[0]; err != nil {
 		t.Fatal(err)
 	}
-	files := 0
+	count := 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -105,20 +110,20 @@ func TestModes(t *testing.T) {
 		if d.IsDir() {
 			want = 0o750
 		} else {
-			files++
+			count++
 		}
 		if info.Mode().Perm() != want {
 			t.Errorf("%s has mode %v, want %v", path, info.Mode().Perm(), want)
 		}
 		return nil
 	})
-	if err != nil || files != 1 {
-		t.Errorf("%d files, %v", files, err)
+	if err != nil || count != 1 {
+		t.Errorf("there are %d files, want 1 (error %v)", count, err)
 	}
 }
 
-// TestReader reads what a mail program has moved to cur, and leaves alone what
-// others have put there.
+// TestReader: a Reader reads messages that a mail program has moved to cur, and
+// ignores files of other programs.
 func TestReader(t *testing.T) {
 	dir := t.TempDir()
 	s := maildir.New(dir)
@@ -133,7 +138,7 @@ func TestReader(t *testing.T) {
 	name := entries[0].Name()
 	if err := errors.Join(
 		os.Rename(filepath.Join(dir, "new", name), filepath.Join(dir, "cur", name+":2,S")),
-		os.WriteFile(filepath.Join(dir, "new", "9999999999.somebody.else"), []byte("Subject: other\r\n\r\n"), 0o600),
+		os.WriteFile(filepath.Join(dir, "new", "9999999999.other.program"), []byte("Subject: other\r\n\r\n"), 0o600),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -142,19 +147,25 @@ func TestReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, err := r.List(t.Context(), 10)
-	if err != nil || len(list) != 1 || list[0].Subject != "grüße" || list[0].Size != int64(e.BlobSize(0)) {
-		t.Errorf("%+v, %v", list, err)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("List returns %+v, want one message (error %v)", list, err)
 	}
-	if mail, err := r.Show(t.Context(), e.To[0].Hash); err != nil || string(mail) != string(e.Blob(0)) {
-		t.Errorf("%q, %v", mail, err)
+	if list[0].Subject != "grüße" {
+		t.Errorf("the subject is %q, want %q", list[0].Subject, "grüße")
+	}
+	if want := int64(e.BlobSize(0)); list[0].Size != want {
+		t.Errorf("the size is %d, want %d", list[0].Size, want)
+	}
+	if got, err := r.Show(t.Context(), e.To[0].Hash); err != nil || string(got) != string(e.Blob(0)) {
+		t.Errorf("Show returns %q, want %q (error %v)", got, e.Blob(0), err)
 	}
 	if _, err := maildir.NewReader(filepath.Join(dir, "none")); err == nil {
-		t.Error("a reader of nothing")
+		t.Error("NewReader of a missing directory returns no error")
 	}
 }
 
-// TestReaderOpensRegularFilesOnly: what another user puts into the Maildir neither
-// blocks a reader nor leads it out of the Maildir.
+// TestReaderOpensRegularFilesOnly: files of another user in the Maildir do not
+// block a Reader and do not make it read a file outside the Maildir.
 func TestReaderOpensRegularFilesOnly(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	s := maildir.New(dir)
@@ -179,11 +190,11 @@ func TestReaderOpensRegularFilesOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	if list, err := r.List(t.Context(), 10); err != nil || len(list) != 1 || list[0].Hash != e.To[0].Hash {
-		t.Errorf("%+v, %v", list, err)
+		t.Errorf("List returns %+v, want only %s (error %v)", list, e.To[0].Hash, err)
 	}
 	for _, digit := range []string{"1", "2", "3", "4"} {
-		if mail, err := r.Show(t.Context(), strings.Repeat(digit, 32)); !errors.Is(err, savemail.ErrNotFound) {
-			t.Errorf("%s: %q, %v", planted(digit), mail, err)
+		if got, err := r.Show(t.Context(), strings.Repeat(digit, 32)); !errors.Is(err, savemail.ErrNotFound) {
+			t.Errorf("%s: Show returns %q, %v, want %v", planted(digit), got, err, savemail.ErrNotFound)
 		}
 	}
 	huge := filepath.Join(dir, "new", planted("5"))
@@ -191,7 +202,7 @@ func TestReaderOpensRegularFilesOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := r.Show(t.Context(), strings.Repeat("5", 32)); err == nil {
-		t.Error("a file of more than MaxBlob bytes is a message")
+		t.Error("Show of a file with more than MaxBlob bytes returns no error")
 	}
 	if err := r.Close(); err != nil {
 		t.Error(err)
@@ -201,29 +212,29 @@ func TestReaderOpensRegularFilesOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := maildir.NewReader(dir); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "cur")) {
-		t.Errorf("a link in place of a directory: %v", err)
+		t.Errorf("NewReader with a link in place of cur returns %v, want an error with its path", err)
 	}
 }
 
-// TestReaderRefusesPlantedMaildir: another user who replaces the Maildir by a link
-// does not have root read a Maildir that is not that user's.
+// TestReaderRefusesPlantedMaildir: if another user replaces the Maildir by a
+// link, root reads only a Maildir of that user.
 func TestReaderRefusesPlantedMaildir(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
 	const other = 65534
-	roots, link := filepath.Join(t.TempDir(), "Maildir"), filepath.Join(t.TempDir(), "Maildir")
+	target, link := filepath.Join(t.TempDir(), "Maildir"), filepath.Join(t.TempDir(), "Maildir")
 	if err := errors.Join(
-		os.MkdirAll(filepath.Join(roots, "new"), 0o700),
-		os.Symlink(roots, link),
+		os.MkdirAll(filepath.Join(target, "new"), 0o700),
+		os.Symlink(target, link),
 		os.Lchown(link, other, other),
 	); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := maildir.NewReader(link); err == nil {
-		t.Errorf("root follows a link of another user: %v", r.Close())
+		t.Errorf("root follows a link of another user (Close returns %v)", r.Close())
 	}
-	if err := os.Chown(roots, other, other); err != nil {
+	if err := os.Chown(target, other, other); err != nil {
 		t.Fatal(err)
 	}
 	r, err := maildir.NewReader(link)

@@ -18,30 +18,30 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestPowerLoss: a message with the outcome nil is whole after a power loss,
-// also if a sync has failed before. A message that has failed is not stored, unless
-// its outcome is unknown. It leaves nothing in tmp. The store leaves no file open.
+// TestPowerLoss: after a fault and a power loss, a stored message is complete,
+// and a failed message is not stored. A failed message leaves no file in tmp,
+// and the store no open file.
 func TestPowerLoss(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		fault powerfs.Fault // of the first Save
 		want  error         // the outcome of the first Save
 	}{
-		{"nothing fails", powerfs.Fault{}, nil},
+		{"no fault", powerfs.Fault{}, nil},
 		{"mkdir", powerfs.Fault{Op: powerfs.Mkdir, Match: "cur", Count: 1}, syscall.EIO},
 		{"open of new", powerfs.Fault{Op: powerfs.Open, Match: "new", Count: 1}, syscall.EIO},
-		{"open of new for the path", powerfs.Fault{Op: powerfs.Open, Match: "new", Nth: 2, Count: 1}, syscall.EIO},
+		{"second open of new", powerfs.Fault{Op: powerfs.Open, Match: "new", Nth: 2, Count: 1}, syscall.EIO},
 		{"creation of a file", powerfs.Fault{Op: powerfs.Create, Nth: 2, Count: 1}, syscall.EIO},
 		{"write of a file", powerfs.Fault{Op: powerfs.Write, Nth: 2, Count: 1}, syscall.EIO},
 		{"sync of a file", powerfs.Fault{Op: powerfs.Sync, Count: 1}, syscall.EIO},
 		{"rename of a file", powerfs.Fault{Op: powerfs.Rename, Nth: 2, Count: 1}, savemail.ErrUnavailable},
 		{"sync of new", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 1}, savemail.ErrUnavailable},
 		{"sync of new, twice", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 2}, savemail.ErrUnavailable},
-		{"sync of new, until the time is up", powerfs.Fault{Op: powerfs.SyncDir, Match: "new"}, savemail.ErrUnknown},
-		// So ext4 does when its journal fails during the sync.
+		{"syncs of new", powerfs.Fault{Op: powerfs.SyncDir, Match: "new"}, savemail.ErrUnknown},
+		// ext4 fails in this way when its journal fails during the sync.
 		{"change after the sync of new", powerfs.Fault{Op: powerfs.SetTimes, Match: "new", Count: 1}, savemail.ErrUnavailable},
 		{"sync of the Maildir", powerfs.Fault{Op: powerfs.SyncDir, Match: "Maildir", Count: 1}, syscall.EIO},
-		{"sync of the directory above", powerfs.Fault{Op: powerfs.SyncDir, Match: "spool", Count: 1}, syscall.EIO},
+		{"sync of the parent directory", powerfs.Fault{Op: powerfs.SyncDir, Match: "spool", Count: 1}, syscall.EIO},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			fs := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
@@ -63,7 +63,7 @@ func TestPowerLoss(t *testing.T) {
 				cancel()
 				fs.Heal()
 				if want := []error{tt.want, nil, nil}[n]; !errors.Is(err, want) {
-					t.Fatalf("outcome %v of message %d, want %v", err, n, want)
+					t.Fatalf("message %d: outcome %v, want %v", n, err, want)
 				}
 				for i, to := range e.To {
 					if err == nil {
@@ -72,33 +72,33 @@ func TestPowerLoss(t *testing.T) {
 					failed[to.Hash] = err != nil && !errors.Is(err, savemail.ErrUnknown)
 				}
 			}
-			if left := files(t, filepath.Join(dir, "tmp")); len(left) > 0 {
-				t.Errorf("%d files are left in tmp", len(left))
+			if n := len(files(t, filepath.Join(dir, "tmp"))); n > 0 {
+				t.Errorf("tmp has %d files, want 0", n)
 			}
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
 			if open := descriptors(t, fs.Dir); len(open) > 0 {
-				t.Errorf("these files stay open: %q", open)
+				t.Errorf("files are open after Close: %q", open)
 			}
 			fs.Cut(powerfs.Drop)
 			fs.Remount(t)
 			for _, row := range files(t, filepath.Join(dir, "new")) {
 				if failed[row.Hash] {
-					t.Errorf("%s has failed, and is there", row.Hash)
+					t.Errorf("the failed message %s is stored", row.Hash)
 				}
-				if mail, ok := stored[row.Hash]; ok && mail == string(row.Mail) {
+				if message, ok := stored[row.Hash]; ok && message == string(row.Mail) {
 					delete(stored, row.Hash)
 				}
 			}
 			if len(stored) > 0 {
-				t.Errorf("lost: %q", stored)
+				t.Errorf("stored messages are lost or changed: %q", stored)
 			}
 		})
 	}
 }
 
-// TestSyncs: a Save syncs new once for all its messages. It syncs the path of new
+// TestSyncs: a Save syncs new once for all its messages, and the path of new
 // only if the path may not be durable.
 func TestSyncs(t *testing.T) {
 	disk := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
@@ -108,20 +108,20 @@ func TestSyncs(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		event func() error
-		fails bool // the Save
-		path  bool // is synced
+		fails bool // the Save fails
+		path  bool // the Save syncs the path
 	}{
-		{"the first", func() error { return nil }, false, true},
-		{"another", func() error { return nil }, false, false},
-		{"cur is new", func() error { return os.Remove(filepath.Join(dir, "cur")) }, false, true},
-		{"new is another", func() error {
+		{"first Save", func() error { return nil }, false, true},
+		{"next Save", func() error { return nil }, false, false},
+		{"cur is missing", func() error { return os.Remove(filepath.Join(dir, "cur")) }, false, true},
+		{"new is replaced", func() error {
 			return errors.Join(os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, "old")), os.Mkdir(filepath.Join(dir, "new"), 0o700))
 		}, false, true},
-		{"the sync fails", func() error {
+		{"sync of new fails", func() error {
 			disk.Inject(powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 1, Errno: syscall.EIO})
 			return nil
 		}, true, true},
-		{"after all that", func() error { return nil }, false, false},
+		{"last Save", func() error { return nil }, false, false},
 	} {
 		if err := tt.event(); err != nil {
 			t.Fatal(err)
@@ -132,21 +132,21 @@ func TestSyncs(t *testing.T) {
 			storetest.Envelope("Subject: x\r\n\r\n", "a@example.com", "b@example.com"), storetest.Envelope("Subject: y\r\n\r\n", "a@example.com"),
 		})
 		if err := errors.Join(errs...); (err != nil) != tt.fails {
-			t.Errorf("%s: %v", tt.name, err)
+			t.Errorf("%s: outcome %v, want an error: %v", tt.name, err, tt.fails)
 		}
 		if got := path.Hits() > 0; got != tt.path {
-			t.Errorf("%s: the path is synced: %v", tt.name, got)
+			t.Errorf("%s: the path is synced: %v, want %v", tt.name, got, tt.path)
 		}
 		if got := names.Hits(); got != 1 && !tt.fails {
-			t.Errorf("%s: new is synced %d times", tt.name, got)
+			t.Errorf("%s: new is synced %d times, want 1", tt.name, got)
 		}
 		disk.Heal()
 	}
 }
 
-// TestTaken: a file that a mail program takes, before its message could be taken
-// back, leaves the outcome unknown.
-func TestTaken(t *testing.T) {
+// TestFileMovedByReader: if a mail program moves a file of a failed message
+// before the store removes it, the outcome is unknown.
+func TestFileMovedByReader(t *testing.T) {
 	fs := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
 	s := maildir.New(fs.Dir)
 	defer s.Close()
@@ -157,28 +157,28 @@ func TestTaken(t *testing.T) {
 		e := storetest.Envelope("Subject: x\r\n\r\n", "a@example.com")
 		outcome <- s.Save(t.Context(), []*envelope.Envelope{e})[0]
 	}()
-	test.Await(t, nil, 10*time.Second, "no file is taken back", func() error {
+	test.Await(t, nil, 10*time.Second, "the store removes no file", func() error {
 		if removal.Hits() == 0 {
-			return errors.New("no removal")
+			return errors.New("no attempt")
 		}
 		return nil
 	})
 	names, err := filepath.Glob(filepath.Join(fs.Dir, "new", "*"))
 	if err != nil || len(names) != 1 {
-		t.Fatalf("files %q, %v", names, err)
+		t.Fatalf("new has the files %q, want one (error %v)", names, err)
 	}
 	if err := os.Rename(names[0], filepath.Join(fs.Dir, "cur", filepath.Base(names[0])+":2,S")); err != nil {
 		t.Fatal(err)
 	}
 	removal.Clear()
 	if err := <-outcome; !errors.Is(err, savemail.ErrUnknown) {
-		t.Errorf("outcome %v", err)
+		t.Errorf("outcome %v, want %v", err, savemail.ErrUnknown)
 	}
 }
 
-// TestUnnamed: a message without a name in new is not stored, also if the names of
-// another message of the batch cannot be removed durably.
-func TestUnnamed(t *testing.T) {
+// TestMessageWithoutName: a message without a name in new is not stored, also
+// if the names of another message of the batch cannot be removed durably.
+func TestMessageWithoutName(t *testing.T) {
 	fs := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
 	s := maildir.New(fs.Dir)
 	defer s.Close()
@@ -188,7 +188,10 @@ func TestUnnamed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	errs := s.Save(ctx, []*envelope.Envelope{unnamed, named})
-	if !errors.Is(errs[0], savemail.ErrUnavailable) || errors.Is(errs[0], savemail.ErrUnknown) || !errors.Is(errs[1], savemail.ErrUnknown) {
-		t.Errorf("outcomes %v", errs)
+	if !errors.Is(errs[0], savemail.ErrUnavailable) || errors.Is(errs[0], savemail.ErrUnknown) {
+		t.Errorf("outcome %v of the message without a name, want %v", errs[0], savemail.ErrUnavailable)
+	}
+	if !errors.Is(errs[1], savemail.ErrUnknown) {
+		t.Errorf("outcome %v of the other message, want %v", errs[1], savemail.ErrUnknown)
 	}
 }

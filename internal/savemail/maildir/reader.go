@@ -21,10 +21,10 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// Reader reads the files that the store has made, in new and in cur. root reads
-// what another user may have put there, so Reader follows no link within the
-// Maildir, follows a link to it only by the rule of rootpath.Dir, and opens
-// regular files only.
+// A Reader reads the files of a Store in new and in cur. As root it may find
+// files and links of another user. So it opens only regular files, follows no
+// link in the Maildir, and follows a link to the Maildir only by the rule of
+// rootpath.Dir.
 type Reader struct{ dirs []*os.File }
 
 // An entry is a file in one of the directories.
@@ -33,7 +33,7 @@ type entry struct {
 	name string
 }
 
-// NewReader returns a reader of a Maildir that exists.
+// NewReader opens an existing Maildir. cur may be missing.
 func NewReader(dir string) (*Reader, error) {
 	top, err := rootpath.Dir(dir)
 	if err != nil {
@@ -57,8 +57,8 @@ func NewReader(dir string) (*Reader, error) {
 	return r, nil
 }
 
-// find returns the files whose name has a part, newest first.
-func (r *Reader) find(part string) ([]entry, error) {
+// find returns the store's files whose names contain s, newest first.
+func (r *Reader) find(s string) ([]entry, error) {
 	var found []entry
 	for _, dir := range r.dirs {
 		if _, err := dir.Seek(0, io.SeekStart); err != nil {
@@ -69,7 +69,7 @@ func (r *Reader) find(part string) ([]entry, error) {
 			return nil, fmt.Errorf("read the Maildir: %w", err)
 		}
 		for _, f := range files {
-			if f.Type().IsRegular() && strings.Contains(f.Name(), part) && strings.Contains(f.Name(), ".goguerrilla,S=") {
+			if f.Type().IsRegular() && strings.Contains(f.Name(), s) && strings.Contains(f.Name(), ".goguerrilla,S=") {
 				found = append(found, entry{dir, f.Name()})
 			}
 		}
@@ -78,8 +78,8 @@ func (r *Reader) find(part string) ([]entry, error) {
 	return found, nil
 }
 
-// open opens a regular file. Anything else that took its place after find
-// counts as deleted.
+// open opens a regular file. If another kind of file has replaced it since
+// find, open returns fs.ErrNotExist.
 func (e entry) open() (*os.File, error) {
 	fd, err := unix.Openat(int(e.dir.Fd()), e.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	switch {
@@ -99,7 +99,7 @@ func (e entry) open() (*os.File, error) {
 	return f, nil
 }
 
-// List returns the n newest mails, newest first.
+// List returns the n newest messages, newest first.
 func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	entries, err := r.find("")
 	if err != nil {
@@ -113,7 +113,7 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		m, err := listed(e)
+		m, err := readListed(e)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // moved or deleted meanwhile
 		} else if err != nil {
@@ -124,17 +124,17 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	return list, nil
 }
 
-// headMost is how much of a file is read for List, in bytes.
-const headMost = 64 << 10
+// maxHead is how much of a file List reads, in bytes.
+const maxHead = 64 << 10
 
-// listed reads a file's name and the beginning of its text.
-func listed(e entry) (m savemail.Listed, err error) {
+// readListed reads the values of List from a file's name and from its first bytes.
+func readListed(e entry) (m savemail.Listed, err error) {
 	f, err := e.open()
 	if err != nil {
 		return m, err
 	}
 	defer f.Close()
-	head, err := io.ReadAll(io.LimitReader(f, headMost))
+	head, err := io.ReadAll(io.LimitReader(f, maxHead))
 	if err != nil {
 		return m, err
 	}
@@ -146,13 +146,14 @@ func listed(e entry) (m savemail.Listed, err error) {
 	seconds, _, _ := strings.Cut(e.name, ".")
 	when, _ := strconv.ParseInt(seconds, 10, 64)
 	m.Date = time.Unix(when, 0).UTC()
-	m.From, m.To = added(head, "Return-Path: <"), added(head, "Delivered-To: ")
+	m.From, m.To = addedField(head, "Return-Path: <"), addedField(head, "Delivered-To: ")
 	m.Subject = mailinfo.Parse(head).Subject
 	return m, nil
 }
 
-// added is the value of one of the header lines that we have put in front.
-func added(head []byte, name string) string {
+// addedField returns the value of a header field that the daemon has added.
+// name ends where the value begins.
+func addedField(head []byte, name string) string {
 	for line := range bytes.Lines(head[:min(len(head), 4096)]) {
 		if value, ok := strings.CutPrefix(string(line), name); ok {
 			return strings.TrimSuffix(strings.TrimRight(value, "\r\n"), ">")
@@ -161,7 +162,7 @@ func added(head []byte, name string) string {
 	return ""
 }
 
-// Show returns the mail with this hash.
+// Show returns the message with this hash, or savemail.ErrNotFound.
 func (r *Reader) Show(_ context.Context, hash string) ([]byte, error) {
 	entries, err := r.find("_" + hash + ".")
 	if err != nil {
@@ -174,21 +175,21 @@ func (r *Reader) Show(_ context.Context, hash string) ([]byte, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		mail, err := readMessage(f)
-		return mail, errors.Join(err, f.Close())
+		message, err := readMessage(f)
+		return message, errors.Join(err, f.Close())
 	}
 	return nil, savemail.ErrNotFound
 }
 
-// readMessage reads a file, unless another program has put one there that is too
-// large to be a message.
+// readMessage reads a file. It returns an error if the file is too large to be
+// a message of the store.
 func readMessage(f *os.File) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if info.Size() > savemail.MaxBlob {
-		return nil, fmt.Errorf("read %s: %d bytes are too many for a message", info.Name(), info.Size())
+		return nil, fmt.Errorf("read %s: the file has %d bytes, more than a message can have", info.Name(), info.Size())
 	}
 	return io.ReadAll(io.LimitReader(f, savemail.MaxBlob))
 }

@@ -15,8 +15,8 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestRenameFails: where one recipient's file cannot be moved to new, no other
-// stays there.
+// TestRenameFails: if the file of one recipient cannot be renamed to new, no
+// other file of the message remains there.
 func TestRenameFails(t *testing.T) {
 	dir := t.TempDir()
 	s := maildir.New(dir)
@@ -27,29 +27,30 @@ func TestRenameFails(t *testing.T) {
 	}
 	names, err := filepath.Glob(filepath.Join(dir, "new", "*"))
 	if err != nil || len(names) != 3 {
-		t.Fatalf("files %q, %v", names, err)
+		t.Fatalf("new has the files %q, want 3 (error %v)", names, err)
 	}
 	for _, name := range names {
 		if err := os.Remove(name); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// A file cannot take the place of a directory.
+	// A file cannot replace a directory.
 	if err := os.MkdirAll(filepath.Join(names[1], "full"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err == nil || errors.Is(err, savemail.ErrUnknown) {
-		t.Errorf("outcome %v", err)
+		t.Errorf("outcome %v, want not stored", err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "new", "*")); len(left) != 1 {
-		t.Errorf("files in new: %q", left)
+	if got, _ := filepath.Glob(filepath.Join(dir, "new", "*")); len(got) != 1 {
+		t.Errorf("new has %q, want only the directory", got)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "tmp", "*")); len(left) != 0 {
-		t.Errorf("files in tmp: %q", left)
+	if got, _ := filepath.Glob(filepath.Join(dir, "tmp", "*")); len(got) != 0 {
+		t.Errorf("tmp has %q, want no file", got)
 	}
 }
 
-// A hook is a context that is asked between the opening of new and the first file.
+// A hook is a context whose Err calls f. Save and List call Err after they have
+// opened new and before they use a file.
 type hook struct {
 	context.Context
 	f func()
@@ -60,13 +61,13 @@ func (h hook) Err() error {
 	return h.Context.Err()
 }
 
-// TestReplaced: a message whose name is in another directory than the one that was
-// synced is not stored.
+// TestReplaced: if new is moved or replaced during a Save, the message is not
+// stored.
 func TestReplaced(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		replace func(dir string) error
-		want    error // nil for any
+		want    error // nil for any error
 	}{
 		{"moved", func(dir string) error { return os.Rename(dir, dir+".old") }, nil},
 		{"replaced", func(dir string) error {
@@ -84,13 +85,13 @@ func TestReplaced(t *testing.T) {
 			})
 			e := storetest.Envelope("Subject: x\r\n\r\n", "a@example.com")
 			if err := s.Save(hook{t.Context(), replace}, []*envelope.Envelope{e})[0]; err == nil || !errors.Is(err, cmp.Or(tt.want, err)) {
-				t.Errorf("outcome %v", err)
+				t.Errorf("outcome %v, want an error, of %v if not nil", err, tt.want)
 			}
-			if left, _ := filepath.Glob(filepath.Join(dir, "new*", "*")); len(left) != 0 {
-				t.Errorf("files %q", left)
+			if got, _ := filepath.Glob(filepath.Join(dir, "new*", "*")); len(got) != 0 {
+				t.Errorf("there are the files %q, want none", got)
 			}
 			if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
-				t.Errorf("again: %v", err)
+				t.Errorf("outcome %v of the second Save, want nil", err)
 			}
 		})
 	}

@@ -10,222 +10,225 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// Bounds of the pause in which a Redis that is away, or refuses, is left
-// alone. They double from one to the other.
+// Bounds of the backoff after Redis was unavailable or returned an error. Each
+// backoff is twice the one before.
 const (
-	minPause = 50 * time.Millisecond
-	maxPause = time.Second
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = time.Second
 )
 
-// client is what is known of one Redis, and the connections to it. One that
-// cannot be reached or does not answer is looked for by the attendant alone;
-// until it is found, nobody waits for it.
+// A client is the state of one Redis server and the connections to it. While
+// the server is unavailable, only the prober connects to it, and no Save waits
+// for it.
 type client struct {
 	options Options
 
-	life      context.Context // until close
-	end       context.CancelFunc
-	attendant sync.WaitGroup
-	poke      chan struct{} // wakes the attendant: Redis has got away
+	ctx    context.Context // until close
+	cancel context.CancelFunc
+	prober sync.WaitGroup // the goroutine of probeUntilClose
+	wake   chan struct{}  // wakes the prober: the server became unavailable
 
-	mu     sync.Mutex
-	idle   []*conn // at most one for each Save that runs at a time, and the attendant's
-	closed bool
-	found  bool          // the attendant has seen it once
-	away   bool          // the attendant looks for it
-	retry  time.Time     // it answers, but has refused; to be asked again from then on
-	pause  time.Duration // the last one for that
-	health health
-	warned map[string]bool // a few fixed warnings
+	mu          sync.Mutex
+	idle        []*connection // at most one for each concurrent Save, and the prober's
+	closed      bool
+	connected   bool          // the prober has reached the server at least once
+	unavailable bool          // until the prober reaches the server
+	retryAt     time.Time     // after an error reply, no command is sent before
+	backoff     time.Duration // the last one before retryAt
+	health      health
+	warned      map[string]bool // by message; there are a few
 }
 
 func newClient(o Options) *client {
-	c := &client{options: o, poke: make(chan struct{}, 1), warned: map[string]bool{}}
-	c.health = health{log: o.Log, inPlace: o.InPlace, up: true}
-	c.life, c.end = context.WithCancel(context.Background())
-	c.attendant.Go(c.attend)
+	c := &client{options: o, wake: make(chan struct{}, 1), warned: map[string]bool{}}
+	c.health = health{log: o.Log, mode: o.mode(), healthy: true}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.prober.Go(c.probeUntilClose)
 	return c
 }
 
-// pipeline sends n commands and reads their replies while there is patience
-// left. It returns which of them Redis has carried out: none while it is not
-// to be asked. Commands are sent a second time if a connection that was kept
-// turns out to be dead, as after a restart of Redis.
-func (c *client) pipeline(left *time.Duration, n int, send func(redigo.Conn, int) error) []bool {
+// pipeline sends n commands and reads their replies within the remaining time.
+// It returns which of the commands Redis has executed, or nil if the server is
+// unavailable. It sends the commands again if an idle connection turns out to
+// be dead, as after a restart of Redis.
+func (c *client) pipeline(remaining *time.Duration, n int, send func(redigo.Conn, int) error) []bool {
 	if n == 0 {
 		return nil
 	}
 	for {
-		kn, kept, err := c.acquire(left)
+		conn, reused, err := c.acquire(remaining)
 		if err != nil {
-			if !errors.Is(err, errLeftAlone) {
-				c.lose(err)
+			if !errors.Is(err, errBackoff) {
+				c.setUnavailable(err)
 			}
 			return nil
 		}
-		done, refusal, err := kn.exchange(n, send)
+		executed, errorReply, err := conn.exchange(n, send)
 		switch {
 		case err == nil:
-			c.release(kn)
-			c.answered(refusal)
-			return done
-		case kept && *left > 0:
-			kn.Close()
-			c.drop() // they are as old
+			c.release(conn)
+			c.setAnswered(errorReply)
+			return executed
+		case reused && *remaining > 0:
+			conn.Close()
+			c.closeIdle() // the other connections are as old
 		default:
-			kn.Close()
-			c.lose(err)
+			conn.Close()
+			c.setUnavailable(err)
 			return nil
 		}
 	}
 }
 
-// errLeftAlone: Redis is not to be asked now.
-var errLeftAlone = errors.New("redis is left alone for now")
+// errBackoff means that no command may be sent to the server now.
+var errBackoff = errors.New("redis is unavailable, or has returned an error just before")
 
-// acquire returns a connection with so much patience, and whether it was kept
-// from before.
-func (c *client) acquire(left *time.Duration) (kn *conn, kept bool, err error) {
+// acquire returns a connection for the remaining time, and whether it is an
+// idle one.
+func (c *client) acquire(remaining *time.Duration) (conn *connection, reused bool, err error) {
 	c.mu.Lock()
-	if c.away || c.closed || time.Now().Before(c.retry) {
+	if c.unavailable || c.closed || time.Now().Before(c.retryAt) {
 		c.mu.Unlock()
-		return nil, false, errLeftAlone
+		return nil, false, errBackoff
 	}
 	if last := len(c.idle) - 1; last >= 0 {
-		kn, c.idle = c.idle[last], c.idle[:last]
+		conn, c.idle = c.idle[last], c.idle[:last]
 	}
 	c.mu.Unlock()
-	if kn != nil {
-		kn.socket.left = left
-		return kn, true, nil
+	if conn != nil {
+		conn.socket.remaining = remaining
+		return conn, true, nil
 	}
-	kn, err = connect(c.life, c.options, left, replyMost)
-	return kn, false, err
+	conn, err = connect(c.ctx, c.options, remaining, maxReplyBytes)
+	return conn, false, err
 }
 
-// release keeps a connection for the next.
-func (c *client) release(kn *conn) {
+// release returns a connection to the idle ones.
+func (c *client) release(conn *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || c.away {
-		kn.Close()
+	if c.closed || c.unavailable {
+		conn.Close()
 		return
 	}
-	c.idle = append(c.idle, kn)
+	c.idle = append(c.idle, conn)
 }
 
-// drop closes the connections that are kept.
-func (c *client) drop() {
+// closeIdle closes the idle connections.
+func (c *client) closeIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dropLocked()
+	c.closeIdleLocked()
 }
 
-func (c *client) dropLocked() {
-	for _, kn := range c.idle {
-		kn.Close()
+func (c *client) closeIdleLocked() {
+	for _, conn := range c.idle {
+		conn.Close()
 	}
 	c.idle = nil
 }
 
-// answered takes note that Redis has carried out what it was asked, or, with
-// a reason that it gave, has not: its memory is full, it only reads, it does
-// not know us.
-func (c *client) answered(refusal error) {
+// setAnswered records that the server has replied. With an error reply, as when its
+// memory is full or it is read-only, no command is sent during the backoff.
+func (c *client) setAnswered(errorReply error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if refusal == nil {
-		c.pause = 0
-		c.health.rise()
+	if errorReply == nil {
+		c.backoff = 0
+		c.health.setHealthy()
 		return
 	}
-	c.pause = nextPause(c.pause)
-	c.retry = time.Now().Add(c.pause)
-	c.health.fall(refusal)
+	c.backoff = nextBackoff(c.backoff)
+	c.retryAt = time.Now().Add(c.backoff)
+	c.health.setUnhealthy(errorReply)
 }
 
-// lose has the attendant look for Redis.
-func (c *client) lose(err error) {
-	c.fell(err)
+// setUnavailable records that the server cannot be reached or does not reply,
+// and wakes the prober.
+func (c *client) setUnavailable(err error) {
+	c.recordUnavailable(err)
 	select {
-	case c.poke <- struct{}{}:
-	default: // it has been told
+	case c.wake <- struct{}{}:
+	default: // a wake is pending
 	}
 }
 
-func (c *client) fell(err error) {
+func (c *client) recordUnavailable(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return
 	}
-	c.dropLocked()
-	c.away = true
-	c.health.fall(err)
+	c.closeIdleLocked()
+	c.unavailable = true
+	c.health.setUnhealthy(err)
 }
 
-// attend looks for Redis at the start, so that its settings are known, and
-// whenever it has got away. It is the one goroutine of a client.
-func (c *client) attend() {
-	for found := c.comeBack(); ; found = c.comeBack() {
-		for pause := minPause; !found; pause = nextPause(pause) {
+// probeUntilClose probes the server at the start, to read its settings, and
+// whenever it is unavailable. It is the only goroutine of a client.
+func (c *client) probeUntilClose() {
+	for reached := c.probe(); ; reached = c.probe() {
+		for backoff := minBackoff; !reached; backoff = nextBackoff(backoff) {
 			select {
-			case <-time.After(pause):
-				found = c.comeBack()
-			case <-c.life.Done():
+			case <-time.After(backoff):
+				reached = c.probe()
+			case <-c.ctx.Done():
 				return
 			}
 		}
-		for !c.isAway() {
+		for !c.isUnavailable() {
 			select {
-			case <-c.poke:
-			case <-c.life.Done():
+			case <-c.wake:
+			case <-c.ctx.Done():
 				return
 			}
 		}
 	}
 }
 
-func nextPause(pause time.Duration) time.Duration { return min(max(2*pause, minPause), maxPause) }
-
-func (c *client) isAway() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.away
+func nextBackoff(backoff time.Duration) time.Duration {
+	return min(max(2*backoff, minBackoff), maxBackoff)
 }
 
-// comeBack tries once to reach Redis, and has it used again when it answers.
-func (c *client) comeBack() bool {
-	left := patience
-	kn, err := connect(c.life, c.options, &left, replyMost)
+func (c *client) isUnavailable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.unavailable
+}
+
+// probe connects to the server once, reads its settings, and reports whether
+// the server is available.
+func (c *client) probe() bool {
+	remaining := saveTimeout
+	conn, err := connect(c.ctx, c.options, &remaining, maxReplyBytes)
 	if err == nil {
-		if err = c.inspect(kn); err != nil {
-			err = fmt.Errorf("look at its settings: %w", err)
-			kn.Close()
+		if err = c.inspect(conn); err != nil {
+			err = fmt.Errorf("read its settings: %w", err)
+			conn.Close()
 		}
 	}
 	if err != nil {
-		c.fell(err)
+		c.recordUnavailable(err)
 		return false
 	}
 	c.mu.Lock()
-	c.away = false
-	c.health.rise()
-	if !c.found {
-		c.found = true
-		c.options.Log.Info("Redis is in use", "host", c.options.Host, "in_place", c.options.InPlace)
+	c.unavailable = false
+	c.health.setHealthy()
+	if !c.connected {
+		c.connected = true
+		c.options.Log.Info("connected to Redis", "host", c.options.Host, "mode", c.options.mode())
 	}
 	c.mu.Unlock()
-	c.release(kn)
+	c.release(conn)
 	return true
 }
 
-// close ends the attendant and the connections. No pipeline is running then.
+// close ends the prober and closes the connections. No pipeline may run.
 func (c *client) close() {
 	c.mu.Lock()
 	c.closed = true
-	c.dropLocked()
+	c.closeIdleLocked()
 	c.mu.Unlock()
-	c.end()
-	c.attendant.Wait()
+	c.cancel()
+	c.prober.Wait()
 }

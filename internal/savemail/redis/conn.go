@@ -12,77 +12,78 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// conn is one connection.
-type conn struct {
+// A connection is a connection to Redis, and the socket below redigo.
+type connection struct {
 	redigo.Conn
 	socket *socket
 }
 
-// A socket takes the time that its reads and writes last from what is left of
-// somebody's patience, and fails when there is none. What is done between
-// them, compression above all, does not count.
+// A socket subtracts the time of its reads and writes from the remaining time,
+// and fails when no time remains. The time between them does not count, such as
+// for compression.
 type socket struct {
 	net.Conn
-	left    *time.Duration
-	replies replies
+	remaining *time.Duration
+	checker   replyChecker
 }
 
 func (s *socket) Read(b []byte) (int, error) {
-	n, err := s.wait(s.Conn.Read, b)
-	if bad := s.replies.check(b[:n]); bad != nil {
-		return 0, bad
+	n, err := s.timed(s.Conn.Read, b)
+	if replyErr := s.checker.check(b[:n]); replyErr != nil {
+		return 0, replyErr
 	}
 	return n, err
 }
 
-func (s *socket) Write(b []byte) (int, error) { return s.wait(s.Conn.Write, b) }
+func (s *socket) Write(b []byte) (int, error) { return s.timed(s.Conn.Write, b) }
 
-func (s *socket) wait(do func([]byte) (int, error), b []byte) (int, error) {
-	begun := time.Now()
-	if err := s.SetDeadline(begun.Add(*s.left)); err != nil {
+func (s *socket) timed(do func([]byte) (int, error), b []byte) (int, error) {
+	start := time.Now()
+	if err := s.SetDeadline(start.Add(*s.remaining)); err != nil {
 		return 0, err
 	}
 	n, err := do(b)
-	*s.left -= time.Since(begun)
+	*s.remaining -= time.Since(start)
 	return n, err
 }
 
-// redigo's own deadlines, which it sets even when it has none.
+// SetReadDeadline ignores redigo's deadline, which redigo sets even if it has none.
+func (*socket) SetReadDeadline(time.Time) error { return nil }
 
-func (*socket) SetReadDeadline(time.Time) error  { return nil }
+// SetWriteDeadline ignores redigo's deadline.
 func (*socket) SetWriteDeadline(time.Time) error { return nil }
 
-// connect dials, authenticates and chooses the database. No reply has strings of
-// more bytes than most.
-func connect(ctx context.Context, o Options, left *time.Duration, most int64) (*conn, error) {
+// connect dials, authenticates and selects the database. A reply may have
+// strings of maxBytes in total.
+func connect(ctx context.Context, o Options, remaining *time.Duration, maxBytes int64) (*connection, error) {
 	network := "tcp"
 	if strings.HasPrefix(o.Host, "/") {
 		network = "unix"
 	}
-	begun := time.Now()
-	dialer := net.Dialer{Deadline: begun.Add(*left)}
+	start := time.Now()
+	dialer := net.Dialer{Deadline: start.Add(*remaining)}
 	raw, err := dialer.DialContext(ctx, network, o.Host)
-	*left -= time.Since(begun)
+	*remaining -= time.Since(start)
 	if err != nil {
-		return nil, err // it says where to
+		return nil, err // it contains the address
 	}
-	s := &socket{Conn: raw, left: left, replies: replies{most: most}}
-	kn := &conn{redigo.NewConn(s, 0, 0), s}
-	if err := kn.greet(o); err != nil {
-		kn.Close()
+	s := &socket{Conn: raw, remaining: remaining, checker: replyChecker{maxBytes: maxBytes}}
+	conn := &connection{redigo.NewConn(s, 0, 0), s}
+	if err := conn.handshake(o); err != nil {
+		conn.Close()
 		return nil, err
 	}
-	return kn, nil
+	return conn, nil
 }
 
-func (kn *conn) greet(o Options) error {
+func (c *connection) handshake(o Options) error {
 	if o.Pass != "" {
-		if _, err := kn.Do("AUTH", o.Pass); err != nil {
+		if _, err := c.Do("AUTH", o.Pass); err != nil {
 			return fmt.Errorf("authenticate: %w", err)
 		}
 	}
 	if o.DB != 0 {
-		if _, err := kn.Do("SELECT", o.DB); err != nil {
+		if _, err := c.Do("SELECT", o.DB); err != nil {
 			return fmt.Errorf("select database %d: %w", o.DB, err)
 		}
 	}
@@ -90,27 +91,27 @@ func (kn *conn) greet(o Options) error {
 }
 
 // exchange sends n commands at once and reads their replies. It returns which
-// were carried out and the first reason that was given for one that was not,
-// or an error after which the connection is of no use.
-func (kn *conn) exchange(n int, send func(redigo.Conn, int) error) (done []bool, refusal, err error) {
+// commands were executed, and the first error reply. After an err the
+// connection must be closed.
+func (c *connection) exchange(n int, send func(redigo.Conn, int) error) (executed []bool, errorReply, err error) {
 	for i := range n {
-		if err := send(kn, i); err != nil {
+		if err := send(c, i); err != nil {
 			return nil, nil, fmt.Errorf("send: %w", err)
 		}
 	}
-	if err := kn.Flush(); err != nil {
+	if err := c.Flush(); err != nil {
 		return nil, nil, fmt.Errorf("send: %w", err)
 	}
-	done = make([]bool, n)
-	for i := range done {
-		_, err := kn.Receive()
+	executed = make([]bool, n)
+	for i := range executed {
+		_, err := c.Receive()
 		if reply, ok := errors.AsType[redigo.Error](err); ok {
-			refusal = cmp.Or[error](refusal, reply)
+			errorReply = cmp.Or[error](errorReply, reply)
 		} else if err != nil {
 			return nil, nil, fmt.Errorf("receive: %w", err)
 		} else {
-			done[i] = true
+			executed[i] = true
 		}
 	}
-	return done, refusal, nil
+	return executed, errorReply, nil
 }

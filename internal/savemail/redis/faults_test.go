@@ -15,73 +15,64 @@ import (
 	"goguerrillad/internal/test"
 )
 
-const (
-	down    = "Redis is down"
-	back    = "Redis is back"
-	forgets = "forgets all messages when it ends"
-	evicts  = "maxmemory-policy is not noeviction"
-	seconds = "appendfsync is not always"
-	since   = "loses the messages since its last snapshot"
-)
-
-// TestWhereItIs: over TCP and a unix socket, with a password and in another
-// database, for as long as it was told.
-func TestWhereItIs(t *testing.T) {
+// TestOptions: the Store uses TCP and a unix socket, the password, the database
+// and the expiry.
+func TestOptions(t *testing.T) {
 	f := startRedis(t, "--requirepass", "se cret")
 	for _, host := range []string{f.server.Addr, f.server.Socket} {
 		f.open(func(o *redis.Options) { o.Host, o.Pass, o.DB, o.Expire = host, "se cret", 3, 7*time.Second })
 		e, in := f.save(2)
 		if !in[0] || !in[1] {
-			t.Fatalf("not in Redis: %v\n%s", in, f.log.String())
+			t.Fatalf("in Redis: %v, want both\n%s", in, f.log.String())
 		}
 		if _, err := f.conn.Do("AUTH", "se cret"); err != nil {
 			t.Fatal(err)
 		}
 		f.conn.Do("SELECT", 3)
 		for i, to := range e.To {
-			f.want(to.Hash, string(e.AppendBlob(nil, i)))
+			f.checkMessage(to.Hash, string(e.AppendBlob(nil, i)))
 			if ttl, err := redigo.Int(f.conn.Do("TTL", to.Hash)); err != nil || ttl < 1 || ttl > 7 {
-				t.Errorf("TTL %d, %v", ttl, err)
+				t.Errorf("TTL is %d s, want from 1 s to 7 s (error %v)", ttl, err)
 			}
 		}
 	}
-	f.logged(down, 0)
-	f.logged("REDIS_MODE=store", 2)
+	f.checkLog(unavailable, 0)
+	f.checkLog("REDIS_MODE=store", 2)
 }
 
-// TestExpire: Redis keeps a message for whole seconds, at least one.
+// TestExpire: a message expires after whole losesLatest, at least one.
 func TestExpire(t *testing.T) {
 	f := startRedis(t)
 	for expire, want := range map[time.Duration]int{0: 1, 999 * time.Millisecond: 1, 2900 * time.Millisecond: 2, time.Hour: 3600} {
 		f.open(func(o *redis.Options) { o.Expire = expire })
-		f.found()
+		f.awaitConnected()
 		var before int
-		f.inner.watch = func() {
+		f.inner.onSave = func() {
 			n, err := redigo.Int(f.conn.Do("PTTL", f.inner.hash))
 			if err != nil {
 				t.Fatal(err)
 			}
 			before = n
 		}
-		test.Await(t, nil, 10*time.Second, "no message stays long enough", func() error {
+		test.Await(t, nil, 10*time.Second, "no message has the expected expiry", func() error {
 			if _, in := f.save(1); !in[0] || before <= want*1000-1000 {
-				return fmt.Errorf("%v: %d ms, want %d s", expire, before, want)
+				return fmt.Errorf("Expire %v: PTTL is %d ms, want about %d s", expire, before, want)
 			}
 			return nil
 		})
 		if before > want*1000 {
-			t.Errorf("%v: a message stays for %d ms, want %d s", expire, before, want)
+			t.Errorf("Expire %v: PTTL is %d ms, want at most %d s", expire, before, want)
 		}
 	}
 }
 
-// TestOutcomes: what the table refuses leaves nothing in Redis, except where a
-// row may refer to it.
+// TestOutcomes: a message that the inner store does not store is removed from
+// Redis, unless a row may refer to it.
 func TestOutcomes(t *testing.T) {
 	for _, tt := range []struct {
-		inPlace      bool
-		err          error
-		before, then bool // in Redis when the store saves, and afterwards
+		inPlace       bool
+		err           error
+		before, after bool // the messages are in Redis before and after the inner Save
 	}{
 		{true, nil, true, true},
 		{true, savemail.ErrUnavailable, true, false},
@@ -102,25 +93,32 @@ func TestOutcomes(t *testing.T) {
 				return n == 2
 			}
 			before := false
-			f.inner.err, f.inner.watch = tt.err, func() { before = keys() }
+			f.inner.err, f.inner.onSave = tt.err, func() { before = keys() }
 			_, in := f.save(2)
-			if then := keys(); before != tt.before || then != tt.then || in[0] != tt.before || in[1] != tt.before {
-				t.Errorf("in Redis before %v, after %v, told the store %v", before, then, in)
+			if before != tt.before {
+				t.Errorf("in Redis before the inner Save: %v, want %v", before, tt.before)
+			}
+			if after := keys(); after != tt.after {
+				t.Errorf("in Redis after the inner Save: %v, want %v", after, tt.after)
+			}
+			if in[0] != tt.before || in[1] != tt.before {
+				t.Errorf("marked as in Redis: %v, want %v", in, tt.before)
 			}
 		})
 	}
 }
 
-// TestSavedAgain: an envelope that is saved again, as the Committer does with
-// halves of a batch, is stored without Redis when Redis is down by then.
-func TestSavedAgain(t *testing.T) {
+// TestSaveAgain: if Redis is unavailable when an envelope is saved again, as
+// the Committer does with halves of a batch, the marks of the first Save are
+// removed.
+func TestSaveAgain(t *testing.T) {
 	f := start(t, nil)
-	f.found()
-	f.await()
+	f.awaitConnected()
+	f.awaitStored()
 	f.inner.err = savemail.ErrRejected
 	e, in := f.save(2)
 	if !in[0] || !in[1] {
-		t.Fatalf("not in Redis: %v", in)
+		t.Fatalf("in Redis: %v, want both", in)
 	}
 	f.server.Kill()
 	f.inner.err = nil
@@ -128,18 +126,18 @@ func TestSavedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if in := f.inner.inRedis; in[0] || in[1] {
-		t.Errorf("the store was told that the message is in Redis: %v", in)
+		t.Errorf("marked as in Redis: %v, want neither", in)
 	}
 }
 
-// TestOutages: whatever Redis does, the store saves, and is told that it has
-// to keep the message itself. Its end and its return are logged once each.
+// TestOutages: during an outage of Redis, the inner store saves the messages
+// without marks. The log reports the outage and its end once each.
 func TestOutages(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		server []string
-		end    func(*fixture)
-		mend   func(*fixture)
+		fail   func(*fixture)
+		repair func(*fixture)
 		reason string
 	}{
 		{"killed", nil, func(f *fixture) { f.server.Kill() }, func(f *fixture) { f.server.Start(f.t) }, "connection refused"},
@@ -164,27 +162,28 @@ func TestOutages(t *testing.T) {
 					o.Pass = "one"
 				}
 			}, tt.server...)
-			f.found()
-			f.await()
-			tt.end(f)
+			f.awaitConnected()
+			f.awaitStored()
+			tt.fail(f)
 			for range 30 {
 				if e, in := f.save(2); in[0] || in[1] {
-					t.Fatalf("%s is in Redis", e.To[0].Hash)
+					t.Fatalf("%s is marked as in Redis during the outage", e.To[0].Hash)
 				}
 			}
-			f.logged(down, 1)
-			f.logged(tt.reason, 1)
-			tt.mend(f)
-			e := f.await()
+			f.checkLog(unavailable, 1)
+			f.checkLog(tt.reason, 1)
+			tt.repair(f)
+			e := f.awaitStored()
 			f.conn = f.server.Connect(t)
 			f.conn.Do("AUTH", "one")
-			f.want(e.To[0].Hash, string(e.AppendBlob(nil, 0)))
-			f.logged(down, 1)
-			f.logged(back, 1)
+			f.checkMessage(e.To[0].Hash, string(e.AppendBlob(nil, 0)))
+			f.checkLog(unavailable, 1)
+			f.checkLog(available, 1)
 		})
 	}
 }
 
+// do runs a command on the connection of the test.
 func (f *fixture) do(command string, args ...any) {
 	f.t.Helper()
 	if _, err := f.conn.Do(command, args...); err != nil {
@@ -192,155 +191,84 @@ func (f *fixture) do(command string, args ...any) {
 	}
 }
 
-// TestRestart: a restart between two mails costs neither of them its place.
+// TestRestart: after a restart of Redis, the next message is stored in Redis.
 func TestRestart(t *testing.T) {
 	f := start(t, nil)
-	f.found()
-	f.await()
+	f.awaitConnected()
+	f.awaitStored()
 	f.server.Kill()
 	f.server.Start(t)
 	if _, in := f.save(1); !in[0] {
-		t.Errorf("not in Redis:\n%s", f.log.String())
+		t.Errorf("the message is not in Redis:\n%s", f.log.String())
 	}
-	f.logged(down, 0)
+	f.checkLog(unavailable, 0)
 }
 
-// TestAwayAtTheStart: the log reports it before there is a message. Nothing waits for
-// it, and it is found later.
-func TestAwayAtTheStart(t *testing.T) {
+// TestUnavailableAtStart: if Redis is unavailable at the start, the log reports
+// it before the first message, and Redis is used when it is available.
+func TestUnavailableAtStart(t *testing.T) {
 	f := startRedis(t)
 	f.server.Kill()
 	f.open(nil)
-	test.Await(t, nil, 10*time.Second, "the log does not report that Redis is down", func() error {
-		if f.log.Count(down) == 0 {
+	test.Await(t, nil, 10*time.Second, "the log does not report the outage", func() error {
+		if f.log.Count(unavailable) == 0 {
 			return errors.New(f.log.String())
 		}
 		return nil
 	})
 	f.save(1)
 	f.server.Start(t)
-	f.await()
-	f.logged(down, 1)
-	f.logged(back, 1)
+	f.awaitStored()
+	f.checkLog(unavailable, 1)
+	f.checkLog(available, 1)
 }
 
-// TestHungIsWaitedForOnce: the second mail does not pay again for what the
-// first has found out.
-func TestHungIsWaitedForOnce(t *testing.T) {
+// TestHungServerDelaysOneSave: after the first Save has waited for a server
+// that hangs, other Saves do not wait.
+func TestHungServerDelaysOneSave(t *testing.T) {
 	f := start(t, nil)
-	f.found()
-	f.await()
+	f.awaitConnected()
+	f.awaitStored()
 	f.server.Pause(t)
 	defer f.server.Continue(t)
 	f.save(1)
-	begun := time.Now()
+	start := time.Now()
 	for range 1000 {
 		f.save(1)
 	}
-	if took := time.Since(begun); took > 10*time.Second {
-		t.Errorf("1000 Saves took %v", took)
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("1000 Saves took %v, want at most 10 s", took)
 	}
 }
 
-// TestWarnings: settings with which Redis forgets are told at the start.
-func TestWarnings(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		server []string
-		want   []string
-	}{
-		{"neither", nil, []string{forgets}},
-		{"snapshots", []string{"--save", "3600 1"}, []string{since}},
-		{"append only", []string{"--appendonly", "yes"}, []string{seconds}},
-		{"append only, synced", []string{"--appendonly", "yes", "--appendfsync", "always"}, nil},
-		{"evicting", []string{"--appendonly", "yes", "--appendfsync", "always", "--maxmemory", "100mb", "--maxmemory-policy", "volatile-ttl"}, []string{evicts}},
-		{"both", []string{"--maxmemory-policy", "allkeys-lru"}, []string{forgets, evicts}},
-		{"CONFIG renamed", []string{"--rename-command", "CONFIG", ""}, nil},
-		{"hardly any rights", []string{"--user", "default", "on", "nopass", "~*", "+setex", "+del", "+ping"}, nil},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, nil, tt.server...)
-			f.found()
-			f.await()
-			for _, warning := range []string{forgets, evicts, seconds, since} {
-				n := 0
-				for _, w := range tt.want {
-					if w == warning {
-						n = 1
-					}
-				}
-				f.logged(warning, n)
-			}
-			f.logged(down, 0)
-		})
-	}
-}
-
-// TestTexts: the log distinguishes a Redis with copies from a Redis that has the
-// messages, and reports what it found once.
-func TestTexts(t *testing.T) {
-	for _, tt := range []struct {
-		inPlace     bool
-		text, level string
-	}{
-		{true, "the table holds the messages", "level=WARN"},
-		{false, "it gets no copies of the mail", "level=INFO"},
-	} {
-		f := start(t, func(o *redis.Options) { o.InPlace = tt.inPlace })
-		f.found()
-		f.logged(tt.level+" msg=\"Redis forgets all messages when it ends", 1)
-		f.server.Kill()
-		test.Await(t, nil, 10*time.Second, "Redis is not missed", func() error {
-			f.save(1)
-			if f.log.Count(down) == 0 {
-				return errors.New(f.log.String())
-			}
-			return nil
-		})
-		f.logged(tt.text, 1)
-		if f.store.(interface{ Up() bool }).Up() {
-			t.Error("a Redis that is down is up")
-		}
-		f.server.Start(t)
-		test.Await(t, nil, 10*time.Second, "Redis is not found again", func() error {
-			if f.log.Count(back) == 0 || !f.store.(interface{ Up() bool }).Up() {
-				return errors.New(f.log.String())
-			}
-			return nil
-		})
-		f.logged("Redis is in use", 1)
-		f.logged(forgets, 1)
-	}
-}
-
-// TestLeavesNothing: no connection and no goroutine stays behind an outage or
-// the end.
-func TestLeavesNothing(t *testing.T) {
+// TestClosesConnections: the client has at most two connections after lost
+// connections, and none after Close.
+func TestClosesConnections(t *testing.T) {
 	f := start(t, nil)
 	clients := func() int {
 		list, err := redigo.String(f.conn.Do("CLIENT", "LIST"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return strings.Count(list, "\n") - 1 // but for our own
+		return strings.Count(list, "\n") - 1 // without the connection of the test
 	}
-	f.found()
-	f.await()
+	f.awaitConnected()
+	f.awaitStored()
 	for range 100 {
 		f.do("CLIENT", "KILL", "SKIPME", "yes", "TYPE", "normal")
 		f.save(1)
 	}
 	if n := clients(); n > 2 {
-		t.Errorf("%d connections", n)
+		t.Errorf("%d connections, want at most 2", n)
 	}
 	if err := f.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	test.Await(t, nil, 10*time.Second, "connections stay", func() error {
+	test.Await(t, nil, 10*time.Second, "connections are open after Close", func() error {
 		if n := clients(); n > 0 {
 			return fmt.Errorf("%d connections", n)
 		}
 		return nil
 	})
-	f.logged(down, 0)
+	f.checkLog(unavailable, 0)
 }

@@ -9,57 +9,53 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// health tells the log when Redis goes and when it returns, once each;
-// client.mu guards it.
+// health logs each change of the server's state once. client.mu guards it.
 type health struct {
 	log     *slog.Logger
-	inPlace bool
-	up      bool
-	since   time.Time
+	mode    string
+	healthy bool
+	since   time.Time // set when healthy becomes false
 }
 
-func (h *health) rise() {
-	if !h.up {
-		h.log.Info("Redis is back", "after", time.Since(h.since).Round(time.Millisecond))
-		h.up = true
+func (h *health) setHealthy() {
+	if !h.healthy {
+		h.log.Info("Redis available again", "after", time.Since(h.since).Round(time.Millisecond))
+		h.healthy = true
 	}
 }
 
-func (h *health) fall(reason error) {
-	if !h.up {
+func (h *health) setUnhealthy(reason error) {
+	if !h.healthy {
 		return
 	}
-	h.up, h.since = false, time.Now()
-	text := "Redis is down: until it is back, it gets no copies of the mail"
-	if h.inPlace {
-		text = "Redis is down: until it is back, the table holds the messages"
-	}
-	h.log.Warn(text, "reason", reason)
+	h.healthy, h.since = false, time.Now()
+	h.log.Warn("Redis unavailable", "mode", h.mode, "reason", reason)
 }
 
-// Up reports whether Redis answers, as far as is known.
+// Up reports whether Redis executed the last commands or was reached by the
+// last probe.
 func (s *Store) Up() bool {
 	s.client.mu.Lock()
 	defer s.client.mu.Unlock()
-	return s.client.health.up
+	return s.client.health.healthy
 }
 
-// inspect asks a Redis that has just been connected to whether it answers,
-// and warns, once each, of settings with which it forgets. What it may not be
-// asked is no reason to warn.
-func (c *client) inspect(kn *conn) error {
-	if _, err := kn.Do("PING"); err != nil {
+// inspect sends a PING and reads the settings of the server. It warns once of
+// each setting with which Redis can lose messages, and skips settings that it
+// may not read.
+func (c *client) inspect(conn *connection) error {
+	if _, err := conn.Do("PING"); err != nil {
 		return err
 	}
-	memory, err := kn.info("memory")
+	memory, err := conn.info("memory")
 	if err != nil {
 		return err
 	}
 	if policy := memory["maxmemory_policy"]; policy != "" && policy != "noeviction" {
-		c.warn("Redis may throw messages away before their time is up, when its memory is full: maxmemory-policy is not noeviction",
+		c.warn("Redis may evict messages before they expire",
 			"maxmemory_policy", policy, "maxmemory", memory["maxmemory_human"])
 	}
-	persistence, err := kn.info("persistence")
+	persistence, err := conn.info("persistence")
 	if err != nil {
 		return err
 	}
@@ -67,28 +63,28 @@ func (c *client) inspect(kn *conn) error {
 	if persistence["aof_enabled"] == "1" {
 		setting = "appendfsync"
 	}
-	values, err := redigo.Strings(kn.Do("CONFIG", "GET", setting))
+	values, err := redigo.Strings(conn.Do("CONFIG", "GET", setting))
 	if err != nil || len(values) != 2 {
-		if refused(err) {
+		if isErrorReply(err) {
 			err = nil
 		}
 		return err
 	}
 	switch value := values[1]; {
 	case setting == "appendfsync" && value != "always":
-		c.warn("Redis may lose the messages of its last seconds in a crash of the machine: appendfsync is not always", "appendfsync", value)
+		c.warn("Redis may lose the latest messages in a crash of the machine", "appendfsync", value)
 	case setting == "save" && value == "":
-		c.warn("Redis forgets all messages when it ends: it has neither save nor appendonly set")
+		c.warn("Redis loses all messages when it stops", "appendonly", "no", "save", value)
 	case setting == "save":
-		c.warn("Redis loses the messages since its last snapshot in a crash: appendonly is not set", "save", value)
+		c.warn("Redis may lose the messages since its last snapshot in a crash", "appendonly", "no", "save", value)
 	}
 	return nil
 }
 
-// info returns a section of INFO; it is empty when it may not be asked for.
-func (kn *conn) info(section string) (map[string]string, error) {
-	text, err := redigo.String(kn.Do("INFO", section))
-	if err != nil && !refused(err) {
+// info returns a section of INFO. It is empty if the user may not run INFO.
+func (c *connection) info(section string) (map[string]string, error) {
+	text, err := redigo.String(c.Do("INFO", section))
+	if err != nil && !isErrorReply(err) {
 		return nil, err
 	}
 	values := make(map[string]string)
@@ -100,24 +96,24 @@ func (kn *conn) info(section string) (map[string]string, error) {
 	return values, nil
 }
 
-// refused reports whether Redis has answered with an error.
-func refused(err error) bool {
+// isErrorReply reports whether Redis has sent err as its reply.
+func isErrorReply(err error) bool {
 	_, ok := errors.AsType[redigo.Error](err)
 	return ok
 }
 
-// warn tells the operator what should be known, once: with InPlace it is
-// about mail that lies nowhere else.
-func (c *client) warn(text string, args ...any) {
+// warn logs a message once: at level Warn with InPlace, since Redis has the
+// only copy of the messages, otherwise at level Info.
+func (c *client) warn(message string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.warned[text] {
+	if c.warned[message] {
 		return
 	}
-	c.warned[text] = true
+	c.warned[message] = true
 	level := slog.LevelInfo
 	if c.options.InPlace {
 		level = slog.LevelWarn
 	}
-	c.options.Log.Log(c.life, level, text, args...)
+	c.options.Log.Log(c.ctx, level, message, args...)
 }

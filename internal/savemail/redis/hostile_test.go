@@ -14,26 +14,26 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestHostileReplies: whatever answers in place of Redis, messages are stored and
-// the process goes on.
+// TestHostileReplies: if another server sends malformed replies, messages are
+// stored and the process does not end.
 func TestHostileReplies(t *testing.T) {
 	for name, reply := range map[string]string{
-		"array that overflows":          "*9000000000000000000\r\n",
-		"array of 1 TiB":                "*60000000000\r\n",
-		"string that overflows":         "$9223372036854775807\r\n",
-		"length that wraps":             "$99999999999999999999999999\r\n",
-		"string beyond the memory":      "$200000000000000\r\n",
-		"string of 2 GiB":               "$2147483648\r\n",
-		"negative":                      "$-5\r\n",
-		"negative array":                "*-5\r\n",
-		"no number":                     "*\r\n",
-		"arrays without end":            strings.Repeat("*1\r\n", 6_000_000),
-		"arrays that grow":              strings.Repeat("*1000\r\n", 1000),
-		"string in arrays":              "*2\r\n$1\r\na\r\n$200000000000000\r\n",
-		"line without end":              "+" + strings.Repeat("a", 1<<20),
-		"length without end":            "$" + strings.Repeat("0", 1<<20),
-		"another protocol":              "HTTP/1.1 400 Bad Request\r\n\r\n",
-		"string whose end is something": "$1\r\nabcdefg\r\n",
+		"array that overflows":            "*9000000000000000000\r\n",
+		"array of 1 TiB":                  "*60000000000\r\n",
+		"string that overflows":           "$9223372036854775807\r\n",
+		"length that wraps":               "$99999999999999999999999999\r\n",
+		"string beyond the memory":        "$200000000000000\r\n",
+		"string of 2 GiB":                 "$2147483648\r\n",
+		"negative":                        "$-5\r\n",
+		"negative array":                  "*-5\r\n",
+		"no number":                       "*\r\n",
+		"arrays without end":              strings.Repeat("*1\r\n", 6_000_000),
+		"arrays that grow":                strings.Repeat("*1000\r\n", 1000),
+		"string in arrays":                "*2\r\n$1\r\na\r\n$200000000000000\r\n",
+		"line without end":                "+" + strings.Repeat("a", 1<<20),
+		"length without end":              "$" + strings.Repeat("0", 1<<20),
+		"another protocol":                "HTTP/1.1 400 Bad Request\r\n\r\n",
+		"string without CR LF at its end": "$1\r\nabcdefg\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -42,7 +42,7 @@ func TestHostileReplies(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer l.Close()
-			answered := make(chan struct{}, 1000)
+			replied := make(chan struct{}, 1000)
 			go func() {
 				for {
 					conn, err := l.Accept()
@@ -54,17 +54,17 @@ func TestHostileReplies(t *testing.T) {
 						if _, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
 							_, _ = conn.Write([]byte(reply))
 							time.Sleep(100 * time.Millisecond)
-							answered <- struct{}{}
+							replied <- struct{}{}
 						}
 					}()
 				}
 			}()
 			for _, inPlace := range []bool{false, true} {
-				s := redis.New(&ledger{}, redis.Options{Host: l.Addr().String(), InPlace: inPlace, Expire: time.Hour, Log: slog.New(slog.DiscardHandler)})
-				<-answered
+				s := redis.New(&recorder{}, redis.Options{Host: l.Addr().String(), InPlace: inPlace, Expire: time.Hour, Log: slog.New(slog.DiscardHandler)})
+				<-replied
 				e := storetest.Envelope(text, "a@example.com")
 				if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil || e.To[0].InRedis {
-					t.Errorf("outcome %v, in Redis: %v", err, e.To[0].InRedis)
+					t.Errorf("outcome %v, in Redis: %v, want nil and false", err, e.To[0].InRedis)
 				}
 				if err := s.Close(); err != nil {
 					t.Error(err)
@@ -74,17 +74,17 @@ func TestHostileReplies(t *testing.T) {
 	}
 }
 
-// TestEndWhileLooking: the log reports no outage if Close interrupts the first
-// connection attempt.
-func TestEndWhileLooking(t *testing.T) {
+// TestCloseDuringProbe: the log reports no outage if Close interrupts the first
+// probe.
+func TestCloseDuringProbe(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
 	var log test.Log
-	s := redis.New(&ledger{}, redis.Options{Host: l.Addr().String(), Log: log.Logger()})
-	conn, err := l.Accept() // and never answers
+	s := redis.New(&recorder{}, redis.Options{Host: l.Addr().String(), Log: log.Logger()})
+	conn, err := l.Accept() // which never replies
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestEndWhileLooking(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if log.Count(down) > 0 {
-		t.Errorf("log:\n%s", log.String())
+	if log.Count(unavailable) > 0 {
+		t.Errorf("the log reports an outage:\n%s", log.String())
 	}
 }

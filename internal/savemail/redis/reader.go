@@ -13,86 +13,87 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// reader finds in Redis what the table does not hold.
+// A reader reads messages from Redis that are not in the table.
 type reader struct {
 	savemail.Reader
 	options Options
 }
 
-// NewReader puts Redis beside a store's reader. It connects when it is asked
-// for something that is not in the table.
+// NewReader returns a reader of inner's table and of Redis. It connects to
+// Redis for a message that is not in the table.
 func NewReader(inner savemail.Reader, o Options) savemail.Reader { return &reader{inner, o} }
 
-// errGone means that the row is there, and the message is not.
-var errGone = errors.New("the message was in Redis only, and is there no more: it stays for REDIS_EXPIRE_SECONDS, unless somebody takes it")
+// errGone means that the row exists, and the message does not.
+var errGone = errors.New("the message was only in Redis and is no longer there: it has expired (REDIS_EXPIRE_SECONDS) or was deleted")
 
-// Show returns one mail, wherever it lies: a copy in Redis is as good as a
-// table that is gone.
+// Show returns one message from the table, or from Redis if the table does not
+// have it or cannot be read.
 func (r *reader) Show(ctx context.Context, hash string) ([]byte, error) {
-	mail, err := r.Reader.Show(ctx, hash)
+	message, err := r.Reader.Show(ctx, hash)
 	if err == nil {
-		return mail, nil
+		return message, nil
 	}
 	blob, redisErr := r.get(ctx, hash)
 	switch {
 	case redisErr == nil:
 		return expand(blob)
 	case !errors.Is(redisErr, redigo.ErrNil):
-		return nil, errors.Join(err, fmt.Errorf("look into Redis at %s: %w", r.options.Host, redisErr))
+		return nil, errors.Join(err, fmt.Errorf("read from Redis at %s: %w", r.options.Host, redisErr))
 	case errors.Is(err, newmail.ErrInRedis):
 		return nil, errGone
 	}
 	return nil, err
 }
 
-// List returns the newest mails. The size of a message in Redis is asked for
-// there; it is 0 when it is gone or Redis does not answer.
+// List returns the newest messages. It asks Redis for the size of a message
+// that is not in the table. The size is 0 if Redis does not have the message or
+// does not reply.
 func (r *reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
-	mails, err := r.Reader.List(ctx, n)
+	list, err := r.Reader.List(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	var empty []*savemail.Listed // our rows hold nothing only when Redis does
-	for i := range mails {
-		if mails[i].Size == 0 {
-			empty = append(empty, &mails[i])
+	var empty []*savemail.Listed // the message is in Redis
+	for i := range list {
+		if list[i].Size == 0 {
+			empty = append(empty, &list[i])
 		}
 	}
 	if len(empty) == 0 {
-		return mails, nil
+		return list, nil
 	}
-	kn, err := r.connect(ctx)
+	conn, err := r.connect(ctx)
 	if err != nil {
-		return mails, nil
+		return list, nil
 	}
-	defer kn.Close()
+	defer conn.Close()
 	for _, m := range empty {
-		if m.Size, err = redigo.Int64(kn.Do("STRLEN", m.Hash)); err != nil && !refused(err) {
+		if m.Size, err = redigo.Int64(conn.Do("STRLEN", m.Hash)); err != nil && !isErrorReply(err) {
 			break
 		}
 	}
-	return mails, nil
+	return list, nil
 }
 
 func (r *reader) get(ctx context.Context, hash string) ([]byte, error) {
-	kn, err := r.connect(ctx)
+	conn, err := r.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer kn.Close()
-	return redigo.Bytes(kn.Do("GET", hash))
+	defer conn.Close()
+	return redigo.Bytes(conn.Do("GET", hash))
 }
 
-func (r *reader) connect(ctx context.Context) (*conn, error) {
-	left := time.Minute
+func (r *reader) connect(ctx context.Context) (*connection, error) {
+	remaining := time.Minute
 	if deadline, ok := ctx.Deadline(); ok {
-		left = time.Until(deadline)
+		remaining = time.Until(deadline)
 	}
-	return connect(ctx, r.options, &left, savemail.MaxBlob)
+	return connect(ctx, r.options, &remaining, savemail.MaxBlob)
 }
 
-// expand undoes the compression of a message, which nothing tells of but its
-// own bytes: what we store as it is begins with a header field of ours.
+// expand decompresses a message if it is compressed. An uncompressed message
+// begins with the first header field that the daemon adds.
 func expand(blob []byte) ([]byte, error) {
 	if bytes.HasPrefix(blob, []byte("Return-Path:")) {
 		return blob, nil

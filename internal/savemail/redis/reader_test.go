@@ -13,15 +13,16 @@ import (
 	"goguerrillad/internal/savemail/redis"
 )
 
-// TestReader: a message is found where it lies, and said to be gone when it is.
+// TestReader: Show reads from the table or from Redis, and reports a message
+// that is in neither.
 func TestReader(t *testing.T) {
 	f := start(t, nil)
-	table := errors.New("the table is away")
+	tableErr := errors.New("the table is unavailable")
 	show := func(err error, o redis.Options, hash string) (string, error) {
 		r := redis.NewReader(reader{err}, o)
 		defer r.Close()
-		mail, err := r.Show(t.Context(), hash)
-		return string(mail), err
+		message, err := r.Show(t.Context(), hash)
+		return string(message), err
 	}
 	here := redis.Options{Host: f.server.Addr}
 	f.do("SET", "plain", "Return-Path: <>\r\n\r\nx")
@@ -36,28 +37,31 @@ func TestReader(t *testing.T) {
 		{newmail.ErrInRedis, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
 		{newmail.ErrInRedis, here, "zlib", "\x78\x01 of 2012", ""},
 		{savemail.ErrNotFound, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
-		{table, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
-		{newmail.ErrInRedis, here, "gone", "", "is there no more"},
+		{tableErr, here, "plain", "Return-Path: <>\r\n\r\nx", ""},
+		{newmail.ErrInRedis, here, "gone", "", "is no longer there"},
 		{newmail.ErrInRedis, here, "other", "", "decompress the message"},
 		{savemail.ErrNotFound, here, "gone", "", savemail.ErrNotFound.Error()},
-		{table, here, "gone", "", table.Error()},
-		{newmail.ErrInRedis, redis.Options{Host: "127.0.0.1:1"}, "plain", "", "look into Redis at 127.0.0.1:1"},
+		{tableErr, here, "gone", "", tableErr.Error()},
+		{newmail.ErrInRedis, redis.Options{Host: "127.0.0.1:1"}, "plain", "", "read from Redis at 127.0.0.1:1"},
 	} {
 		got, err := show(tt.err, tt.o, tt.hash)
-		if got != tt.want || (err == nil) != (tt.wantErr == "") || err != nil && !strings.Contains(err.Error(), tt.wantErr) {
-			t.Errorf("%s, the table says %v: got %q, %v", tt.hash, tt.err, got, err)
+		if got != tt.want {
+			t.Errorf("%s, the table returns %v: Show returns %q, want %q", tt.hash, tt.err, got, tt.want)
+		}
+		if (err == nil) != (tt.wantErr == "") || err != nil && !strings.Contains(err.Error(), tt.wantErr) {
+			t.Errorf("%s, the table returns %v: Show returns the error %v, want %q", tt.hash, tt.err, err, tt.wantErr)
 		}
 	}
 }
 
-// reader is a table that fails in one way.
+// A reader is a table that always returns err.
 type reader struct{ err error }
 
 func (r reader) List(context.Context, int) ([]savemail.Listed, error) { return nil, r.err }
 func (r reader) Show(context.Context, string) ([]byte, error)         { return nil, r.err }
 func (r reader) Close() error                                         { return nil }
 
-// listed is a table with these rows.
+// A listed is a table with these rows.
 type listed struct {
 	reader
 	rows []savemail.Listed
@@ -67,7 +71,7 @@ func (l listed) List(context.Context, int) ([]savemail.Listed, error) {
 	return slices.Clone(l.rows), l.err
 }
 
-// TestListSizes: List asks Redis for the size of a message that only Redis has.
+// TestListSizes: List asks Redis for the size of a message that is only in Redis.
 func TestListSizes(t *testing.T) {
 	f := startRedis(t)
 	f.do("SET", "here", "12345")
@@ -90,10 +94,10 @@ func TestListSizes(t *testing.T) {
 			got = append(got, m.Size)
 		}
 		if err != nil || !slices.Equal(got, tt.want) {
-			t.Errorf("%s: sizes %d, want %d, %v", tt.host, got, tt.want, err)
+			t.Errorf("%s: the sizes are %d, want %d (error %v)", tt.host, got, tt.want, err)
 		}
-		if _, err := redis.NewReader(listed{rows: rows, reader: reader{errors.New("the table is away")}}, redis.Options{Host: tt.host}).List(ctx, 10); err == nil {
-			t.Error("a table that is away is listed")
+		if _, err := redis.NewReader(listed{rows: rows, reader: reader{errors.New("the table is unavailable")}}, redis.Options{Host: tt.host}).List(ctx, 10); err == nil {
+			t.Errorf("%s: List of an unavailable table returns no error", tt.host)
 		}
 	}
 }

@@ -1,7 +1,7 @@
-// Package redis puts messages into Redis, each under the hash of its row: as
-// copies of what a store has committed, or in place of the column mail, the
-// way of 2012. What Redis does never decides on the outcome of a mail, and it
-// costs a Save a second at most.
+// Package redis stores messages in Redis, each under the hash of its row: as
+// copies of the messages that a store has committed, or in place of the column
+// mail, as in 2012. Redis has no influence on the outcome of a message, and
+// delays a Save by a second at most.
 package redis
 
 import (
@@ -18,63 +18,71 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// Options say where Redis is and what is kept there.
+// Options configure a Store or a reader.
 type Options struct {
 	Host string // host:port or /path/to.sock
-	Pass string // "" = none is asked for
+	Pass string // "" for no authentication
 	DB   int    // number of the database
-	// InPlace: the message is in Redis in place of the column mail, unless
-	// Redis does not take it. Otherwise Redis gets a copy.
+	// InPlace stores a message in Redis in place of the column mail, unless Redis
+	// does not accept it. Otherwise Redis gets a copy.
 	InPlace  bool
-	Expire   time.Duration // how long a message stays, in whole seconds, at least one
+	Expire   time.Duration // after which Redis deletes a message; whole seconds, at least 1 s
 	Compress bool          // zlib (RFC 1950), as in the column mail
-	// Stream is the key of a stream that gets an entry for each row which is
-	// committed, "" for none; it keeps about StreamMax of them.
+	// Stream is the key of a stream that gets an entry for each committed row,
+	// "" for none. It keeps about StreamMax entries.
 	Stream    string
 	StreamMax int64
-	Log       *slog.Logger
+	Log       *slog.Logger // slog.Default() if nil
 }
 
-// patience is the time for which one Save may wait for Redis, in all.
-const patience = time.Second
+// mode returns the value of REDIS_MODE.
+func (o Options) mode() string {
+	if o.InPlace {
+		return modeStore
+	}
+	return modeCache
+}
 
-// Store is a store with Redis beside it. It holds a connection for each Save
-// that runs at a time, and one goroutine, with a stream two.
+// saveTimeout is how long one Save may wait for Redis in total. A probe and a
+// pipeline of the stream have the same timeout.
+const saveTimeout = time.Second
+
+// A Store is a store that also stores messages in Redis. It has one connection
+// for each concurrent Save, one goroutine, and another one with a stream.
 type Store struct {
 	inner      savemail.Store
 	options    Options
 	client     *client
-	stream     *stream // nil without one
+	stream     *stream // nil without Options.Stream
 	compressor newmail.Compressor
 }
 
-// New puts Redis beside a store, and begins to connect. The result is a
-// savemail.Checker if the store is one, and closes it.
+// New returns a Store around inner and starts to connect. The result is a
+// savemail.Checker if inner is. Its Close closes inner.
 func New(inner savemail.Store, o Options) savemail.Store {
 	o.Log = cmp.Or(o.Log, slog.Default())
 	if o.InPlace {
-		o.Log.Warn("REDIS_MODE=store: a 250 does not promise more than Redis does, which loses the message when it fails, and when its time is up",
-			"host", o.Host, "expire", o.Expire)
+		o.Log.Warn("REDIS_MODE=store: messages are only in Redis, until they expire", "host", o.Host, "expire", o.Expire)
 	}
 	s := &Store{inner: inner, options: o, client: newClient(o)}
 	if o.Stream != "" {
 		s.stream = newStream(o, s.client)
 	}
-	if k, ok := inner.(savemail.Checker); ok {
+	if checker, ok := inner.(savemail.Checker); ok {
 		return struct {
 			*Store
 			savemail.Checker
-		}{s, k}
+		}{s, checker}
 	}
 	return s
 }
 
-// Save has the store save the batch. Before that or after it, the messages go
-// to Redis; the stream is told of them in the background.
+// Save saves the batch in the inner store, and the messages in Redis before or
+// after that. It queues the entries of the stream.
 func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	errs := s.save(ctx, batch)
 	if s.stream != nil {
-		s.stream.tell(batch, errs)
+		s.stream.enqueue(batch, errs)
 	}
 	return errs
 }
@@ -85,39 +93,40 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) []error {
 			e.To[i].InRedis = false
 		}
 	}
-	left := patience
+	remaining := saveTimeout
 	if !s.options.InPlace {
 		errs := s.inner.Save(ctx, batch)
-		s.put(messages(batch, errs, func(_ message, err error) bool { return err == nil }), &left)
+		s.put(selectMessages(batch, errs, func(_ message, err error) bool { return err == nil }), &remaining)
 		return errs
 	}
-	for _, m := range s.put(messages(batch, nil, nil), &left) {
+	for _, m := range s.put(selectMessages(batch, nil, nil), &remaining) {
 		m.to().InRedis = true
 	}
 	errs := s.inner.Save(ctx, batch)
-	// Where the outcome is unknown, there may be a row that refers to it.
-	s.remove(messages(batch, errs, func(m message, err error) bool {
+	// If the outcome is unknown, a row may refer to the message.
+	s.remove(selectMessages(batch, errs, func(m message, err error) bool {
 		return m.to().InRedis && err != nil && !errors.Is(err, savemail.ErrUnknown)
-	}), &left)
+	}), &remaining)
 	return errs
 }
 
-// A message is one recipient's of an envelope.
+// A message is an envelope's message for one recipient.
 type message struct {
 	envelope *envelope.Envelope
-	i        int
+	i        int // of the recipient
 }
 
 func (m message) to() *envelope.Recipient { return &m.envelope.To[m.i] }
 
-// messages returns those of a batch that are wanted, given the outcomes of
-// their envelopes; all without a function.
-func messages(batch []*envelope.Envelope, errs []error, wanted func(message, error) bool) []message {
+// selectMessages returns the messages of a batch for which selected returns
+// true; it gets the outcome of their envelope. If selected is nil, it returns
+// all messages.
+func selectMessages(batch []*envelope.Envelope, errs []error, selected func(message, error) bool) []message {
 	var list []message
 	for n, e := range batch {
 		for i := range e.To {
 			m := message{e, i}
-			if wanted == nil || n < len(errs) && wanted(m, errs[n]) {
+			if selected == nil || n < len(errs) && selected(m, errs[n]) {
 				list = append(list, m)
 			}
 		}
@@ -125,11 +134,12 @@ func messages(batch []*envelope.Envelope, errs []error, wanted func(message, err
 	return list
 }
 
-// put stores messages in one pipeline, and returns those that Redis has taken.
-func (s *Store) put(list []message, left *time.Duration) []message {
+// put stores messages in one pipeline and returns the messages that Redis has
+// stored.
+func (s *Store) put(list []message, remaining *time.Duration) []message {
 	seconds := max(1, int64(s.options.Expire/time.Second))
-	var compressed []byte // reused: what is sent has left it
-	taken := s.client.pipeline(left, len(list), func(c redigo.Conn, n int) error {
+	var compressed []byte // reused: Send copies or writes it
+	executed := s.client.pipeline(remaining, len(list), func(c redigo.Conn, n int) error {
 		blob := list[n].envelope.Blob(list[n].i)
 		if s.options.Compress {
 			compressed = s.compressor.Append(compressed[:0], blob)
@@ -137,31 +147,32 @@ func (s *Store) put(list []message, left *time.Duration) []message {
 		}
 		return c.Send("SETEX", list[n].to().Hash, seconds, blob)
 	})
-	var done []message
-	for n, ok := range taken {
+	var stored []message
+	for n, ok := range executed {
 		if ok {
-			done = append(done, list[n])
+			stored = append(stored, list[n])
 		}
 	}
-	return done
+	return stored
 }
 
-// remove takes messages out again. What stays because Redis does not answer
-// goes when its time is up.
-func (s *Store) remove(list []message, left *time.Duration) {
-	s.client.pipeline(left, len(list), func(c redigo.Conn, n int) error {
+// remove deletes messages from Redis. If Redis does not reply, they remain
+// until they expire.
+func (s *Store) remove(list []message, remaining *time.Duration) {
+	s.client.pipeline(remaining, len(list), func(c redigo.Conn, n int) error {
 		return c.Send("DEL", list[n].to().Hash)
 	})
 }
 
-// Settle has the store settle what is open, if it does such things.
+// Settle calls Settle of the inner store if it is a savemail.Settler.
 func (s *Store) Settle(ctx context.Context) {
 	if settler, ok := s.inner.(savemail.Settler); ok {
 		settler.Settle(ctx)
 	}
 }
 
-// Close closes the store and the connections to Redis.
+// Close sends the queued entries of the stream for saveTimeout at most, and
+// closes the connections to Redis and the inner store.
 func (s *Store) Close() error {
 	if s.stream != nil {
 		s.stream.close()

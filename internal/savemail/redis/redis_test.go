@@ -24,42 +24,41 @@ import (
 
 const text = "Subject: hello\r\n\r\nbody\r\n"
 
-// A fixture is a Redis and a store beside it.
+// A fixture is a Redis server and a Store with a recorder as its inner store.
 type fixture struct {
 	t      *testing.T
 	server *servers.RedisServer
-	conn   redigo.Conn // of the test's own
+	conn   redigo.Conn // of the test
 	log    test.Log
 	store  savemail.Store
-	inner  *ledger
+	inner  *recorder
 }
 
-// A ledger is a store that keeps where its messages were to be, and fails as
-// it is told.
-type ledger struct {
+// A recorder is a store that records which messages are in Redis, and returns err.
+type recorder struct {
 	err     error
 	inRedis []bool
 	hash    string // of the last recipient
-	watch   func() // called by Save
+	onSave  func() // called by Save; may be nil
 }
 
-func (l *ledger) Save(_ context.Context, batch []*envelope.Envelope) []error {
-	l.inRedis = nil
+func (r *recorder) Save(_ context.Context, batch []*envelope.Envelope) []error {
+	r.inRedis = nil
 	for _, e := range batch {
 		for _, to := range e.To {
-			l.inRedis = append(l.inRedis, to.InRedis)
-			l.hash = to.Hash
+			r.inRedis = append(r.inRedis, to.InRedis)
+			r.hash = to.Hash
 		}
 	}
-	if l.watch != nil {
-		l.watch()
+	if r.onSave != nil {
+		r.onSave()
 	}
-	return savemail.Outcome(len(batch), l.err)
+	return savemail.Outcome(len(batch), r.err)
 }
 
-func (l *ledger) Close() error { return nil }
+func (r *recorder) Close() error { return nil }
 
-// start starts a Redis with options of its own, and puts it beside a ledger.
+// start starts a Redis server with these arguments, and opens a Store.
 func start(t *testing.T, change func(*redis.Options), server ...string) *fixture {
 	t.Helper()
 	f := startRedis(t, server...)
@@ -67,28 +66,29 @@ func start(t *testing.T, change func(*redis.Options), server ...string) *fixture
 	return f
 }
 
+// startRedis starts a Redis server and opens no Store.
 func startRedis(t *testing.T, server ...string) *fixture {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a Redis")
 	}
-	f := &fixture{t: t, server: servers.Redis(t, server...), inner: &ledger{}}
+	f := &fixture{t: t, server: servers.Redis(t, server...), inner: &recorder{}}
 	f.conn = f.server.Connect(t)
 	return f
 }
 
-// found waits until the first look at Redis is over.
-func (f *fixture) found() {
+// awaitConnected waits until the first probe has succeeded.
+func (f *fixture) awaitConnected() {
 	f.t.Helper()
-	test.Await(f.t, nil, 10*time.Second, "nobody has looked at the settings", func() error {
-		if f.log.Count("Redis is in use") == 0 {
+	test.Await(f.t, nil, 10*time.Second, "the client does not connect", func() error {
+		if f.log.Count(connected) == 0 {
 			return errors.New(f.log.String())
 		}
 		return nil
 	})
 }
 
-// open puts Redis beside the ledger; it is closed with the test.
+// open opens a Store, which is closed at the end of the test.
 func (f *fixture) open(change func(*redis.Options)) {
 	o := redis.Options{Host: f.server.Addr, InPlace: true, Expire: time.Hour, Log: f.log.Logger()}
 	if change != nil {
@@ -102,28 +102,28 @@ func (f *fixture) open(change func(*redis.Options)) {
 	})
 }
 
-// save saves a mail for n recipients within the time that Redis may cost, and
-// reports which of them the store was told to be in Redis.
+// save saves a message for n recipients and checks the time of the Save. It
+// returns for each recipient whether the message was marked as stored in Redis.
 func (f *fixture) save(n int) (*envelope.Envelope, []bool) {
 	f.t.Helper()
 	e := storetest.Envelope(text, slices.Repeat([]string{"b@example.com"}, n)...)
-	begun := time.Now()
+	start := time.Now()
 	errs := f.store.Save(f.t.Context(), []*envelope.Envelope{e})
-	// Not the second itself: the machine may be busy.
-	if took := time.Since(begun); took > 5*time.Second {
-		f.t.Errorf("Save took %v", took)
+	// More than saveTimeout: the machine may be busy.
+	if took := time.Since(start); took > 5*time.Second {
+		f.t.Errorf("Save took %v, want at most 5 s", took)
 	}
 	if len(errs) != 1 || !errors.Is(errs[0], f.inner.err) {
-		f.t.Errorf("outcomes %v, want that of the store: %v", errs, f.inner.err)
+		f.t.Errorf("outcomes %v, want %v of the inner store", errs, f.inner.err)
 	}
 	return e, f.inner.inRedis
 }
 
-// await saves until the store is told that the message is in Redis.
-func (f *fixture) await() *envelope.Envelope {
+// awaitStored saves messages until Redis has stored one, and returns it.
+func (f *fixture) awaitStored() *envelope.Envelope {
 	f.t.Helper()
 	var e *envelope.Envelope
-	test.Await(f.t, nil, 30*time.Second, "no message gets to Redis", func() error {
+	test.Await(f.t, nil, 30*time.Second, "Redis stores no message", func() error {
 		var in []bool
 		if e, in = f.save(1); !in[0] {
 			return errors.New(f.log.String())
@@ -133,28 +133,28 @@ func (f *fixture) await() *envelope.Envelope {
 	return e
 }
 
-// want compares what is in Redis under a hash; "" is nothing.
-func (f *fixture) want(hash, message string) {
+// checkMessage checks the message that Redis has under a hash; "" means none.
+func (f *fixture) checkMessage(hash, message string) {
 	f.t.Helper()
 	got, err := redigo.String(f.conn.Do("GET", hash))
 	if err != nil && !errors.Is(err, redigo.ErrNil) {
 		f.t.Fatal(err)
 	}
 	if got != message {
-		f.t.Errorf("Redis has %q, want %q", got, message)
+		f.t.Errorf("Redis has %q under %s, want %q", got, hash, message)
 	}
 }
 
-// logged wants a text in the log so often.
-func (f *fixture) logged(part string, times int) {
+// checkLog checks how often the log contains a text.
+func (f *fixture) checkLog(text string, times int) {
 	f.t.Helper()
-	if n := f.log.Count(part); n != times {
-		f.t.Errorf("the log has %q %d times, want %d:\n%s", part, n, times, f.log.String())
+	if n := f.log.Count(text); n != times {
+		f.t.Errorf("the log contains %q %d times, want %d:\n%s", text, n, times, f.log.String())
 	}
 }
 
-// TestStores holds Redis beside real stores to the contract of a store, and to
-// what the rows are to say.
+// TestStores runs the suite of stores with SQLite and MariaDB as inner stores.
+// It also checks that the rows and Redis have the messages.
 func TestStores(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Redis and MariaDB")
@@ -163,7 +163,7 @@ func TestStores(t *testing.T) {
 	conn := server.Connect(t)
 	maria := servers.MariaDB(t, "--max-allowed-packet=64M")
 	db := maria.Connect(t)
-	lite := func(t *testing.T, compress bool) storetest.Harness {
+	sqliteHarness := func(t *testing.T, compress bool) storetest.Harness {
 		o := sqlite.Options{File: filepath.Join(t.TempDir(), "mail.db"), Table: "new_mail", Compress: compress, Log: slog.New(slog.DiscardHandler)}
 		return storetest.Harness{
 			Store:  sqlite.New(o),
@@ -172,7 +172,7 @@ func TestStores(t *testing.T) {
 			Reader: func(t *testing.T) savemail.Reader { return must(sqlite.NewReader(o)) },
 		}
 	}
-	my := func(t *testing.T, compress bool) storetest.Harness {
+	mysqlHarness := func(t *testing.T, compress bool) storetest.Harness {
 		maria.Exec(t, "DROP TABLE IF EXISTS mail.new_mail")
 		maria.CreateTable(t, "new_mail")
 		o := mysql.Options{Hosts: []string{maria.Socket}, User: maria.User, Pass: maria.Pass, DB: maria.DB,
@@ -189,10 +189,10 @@ func TestStores(t *testing.T) {
 		inner             func(*testing.T, bool) storetest.Harness
 		compress, inPlace bool
 	}{
-		{"sqlite, copies", lite, false, false},
-		{"sqlite, in place, compressed", lite, true, true},
-		{"mysql, copies, compressed", my, true, false},
-		{"mysql, in place", my, false, true},
+		{"sqlite, copies", sqliteHarness, false, false},
+		{"sqlite, in place, compressed", sqliteHarness, true, true},
+		{"mysql, copies, compressed", mysqlHarness, true, false},
+		{"mysql, in place", mysqlHarness, false, true},
 	} {
 		o := redis.Options{Host: server.Socket, InPlace: tt.inPlace, Expire: time.Hour, Compress: tt.compress,
 			Log: slog.New(slog.DiscardHandler)}
@@ -205,7 +205,7 @@ func TestStores(t *testing.T) {
 		}
 		t.Run(tt.name, func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) storetest.Harness {
-				h := beside(tt.inner(t, tt.compress), o)
+				h := withRedis(tt.inner(t, tt.compress), o)
 				if tt.inPlace {
 					h.InRedis = get
 					return h
@@ -215,7 +215,7 @@ func TestStores(t *testing.T) {
 					list := rows(t)
 					for _, row := range list {
 						if copied := get(t, row.Hash); string(copied) != string(row.Mail) {
-							t.Errorf("the copy in Redis has %d bytes, the row %d: %.200q", len(copied), len(row.Mail), copied)
+							t.Errorf("Redis has a copy of %d bytes, the row has %d other bytes: %.200q", len(copied), len(row.Mail), copied)
 						}
 					}
 					return list
@@ -226,8 +226,9 @@ func TestStores(t *testing.T) {
 	}
 }
 
-// beside puts Redis beside what a harness has.
-func beside(h storetest.Harness, o redis.Options) storetest.Harness {
+// withRedis returns the harness with a Store around its store and a reader
+// around its reader.
+func withRedis(h storetest.Harness, o redis.Options) storetest.Harness {
 	inner, reopen, reader := h.Store, h.Reopen, h.Reader
 	h.Compressed = o.Compress
 	h.Store = redis.New(inner, o)

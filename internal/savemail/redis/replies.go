@@ -5,38 +5,40 @@ import (
 	"strconv"
 )
 
-// Bounds of one reply. redigo allocates what the head of a reply announces and
-// follows nested arrays by recursion, so a length, or a depth, that no Redis
+// Bounds of one reply. redigo allocates the length that a reply announces and
+// follows nested arrays by recursion, so a length or depth that Redis never
 // sends would end the process.
 const (
-	replyMost = 1 << 20 // bytes of strings, for all but a message
-	itemsMost = 10_000
-	depthMost = 8
-	headMost  = 20 // bytes of a length
+	maxReplyBytes   = 1 << 20 // of all strings, except in a reply with a message
+	maxReplyItems   = 10_000
+	maxReplyDepth   = 8  // arrays inside each other
+	maxLengthDigits = 20 // of the length of a string or an array
 )
 
-var errReply = errors.New("the server sends a reply that Redis does not send: it is too long or malformed")
+var errReply = errors.New("malformed or oversized reply")
 
-// replies checks the bytes of a server in RESP2 before redigo reads them.
-type replies struct {
-	most int64 // bytes of strings in one reply
+// A replyChecker checks the replies of a server in RESP2 before redigo parses them
+// (https://redis.io/docs/latest/develop/reference/protocol-spec/).
+type replyChecker struct {
+	maxBytes int64 // of all strings in one reply
 
-	kind  byte    // of the line that is read, 0 at its beginning
-	head  []byte  // what follows kind
-	skip  int64   // bytes of a string and its end that are still to come
-	open  []int64 // what is missing of each array around the next item
-	bytes int64   // of strings in this reply
-	items int64   // in this reply
+	kind   byte    // first byte of the current line, 0 before it
+	length []byte  // the rest of a line with a length
+	skip   int64   // remaining bytes of a string and its CR LF
+	open   []int64 // missing items of each array around the next item
+	bytes  int64   // of the strings in this reply
+	items  int64   // of the arrays in this reply
 }
 
-// check returns an error if redigo must not read b.
-func (r *replies) check(b []byte) error {
+// check returns an error if redigo must not parse b, the next bytes from the
+// server.
+func (r *replyChecker) check(b []byte) error {
 	for len(b) > 0 {
 		if r.skip > 0 {
 			n := min(r.skip, int64(len(b)))
 			b = b[n:]
 			if r.skip -= n; r.skip == 0 {
-				r.done()
+				r.endItem()
 			}
 			continue
 		}
@@ -44,46 +46,46 @@ func (r *replies) check(b []byte) error {
 		b = b[1:]
 		switch {
 		case r.kind == 0:
-			r.kind, r.head = c, r.head[:0]
+			r.kind, r.length = c, r.length[:0]
 		case c == '\n':
-			if err := r.line(); err != nil {
+			if err := r.endLine(); err != nil {
 				return err
 			}
 		case r.kind == '$' || r.kind == '*':
-			if len(r.head) > headMost {
+			if len(r.length) > maxLengthDigits {
 				return errReply
 			}
-			r.head = append(r.head, c)
+			r.length = append(r.length, c)
 		}
 	}
 	return nil
 }
 
-// line takes the line that is complete.
-func (r *replies) line() error {
+// endLine handles a complete line.
+func (r *replyChecker) endLine() error {
 	kind := r.kind
 	r.kind = 0
 	if kind != '$' && kind != '*' {
-		r.done()
+		r.endItem()
 		return nil
 	}
-	if len(r.head) == 0 || r.head[len(r.head)-1] != '\r' {
+	if len(r.length) == 0 || r.length[len(r.length)-1] != '\r' {
 		return errReply
 	}
-	n, err := strconv.ParseInt(string(r.head[:len(r.head)-1]), 10, 64)
+	n, err := strconv.ParseInt(string(r.length[:len(r.length)-1]), 10, 64)
 	switch {
 	case err != nil || n < -1:
 		return errReply
 	case n < 0 || n == 0 && kind == '*':
-		r.done()
+		r.endItem()
 	case kind == '$':
-		if n > r.most-r.bytes {
+		if n > r.maxBytes-r.bytes {
 			return errReply
 		}
 		r.bytes += n
 		r.skip = n + int64(len("\r\n"))
 	default:
-		if n > itemsMost-r.items || len(r.open) == depthMost {
+		if n > maxReplyItems-r.items || len(r.open) == maxReplyDepth {
 			return errReply
 		}
 		r.items += n
@@ -92,8 +94,8 @@ func (r *replies) line() error {
 	return nil
 }
 
-// done counts an item, and the arrays that it completes.
-func (r *replies) done() {
+// endItem counts an item and the arrays that it completes.
+func (r *replyChecker) endItem() {
 	for len(r.open) > 0 {
 		last := len(r.open) - 1
 		if r.open[last]--; r.open[last] > 0 {

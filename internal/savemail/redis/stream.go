@@ -10,42 +10,41 @@ import (
 	"goguerrillad/internal/envelope"
 )
 
-// Bounds of what waits for Redis to take it.
 const (
-	streamMost  = 10_000 // entries; later ones are left out
-	streamBatch = 500    // entries of one pipeline
+	maxQueued = 10_000 // entries that wait for Redis; later entries are dropped
+	maxBatch  = 500    // entries of one pipeline
 )
 
-// An entry tells of one row.
+// An entry describes one row.
 type entry struct {
 	hash, to, from, subject string
 	size                    int // bytes of the message as it arrived
 	date                    time.Time
 }
 
-// A stream tells those who read it of each row that was committed, beside the
-// mail and as well as it goes: while Redis is away entries wait, up to a
-// bound; where a connection is lost they may come twice.
+// A stream adds an entry to a Redis stream for each committed row, in the
+// background and with best effort. While Redis is unavailable, entries wait in
+// the queue. If a connection is lost, entries may be added twice.
 type stream struct {
-	options Options
-	client  *client
-	queue   chan entry
-	quit    chan struct{} // closed when nothing more comes
-	done    chan struct{} // closed when the goroutine has ended
-	end     time.Time     // until when close waits; set before quit is closed
-	missed  atomic.Int64  // entries that have been left out and not been told of
+	options  Options
+	client   *client
+	queue    chan entry
+	closing  chan struct{} // closed when no more entries come
+	done     chan struct{} // closed when the goroutine has ended
+	deadline time.Time     // of the goroutine; set before closing is closed
+	dropped  atomic.Int64  // entries that were dropped and not logged
 }
 
-// newStream starts the one goroutine of a stream.
+// newStream starts the goroutine of a stream.
 func newStream(o Options, c *client) *stream {
-	s := &stream{options: o, client: c, queue: make(chan entry, streamMost), quit: make(chan struct{}), done: make(chan struct{})}
+	s := &stream{options: o, client: c, queue: make(chan entry, maxQueued), closing: make(chan struct{}), done: make(chan struct{})}
 	go s.run()
 	return s
 }
 
-// tell takes note of what was committed, and never waits.
-func (s *stream) tell(batch []*envelope.Envelope, errs []error) {
-	missed := int64(0)
+// enqueue queues entries for the rows that were committed. It never waits.
+func (s *stream) enqueue(batch []*envelope.Envelope, errs []error) {
+	dropped := int64(0)
 	for n, e := range batch {
 		if n >= len(errs) || errs[n] != nil {
 			continue
@@ -54,52 +53,52 @@ func (s *stream) tell(batch []*envelope.Envelope, errs []error) {
 			select {
 			case s.queue <- entry{to.Hash, to.Address, e.From, e.Info.Subject, e.Size(), e.Date}:
 			default:
-				missed++
+				dropped++
 			}
 		}
 	}
-	if missed > 0 && s.missed.Add(missed) == missed {
-		s.options.Log.Warn("the Redis stream misses mails: Redis takes them too slowly, or not at all", "stream", s.options.Stream)
+	if dropped > 0 && s.dropped.Add(dropped) == dropped {
+		s.options.Log.Warn("Redis stream queue full, dropping entries", "stream", s.options.Stream)
 	}
 }
 
-// run sends what is queued until the end, and then what is left for as long as
-// there is patience.
+// run sends the queued entries until close, and the remaining entries until the
+// deadline.
 func (s *stream) run() {
 	defer close(s.done)
-	var batch []entry // at most streamBatch
-	for pause := minPause; ; {
+	var batch []entry // at most maxBatch entries
+	for backoff := minBackoff; ; {
 		if batch = s.fill(batch); len(batch) == 0 {
 			select {
 			case e := <-s.queue:
 				batch = append(batch, e)
-			case <-s.quit:
+			case <-s.closing:
 				return
 			}
 		}
 		before := len(batch)
 		if batch = s.send(batch); len(batch) < before {
-			pause = minPause
-			if n := s.missed.Swap(0); n > 0 {
-				s.options.Log.Warn("the Redis stream goes on, without some mails that are in the table", "stream", s.options.Stream, "missed", n)
+			backoff = minBackoff
+			if n := s.dropped.Swap(0); n > 0 {
+				s.options.Log.Warn("Redis stream continues without the dropped entries", "stream", s.options.Stream, "dropped", n)
 			}
 			continue
 		}
 		select {
-		case <-time.After(pause):
-			pause = nextPause(pause)
-		case <-s.quit:
-			if pause = minPause; time.Now().After(s.end) {
+		case <-time.After(backoff):
+			backoff = nextBackoff(backoff)
+		case <-s.closing:
+			if backoff = minBackoff; time.Now().After(s.deadline) {
 				return
 			}
-			time.Sleep(pause)
+			time.Sleep(backoff)
 		}
 	}
 }
 
-// fill adds what is queued to a batch.
+// fill adds queued entries to a batch.
 func (s *stream) fill(batch []entry) []entry {
-	for len(batch) < streamBatch {
+	for len(batch) < maxBatch {
 		select {
 		case e := <-s.queue:
 			batch = append(batch, e)
@@ -110,27 +109,27 @@ func (s *stream) fill(batch []entry) []entry {
 	return batch
 }
 
-// send adds entries to the stream in one pipeline, and returns those that it
-// has not taken.
-func (s *stream) send(batch []entry) (left []entry) {
-	patience := patience
-	taken := s.client.pipeline(&patience, len(batch), func(c redigo.Conn, n int) error {
+// send adds entries to the stream in one pipeline and returns the entries that
+// Redis has not added.
+func (s *stream) send(batch []entry) (failed []entry) {
+	remaining := saveTimeout
+	executed := s.client.pipeline(&remaining, len(batch), func(c redigo.Conn, n int) error {
 		e := &batch[n]
 		return c.Send("XADD", s.options.Stream, "MAXLEN", "~", s.options.StreamMax, "*",
 			"hash", e.hash, "to", e.to, "from", e.from, "subject", e.subject,
 			"size", strconv.Itoa(e.size), "date", e.date.UTC().Format(time.RFC3339))
 	})
 	for n := range batch {
-		if n >= len(taken) || !taken[n] {
-			left = append(left, batch[n])
+		if n >= len(executed) || !executed[n] {
+			failed = append(failed, batch[n])
 		}
 	}
-	return left
+	return failed
 }
 
-// close sends what is queued, for as long as there is patience, and ends.
+// close sends the queued entries for saveTimeout at most and ends the goroutine.
 func (s *stream) close() {
-	s.end = time.Now().Add(patience)
-	close(s.quit)
+	s.deadline = time.Now().Add(saveTimeout)
+	close(s.closing)
 	<-s.done
 }

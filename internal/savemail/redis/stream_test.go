@@ -21,51 +21,52 @@ import (
 )
 
 const (
-	misses = "the Redis stream misses mails"
-	goesOn = "the Redis stream goes on, without some mails"
+	dropping  = "Redis stream queue full"
+	continues = "Redis stream continues"
 )
 
-// TestStreamMisses: while Redis is unavailable, 10,000 entries and a batch wait. The
-// log reports once that entries are left out, and at the end how many.
-func TestStreamMisses(t *testing.T) {
+// TestStreamDropsEntries: while Redis is unavailable, 10,000 entries and a
+// batch wait. The log reports once that entries are dropped, and at the end how
+// many.
+func TestStreamDropsEntries(t *testing.T) {
 	f := startRedis(t)
 	f.server.Kill()
-	f.open(func(o *redis.Options) { o.InPlace, o.Stream, o.StreamMax = false, "mails", 100_000 })
+	f.open(func(o *redis.Options) { o.InPlace, o.Stream, o.StreamMax = false, "messages", 100_000 })
 	const wait, batch = 10_000, 500
 	const rows = wait + batch + 100
 	f.save(wait)
 	for range rows - wait {
 		f.save(1)
 	}
-	f.logged(misses, 1)
+	f.checkLog(dropping, 1)
 	f.server.Start(t)
 	f.conn = f.server.Connect(t)
-	var missed int
-	test.Await(t, nil, 30*time.Second, "the stream does not go on", func() error {
-		_, after, ok := strings.Cut(f.log.String(), goesOn)
+	var dropped int
+	test.Await(t, nil, 30*time.Second, "the stream does not continue", func() error {
+		_, after, ok := strings.Cut(f.log.String(), continues)
 		if !ok {
 			return errors.New(f.log.String())
 		}
-		_, after, _ = strings.Cut(after, "missed=")
-		if _, err := fmt.Sscan(after, &missed); err != nil {
+		_, after, _ = strings.Cut(after, "dropped=")
+		if _, err := fmt.Sscan(after, &dropped); err != nil {
 			t.Fatal(err)
 		}
-		n, err := redigo.Int(f.conn.Do("XLEN", "mails"))
-		if err == nil && n < rows-missed {
-			err = fmt.Errorf("%d entries, %d were missed", n, missed)
+		n, err := redigo.Int(f.conn.Do("XLEN", "messages"))
+		if err == nil && n < rows-dropped {
+			err = fmt.Errorf("%d entries, %d dropped", n, dropped)
 		}
 		return err
 	})
-	if most := rows - wait; missed < most-batch || missed > most {
-		t.Errorf("%d were missed, want from %d to %d", missed, most-batch, most)
+	if most := rows - wait; dropped < most-batch || dropped > most {
+		t.Errorf("%d entries were dropped, want from %d to %d", dropped, most-batch, most)
 	}
-	f.logged(goesOn, 1)
+	f.checkLog(continues, 1)
 }
 
 // TestStreamOutcomes: the stream gets entries only for rows that were committed.
 func TestStreamOutcomes(t *testing.T) {
-	f := start(t, func(o *redis.Options) { o.Stream, o.StreamMax = "mails", 1000 })
-	f.found()
+	f := start(t, func(o *redis.Options) { o.Stream, o.StreamMax = "messages", 1000 })
+	f.awaitConnected()
 	var want []string
 	for _, err := range []error{nil, savemail.ErrUnavailable, savemail.ErrUnknown, savemail.ErrRejected, nil} {
 		f.inner.err = err
@@ -78,7 +79,7 @@ func TestStreamOutcomes(t *testing.T) {
 	}
 	var got []string
 	test.Await(t, nil, 10*time.Second, "entries are missing", func() error {
-		entries, err := redigo.Values(f.conn.Do("XRANGE", "mails", "-", "+"))
+		entries, err := redigo.Values(f.conn.Do("XRANGE", "messages", "-", "+"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +93,7 @@ func TestStreamOutcomes(t *testing.T) {
 			got = append(got, fields["hash"])
 		}
 		if len(got) < len(want) {
-			return fmt.Errorf("%d entries", len(got))
+			return fmt.Errorf("%d entries, want %d", len(got), len(want))
 		}
 		return nil
 	})
@@ -101,10 +102,10 @@ func TestStreamOutcomes(t *testing.T) {
 	}
 }
 
-// TestStreamEnds: Close returns although Redis is unavailable.
-func TestStreamEnds(t *testing.T) {
+// TestStreamClose: Close returns although Redis is unavailable.
+func TestStreamClose(t *testing.T) {
 	var log test.Log
-	s := redis.New(&ledger{}, redis.Options{Host: "127.0.0.1:1", Stream: "mails", StreamMax: 1000, Log: log.Logger()})
+	s := redis.New(&recorder{}, redis.Options{Host: "127.0.0.1:1", Stream: "messages", StreamMax: 1000, Log: log.Logger()})
 	if err := s.Save(t.Context(), []*envelope.Envelope{storetest.Envelope(text, "a@example.com")})[0]; err != nil {
 		t.Fatal(err)
 	}
@@ -120,15 +121,15 @@ func TestStreamEnds(t *testing.T) {
 	}
 }
 
-// TestStream: entries in order, while Redis comes and goes, and what is queued
-// leaves before the end.
+// TestStream: entries are added in order, also after an outage, and Close adds
+// the queued entries.
 func TestStream(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Redis")
 	}
 	server := servers.Redis(t)
 	log := &test.Log{}
-	s := redis.New(discard.Store{}, redis.Options{Host: server.Addr, Expire: time.Hour, Stream: "mails", StreamMax: 1000,
+	s := redis.New(discard.Store{}, redis.Options{Host: server.Addr, Expire: time.Hour, Stream: "messages", StreamMax: 1000,
 		Log: slog.New(slog.NewTextHandler(log, nil))})
 	sent := 0
 	save := func(n int) {
@@ -136,12 +137,12 @@ func TestStream(t *testing.T) {
 		for range n {
 			sent++
 			e := storetest.Envelope("Subject: s\r\n\r\n", fmt.Sprintf("u%d@example.com", sent))
-			begun := time.Now()
+			start := time.Now()
 			if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
 				t.Fatal(err)
 			}
-			if took := time.Since(begun); took > 3*time.Second {
-				t.Errorf("a mail takes %v", took)
+			if took := time.Since(start); took > 3*time.Second {
+				t.Errorf("Save took %v, want at most 3 s", took)
 			}
 		}
 	}
@@ -153,13 +154,13 @@ func TestStream(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	entries, err := redigo.Values(server.Connect(t).Do("XRANGE", "mails", "-", "+"))
+	entries, err := redigo.Values(server.Connect(t).Do("XRANGE", "messages", "-", "+"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The first ones have died with a Redis that saves nothing.
+	// The first entries were lost with the killed Redis, which has no persistence.
 	if len(entries) < 20 || len(entries) > 40 {
-		t.Errorf("%d entries", len(entries))
+		t.Errorf("the stream has %d entries, want from 20 to 40", len(entries))
 	}
 	last := 0
 	for _, entry := range entries {
@@ -171,15 +172,22 @@ func TestStream(t *testing.T) {
 		var n int
 		fmt.Sscanf(fields["to"], "u%d@", &n)
 		if n <= last {
-			t.Errorf("entry of %s comes behind %d", fields["to"], last)
+			t.Errorf("the entry of %s follows the entry of u%d", fields["to"], last)
 		}
 		last = n
-		if date, err := time.Parse(time.RFC3339, fields["date"]); err != nil || time.Since(date) > time.Minute ||
-			len(fields["hash"]) != 32 || fields["from"] != "a@example.org" || fields["size"] != "14" || fields["subject"] != "s" {
-			t.Errorf("%v", fields)
+		if date, err := time.Parse(time.RFC3339, fields["date"]); err != nil || time.Since(date) > time.Minute {
+			t.Errorf("date is %q, want the current time", fields["date"])
+		}
+		if len(fields["hash"]) != 32 {
+			t.Errorf("hash is %q, want 32 digits", fields["hash"])
+		}
+		for name, want := range map[string]string{"from": "a@example.org", "size": "14", "subject": "s"} {
+			if fields[name] != want {
+				t.Errorf("%s is %q, want %q", name, fields[name], want)
+			}
 		}
 	}
 	if last != sent {
-		t.Errorf("the last entry is of mail %d, want %d", last, sent)
+		t.Errorf("the last entry is of message %d, want %d", last, sent)
 	}
 }

@@ -11,62 +11,69 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// A checkpoint copies pages from the WAL into the file and syncs it, which takes
-// as long as many commits. So it runs on a connection of its own, concurrently
-// with them; the writer waits only for the last part, which is what was committed
-// meanwhile: the WAL begins again from its start when nothing is left in it.
-// SQLite's automatic checkpoints are off, since they hide their errors; the
-// writer makes one when a reader or a slow disk keeps this one from its end.
+// A checkpoint copies pages from the WAL into the file and syncs the file, which
+// takes as long as many commits. So it runs on its own connection while the writer
+// commits. The writer waits only for the final pass, which copies what was
+// committed during the passes before; SQLite starts the WAL again when the file has
+// all of its pages. SQLite's automatic checkpoints are off, since SQLite hides
+// their errors. The writer runs a checkpoint itself if a reader or a slow disk
+// keeps the checkpointer from finishing.
 const (
-	checkpointPages = 500  // of the WAL are worth a checkpoint
-	writerPages     = 1000 // that are not copied make the writer do a checkpoint
-	restPages       = 250  // for which the writer may wait
-	maxPasses       = 3    // before the writer waits in any case
+	requestPages = 500  // written pages after which the writer requests a checkpoint
+	writerPages  = 1000 // pages that are not copied after which the writer runs a checkpoint
+	finalPages   = 250  // if a pass copies at most this many pages, the next is the final one
+	maxPasses    = 3    // before the final one
 )
 
-// A checkpointer has one goroutine, until stop.
+// A checkpointer runs checkpoints in one goroutine until stop.
 type checkpointer struct {
-	db      *sql.DB
-	log     *slog.Logger
-	failure atomic.Pointer[error] // of the first checkpoint that failed
-	pages   int                   // that the writer has written since it asked for a checkpoint
-	backlog int                   // pages of the WAL that are not in the file; writing guards it
-	wanted  chan struct{}         // holds 1
-	writing chan struct{}         // holds 1: a transaction, or the last part of a checkpoint
-	cancel  context.CancelFunc
-	stopped sync.WaitGroup
+	db        *sql.DB
+	log       *slog.Logger
+	failure   atomic.Pointer[error] // of the first checkpoint that failed
+	written   int                   // pages that the writer has written since it requested a checkpoint
+	backlog   int                   // pages of the WAL that are not in the file; guarded by writeLock
+	requested chan struct{}         // capacity 1
+	writeLock chan struct{}         // capacity 1; held during a transaction or the final pass
+	cancel    context.CancelFunc
+	stopped   sync.WaitGroup
 }
 
-// newCheckpointer opens the file at path once more.
+// newCheckpointer opens its own connection to the file at path and starts the
+// goroutine.
 func newCheckpointer(ctx context.Context, path string, log *slog.Logger) (*checkpointer, error) {
-	db, err := connect(path, "mode=rw&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)")
+	db, err := openDB(path, "mode=rw&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)")
 	if err != nil {
 		return nil, err
 	}
-	if err := keepWAL(ctx, db); err != nil {
+	if err := persistWAL(ctx, db); err != nil {
 		_ = db.Close() // nothing was done with it
 		return nil, err
 	}
-	c := &checkpointer{db: db, log: log.With("file", path), wanted: make(chan struct{}, 1), writing: make(chan struct{}, 1)}
+	c := &checkpointer{
+		db:        db,
+		log:       log.With("file", path),
+		requested: make(chan struct{}, 1),
+		writeLock: make(chan struct{}, 1),
+	}
 	ctx, c.cancel = context.WithCancel(context.Background())
 	c.stopped.Go(func() { c.run(ctx) })
 	return c, nil
 }
 
-// keepWAL has the one connection of a pool leave the WAL when it closes.
-func keepWAL(ctx context.Context, db *sql.DB) error {
+// persistWAL sets the mode of setPersistWAL on the only connection of a pool.
+func persistWAL(ctx context.Context, db *sql.DB) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	return persistWAL(conn, true)
+	return setPersistWAL(conn, true)
 }
 
-// persistWAL says whether SQLite leaves the WAL when the connection closes as
-// the last one. Otherwise it deletes the WAL after a checkpoint, which trusts
-// what earlier ones have copied.
-func persistWAL(conn *sql.Conn, on bool) error {
+// setPersistWAL sets whether SQLite keeps the WAL when conn closes as the last
+// connection (SQLITE_FCNTL_PERSIST_WAL). Otherwise SQLite deletes the WAL after a
+// checkpoint, which relies on what earlier checkpoints have copied.
+func setPersistWAL(conn *sql.Conn, on bool) error {
 	mode := 0
 	if on {
 		mode = 1
@@ -77,57 +84,57 @@ func persistWAL(conn *sql.Conn, on bool) error {
 	})
 }
 
-// stop interrupts a checkpoint and closes the connection.
+// stop interrupts a running checkpoint and closes the connection.
 func (c *checkpointer) stop() error {
 	c.cancel()
 	c.stopped.Wait()
 	return c.db.Close()
 }
 
-// begin waits for the end of a checkpoint's last part.
-func (c *checkpointer) begin(ctx context.Context) error {
+// lock waits for the end of a final pass, and prevents the next until unlock.
+func (c *checkpointer) lock(ctx context.Context) error {
 	select {
-	case c.writing <- struct{}{}:
+	case c.writeLock <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// end follows begin when the transaction is over.
-func (c *checkpointer) end() { <-c.writing }
+func (c *checkpointer) unlock() { <-c.writeLock }
 
-// committed counts what the writer's connection has written.
-func (c *checkpointer) committed(writer *sql.Conn) {
-	// Where that fails, the next Save will fail as well.
+// countCommit counts the pages that a transaction has written, and requests or runs
+// a checkpoint if there are enough. The caller holds the lock.
+func (c *checkpointer) countCommit(writer *sql.Conn) {
+	// If the count cannot be read, the next Save fails as well.
 	_ = writer.Raw(func(driver any) error {
 		pages, _, err := driver.(sqlite.DBStatus).Status(sqlite.DBStatusCacheWrite, true)
-		c.pages += pages
+		c.written += pages
 		c.backlog += pages
 		return err
 	})
-	if c.pages >= checkpointPages {
-		c.pages = 0
+	if c.written >= requestPages {
+		c.written = 0
 		select {
-		case c.wanted <- struct{}{}:
+		case c.requested <- struct{}{}:
 		default:
 		}
 	}
 	if c.backlog >= writerPages && c.err() == nil {
-		state, err := walState(context.Background(), writer, "PASSIVE")
-		c.copied(state)
-		c.fail(err)
+		result, err := walCheckpoint(context.Background(), writer, "PASSIVE")
+		c.setBacklog(result)
+		c.recordFailure(err)
 	}
 }
 
-// run does checkpoints until one fails: the next would take what that one has
-// copied for synced.
+// run runs requested checkpoints until one fails. A checkpoint after a failed one
+// would treat the pages that the failed one has copied as synced.
 func (c *checkpointer) run(ctx context.Context) {
 	for c.err() == nil {
 		select {
-		case <-c.wanted:
+		case <-c.requested:
 			if err := c.checkpoint(ctx); ctx.Err() == nil {
-				c.fail(err)
+				c.recordFailure(err)
 			}
 		case <-ctx.Done():
 			return
@@ -135,15 +142,16 @@ func (c *checkpointer) run(ctx context.Context) {
 	}
 }
 
-// fail takes note of a checkpoint that failed. What it has copied may be lost
-// (durable.go): the store opens the file again before the next transaction.
-func (c *checkpointer) fail(err error) {
+// recordFailure records the first checkpoint that fails. The pages that it has
+// copied may be lost (durable.go), so the store opens the file again before the
+// next transaction.
+func (c *checkpointer) recordFailure(err error) {
 	if err != nil && c.failure.CompareAndSwap(nil, &err) {
 		c.log.Error("SQLite checkpoint failed", "error", err)
 	}
 }
 
-// err returns why a checkpoint failed, nil if none has.
+// err returns the error of the checkpoint that failed, or nil.
 func (c *checkpointer) err() error {
 	if err := c.failure.Load(); err != nil {
 		return *err
@@ -151,66 +159,67 @@ func (c *checkpointer) err() error {
 	return nil
 }
 
-// checkpoint copies what the WAL holds.
+// checkpoint copies the content of the WAL into the file.
 func (c *checkpointer) checkpoint(ctx context.Context) error {
-	for done, pass := 0, 1; pass <= maxPasses; pass++ {
-		state, err := c.pass(ctx)
+	for done, n := 0, 1; n <= maxPasses; n++ {
+		result, err := c.pass(ctx)
 		if err != nil {
 			return err
 		}
-		if state.copied-done <= restPages {
+		if result.copied-done <= finalPages {
 			break
 		}
-		done = state.copied
+		done = result.copied
 	}
-	if c.begin(ctx) != nil { // a writer that stops it has begun
+	if c.lock(ctx) != nil { // the writer holds the lock while it waits in stop
 		return nil
 	}
-	defer c.end()
-	state, err := c.pass(ctx)
-	c.copied(state)
+	defer c.unlock()
+	result, err := c.pass(ctx)
+	c.setBacklog(result)
 	return err
 }
 
-// copied sets the backlog; the caller is between begin and end.
-func (c *checkpointer) copied(state walFrames) {
-	if !state.busy {
-		c.backlog = state.frames - state.copied
+// setBacklog sets the backlog after a checkpoint. The caller holds the lock.
+func (c *checkpointer) setBacklog(result checkpointResult) {
+	if !result.busy {
+		c.backlog = result.frames - result.copied
 	}
 }
 
-// pass copies what was committed before it began, unless a reader needs the file
-// as it is.
-func (c *checkpointer) pass(ctx context.Context) (walFrames, error) {
-	return walState(ctx, c.db, "PASSIVE")
+// pass copies the frames that were committed before it begins, except those that
+// a reader prevents it from copying.
+func (c *checkpointer) pass(ctx context.Context) (checkpointResult, error) {
+	return walCheckpoint(ctx, c.db, "PASSIVE")
 }
 
-// state returns what the WAL holds and copies nothing.
-func (c *checkpointer) state(ctx context.Context) (walFrames, error) {
-	return walState(ctx, c.db, "NOOP")
+// state returns the state of the WAL and copies nothing.
+func (c *checkpointer) state(ctx context.Context) (checkpointResult, error) {
+	return walCheckpoint(ctx, c.db, "NOOP")
 }
 
-// walFrames is what a checkpoint reports.
-type walFrames struct {
+// checkpointResult is the result of a checkpoint
+// (https://sqlite.org/pragma.html#pragma_wal_checkpoint).
+type checkpointResult struct {
 	frames int  // committed frames in the WAL
-	copied int  // of them, how many are in the database file
-	busy   bool // another checkpoint ran, or a reader was in the way: nothing is known
+	copied int  // the first of them that are in the database file
+	busy   bool // another connection held a lock: frames and copied are unknown
 }
 
-// complete reports whether all of the WAL is in the file, and synced.
-func (w walFrames) complete() bool { return !w.busy && w.frames == w.copied }
+// complete reports whether all of the WAL is in the file and synced.
+func (r checkpointResult) complete() bool { return !r.busy && r.frames == r.copied }
 
-// A querier is a connection, or a pool of one.
+// A querier is a connection, or a pool with one connection.
 type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// walState runs a checkpoint. It reports a lock that another connection holds as
-// busy, not as an error.
-func walState(ctx context.Context, db querier, mode string) (w walFrames, err error) {
-	err = db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&w.busy, &w.frames, &w.copied)
+// walCheckpoint runs a checkpoint in the given mode. If another connection holds a
+// lock, the result is busy and the error nil.
+func walCheckpoint(ctx context.Context, db querier, mode string) (r checkpointResult, err error) {
+	err = db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&r.busy, &r.frames, &r.copied)
 	if code := primary(err); code == lib.SQLITE_BUSY || code == lib.SQLITE_LOCKED {
-		return walFrames{busy: true}, nil
+		return checkpointResult{busy: true}, nil
 	}
-	return w, err
+	return r, err
 }

@@ -16,16 +16,16 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-const mb = 1 << 20
+const mib = 1 << 20
 
-// many mails of 1 MB are more pages than are worth a checkpoint beside the
-// commits, and fewer than make the writer's connection begin one.
+// many messages of 1 MiB have more pages than requestPages and fewer than
+// writerPages.
 const many = 12
 
-// saveMany saves them in one batch.
+// saveMany saves that many messages in one batch.
 func saveMany(t *testing.T, s *sqlite.Store) {
 	t.Helper()
-	message := text + strings.Repeat(strings.Repeat("x", 62)+"\r\n", mb/64)
+	message := text + strings.Repeat(strings.Repeat("x", 62)+"\r\n", mib/64)
 	batch := make([]*envelope.Envelope, many)
 	for i := range batch {
 		batch[i] = storetest.Envelope(message, "b@example.com")
@@ -37,6 +37,7 @@ func saveMany(t *testing.T, s *sqlite.Store) {
 	}
 }
 
+// size returns the size of a file in bytes.
 func size(t *testing.T, path string) int64 {
 	t.Helper()
 	info, err := os.Stat(path)
@@ -46,19 +47,19 @@ func size(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-// awaitSize waits until checkpoints have brought so many MB into the file.
+// awaitSize waits until checkpoints have copied this number of MiB into the file.
 func awaitSize(t *testing.T, path string, want int64) {
 	t.Helper()
-	test.Await(t, nil, time.Minute, "what was committed is not moved into the file", func() error {
-		if got := size(t, path); got < want*mb {
-			return fmt.Errorf("it has %d bytes", got)
+	test.Await(t, nil, time.Minute, "the WAL is not copied into the file", func() error {
+		if got := size(t, path); got < want*mib {
+			return fmt.Errorf("the file has %d bytes, want %d MiB", got, want)
 		}
 		return nil
 	})
 }
 
-// What was committed is moved into the file while the store is open, and the
-// WAL begins anew instead of growing.
+// TestCheckpoint: checkpoints copy committed messages into the file while the
+// store is open, and SQLite starts the WAL again instead of extending it.
 func TestCheckpoint(t *testing.T) {
 	o := options(t)
 	s := open(t, o)
@@ -66,28 +67,28 @@ func TestCheckpoint(t *testing.T) {
 	for round := range int64(6) {
 		saveMany(t, s)
 		awaitSize(t, o.File, (round+1)*many)
-		test.Await(t, nil, time.Minute, "a checkpoint does not end", func() error { // the next Save would lengthen the WAL
+		test.Await(t, nil, time.Minute, "a checkpoint does not end", func() error { // the next Save would extend the WAL
 			var busy, frames, copied int
 			err := db.QueryRow("PRAGMA wal_checkpoint(NOOP)").Scan(&busy, &frames, &copied)
 			if err == nil && (busy != 0 || frames != copied) {
-				err = fmt.Errorf("%d of %d frames are copied", copied, frames)
+				err = fmt.Errorf("busy %d, %d of %d frames are copied", busy, copied, frames)
 			}
 			return err
 		})
 	}
-	if got := size(t, o.File+"-wal"); got > 3*many*mb {
-		t.Errorf("the WAL has grown to %d bytes, %d MB were saved", got, 6*many)
+	if got := size(t, o.File+"-wal"); got > 3*many*mib {
+		t.Errorf("the WAL has %d bytes after %d MiB of messages, want at most %d MiB", got, 6*many, 3*many)
 	}
 	if err := errors.Join(db.Close(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(o.File + "-wal"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the WAL of a file that is closed: %v, want none", err)
+		t.Errorf("stat of the WAL after Close returns %v, want %v", err, fs.ErrNotExist)
 	}
 }
 
-// A reader that stays keeps what came after it began in the WAL, and nobody
-// else waits for that.
+// TestCheckpointWithReader: the WAL keeps messages that were committed after
+// the start of a read transaction, and no Save waits for its end.
 func TestCheckpointWithReader(t *testing.T) {
 	o := options(t)
 	s := open(t, o)
@@ -98,16 +99,16 @@ func TestCheckpointWithReader(t *testing.T) {
 	}
 	var n int
 	if err := reader.QueryRow("SELECT count(*) FROM new_mail").Scan(&n); err != nil || n != many {
-		t.Fatalf("%d rows (%v), want %d", n, err, many)
+		t.Fatalf("the reader sees %d rows, want %d (error %v)", n, many, err)
 	}
 	for range 5 {
 		saveMany(t, s)
 	}
-	if got := size(t, o.File); got > 2*many*mb {
-		t.Errorf("the file has %d bytes beside a reader that has seen %d MB", got, many)
+	if got := size(t, o.File); got > 2*many*mib {
+		t.Errorf("the file has %d bytes, want at most %d MiB while a reader sees %d MiB", got, 2*many, many)
 	}
 	if err := reader.QueryRow("SELECT count(*) FROM new_mail").Scan(&n); err != nil || n != many {
-		t.Errorf("the reader sees %d rows (%v), want its %d", n, err, many)
+		t.Errorf("the reader sees %d rows, want %d as before (error %v)", n, many, err)
 	}
 	if err := reader.Rollback(); err != nil {
 		t.Fatal(err)
@@ -116,19 +117,19 @@ func TestCheckpointWithReader(t *testing.T) {
 	awaitSize(t, o.File, 7*many)
 }
 
-// A file that is taken away while a checkpoint is made of it is complete.
+// TestMovedDuringCheckpoint: a file that is moved during a checkpoint is complete.
 func TestMovedDuringCheckpoint(t *testing.T) {
 	o := options(t)
 	s := open(t, o)
 	for i := range 5 {
 		saveMany(t, s)
-		away := fmt.Sprintf("%s.%d", o.File, i)
-		if err := os.Rename(o.File, away); err != nil {
+		moved := fmt.Sprintf("%s.%d", o.File, i)
+		if err := os.Rename(o.File, moved); err != nil {
 			t.Fatal(err)
 		}
-		one(t, s, nil) // notices
-		if got := len(rows(t, away)); got < many {
-			t.Errorf("the file that was moved away has %d rows, want those of its %d mails", got, many)
+		saveOne(t, s, nil) // the store opens a new file
+		if got := len(rows(t, moved)); got < many {
+			t.Errorf("the moved file has %d rows, want at least %d", got, many)
 		}
 	}
 }

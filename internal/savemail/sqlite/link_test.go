@@ -15,8 +15,8 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestLinkedFileReadsWAL: where the path of the file is a symbolic link, also one
-// to a link or below a linked directory, every reader sees what is in the WAL.
+// TestLinkedFileReadsWAL: every reader sees the content of the WAL if the path
+// of the file contains a symbolic link.
 func TestLinkedFileReadsWAL(t *testing.T) {
 	o := options(t)
 	dir := t.TempDir()
@@ -40,11 +40,11 @@ func TestLinkedFileReadsWAL(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", link, err)
 		}
-		if mail, err := r.Show(t.Context(), e.To[0].Hash); err != nil || !bytes.Equal(mail, e.AppendBlob(nil, 0)) {
-			t.Errorf("show through %s: %d bytes, %v", link, len(mail), err)
+		if got, err := r.Show(t.Context(), e.To[0].Hash); err != nil || !bytes.Equal(got, e.AppendBlob(nil, 0)) {
+			t.Errorf("%s: Show returns %q, want the message (error %v)", link, got, err)
 		}
 		if list, err := r.List(t.Context(), 1); err != nil || len(list) != 1 || list[0].Hash != e.To[0].Hash {
-			t.Errorf("list through %s: %+v, %v", link, list, err)
+			t.Errorf("%s: List returns %+v, want the hash %s (error %v)", link, list, e.To[0].Hash, err)
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -54,17 +54,17 @@ func TestLinkedFileReadsWAL(t *testing.T) {
 		execute(t, o.File, "CREATE TABLE \""+table+"\" (address TEXT)")
 		q := query(t, "SELECT 1 FROM \""+table+"\" WHERE address=:address")
 		if err := sqlite.TryRecipients(t.Context(), o, q, "a@b", "b"); err != nil {
-			t.Errorf("try the query through %s: %v", link, err)
+			t.Errorf("%s: TryRecipients returns %v", link, err)
 		}
 		recipients := sqlite.NewRecipients(o, q)
 		if _, err := recipients.Has(t.Context(), "a@b", "b"); err != nil {
-			t.Errorf("query through %s: %v", link, err)
+			t.Errorf("%s: Has returns %v", link, err)
 		}
 		if err := recipients.Close(); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Lstat(o.File + "-wal"); link != "dir/"+filepath.Base(o.File) && err == nil {
-			t.Errorf("a WAL beside %s", link)
+			t.Errorf("%s: there is a WAL in the directory of the link", link)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -72,8 +72,8 @@ func TestLinkedFileReadsWAL(t *testing.T) {
 	}
 }
 
-// TestReaderRefusesPlantedFiles: neither a FIFO nor a link beside the file, nor a
-// link of another user on the way to it, is opened.
+// TestReaderRefusesPlantedFiles: a Reader opens no FIFO and no link as a file
+// of the database, and root follows no link of another user to it.
 func TestReaderRefusesPlantedFiles(t *testing.T) {
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		for kind, plant := range map[string]func(path string) error{
@@ -88,12 +88,12 @@ func TestReaderRefusesPlantedFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			if r, err := sqlite.NewReader(o); err == nil {
-				t.Errorf("a %s as %q is opened: %v", kind, "mail.db"+suffix, r.Close())
+				t.Errorf("the Reader opens a %s at mail.db%s (Close returns %v)", kind, suffix, r.Close())
 			}
 		}
 	}
 	if os.Geteuid() != 0 {
-		return // only root must not follow every link
+		return // a user may follow every link
 	}
 	const other = 65534
 	o := options(t)
@@ -102,38 +102,38 @@ func TestReaderRefusesPlantedFiles(t *testing.T) {
 	if err := errors.Join(os.Symlink(filepath.Dir(o.File), dir), os.Lchown(dir, other, other)); err != nil {
 		t.Fatal(err)
 	}
-	real := o.File
+	target := o.File
 	o.File = filepath.Join(dir, "mail.db")
 	if r, err := sqlite.NewReader(o); err == nil {
-		t.Errorf("root follows a link of another user: %v", r.Close())
+		t.Errorf("root follows a link of another user (Close returns %v)", r.Close())
 	}
-	if err := os.Chown(real, other, other); err != nil {
+	if err := os.Chown(target, other, other); err != nil {
 		t.Fatal(err)
 	}
 	r, err := sqlite.NewReader(o)
 	if err != nil {
-		t.Fatalf("root does not follow the owner's link: %v", err)
+		t.Fatalf("root does not follow a link of the file's owner: %v", err)
 	}
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestReaderRefusesReplacedFile: a user who replaces the file by a link after it
-// was checked does not have root read another database.
+// TestReaderRefusesReplacedFile: if a user replaces the checked file by a link,
+// root does not read another database.
 func TestReaderRefusesReplacedFile(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
 	const other = 65534
 	for _, replaced := range []string{"file", "directory"} {
-		roots, o := options(t), options(t)
-		execute(t, roots.File, "CREATE TABLE new_mail (x)")
+		protected, o := options(t), options(t)
+		execute(t, protected.File, "CREATE TABLE new_mail (x)")
 		dir := filepath.Join(t.TempDir(), "state")
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		o.File = filepath.Join(dir, filepath.Base(roots.File))
+		o.File = filepath.Join(dir, filepath.Base(protected.File))
 		execute(t, o.File, "CREATE TABLE new_mail (x)")
 		if err := errors.Join(os.Chown(o.File, other, other), os.Chown(dir, other, other)); err != nil {
 			t.Fatal(err)
@@ -142,15 +142,15 @@ func TestReaderRefusesReplacedFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		path, target := o.File, roots.File
+		path, target := o.File, protected.File
 		if replaced == "directory" {
-			path, target = dir, filepath.Dir(roots.File)
+			path, target = dir, filepath.Dir(protected.File)
 		}
-		if err := errors.Join(os.Rename(path, path+"-away"), os.Symlink(target, path), os.Lchown(path, other, other)); err != nil {
+		if err := errors.Join(os.Rename(path, path+".old"), os.Symlink(target, path), os.Lchown(path, other, other)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := r.List(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "replaced") {
-			t.Errorf("%s: %v", replaced, err)
+			t.Errorf("%s replaced: List returns %v, want an error", replaced, err)
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -158,8 +158,7 @@ func TestReaderRefusesReplacedFile(t *testing.T) {
 	}
 }
 
-// TestListBounded: what another program has put into the table does not fill the
-// memory of -list.
+// TestListBounded: List cuts long values, which another program may have written.
 func TestListBounded(t *testing.T) {
 	o := options(t)
 	s := open(t, o)
@@ -174,7 +173,13 @@ func TestListBounded(t *testing.T) {
 	}
 	defer r.Close()
 	list, err := r.List(t.Context(), 1)
-	if err != nil || len(list) != 1 || list[0].Date.IsZero() || list[0].Subject != strings.Repeat("\u00e9", 10_000) {
-		t.Errorf("%d messages, %v", len(list), err)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("List returns %d messages, want 1 (error %v)", len(list), err)
+	}
+	if list[0].Date.IsZero() {
+		t.Error("the date is zero")
+	}
+	if want := strings.Repeat("\u00e9", 10_000); list[0].Subject != want {
+		t.Errorf("the subject has %d bytes, want the first %d: %.50q", len(list[0].Subject), len(want), list[0].Subject)
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 )
 
-// realPath returns the absolute path without symbolic links.
+// realPath returns the absolute path without symbolic links, as SQLite uses it for
+// the names of the WAL and the wal-index.
 func realPath(path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -17,9 +18,9 @@ func realPath(path string) (string, error) {
 	return filepath.EvalSymlinks(abs)
 }
 
-// isFile returns an error for what cannot be a database: SQLite would wait for
-// the other end of a FIFO without end.
-func isFile(path string) error {
+// checkRegular returns an error if path is not a regular file: SQLite would wait
+// for the other end of a FIFO forever.
+func checkRegular(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("open: not a regular file")
@@ -27,9 +28,9 @@ func isFile(path string) error {
 	return err
 }
 
-// regularParts returns an error if the file at path, which is real, or one of
-// the files that SQLite keeps with it is not a regular file.
-func regularParts(path string) error {
+// checkAllRegular returns an error if the file at path, which has no symbolic
+// links, or one of SQLite's other files of the database is not a regular file.
+func checkAllRegular(path string) error {
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		info, err := os.Lstat(path + suffix)
 		if suffix != "" && errors.Is(err, fs.ErrNotExist) {

@@ -14,7 +14,7 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// Reader looks at a file that a daemon may be writing at the time.
+// A Reader reads a file that a daemon may be writing to.
 type Reader struct {
 	db    *sql.DB
 	table string
@@ -22,33 +22,33 @@ type Reader struct {
 
 // NewReader opens the file read-only and creates nothing, not even a WAL.
 func NewReader(o Options) (*Reader, error) {
-	// SQLite keeps the WAL beside the file that a symbolic link leads to.
+	// SQLite's WAL is in the directory of the file, not of a symbolic link to it.
 	path, err := rootpath.Path(o.File)
 	if err == nil {
-		err = regularParts(path)
+		err = checkAllRegular(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the SQLite file: %w", err)
 	}
 	query := "mode=ro"
 	if _, err := os.Lstat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
-		// No program has the file open. SQLite would create a WAL even to read,
-		// unless it is told that nothing changes.
+		// No program has the file open. Unless the file is immutable, SQLite
+		// creates a WAL even to read.
 		query = "mode=ro&immutable=1"
 	}
 	connector, err := newConnector(path, query)
 	if err == nil {
-		connector, err = verified(path, connector)
+		connector, err = verify(path, connector)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the SQLite file: %w", err)
 	}
-	return &Reader{db: pool(connector), table: o.Table}, nil
+	return &Reader{db: newDB(connector), table: o.Table}, nil
 }
 
-// List returns the n newest mails, newest first.
+// List returns the n newest messages, newest first.
 func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
-	// Another program may have put anything there, so no value is read whole.
+	// Another program may have written values of any size, so each is cut.
 	const shown = 10_000 // characters
 	rows, err := r.db.QueryContext(ctx, fmt.Sprintf(`SELECT substr("hash",1,%[1]d),substr("from",1,%[1]d),substr("to",1,%[1]d),substr("subject",1,%[1]d),`+
 		`substr("date",1,%[1]d),octet_length("mail") FROM `, shown)+
@@ -64,7 +64,7 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 		if err := rows.Scan(&m.Hash, &m.From, &m.To, &m.Subject, &date, &m.Size); err != nil {
 			return nil, fmt.Errorf("read a row: %w", err)
 		}
-		// A date that somebody else wrote differently is shown as none.
+		// A date of another program in another format becomes the zero time.
 		m.Date, _ = time.Parse(dateLayout, date)
 		list = append(list, m)
 	}
@@ -74,19 +74,19 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	return list, nil
 }
 
-// Show returns the mail with this hash.
+// Show returns the message with this hash, or savemail.ErrNotFound.
 func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
 	var body string
-	var mail []byte
+	var message []byte
 	err := r.db.QueryRowContext(ctx, `SELECT "body","mail" FROM `+quote(r.table)+` WHERE "hash"=? ORDER BY "mail_id" DESC LIMIT 1`, hash).
-		Scan(&body, &mail)
+		Scan(&body, &message)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, savemail.ErrNotFound
 	case err != nil:
 		return nil, fmt.Errorf("read the table: %w", err)
 	}
-	return newmail.Expand(body, mail)
+	return newmail.Expand(body, message)
 }
 
 // Close closes the file.

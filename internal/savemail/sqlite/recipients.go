@@ -12,134 +12,135 @@ import (
 	"time"
 
 	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	lib "modernc.org/sqlite/lib"
 
 	"goguerrillad/internal/recipient"
 )
 
-// Recipients asks the file who receives, on connections of its own that only
-// read.
+// Recipients runs the recipient query on the file, over read-only connections
+// of its own.
 type Recipients struct {
 	file  string
 	query recipient.Query
 
-	mu        sync.Mutex
-	create    func(context.Context) error // has the store create a missing file; nil without a store
-	restoring *restoration                // nil unless create runs
-	open      *opened                     // nil until it could be
-	pause     chan struct{}               // closed when the file may be opened again; nil when it may
-	forgotten sync.WaitGroup              // files that were replaced and are being closed
+	mu         sync.Mutex
+	createFile func(context.Context) error // Store.createFile; nil without a store
+	creating   *creation                   // nil unless createFile runs
+	current    *sharedFile                 // nil if the file is not open
+	resumed    chan struct{}               // closed by resume; nil unless suspended
+	retired    sync.WaitGroup              // replaced files that are not closed yet
 }
 
-// A restoration is a call of create. err is set when done is closed.
-type restoration struct {
+// A creation is a call of createFile. err is set when done is closed.
+type creation struct {
 	done chan struct{}
 	err  error
 }
 
-// restoreTime bounds a call of create, which also waits for a Save that runs.
-const restoreTime = 10 * time.Second
+// createTimeout bounds a call of createFile, which also waits for a running Save.
+const createTimeout = 10 * time.Second
 
-// opened is the file that was at the path at one time.
-type opened struct {
+// A sharedFile is the file that was at the path when it was opened.
+type sharedFile struct {
 	info  fs.FileInfo
 	db    *sql.DB
-	users sync.WaitGroup
+	users sync.WaitGroup // running queries
 }
 
-// NewRecipients returns what asks the query of the file that the store has.
-// The file is opened when it is needed. Only a store creates it (Store.Share).
+// NewRecipients returns the Recipients for the file of a store. The first query
+// opens the file. Only a store creates it (Store.Share).
 func NewRecipients(o Options, q recipient.Query) *Recipients {
 	return &Recipients{file: o.File, query: q}
 }
 
-// TryRecipients asks the query once, and leaves no trace on the disk. Of a file
-// that is missing it can only say whether the query is SQL.
+// TryRecipients runs the query once and does not write to the disk. If the file
+// is missing, it returns fs.ErrNotExist, and recipient.ErrInvalid as well if
+// the query is not valid SQL.
 func TryRecipients(ctx context.Context, o Options, q recipient.Query, address, domain string) error {
 	r, err := NewReader(o)
 	if errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(parse(ctx, q), err)
+		return errors.Join(checkSyntax(ctx, q), err)
 	}
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	_, err = has(ctx, r.db, q, address, domain)
+	_, err = runQuery(ctx, r.db, q, address, domain)
 	return err
 }
 
-// parse has SQLite read the query where there are no tables.
-func parse(ctx context.Context, q recipient.Query) error {
+// checkSyntax runs the query on an empty database.
+func checkSyntax(ctx context.Context, q recipient.Query) error {
 	connector, err := sqlite.NewConnector(":memory:")
 	if err != nil {
 		return err
 	}
 	db := sql.OpenDB(connector)
 	defer db.Close()
-	if _, err = has(ctx, db, q, "", ""); err != nil && strings.Contains(err.Error(), "no such table") {
+	if _, err = runQuery(ctx, db, q, "", ""); err != nil && strings.Contains(err.Error(), "no such table") {
 		return nil
 	}
 	return err
 }
 
-// Has reports whether the query has a row.
+// Has reports whether the query returns a row.
 func (r *Recipients) Has(ctx context.Context, address, domain string) (bool, error) {
-	o, err := r.acquire(ctx)
+	f, err := r.acquire(ctx)
 	if err != nil {
 		return false, fmt.Errorf("open %s: %w", r.file, err)
 	}
-	defer o.users.Done()
-	return has(ctx, o.db, r.query, address, domain)
+	defer f.release()
+	return runQuery(ctx, f.db, r.query, address, domain)
 }
 
-func has(ctx context.Context, db *sql.DB, q recipient.Query, address, domain string) (found bool, err error) {
+func runQuery(ctx context.Context, db *sql.DB, q recipient.Query, address, domain string) (found bool, err error) {
 	found, err = recipient.Found(db.QueryContext(ctx, q.SQL, q.Args(address, domain)...))
-	return found, refusal(err)
-}
-
-// refusal tells an error that is the query's own; nil stays nil.
-func refusal(err error) error {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqlite3.SQLITE_ERROR {
-		return fmt.Errorf("%w: %w", recipient.ErrInvalid, err)
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == lib.SQLITE_ERROR {
+		err = fmt.Errorf("%w: %w", recipient.ErrInvalid, err)
 	}
-	return err
+	return found, err
 }
 
-// acquire returns the file that is at the path now, for one more user. If it was
-// moved or deleted, acquire has the store create it again: as long as no recipient
-// is accepted, no Save does.
-func (r *Recipients) acquire(ctx context.Context) (*opened, error) {
-	o, err := r.present(ctx)
+// acquire returns the file that is at the path now. If the file is missing, acquire
+// asks the store to create it: while no recipient is accepted, no Save creates
+// it. The caller
+// must release the file.
+func (r *Recipients) acquire(ctx context.Context) (*sharedFile, error) {
+	f, err := r.acquireExisting(ctx)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return o, err
+		return f, err
 	}
-	if restored := r.restore(ctx); restored != nil {
-		return nil, fmt.Errorf("%w; %w", err, restored)
+	if createErr := r.create(ctx); createErr != nil {
+		return nil, fmt.Errorf("%w; %w", err, createErr)
 	}
-	return r.present(ctx)
+	return r.acquireExisting(ctx)
 }
 
-// restore has the store create the file, once for all that wait for it. The
-// store waits for the users of the file, so the caller is not one.
-func (r *Recipients) restore(ctx context.Context) error {
+// release ends the use of the file after acquire.
+func (f *sharedFile) release() { f.users.Done() }
+
+// create asks the store to create the file, once for all callers that wait for
+// it. The caller must not have acquired a file, since the store waits for its
+// release.
+func (r *Recipients) create(ctx context.Context) error {
 	r.mu.Lock()
-	if r.create == nil {
+	if r.createFile == nil {
 		r.mu.Unlock()
 		return errors.New("no store creates it")
 	}
-	running := r.restoring
+	running := r.creating
 	if running == nil {
-		running = &restoration{done: make(chan struct{})}
-		r.restoring = running
-		go func(create func(context.Context) error) { // one at most: a Save may hold the store for longer than ctx
-			ctx, cancel := context.WithTimeout(context.Background(), restoreTime)
+		running = &creation{done: make(chan struct{})}
+		r.creating = running
+		go func(createFile func(context.Context) error) { // one goroutine at most: a Save may hold the store longer than ctx
+			ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
 			defer cancel()
-			running.err = create(ctx)
+			running.err = createFile(ctx)
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.restoring = nil
+			r.creating = nil
 			close(running.done)
-		}(r.create)
+		}(r.createFile)
 	}
 	r.mu.Unlock()
 	select {
@@ -150,15 +151,16 @@ func (r *Recipients) restore(ctx context.Context) error {
 	}
 }
 
-// present returns the file that is at the path now, for one more user.
-func (r *Recipients) present(ctx context.Context) (*opened, error) {
+// acquireExisting is acquire for a file that exists. It waits while the file is
+// suspended.
+func (r *Recipients) acquireExisting(ctx context.Context) (*sharedFile, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.pause != nil {
-		pause := r.pause
+	for r.resumed != nil {
+		resumed := r.resumed
 		r.mu.Unlock()
 		select {
-		case <-pause:
+		case <-resumed:
 		case <-ctx.Done():
 		}
 		r.mu.Lock()
@@ -167,11 +169,11 @@ func (r *Recipients) present(ctx context.Context) (*opened, error) {
 		}
 	}
 	info, err := os.Stat(r.file)
-	if err == nil && r.open != nil && os.SameFile(info, r.open.info) {
-		r.open.users.Add(1)
-		return r.open, nil
+	if err == nil && r.current != nil && os.SameFile(info, r.current.info) {
+		r.current.users.Add(1)
+		return r.current, nil
 	}
-	r.forget()
+	r.retire()
 	if err != nil {
 		return nil, err
 	}
@@ -179,62 +181,64 @@ func (r *Recipients) present(ctx context.Context) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := isFile(path); err != nil {
+	if err := checkRegular(path); err != nil {
 		return nil, err
 	}
-	db, err := connect(path, "mode=ro")
+	db, err := openDB(path, "mode=ro")
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(recipient.Connections)
 	db.SetMaxIdleConns(recipient.Connections)
-	r.open = &opened{info: info, db: db}
-	r.open.users.Add(1)
-	return r.open, nil
+	r.current = &sharedFile{info: info, db: db}
+	r.current.users.Add(1)
+	return r.current, nil
 }
 
-// leave closes the file when its users have gone, and keeps it closed until
-// comeBack.
-func (r *Recipients) leave() {
+// suspend closes the file after the running queries and keeps it closed until
+// resume.
+func (r *Recipients) suspend() {
 	r.mu.Lock()
-	o := r.open
-	r.open, r.pause = nil, make(chan struct{})
+	f := r.current
+	r.current, r.resumed = nil, make(chan struct{})
 	r.mu.Unlock()
-	if o != nil {
-		o.users.Wait()
-		_ = o.db.Close() // nothing was written
+	if f != nil {
+		f.users.Wait()
+		_ = f.db.Close() // nothing was written
 	}
-	r.forgotten.Wait() // no file is added during the pause
+	r.retired.Wait() // no file is retired while suspended
 }
 
-func (r *Recipients) comeBack() {
+// resume allows queries again after suspend.
+func (r *Recipients) resume() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	close(r.pause)
-	r.pause = nil
+	close(r.resumed)
+	r.resumed = nil
 }
 
-// forget closes the file when its users have gone.
-func (r *Recipients) forget() {
-	if o := r.open; o != nil {
-		r.open = nil
-		r.forgotten.Go(func() { // for the time of the last query
-			o.users.Wait()
-			_ = o.db.Close() // nothing was written
+// retire closes the current file after the queries that use it. The caller
+// holds r.mu.
+func (r *Recipients) retire() {
+	if f := r.current; f != nil {
+		r.current = nil
+		r.retired.Go(func() { // ends with the last query
+			f.users.Wait()
+			_ = f.db.Close() // nothing was written
 		})
 	}
 }
 
-// Close closes the file.
+// Close waits for the running queries and closes the file.
 func (r *Recipients) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.forgotten.Wait()
-	if r.open == nil {
+	r.retired.Wait()
+	if r.current == nil {
 		return nil
 	}
-	o := r.open
-	r.open = nil
-	o.users.Wait()
-	return o.db.Close()
+	f := r.current
+	r.current = nil
+	f.users.Wait()
+	return f.db.Close()
 }

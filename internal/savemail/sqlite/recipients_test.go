@@ -18,6 +18,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
+// query parses the text of a recipient query.
 func query(t *testing.T, text string) recipient.Query {
 	t.Helper()
 	q, err := recipient.Parse(text, recipient.SQLite)
@@ -27,28 +28,32 @@ func query(t *testing.T, text string) recipient.Query {
 	return q
 }
 
-// TestRecipients: the query reads what is at the path now, beside a store that
-// writes, and writes nothing itself.
+// TestRecipients: the query reads the file that is at the path now, while a
+// store writes to it. A query that writes fails.
 func TestRecipients(t *testing.T) {
 	o := options(t)
 	r := sqlite.NewRecipients(o, query(t, "SELECT 1 FROM mailbox WHERE address=:address OR domain=:domain"))
-	has := func(address, domain string, want bool, kind error) {
+	has := func(address, domain string, want bool, wantErr error) {
 		t.Helper()
-		if got, err := r.Has(t.Context(), address, domain); got != want || !errors.Is(err, kind) {
-			t.Errorf("%s: %v, %v", address, got, err)
+		got, err := r.Has(t.Context(), address, domain)
+		if got != want {
+			t.Errorf("%s: Has returns %v, want %v", address, got, want)
+		}
+		if !errors.Is(err, wantErr) {
+			t.Errorf("%s: Has returns the error %v, want %v", address, err, wantErr)
 		}
 	}
 	has("a@b", "b", false, fs.ErrNotExist)
 	s := open(t, o)
 	save(t, s, "text")
-	has("a@b", "b", false, recipient.ErrInvalid) // there is no such table yet
+	has("a@b", "b", false, recipient.ErrInvalid) // the table is missing
 	execute(t, o.File, "CREATE TABLE mailbox (address TEXT, domain TEXT)", "INSERT INTO mailbox VALUES ('a@b', NULL), (NULL, 'c')")
 	has("a@b", "b", true, nil)
 	has("b@b", "b", false, nil)
 	has("x@c", "c", true, nil)
 	has("' OR 1=1 --", "\x00", false, nil)
 	save(t, s, "text")
-	// No file, and then another one in place of the next.
+	// The file is moved, a new file is created, and that file is replaced.
 	rename := func(from, to string) {
 		t.Helper()
 		if err := os.Rename(from, to); err != nil {
@@ -66,7 +71,7 @@ func TestRecipients(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := r.Has(ctx, "a@b", "b"); !errors.Is(err, context.Canceled) {
-		t.Errorf("after the end: %v", err)
+		t.Errorf("Has with a canceled context returns %v, want %v", err, context.Canceled)
 	}
 	if err := r.Close(); err != nil {
 		t.Error(err)
@@ -74,16 +79,16 @@ func TestRecipients(t *testing.T) {
 
 	w := sqlite.NewRecipients(o, query(t, "WITH who AS (SELECT :address AS address) DELETE FROM mailbox WHERE address IN who RETURNING 1"))
 	if _, err := w.Has(t.Context(), "b@b", "b"); err == nil {
-		t.Error("a query that writes is run")
+		t.Error("a query that writes returns no error")
 	}
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestRecipientsRestoreTheFile: after the file was moved or deleted, and before
-// there was one, a query works at once, although no message is saved.
-func TestRecipientsRestoreTheFile(t *testing.T) {
+// TestRecipientsCreateFile: if the file is missing, was moved or deleted, a
+// query makes the store create it, although no message is saved.
+func TestRecipientsCreateFile(t *testing.T) {
 	o := options(t)
 	s := open(t, o)
 	r := sqlite.NewRecipients(o, query(t, "SELECT 1 FROM new_mail WHERE recipient=:address"))
@@ -99,7 +104,7 @@ func TestRecipientsRestoreTheFile(t *testing.T) {
 		for range 2 * recipient.Connections {
 			all.Go(func() {
 				if got, err := r.Has(t.Context(), "b@example.com", "example.com"); got != want || err != nil {
-					t.Errorf("%s: %v, %v", when, got, err)
+					t.Errorf("%s: Has returns %v, want %v (error %v)", when, got, want, err)
 				}
 			})
 		}
@@ -114,9 +119,7 @@ func TestRecipientsRestoreTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	has("after the file was moved", false)
-	if old := rows(t, o.File+".old"); len(old) != 1 {
-		t.Errorf("%d rows are in the file that was moved", len(old))
-	}
+	checkRows(t, o.File+".old", 1)
 	if err := os.Remove(o.File); err != nil {
 		t.Fatal(err)
 	}
@@ -132,12 +135,12 @@ func TestRecipientsRestoreTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := r.Has(t.Context(), "b@example.com", "example.com"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("after the store was closed: %v", err)
+		t.Errorf("after the close of the store: Has returns %v, want %v", err, fs.ErrNotExist)
 	}
 }
 
-// TestRecipientsOfReplacedFile: queries that run, and queries that wait for a
-// connection, get their answer although another file takes the place of theirs.
+// TestRecipientsOfReplacedFile: running queries, and queries that wait for a
+// connection, return their result although their file is replaced.
 func TestRecipientsOfReplacedFile(t *testing.T) {
 	o := options(t)
 	execute(t, o.File, "CREATE TABLE mailbox (address TEXT)", "INSERT INTO mailbox VALUES ('a@b')")
@@ -150,7 +153,7 @@ func TestRecipientsOfReplacedFile(t *testing.T) {
 	r := sqlite.NewRecipients(o, query(t, "SELECT 1 FROM mailbox WHERE address=:address"))
 	has := func(address string) {
 		if got, err := r.Has(t.Context(), address, "b"); !got || err != nil {
-			t.Errorf("%s: %v, %v", address, got, err)
+			t.Errorf("%s: Has returns %v, want true (error %v)", address, got, err)
 		}
 	}
 	var all sync.WaitGroup
@@ -172,49 +175,49 @@ func TestRecipientsOfReplacedFile(t *testing.T) {
 	}
 }
 
-// awaitCalls waits until n goroutines are in the function.
+// awaitCalls waits until n goroutines run the function.
 func awaitCalls(t *testing.T, function string, n int) {
 	t.Helper()
-	test.Await(t, nil, 10*time.Second, "goroutines in "+function, func() error {
+	test.Await(t, nil, 10*time.Second, "the goroutines do not run "+function, func() error {
 		var stacks strings.Builder
 		err := pprof.Lookup("goroutine").WriteTo(&stacks, 2)
 		if got := strings.Count(stacks.String(), "\n"+function+"("); err == nil && got != n {
-			err = fmt.Errorf("%d, want %d", got, n)
+			err = fmt.Errorf("%d goroutines, want %d", got, n)
 		}
 		return err
 	})
 }
 
-// TestRecipientsClose: Close waits for the queries that run, also of a file that was
-// replaced, since they keep the file open.
+// TestRecipientsClose: Close waits for the running queries, also for those of a
+// replaced file, since they have the file open.
 func TestRecipientsClose(t *testing.T) {
 	for _, replaced := range []bool{false, true} {
 		o := options(t)
 		execute(t, o.File, "CREATE TABLE mailbox (address TEXT)", "INSERT INTO mailbox VALUES ('a@b')")
 		r := sqlite.NewRecipients(o, query(t, "SELECT 1 FROM mailbox WHERE address=:address"))
-		if got, err := r.Has(t.Context(), "a@b", "b"); !got || err != nil { // the file is open from now on
-			t.Fatalf("%v, %v", got, err)
+		if got, err := r.Has(t.Context(), "a@b", "b"); !got || err != nil { // opens the file
+			t.Fatalf("Has returns %v, want true (error %v)", got, err)
 		}
 		lock := connect(t, o.File)
 		lock.SetMaxOpenConns(1)
 		if _, err := lock.Exec("BEGIN EXCLUSIVE"); err != nil {
 			t.Fatal(err)
 		}
-		answered, closed := make(chan error, 1), make(chan error, 1)
+		queried, closed := make(chan error, 1), make(chan error, 1)
 		go func() {
 			got, err := r.Has(t.Context(), "a@b", "b")
 			if !got && err == nil {
 				err = errors.New("no row")
 			}
-			answered <- err
+			queried <- err
 		}()
-		awaitCalls(t, "goguerrillad/internal/savemail/sqlite.has", 1)
+		awaitCalls(t, "goguerrillad/internal/savemail/sqlite.runQuery", 1)
 		if replaced {
 			if err := os.Remove(o.File); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := r.Has(t.Context(), "a@b", "b"); !errors.Is(err, fs.ErrNotExist) {
-				t.Fatalf("a file that is missing: %v", err)
+				t.Fatalf("Has of a missing file returns %v, want %v", err, fs.ErrNotExist)
 			}
 		}
 		go func() { closed <- r.Close() }()
@@ -222,17 +225,17 @@ func TestRecipientsClose(t *testing.T) {
 		if _, err := lock.Exec("COMMIT"); err != nil {
 			t.Fatal(err)
 		}
-		for _, end := range []chan error{answered, closed} {
-			if err := <-end; err != nil {
-				t.Errorf("the file is replaced: %v: %v", replaced, err)
+		for _, result := range []chan error{queried, closed} {
+			if err := <-result; err != nil {
+				t.Errorf("replaced %v: %v", replaced, err)
 			}
 		}
 	}
 }
 
-// TestCloseMergesWALDespiteRecipients: a store that closes has the connections of
-// the query close first, so that the file alone is complete.
-func TestCloseMergesWALDespiteRecipients(t *testing.T) {
+// TestCloseWithRecipients: Close of the store closes the connections of the
+// query first, so that SQLite copies all of the WAL into the file.
+func TestCloseWithRecipients(t *testing.T) {
 	o := options(t)
 	s := open(t, o)
 	r := sqlite.NewRecipients(o, query(t, "SELECT 1 FROM new_mail WHERE recipient=:address"))
@@ -241,46 +244,39 @@ func TestCloseMergesWALDespiteRecipients(t *testing.T) {
 		t.Fatal(err)
 	}
 	if found, err := r.Has(t.Context(), "b@example.com", "example.com"); !found || err != nil {
-		t.Fatal(found, err)
+		t.Fatalf("Has returns %v, want true (error %v)", found, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	alone := filepath.Join(t.TempDir(), "copy.db")
-	mail, err := os.ReadFile(o.File)
-	if err == nil {
-		err = os.WriteFile(alone, mail, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := rows(t, alone); len(got) != 1 {
-		t.Errorf("%d rows are in a copy of the file alone", len(got))
-	}
+	write(t, alone, content(t, o.File))
+	checkRows(t, alone, 1)
 	if found, err := r.Has(t.Context(), "b@example.com", "example.com"); !found || err != nil {
-		t.Errorf("a last query at a reload: %v, %v", found, err)
+		t.Errorf("after the close of the store: Has returns %v, want true (error %v)", found, err)
 	}
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestTryRecipients leaves no trace beside a file that nobody has open.
+// TestTryRecipients: TryRecipients returns the errors of the query and creates
+// no file.
 func TestTryRecipients(t *testing.T) {
 	o := options(t)
 	execute(t, o.File, "PRAGMA journal_mode=WAL", "CREATE TABLE mailbox (address TEXT)")
 	before := files(t, o.File)
-	for text, kind := range map[string]error{
+	for text, want := range map[string]error{
 		"SELECT 1 FROM mailbox WHERE address=:address":  nil,
 		"SELECT 1 FROM missing WHERE address=:address":  recipient.ErrInvalid,
 		"SELECT 1 FROM mailbox WHERE address=:address)": recipient.ErrInvalid,
 	} {
-		if err := sqlite.TryRecipients(t.Context(), o, query(t, text), "a@b", "b"); !errors.Is(err, kind) {
-			t.Errorf("%s: %v", text, err)
+		if err := sqlite.TryRecipients(t.Context(), o, query(t, text), "a@b", "b"); !errors.Is(err, want) {
+			t.Errorf("%s: the error is %v, want %v", text, err, want)
 		}
 	}
 	if after := files(t, o.File); len(after) != len(before) {
-		t.Errorf("%q became %q", before, after)
+		t.Errorf("there are the files %q, before the query %q", after, before)
 	}
 	o.File += ".missing"
 	for text, invalid := range map[string]bool{
@@ -291,8 +287,11 @@ func TestTryRecipients(t *testing.T) {
 		"SELECT wrong": true,
 	} {
 		err := sqlite.TryRecipients(t.Context(), o, query(t, text), "a@b", "b")
-		if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, recipient.ErrInvalid) != invalid {
-			t.Errorf("%s, without a file: %v", text, err)
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s, without a file: the error is %v, want %v", text, err, fs.ErrNotExist)
+		}
+		if got := errors.Is(err, recipient.ErrInvalid); got != invalid {
+			t.Errorf("%s, without a file: the query is invalid: %v, want %v (error %v)", text, got, invalid, err)
 		}
 	}
 }

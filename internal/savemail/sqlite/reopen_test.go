@@ -10,9 +10,9 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestOpenWhileOpen opens a file that another store, as at a reload, or another
-// program has open, and whose WAL has more pages than SQLite's cache: nothing is
-// lost, whether the WAL is in the file already or not.
+// TestOpenWhileOpen: no message is lost if a second store opens the file, as at
+// a reload, whether the WAL is copied or not. The WAL has more pages than
+// SQLite's cache.
 func TestOpenWhileOpen(t *testing.T) {
 	for _, copied := range []bool{true, false} {
 		o := options(t)
@@ -38,7 +38,7 @@ func TestOpenWhileOpen(t *testing.T) {
 		}
 		var state string
 		if err := connect(t, o.File).QueryRow("PRAGMA integrity_check").Scan(&state); err != nil || state != "ok" {
-			t.Errorf("copied %v: integrity_check: %.200s (%v)", copied, state, err)
+			t.Errorf("copied %v: integrity_check returns %.200q, want ok (error %v)", copied, state, err)
 		}
 		r, err := sqlite.NewReader(o)
 		if err != nil {
@@ -47,8 +47,8 @@ func TestOpenWhileOpen(t *testing.T) {
 		defer r.Close()
 		for i, e := range sent {
 			for j, to := range e.To {
-				if mail, err := r.Show(t.Context(), to.Hash); err != nil || !bytes.Equal(mail, e.AppendBlob(nil, j)) {
-					t.Errorf("copied %v: message %d is another, or %v", copied, i, err)
+				if got, err := r.Show(t.Context(), to.Hash); err != nil || !bytes.Equal(got, e.AppendBlob(nil, j)) {
+					t.Errorf("copied %v: message %d of recipient %d has %d bytes that differ (error %v)", copied, i, j, len(got), err)
 				}
 			}
 		}

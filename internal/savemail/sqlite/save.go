@@ -13,37 +13,38 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// save is one transaction on s.file. A context only bounds the wait for its
-// beginning and ends it between two rows: the driver would spend a goroutine a
-// row on more.
+// save runs one transaction on s.database. ctx bounds only the wait for its start,
+// and ends it between two rows: with a context, the driver would start a goroutine
+// for each row.
 func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) error {
-	checkpointer := s.file.checkpointer // s.file is nil after a failure
-	if err := checkpointer.begin(ctx); err != nil {
+	checkpointer := s.database.checkpointer // s.database is nil after a failure
+	if err := checkpointer.lock(ctx); err != nil {
 		return fmt.Errorf("%w: %s: wait for a checkpoint: %w", savemail.ErrUnavailable, s.options.File, err)
 	}
-	defer checkpointer.end()
-	if _, err := s.file.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return s.fail("begin", err)
+	defer checkpointer.unlock()
+	if _, err := s.database.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return s.abort("begin", err)
 	}
 	for _, e := range batch {
 		if err := s.insert(ctx, e); err != nil {
-			return s.fail("insert", err)
+			return s.abort("insert", err)
 		}
 	}
 	if err := checkpointer.err(); err != nil {
-		// The transaction may have read pages that the kernel has dropped since.
-		return s.fail("checkpoint", err)
+		// The transaction may have read pages that the kernel has dropped since
+		// then.
+		return s.abort("checkpoint", err)
 	}
-	if _, err := s.file.conn.ExecContext(context.Background(), "COMMIT"); err != nil {
-		return s.failCommit(err)
+	if _, err := s.database.conn.ExecContext(context.Background(), "COMMIT"); err != nil {
+		return s.handleCommitError(err)
 	}
-	checkpointer.committed(s.file.conn)
+	checkpointer.countCommit(s.database.conn)
 	return nil
 }
 
-// insert writes the rows of an envelope.
+// insert inserts the rows of an envelope.
 func (s *Store) insert(ctx context.Context, e *envelope.Envelope) error {
-	row, err := s.file.columns.Row(e, s.options.Compress)
+	row, err := s.database.columns.Row(e, s.options.Compress)
 	if err != nil {
 		return err
 	}
@@ -52,16 +53,16 @@ func (s *Store) insert(ctx context.Context, e *envelope.Envelope) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		body, mail := newmail.BodyRedis, []byte{} // nil would be NULL
+		body, message := newmail.BodyRedis, []byte{} // nil would be NULL
 		if !to.InRedis {
-			body, mail = row.Body, e.Blob(i)
+			body, message = row.Body, e.Blob(i)
 			if s.options.Compress {
-				s.scratch = s.compressor.Append(s.scratch[:0], mail)
-				mail = s.scratch
+				s.scratch = s.compressor.Append(s.scratch[:0], message)
+				message = s.scratch
 			}
 		}
-		if _, err := s.file.insert.ExecContext(context.Background(),
-			date, row.From, to.Address, row.Subject, body, row.Charset, mail, to.Hash,
+		if _, err := s.database.insert.ExecContext(context.Background(),
+			date, row.From, to.Address, row.Subject, body, row.Charset, message, to.Hash,
 			row.ContentType, to.Address, row.HasAttach, row.IP, row.AttachInfo); err != nil {
 			return err
 		}
@@ -72,57 +73,57 @@ func (s *Store) insert(ctx context.Context, e *envelope.Envelope) error {
 	return nil
 }
 
-// maxScratch is what of a large mail's buffer is kept for the next, in bytes.
+// maxScratch is the largest buffer that is kept for the next message, in bytes.
 const maxScratch = 1 << 20
 
-// fail ends a transaction that was not handed to COMMIT: nothing of it is
-// stored. The connection is kept when the trouble is not its own.
-func (s *Store) fail(doing string, err error) error {
+// abort rolls back a transaction before its COMMIT, so nothing of it is stored. It
+// keeps the connection if the connection did not cause the error.
+func (s *Store) abort(operation string, err error) error {
 	rolledBack := s.rollback()
 	switch code := primary(err); {
 	case errors.Is(err, savemail.ErrRejected):
 	case isDataError(err):
-		err = fmt.Errorf("%w: %s: %w", savemail.ErrRejected, doing, err)
+		err = fmt.Errorf("%w: %s: %w", savemail.ErrRejected, operation, err)
 	default:
-		late := code == lib.SQLITE_BUSY || code == lib.SQLITE_LOCKED ||
+		healthy := code == lib.SQLITE_BUSY || code == lib.SQLITE_LOCKED ||
 			errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-		rolledBack = rolledBack && late
-		err = fmt.Errorf("%w: %s: %s: %w", savemail.ErrUnavailable, s.options.File, doing, err)
+		rolledBack = rolledBack && healthy
+		err = fmt.Errorf("%w: %s: %s: %w", savemail.ErrUnavailable, s.options.File, operation, err)
 	}
 	if !rolledBack {
 		s.suspect = true
-		s.drop()
+		s.closeDatabase()
 	}
 	return err
 }
 
-// A commitError is an error of COMMIT that leaves the outcome open.
+// A commitError is an error of COMMIT after which the outcome is unknown.
 type commitError struct{ error }
 
-// failCommit judges a COMMIT that failed. When the disk was full, the last frame
-// of the transaction was not written, so nothing is stored. Any other error may
-// have come after the transaction was in the WAL, also on the disk.
-func (s *Store) failCommit(err error) error {
+// handleCommitError closes the file after a failed COMMIT. If the disk was full,
+// the last frame of the transaction was not written, so nothing is stored. After
+// any other error, the transaction may be in the WAL and on the disk.
+func (s *Store) handleCommitError(err error) error {
 	full := s.rollback() && primary(err) == lib.SQLITE_FULL
 	err = fmt.Errorf("%s: commit: %w", s.options.File, err)
 	s.suspect = true
-	s.drop()
+	s.closeDatabase()
 	if full {
 		return fmt.Errorf("%w: %w", savemail.ErrUnavailable, err)
 	}
 	return &commitError{err}
 }
 
-// rollback reports whether no transaction is open any more; SQLite ends one by
-// itself after some errors.
+// rollback ends the transaction and reports whether it has ended. After some
+// errors SQLite ends a transaction automatically.
 func (s *Store) rollback() bool {
-	_, err := s.file.conn.ExecContext(context.Background(), "ROLLBACK")
+	_, err := s.database.conn.ExecContext(context.Background(), "ROLLBACK")
 	// "cannot rollback - no transaction is active"
 	return err == nil || primary(err) == lib.SQLITE_ERROR
 }
 
-// isDataError reports whether it is the values that SQLite refuses. A column
-// that wants a value which nobody has for it is not the mail's fault.
+// isDataError reports whether SQLite rejected the values of the message. A missing
+// value for a NOT NULL column is an error of the table, not of the message.
 func isDataError(err error) bool {
 	switch primary(err) {
 	case lib.SQLITE_TOOBIG, lib.SQLITE_MISMATCH:
@@ -133,7 +134,8 @@ func isDataError(err error) bool {
 	return false
 }
 
-// extended is SQLite's extended result code, 0 when the error is not its own.
+// extended returns SQLite's extended result code, or 0 for an error of another
+// origin.
 func extended(err error) int {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code()
@@ -141,4 +143,5 @@ func extended(err error) int {
 	return 0
 }
 
+// primary returns SQLite's primary result code, or 0.
 func primary(err error) int { return extended(err) & 0xFF }

@@ -9,110 +9,114 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// The outcome of a COMMIT that failed is known once the file is durable again
-// (durable.go): then the frames of the transaction are either in the WAL for good,
-// or cut off. A transaction is all or nothing, so one hash stands for its batch.
+// The outcome of a failed COMMIT is known when the file is durable again
+// (durable.go): the frames of the transaction are then either in the WAL
+// permanently or cut off. A transaction is stored completely or not at all, so
+// one hash decides for its batch.
 
 const (
-	// settleTime is how long a Save without a deadline waits for its outcome.
-	settleTime = 10 * time.Second
-	// laterPause is between two attempts to settle batches later.
-	laterPause = time.Second
-	// laterMost is how many batches are settled after their senders were answered.
-	laterMost = 100
+	// settleTimeout bounds the search for an outcome in a Save without a deadline.
+	settleTimeout = 10 * time.Second
+	// settleInterval is between two attempts to settle batches after their replies.
+	settleInterval = time.Second
+	// maxUnsettled is how many batches can wait to be settled after their replies.
+	maxUnsettled = 100
 )
 
-// settle returns nil if the batch is stored after all, and ErrUnavailable if it
-// is not. If that cannot be found out in a third of the time that is left, it
-// returns ErrUnknown, and the outcome is logged later.
-func (s *Store) settle(ctx context.Context, batch []*envelope.Envelope, lost *commitError) error {
-	s.options.Log.Error("SQLite commit failed", "error", lost)
+// settle finds out the outcome of a batch whose COMMIT failed. It returns nil
+// if the batch is stored, and ErrUnavailable if it is not. If a third of the
+// remaining time does not suffice, it returns ErrUnknown, and the outcome is
+// logged later.
+func (s *Store) settle(ctx context.Context, batch []*envelope.Envelope, commitErr *commitError) error {
+	s.options.Log.Error("SQLite commit failed", "error", commitErr)
 	hashes := savemail.Hashes(batch)
-	limit := settleTime
+	limit := settleTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = time.Until(deadline) / 3
 	}
 	settling, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
-		err := s.ready(settling)
+		err := s.tryOpen(settling)
 		var stored bool
 		if err == nil {
-			stored, err = s.file.has(settling, s.options.Table, hashes[0])
+			stored, err = s.database.contains(settling, s.options.Table, hashes[0])
 		}
 		switch {
 		case err == nil && stored:
 			return nil
 		case err == nil:
-			return fmt.Errorf("%w: %w", savemail.ErrUnavailable, lost.error)
+			return fmt.Errorf("%w: %w", savemail.ErrUnavailable, commitErr.error)
 		}
 		select {
 		case <-settling.Done():
 			s.settleLater(hashes)
-			return fmt.Errorf("%w: %w; %w", savemail.ErrUnknown, lost.error, err)
-		case <-time.After(max(s.pause, minPause)):
+			return fmt.Errorf("%w: %w; %w", savemail.ErrUnknown, commitErr.error, err)
+		case <-time.After(max(s.backoff, minBackoff)):
 		}
 	}
 }
 
-// has reports whether a row has the hash.
-func (f *file) has(ctx context.Context, table, hash string) (found bool, err error) {
-	err = f.conn.QueryRowContext(ctx, "SELECT EXISTS(SELECT 1 FROM "+quote(table)+` WHERE "hash"=?)`, hash).Scan(&found)
+// contains reports whether a row has the hash.
+func (d *database) contains(ctx context.Context, table, hash string) (found bool, err error) {
+	err = d.conn.QueryRowContext(ctx, "SELECT EXISTS(SELECT 1 FROM "+quote(table)+` WHERE "hash"=?)`, hash).Scan(&found)
 	if err != nil {
 		return false, fmt.Errorf("look for the message: %w", err)
 	}
 	return found, nil
 }
 
-// settleLater has the outcome of a batch logged once it is known; s.mu is held.
+// settleLater arranges that the outcome of a batch is logged when it is known. The
+// caller holds s.mu.
 func (s *Store) settleLater(hashes []string) {
-	if len(s.unsettled) == laterMost || s.life.Err() != nil {
+	if len(s.unsettled) == maxUnsettled || s.ctx.Err() != nil {
 		savemail.LogOutcome(s.options.Log, savemail.ErrUnknown, "file", s.options.File, "hashes", hashes)
 		return
 	}
 	s.unsettled = append(s.unsettled, hashes)
 	if s.settled == nil {
 		s.settled = make(chan struct{})
-		go s.resolveAll(s.settled) // one at a time
+		go s.settleInBackground(s.settled) // one goroutine at most
 	}
 }
 
-// resolveAll opens the file until nothing is unsettled, or until Close.
-func (s *Store) resolveAll(done chan<- struct{}) {
+// settleInBackground opens the file until no batch is unsettled, or until Close.
+func (s *Store) settleInBackground(done chan<- struct{}) {
 	defer close(done)
 	for {
 		select {
-		case <-s.life.Done():
-		case <-time.After(laterPause):
+		case <-s.ctx.Done():
+		case <-time.After(settleInterval):
 		}
 		s.mu.Lock()
-		if s.life.Err() == nil && s.ready(s.life) == nil {
-			s.resolve(s.life)
+		if s.ctx.Err() == nil && s.tryOpen(s.ctx) == nil {
+			s.logOutcomes(s.ctx)
 		}
-		if s.life.Err() != nil {
+		if s.ctx.Err() != nil {
 			for _, hashes := range s.unsettled {
 				savemail.LogOutcome(s.options.Log, savemail.ErrUnknown, "file", s.options.File, "hashes", hashes)
 			}
 			s.unsettled = nil
 		}
-		over := len(s.unsettled) == 0
-		if over {
+		finished := len(s.unsettled) == 0
+		if finished {
 			s.settled = nil
 		}
 		s.mu.Unlock()
-		if over {
+		if finished {
 			return
 		}
 	}
 }
 
-// resolve logs what became of the unsettled batches; s.mu is held.
-func (s *Store) resolve(ctx context.Context) {
+// logOutcomes looks up the unsettled batches in the open file and logs their
+// outcomes. The caller holds s.mu.
+func (s *Store) logOutcomes(ctx context.Context) {
 	for len(s.unsettled) > 0 {
 		hashes := s.unsettled[0]
-		stored, err := s.file.has(ctx, s.options.Table, hashes[0])
+		stored, err := s.database.contains(ctx, s.options.Table, hashes[0])
 		if err != nil {
-			return // again at the next opportunity
+			return // settleInBackground tries again
 		}
 		outcome := savemail.ErrUnavailable
 		if stored {
@@ -123,7 +127,7 @@ func (s *Store) resolve(ctx context.Context) {
 	}
 }
 
-// Settle waits until no outcome is unknown any more, or until ctx is done.
+// Settle waits until no batch is unsettled, or until ctx is done.
 func (s *Store) Settle(ctx context.Context) {
 	s.mu.Lock()
 	settled := s.settled

@@ -1,5 +1,5 @@
-// Package sqlite stores mail in a file of SQLite, durable at each commit: WAL
-// with synchronous=FULL, so that one fdatasync(2) makes a batch safe.
+// Package sqlite stores messages in a file of SQLite. With the WAL and
+// synchronous=FULL, one fdatasync(2) makes a batch durable at its commit.
 package sqlite
 
 import (
@@ -19,92 +19,91 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// Options say where mail goes.
+// Options configure a Store, a Reader or Recipients.
 type Options struct {
-	File     string // path; created with its directory and its table
-	Table    string // letters, digits, _ and $
-	Compress bool   // zlib in the column mail
-	Log      *slog.Logger
+	File     string       // path; a Store creates the file, its directory and its table
+	Table    string       // letters, digits, _ and $
+	Compress bool         // the column mail holds zlib (RFC 1950)
+	Log      *slog.Logger // slog.Default() if nil
 }
 
-// busyTimeout is how long another process may hold the file, unless the
-// context of a Save ends first.
+// busyTimeout is how long a connection waits for a lock of another process. A
+// Save whose context ends first stops waiting then.
 const busyTimeout = 5 * time.Second
 
-// A file that could not be opened is not tried again for a time between these: an
-// attempt may write all of the WAL.
+// After a failed open the store waits before it tries again, since an attempt may
+// write the whole WAL. The wait doubles with each failure.
 const (
-	minPause = 50 * time.Millisecond
-	maxPause = 5 * time.Second
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = 5 * time.Second
 )
 
-// Store is one file. It writes through a single connection: SQLite has one
-// writer at a time, so give the Committer one writer.
+// A Store writes to one database file through a single connection. SQLite allows
+// one writer at a time, so the Committer should have one writer as well.
 type Store struct {
 	options    Options
 	compressor newmail.Compressor
 
-	mu      sync.Mutex
-	readers *Recipients // nil for none
-	file    *file       // nil until it could be opened, and after trouble
-	suspect bool        // something has failed since all of the file was durable
-	opened  bool        // what is at the path now was open before
-	scratch []byte      // one compressed mail, reused
+	mu           sync.Mutex
+	recipients   *Recipients // nil without a recipient query
+	database     *database   // nil before the first open and after a failure
+	suspect      bool        // an operation has failed since the file was made durable
+	openedBefore bool        // the file that is at the path now was open before
+	scratch      []byte      // holds one compressed message, reused
 
-	tried time.Time     // when it could not be opened
-	pause time.Duration // from then on, in which failure is what it was
-	why   error
+	failedAt time.Time     // when the last open failed
+	backoff  time.Duration // after failedAt, while openErr is returned
+	openErr  error
 
-	unsettled [][]string      // hashes of batches whose outcome is unknown
-	settled   chan struct{}   // closed when there are none any more; nil while there are none
-	life      context.Context // until Close
-	end       context.CancelFunc
+	unsettled [][]string      // hashes of the batches whose outcome is unknown
+	settled   chan struct{}   // closed when unsettled becomes empty; nil while it is empty
+	ctx       context.Context // until Close
+	cancel    context.CancelFunc
 }
 
-// New returns the store. The file is opened by the first Check or Save, and
-// again whenever it has to be: a disk that is missing at the start may come
-// later.
+// New returns a store and does not open the file. The first Check or Save opens
+// it, so a disk may be mounted after the start.
 func New(o Options) *Store {
 	o.Log = cmp.Or(o.Log, slog.Default())
 	s := &Store{options: o}
-	s.life, s.end = context.WithCancel(context.Background())
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
-// Share has the readers of the file close it while the store opens or closes it:
-// SQLite recovers the WAL, and moves all of it into the file, only if no other
-// connection is open. For the readers, the store creates a file that is missing.
+// Share makes the store close the connections of r while it opens or closes the
+// file: SQLite recovers the WAL, and copies all of it into the file, only if no
+// other connection is open. It also lets r create a missing file.
 func (s *Store) Share(r *Recipients) {
 	s.mu.Lock()
-	s.readers = r
+	s.recipients = r
 	s.mu.Unlock()
-	r.mu.Lock() // never both: the store waits for the readers
-	r.create = s.create
+	r.mu.Lock() // after s.mu is released: the store holds s.mu while it waits for queries
+	r.createFile = s.createFile
 	r.mu.Unlock()
 }
 
-// create opens the file, or creates it where it is missing. It fails after Close.
-func (s *Store) create(ctx context.Context) error {
+// createFile opens the file and creates it if it is missing. It fails after Close.
+func (s *Store) createFile(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.life.Err() != nil {
+	if s.ctx.Err() != nil {
 		return errors.New("the store is closed")
 	}
-	return s.ready(ctx)
+	return s.tryOpen(ctx)
 }
 
-// Save stores the batch in one transaction. When the outcome of its COMMIT is
-// unknown, Save opens the file again and looks for the batch, for up to a third
-// of the time that is left.
+// Save stores the batch in one transaction. If the outcome of its COMMIT is
+// unknown, Save opens the file again and looks for the batch, for at most a third
+// of the remaining time.
 func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := s.ready(ctx)
+	err := s.tryOpen(ctx)
 	if err == nil {
 		err = s.save(ctx, batch)
 	}
-	if lost, ok := errors.AsType[*commitError](err); ok {
-		err = s.settle(ctx, batch, lost)
+	if commitErr, ok := errors.AsType[*commitError](err); ok {
+		err = s.settle(ctx, batch, commitErr)
 	}
 	return savemail.Outcome(len(batch), err)
 }
@@ -113,94 +112,96 @@ func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 func (s *Store) Check(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.open(ctx)
+	return s.ensureOpen(ctx)
 }
 
-// ready is open, but fails at once for a while after it has failed.
-func (s *Store) ready(ctx context.Context) error {
-	if time.Since(s.tried) < s.pause {
-		return s.why
+// tryOpen calls ensureOpen, or returns the error of the last attempt during the
+// backoff.
+func (s *Store) tryOpen(ctx context.Context) error {
+	if time.Since(s.failedAt) < s.backoff {
+		return s.openErr
 	}
-	return s.open(ctx)
+	return s.ensureOpen(ctx)
 }
 
-// open makes sure that s.file is what is at the path now, and that all of it is
-// durable. Otherwise messages would go to a file that was deleted or replaced, or
-// behind a hole in its WAL, and be lost.
-func (s *Store) open(ctx context.Context) error {
-	failed := s.file != nil && s.file.checkpointer.err() != nil
-	if s.file != nil && !failed && s.inPlace() {
+// ensureOpen makes sure that s.database is the file that is at the path now, and
+// that all of the file is durable. Otherwise messages could go to a file that was
+// deleted or replaced, or follow a hole in its WAL, and be lost.
+func (s *Store) ensureOpen(ctx context.Context) error {
+	failed := s.database != nil && s.database.checkpointer.err() != nil
+	if s.database != nil && !failed && s.inPlace() {
 		return nil
 	}
-	if s.readers != nil {
-		s.readers.leave()
-		defer s.readers.comeBack()
+	if s.recipients != nil {
+		s.recipients.suspend()
+		defer s.recipients.resume()
 	}
-	if s.file != nil {
+	if s.database != nil {
 		if failed {
 			s.suspect = true
 		} else {
-			s.options.Log.Warn("the SQLite file, its -wal or its -shm was moved, replaced or deleted: opening it again", "file", s.options.File)
-			s.file.detach(ctx, s.options.Log)
-			s.opened = false
+			s.options.Log.Warn("SQLite file, -wal or -shm moved, replaced or deleted, reopening", "file", s.options.File)
+			s.database.completeMoved(ctx, s.options.Log)
+			s.openedBefore = false
 		}
-		s.drop()
+		s.closeDatabase()
 	}
-	f, err := openFile(ctx, s.options, s.suspect && !s.opened, s.suspect)
+	d, err := openDatabase(ctx, s.options, s.suspect && !s.openedBefore, s.suspect)
 	if err != nil {
 		err = fmt.Errorf("%w: %s: %w", savemail.ErrUnavailable, s.options.File, err)
-		if ctx.Err() == nil { // else it says nothing about the file
-			s.tried, s.why = time.Now(), err
-			s.pause = min(max(2*s.pause, minPause), maxPause)
+		if ctx.Err() == nil { // otherwise the error is not about the file
+			s.failedAt, s.openErr = time.Now(), err
+			s.backoff = min(max(2*s.backoff, minBackoff), maxBackoff)
 			s.suspect = s.suspect || primary(err) != lib.SQLITE_BUSY
 		}
 		return err
 	}
-	s.file, s.suspect, s.opened, s.pause = f, false, true, 0
-	s.resolve(ctx)
+	s.database, s.suspect, s.openedBefore, s.backoff = d, false, true, 0
+	s.logOutcomes(ctx)
 	return nil
 }
 
-// inPlace reports whether the open file is still at its path, with its WAL and its
-// wal-index.
+// inPlace reports whether the open database file, its WAL and its wal-index are
+// still at their paths.
 func (s *Store) inPlace() bool {
-	for _, p := range s.file.parts {
-		if now, err := os.Stat(p.path); err != nil || !os.SameFile(now, p.info) {
+	for _, f := range s.database.files {
+		if now, err := os.Stat(f.path); err != nil || !os.SameFile(now, f.info) {
 			return false
 		}
 	}
 	return true
 }
 
-// drop closes the file, to be opened again by the next who needs it. A WAL that
+// closeDatabase closes the file; the next ensureOpen opens it again. A WAL that
 // may have a hole stays.
-func (s *Store) drop() {
-	if err := s.file.close(s.suspect); err != nil {
-		s.options.Log.Warn("the SQLite file does not close cleanly", "file", s.options.File, "error", err)
+func (s *Store) closeDatabase() {
+	if err := s.database.close(s.suspect); err != nil {
+		s.options.Log.Warn("cannot close the SQLite file", "file", s.options.File, "error", err)
 	}
-	s.file = nil
+	s.database = nil
 }
 
-// Close closes the file; what the WAL holds is moved into it.
+// Close copies the content of the WAL into the file and closes the file. After a
+// failure it keeps the WAL, which the next open recovers.
 func (s *Store) Close() error {
-	s.end()
+	s.cancel()
 	s.Settle(context.Background())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.file == nil {
+	if s.database == nil {
 		return nil
 	}
-	if s.readers != nil {
-		s.readers.leave()
-		defer s.readers.comeBack()
+	if s.recipients != nil {
+		s.recipients.suspend()
+		defer s.recipients.resume()
 	}
-	if s.file.checkpointer.err() != nil {
+	if s.database.checkpointer.err() != nil {
 		s.suspect = true
 	}
 	if !s.inPlace() {
-		s.file.detach(context.Background(), s.options.Log)
+		s.database.completeMoved(context.Background(), s.options.Log)
 	}
-	err := s.file.close(s.suspect)
-	s.file = nil
+	err := s.database.close(s.suspect)
+	s.database = nil
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
+// options returns the options for a file that is missing.
 func options(t *testing.T) sqlite.Options {
 	return sqlite.Options{
 		File:  filepath.Join(t.TempDir(), "mail.db"),
@@ -21,7 +22,7 @@ func options(t *testing.T) sqlite.Options {
 	}
 }
 
-// connect opens the file beside the store.
+// connect opens the file as another program.
 func connect(t *testing.T, file string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(5000)")
@@ -32,6 +33,7 @@ func connect(t *testing.T, file string) *sql.DB {
 	return db
 }
 
+// rows returns the rows of the file.
 func rows(t *testing.T, file string) []storetest.Row {
 	t.Helper()
 	db := connect(t, file)

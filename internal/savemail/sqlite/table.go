@@ -8,9 +8,9 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// columnTypes is the table: the columns of the MySQL schema in SQLite's types,
-// which have no widths.
-const columnTypes = `
+// columnDefinitions are the columns of the MySQL schema in SQLite's types, which
+// have no widths.
+const columnDefinitions = `
 	"mail_id"      INTEGER PRIMARY KEY AUTOINCREMENT,
 	"date"         TEXT NOT NULL,
 	"from"         TEXT NOT NULL,
@@ -29,29 +29,30 @@ const columnTypes = `
 	"attach_info"  TEXT NOT NULL,
 	"dkim_valid"   INTEGER DEFAULT NULL`
 
-// table reads the columns of the table, which it makes if it is missing, and
-// reports whether it did.
-func (f *file) table(ctx context.Context, name string) (created bool, err error) {
-	columns, err := f.readColumns(ctx, name)
+// ensureTable creates the table if it is missing, reads its columns, and reports
+// whether it created the table.
+func (d *database) ensureTable(ctx context.Context, name string) (created bool, err error) {
+	columns, err := d.readColumns(ctx, name)
 	if err != nil {
 		return false, err
 	}
 	if created = len(columns) == 0; created {
-		if err := f.createTable(ctx, name); err != nil {
+		if err := d.createTable(ctx, name); err != nil {
 			return false, err
 		}
-		if columns, err = f.readColumns(ctx, name); err != nil {
+		if columns, err = d.readColumns(ctx, name); err != nil {
 			return false, err
 		}
 	}
-	if f.columns, err = newmail.NewColumns(columns); err != nil {
+	if d.columns, err = newmail.NewColumns(columns); err != nil {
 		return false, fmt.Errorf("table %s: %w", name, err)
 	}
 	return created, nil
 }
 
-func (f *file) readColumns(ctx context.Context, table string) ([]newmail.Column, error) {
-	rows, err := f.conn.QueryContext(ctx, "SELECT name FROM pragma_table_info(?)", table)
+// readColumns returns the columns of the table, or none if it is missing.
+func (d *database) readColumns(ctx context.Context, table string) ([]newmail.Column, error) {
+	rows, err := d.conn.QueryContext(ctx, "SELECT name FROM pragma_table_info(?)", table)
 	if err != nil {
 		return nil, fmt.Errorf("read the columns: %w", err)
 	}
@@ -70,17 +71,17 @@ func (f *file) readColumns(ctx context.Context, table string) ([]newmail.Column,
 	return columns, nil
 }
 
-// createTable makes table and indexes at once. The dot in an index's name,
-// which no table's name has, keeps it from meeting a table or another index.
-func (f *file) createTable(ctx context.Context, table string) error {
+// createTable creates the table and its indexes in one transaction. The name of an
+// index contains a dot, which no table's name has, so it is unique.
+func (d *database) createTable(ctx context.Context, table string) error {
 	var b strings.Builder
 	b.WriteString("BEGIN IMMEDIATE;\n")
-	fmt.Fprintf(&b, "CREATE TABLE IF NOT EXISTS %s (%s\n);\n", quote(table), columnTypes)
+	fmt.Fprintf(&b, "CREATE TABLE IF NOT EXISTS %s (%s\n);\n", quote(table), columnDefinitions)
 	for _, key := range []string{"to", "hash", "date"} {
 		fmt.Fprintf(&b, "CREATE INDEX IF NOT EXISTS %s ON %s (%s);\n", quote(table+"."+key), quote(table), quote(key))
 	}
 	b.WriteString("COMMIT;")
-	if _, err := f.conn.ExecContext(ctx, b.String()); err != nil {
+	if _, err := d.conn.ExecContext(ctx, b.String()); err != nil {
 		return fmt.Errorf("create the table %s: %w", table, err)
 	}
 	return nil

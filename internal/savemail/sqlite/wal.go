@@ -21,28 +21,28 @@ const (
 	maxPageSize     = 65536
 )
 
-// reservedWAL is the size that the WAL gets at the open, in bytes. The daemon's
-// checkpoints mostly keep the frames below it. A commit that overwrites blocks needs
-// neither free space nor the file system's journal. If a file grows while ext4's
-// journal fails, fdatasync(2) may report success for what is lost (Linux 6.18,
-// fs/jbd2/journal.c, jbd2_complete_transaction).
+// reservedWAL is the size of the WAL after the open, in bytes. With the
+// daemon's checkpoints the frames mostly fit into it. A commit that overwrites
+// blocks needs neither free space nor the journal of the file system. If a file
+// grows while ext4's journal fails, fdatasync(2) may report success for lost
+// data (Linux 6.18, fs/jbd2/journal.c, jbd2_complete_transaction).
 const reservedWAL = 16 << 20
 
-// errWALChanged means that the frames that SQLite counts are not in the WAL.
-// The kernel may have dropped pages that it failed to write.
-var errWALChanged = errors.New("the WAL does not hold the frames that SQLite has read")
+// errWALChanged means that the WAL lacks frames that SQLite has counted. The kernel
+// may have dropped pages that it failed to write.
+var errWALChanged = errors.New("the WAL lacks frames that SQLite has counted")
 
 // walPages are pages in a WAL.
 type walPages struct {
-	at   map[uint32]int64 // offset of a page's content, by the number of the page
-	size int              // bytes of each page
+	offsets map[uint32]int64 // of the page contents, by page number
+	size    int              // of a page, in bytes
 }
 
 // rewriteWAL writes the first frames of the WAL at path again, byte for byte,
-// clears what follows them, and syncs the WAL. It returns where the newest
-// content of each page is that only the first copied frames have. The caller holds
-// SQLite's write lock, so no other program writes the WAL; no lock of SQLite is
-// on the WAL itself, so closing it releases none.
+// clears the rest of the WAL, and syncs it. It returns the newest contents of
+// the pages that are in the first copied frames and in no later frame. The
+// caller holds SQLite's write lock, so no other program writes to the WAL.
+// SQLite places no lock on the WAL itself, so closing it releases none.
 func rewriteWAL(ctx context.Context, path string, frames, copied int) (pages walPages, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) && frames == 0 {
@@ -58,13 +58,13 @@ func rewriteWAL(ctx context.Context, path string, frames, copied int) (pages wal
 		}
 	}
 	if err := errors.Join(f.Truncate(size), f.Sync()); err != nil {
-		return walPages{}, fmt.Errorf("cut off the WAL: %w", err)
+		return walPages{}, fmt.Errorf("truncate the WAL: %w", err)
 	}
 	return pages, reserveWAL(f, size)
 }
 
-// reserveWAL fills the WAL with zeros from size to reservedWAL, and syncs it. For
-// SQLite, the WAL ends at the zeros. On a full disk the WAL keeps its size.
+// reserveWAL fills the WAL with zeros from size to reservedWAL and syncs it. For
+// SQLite, the WAL ends at the zeros. If the disk is full, the WAL keeps its size.
 func reserveWAL(f *os.File, size int64) error {
 	zeros := make([]byte, 1<<20)
 	var err error
@@ -83,12 +83,12 @@ func reserveWAL(f *os.File, size int64) error {
 	return nil
 }
 
-// rewriteFrames writes the header and the frames again and returns where the
-// last frame ends. It writes only what it has verified: each checksum covers
-// all bytes of the log before it, and the last frame ends a transaction.
+// rewriteFrames writes the header and the frames again and returns the end of
+// the last frame. It verifies the bytes before it writes them: each checksum
+// covers all bytes of the WAL before it. The last frame must end a transaction.
 func rewriteFrames(ctx context.Context, f *os.File, frames, copied int) (pages walPages, end int64, err error) {
 	header := make([]byte, walHeaderSize)
-	if err := readAll(f, header, 0); err != nil {
+	if err := readFull(f, header, 0); err != nil {
 		return walPages{}, 0, err
 	}
 	sum, pageSize, err := readWALHeader(header)
@@ -100,39 +100,39 @@ func rewriteFrames(ctx context.Context, f *os.File, frames, copied int) (pages w
 	}
 	end = walHeaderSize
 	frame := make([]byte, frameHeaderSize+pageSize)
-	ends := false
-	pages = walPages{at: map[uint32]int64{}, size: pageSize}
+	committed := false // the last frame ends a transaction
+	pages = walPages{offsets: map[uint32]int64{}, size: pageSize}
 	for n := range frames {
 		if err := ctx.Err(); err != nil {
 			return walPages{}, 0, err
 		}
-		if err := readAll(f, frame, end); err != nil {
+		if err := readFull(f, frame, end); err != nil {
 			return walPages{}, 0, err
 		}
 		sum.add(frame[:8])
 		sum.add(frame[frameHeaderSize:])
-		if string(frame[8:16]) != string(header[16:24]) || !sum.is(frame[16:24]) {
+		if string(frame[8:16]) != string(header[16:24]) || !sum.matches(frame[16:24]) {
 			return walPages{}, 0, errWALChanged
 		}
 		if _, err := f.WriteAt(frame, end); err != nil {
 			return walPages{}, 0, err
 		}
 		if page := binary.BigEndian.Uint32(frame); n < copied {
-			pages.at[page] = end + frameHeaderSize
+			pages.offsets[page] = end + frameHeaderSize
 		} else {
-			delete(pages.at, page)
+			delete(pages.offsets, page)
 		}
-		ends = binary.BigEndian.Uint32(frame[4:]) != 0
+		committed = binary.BigEndian.Uint32(frame[4:]) != 0
 		end += int64(len(frame))
 	}
-	if !ends {
+	if !committed {
 		return walPages{}, 0, errWALChanged
 	}
 	return pages, end, nil
 }
 
-// readAll fills b; a WAL that is too short has changed.
-func readAll(f *os.File, b []byte, at int64) error {
+// readFull fills b. It returns errWALChanged if the WAL is too short.
+func readFull(f *os.File, b []byte, at int64) error {
 	_, err := f.ReadAt(b, at)
 	if errors.Is(err, io.EOF) {
 		return errWALChanged
@@ -140,8 +140,8 @@ func readAll(f *os.File, b []byte, at int64) error {
 	return err
 }
 
-// readWALHeader verifies a header and returns its checksum, with which the
-// first frame's begins, and the page size.
+// readWALHeader verifies a header. It returns the page size, and the checksum
+// that the first frame's checksum continues.
 func readWALHeader(header []byte) (sum checksum, pageSize int, err error) {
 	magic := binary.BigEndian.Uint32(header)
 	sum.order = binary.LittleEndian
@@ -150,19 +150,19 @@ func readWALHeader(header []byte) (sum checksum, pageSize int, err error) {
 	}
 	pageSize = int(binary.BigEndian.Uint32(header[8:]))
 	sum.add(header[:24])
-	if magic&^1 != walMagic || !sum.is(header[24:]) || pageSize < 512 || pageSize > maxPageSize {
+	if magic&^1 != walMagic || !sum.matches(header[24:]) || pageSize < 512 || pageSize > maxPageSize {
 		return sum, 0, errWALChanged
 	}
 	return sum, pageSize, nil
 }
 
-// A checksum is that of a WAL: two sums over 32-bit words.
+// A checksum is the checksum of a WAL: two sums over 32-bit words.
 type checksum struct {
 	order  binary.ByteOrder
 	s0, s1 uint32
 }
 
-// add adds bytes, a multiple of 8.
+// add adds b, whose length is a multiple of 8.
 func (c *checksum) add(b []byte) {
 	for ; len(b) >= 8; b = b[8:] {
 		c.s0 += c.order.Uint32(b) + c.s1
@@ -170,7 +170,7 @@ func (c *checksum) add(b []byte) {
 	}
 }
 
-// is reports whether the 8 bytes hold this checksum.
-func (c *checksum) is(b []byte) bool {
+// matches reports whether the 8 bytes of b are this checksum.
+func (c *checksum) matches(b []byte) bool {
 	return binary.BigEndian.Uint32(b) == c.s0 && binary.BigEndian.Uint32(b[4:]) == c.s1
 }

@@ -13,18 +13,18 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// TestRewrittenWALIsDurable: what a failed sync has lost is durable after it was
-// written again, also on a full disk.
+// TestRewrittenWALIsDurable: after rewriteWAL, frames that a failed sync has
+// lost are durable, also on a full disk.
 func TestRewrittenWALIsDurable(t *testing.T) {
 	wal, _, frames := newWAL(t)
 	wal = wal[:walHeaderSize+frames*(frameHeaderSize+16384)]
 	for _, tt := range []struct {
 		name string
-		op   powerfs.Op // that finds the disk full
+		op   powerfs.Op // for which the disk is full
 		nth  int
 	}{
-		{"all goes well", 0, 0},
-		{"disk full", powerfs.Write, frames + 2}, // the header and the frames come before
+		{"no fault", 0, 0},
+		{"disk full", powerfs.Write, frames + 2}, // after the header and the frames
 		{"disk full at the sync", powerfs.Sync, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestRewrittenWALIsDurable(t *testing.T) {
 			}
 			power.Inject(powerfs.Fault{Op: powerfs.Sync, Count: 1, Errno: syscall.EIO, Lost: true})
 			if err := f.Sync(); !errors.Is(err, syscall.EIO) {
-				t.Fatalf("sync: %v", err)
+				t.Fatalf("sync returns %v, want EIO", err)
 			}
 			if tt.op != 0 {
 				power.Inject(powerfs.Fault{Op: tt.op, Nth: tt.nth, Errno: syscall.ENOSPC, Lost: true})
@@ -48,8 +48,14 @@ func TestRewrittenWALIsDurable(t *testing.T) {
 			if _, err := rewriteWAL(t.Context(), path, frames, 0); err != nil {
 				t.Fatal(err)
 			}
-			if info, err := f.Stat(); err != nil || tt.op == 0 && info.Size() != reservedWAL || tt.op != 0 && info.Size() != int64(len(wal)) {
-				t.Errorf("the WAL has %d bytes (%v)", info.Size(), err)
+			want := int64(len(wal))
+			if tt.op == 0 {
+				want = reservedWAL
+			}
+			if info, err := f.Stat(); err != nil {
+				t.Error(err)
+			} else if info.Size() != want {
+				t.Errorf("the WAL has %d bytes, want %d", info.Size(), want)
 			}
 			power.Heal()
 			if err := savemail.SyncDir(power.Dir); err != nil {
@@ -58,13 +64,14 @@ func TestRewrittenWALIsDurable(t *testing.T) {
 			power.Cut(powerfs.Drop)
 			power.Remount(t)
 			if got, err := os.ReadFile(path); err != nil || !bytes.HasPrefix(got, wal) {
-				t.Errorf("%d bytes are left, not the %d that were written (%v)", len(got), len(wal), err)
+				t.Errorf("the WAL has %d bytes after the power loss, want the %d written bytes (error %v)", len(got), len(wal), err)
 			}
 		})
 	}
 }
 
-// TestReserveFails: another error than that of a full disk is one.
+// TestReserveFails: rewriteWAL returns an error of reserveWAL unless the disk
+// is full.
 func TestReserveFails(t *testing.T) {
 	wal, _, frames := newWAL(t)
 	power := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})

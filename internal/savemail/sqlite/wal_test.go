@@ -12,45 +12,45 @@ import (
 	"testing"
 )
 
-// openTest opens a new file.
-func openTest(t *testing.T) *file {
+// openTest opens a new database.
+func openTest(t *testing.T) *database {
 	t.Helper()
-	f, err := openFile(t.Context(), Options{File: filepath.Join(t.TempDir(), "mail.db"), Table: "new_mail", Log: slog.New(slog.DiscardHandler)}, false, false)
+	d, err := openDatabase(t.Context(), Options{File: filepath.Join(t.TempDir(), "mail.db"), Table: "new_mail", Log: slog.New(slog.DiscardHandler)}, false, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := f.close(false); err != nil {
+		if err := d.close(false); err != nil {
 			t.Error(err)
 		}
 	})
-	return f
+	return d
 }
 
-// TestConnections: the settings that a 250 stands on, which no other connection
-// can see.
+// TestConnections: the connections have the settings that make a commit
+// durable. No other connection can read these settings.
 func TestConnections(t *testing.T) {
-	f := openTest(t)
-	for name, db := range map[string]querier{"writer": f.conn, "checkpointer": f.checkpointer.db} {
+	d := openTest(t)
+	for name, db := range map[string]querier{"writer": d.conn, "checkpointer": d.checkpointer.db} {
 		for pragma, want := range map[string]int{"synchronous": 2, "wal_autocheckpoint": 0} {
 			var got int
 			if err := db.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
-				t.Errorf("%s: %s is %d, want %d (%v)", name, pragma, got, want, err)
+				t.Errorf("%s: %s is %d, want %d (error %v)", name, pragma, got, want, err)
 			}
 		}
 	}
 }
 
-// newWAL returns a WAL with two transactions, and how many frames each of them
-// ends with.
+// newWAL returns a WAL with two transactions, and the number of frames at the
+// end of each.
 func newWAL(t *testing.T) (wal []byte, first, second int) {
 	t.Helper()
-	f := openTest(t)
+	d := openTest(t)
 	commit := func(statement string) int {
-		if err := f.exec(t.Context(), statement); err != nil {
+		if err := d.exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}
-		state, err := f.checkpointer.state(t.Context())
+		state, err := d.checkpointer.state(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +58,7 @@ func newWAL(t *testing.T) (wal []byte, first, second int) {
 	}
 	first = commit("CREATE TABLE a (b)")
 	second = commit("INSERT INTO a VALUES (zeroblob(100000))")
-	wal, err := os.ReadFile(f.path + "-wal")
+	wal, err := os.ReadFile(d.path + "-wal")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,9 +70,9 @@ func TestRewriteWAL(t *testing.T) {
 	const frame = frameHeaderSize + 16384
 	end := func(frames int) int { return walHeaderSize + frames*frame }
 	if first < 1 || second < first+6 {
-		t.Fatalf("%d and %d frames", first, second)
+		t.Fatalf("the transactions end after %d and %d frames, want at least 6 in the second", first, second)
 	}
-	change := func(at int) func([]byte) []byte {
+	flip := func(at int) func([]byte) []byte {
 		return func(b []byte) []byte {
 			b[at] ^= 1
 			return b
@@ -83,23 +83,23 @@ func TestRewriteWAL(t *testing.T) {
 		name   string
 		damage func([]byte) []byte
 		frames int
-		want   int // bytes of the WAL that stay
+		want   int // bytes of the WAL that rewriteWAL keeps
 		err    error
 	}{
 		{"all frames", same, second, end(second), nil},
-		{"the second transaction is cut off", same, first, end(first), nil},
+		{"second transaction cut off", same, first, end(first), nil},
 		{"no frame", same, 0, 0, nil},
 		{"bytes follow", func(b []byte) []byte { return append(b[:end(second)], "rest"...) }, second, end(second), nil},
-		{"damage in what follows", change(end(first) + 5), first, end(first), nil},
+		{"damage after the frames", flip(end(first) + 5), first, end(first), nil},
 		{"half a transaction", same, second - 1, 0, errWALChanged},
-		{"header", change(17), second, 0, errWALChanged},
-		{"header's checksum", change(24), second, 0, errWALChanged},
-		{"magic", change(0), second, 0, errWALChanged},
-		{"first byte of a frame", change(walHeaderSize), second, 0, errWALChanged},
-		{"commit mark", change(end(second-1) + 7), second, 0, errWALChanged},
-		{"salt", change(end(1) + 8), second, 0, errWALChanged},
-		{"checksum", change(end(1) + 23), second, 0, errWALChanged},
-		{"last byte of a page", change(end(second) - 1), second, 0, errWALChanged},
+		{"header", flip(17), second, 0, errWALChanged},
+		{"header's checksum", flip(24), second, 0, errWALChanged},
+		{"magic", flip(0), second, 0, errWALChanged},
+		{"first byte of a frame", flip(walHeaderSize), second, 0, errWALChanged},
+		{"commit mark", flip(end(second-1) + 7), second, 0, errWALChanged},
+		{"salt", flip(end(1) + 8), second, 0, errWALChanged},
+		{"checksum", flip(end(1) + 23), second, 0, errWALChanged},
+		{"last byte of a page", flip(end(second) - 1), second, 0, errWALChanged},
 		{"shorter than the header", func(b []byte) []byte { return b[:walHeaderSize-1] }, second, 0, errWALChanged},
 		{"shorter by a byte", func(b []byte) []byte { return b[:end(second)-1] }, second, 0, errWALChanged},
 	} {
@@ -111,43 +111,43 @@ func TestRewriteWAL(t *testing.T) {
 			}
 			pages, err := rewriteWAL(t.Context(), path, tt.frames, 0)
 			if !errors.Is(err, tt.err) {
-				t.Fatalf("error %v, want %v", err, tt.err)
+				t.Fatalf("rewriteWAL returns %v, want %v", err, tt.err)
 			}
 			after, readErr := os.ReadFile(path)
 			if readErr != nil {
 				t.Fatal(readErr)
 			}
 			if err == nil {
-				if len(pages.at) != 0 {
-					t.Errorf("%d pages of copied frames", len(pages.at))
+				if len(pages.offsets) != 0 {
+					t.Errorf("rewriteWAL returns %d pages, want 0", len(pages.offsets))
 				}
 				before = append(before[:tt.want:tt.want], make([]byte, reservedWAL-tt.want)...)
 			}
 			if !bytes.Equal(after, before) {
-				t.Errorf("%d bytes, or others than before; want the first %d", len(after), tt.want)
+				t.Errorf("the WAL has %d bytes, want %d; or the first %d bytes have changed", len(after), len(before), tt.want)
 			}
 		})
 	}
 	missing := filepath.Join(t.TempDir(), "wal")
 	if _, err := rewriteWAL(t.Context(), missing, 0, 0); err != nil {
-		t.Errorf("no WAL: %v", err)
+		t.Errorf("rewriteWAL without a WAL returns %v", err)
 	}
 	if _, err := rewriteWAL(t.Context(), missing, 1, 0); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("no WAL but a frame: %v", err)
+		t.Errorf("rewriteWAL of a frame without a WAL returns %v, want %v", err, os.ErrNotExist)
 	}
-	ended, cancel := context.WithCancel(t.Context())
+	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	path := filepath.Join(t.TempDir(), "wal")
 	if err := os.WriteFile(path, wal, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := rewriteWAL(ended, path, second, 0); !errors.Is(err, context.Canceled) {
-		t.Errorf("a context that has ended: %v", err)
+	if _, err := rewriteWAL(canceled, path, second, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("rewriteWAL with a canceled context returns %v, want %v", err, context.Canceled)
 	}
 }
 
-// TestCopiedPages: of the frames that are in the file, the newest of each page is
-// returned, unless a later frame has the page.
+// TestCopiedPages: rewriteWAL returns the newest copied frame of each page,
+// unless a later frame has the page.
 func TestCopiedPages(t *testing.T) {
 	wal, first, second := newWAL(t)
 	const frame = frameHeaderSize + 16384
@@ -172,26 +172,31 @@ func TestCopiedPages(t *testing.T) {
 		for page := range newest(copied, second) {
 			delete(want, page)
 		}
-		if !maps.Equal(got.at, want) || got.size != 16384 {
-			t.Errorf("%d of %d frames are copied: pages %v of %d bytes, want %v", copied, second, got.at, got.size, want)
+		if !maps.Equal(got.offsets, want) {
+			t.Errorf("%d of %d frames copied: the offsets are %v, want %v", copied, second, got.offsets, want)
+		}
+		if got.size != 16384 {
+			t.Errorf("%d of %d frames copied: the page size is %d, want 16384", copied, second, got.size)
 		}
 	}
 }
 
-// TestReservedWAL: commits need no more space than the WAL has.
+// TestReservedWAL: commits do not extend the WAL.
 func TestReservedWAL(t *testing.T) {
-	f := openTest(t)
+	d := openTest(t)
 	for range 3 {
-		if err := f.exec(t.Context(), "CREATE TABLE IF NOT EXISTS a AS SELECT zeroblob(1000000) b; UPDATE a SET b=zeroblob(1000001)"); err != nil {
+		if err := d.exec(t.Context(), "CREATE TABLE IF NOT EXISTS a AS SELECT zeroblob(1000000) b; UPDATE a SET b=zeroblob(1000001)"); err != nil {
 			t.Fatal(err)
 		}
-		if info, err := os.Stat(f.path + "-wal"); err != nil || info.Size() != reservedWAL {
-			t.Fatalf("the WAL has %d bytes, want %d (%v)", info.Size(), reservedWAL, err)
+		if info, err := os.Stat(d.path + "-wal"); err != nil {
+			t.Fatal(err)
+		} else if info.Size() != reservedWAL {
+			t.Fatalf("the WAL has %d bytes, want %d", info.Size(), reservedWAL)
 		}
 	}
 }
 
-// FuzzRewriteWAL: whatever the bytes are, none is changed.
+// FuzzRewriteWAL: rewriteWAL changes no byte of any WAL. It may cut off bytes.
 func FuzzRewriteWAL(f *testing.F) {
 	f.Add([]byte("\x37\x7f\x06\x82"), uint8(1))
 	f.Add(make([]byte, walHeaderSize+frameHeaderSize+512), uint8(1))
@@ -209,7 +214,7 @@ func FuzzRewriteWAL(f *testing.F) {
 			after = bytes.TrimRight(after, "\x00")
 		}
 		if !bytes.HasPrefix(wal, after) || err != nil && len(after) != len(wal) {
-			t.Errorf("%d bytes after, %d before: %v", len(after), len(wal), err)
+			t.Errorf("the WAL has %d bytes, before %d, and is not its beginning (error %v)", len(after), len(wal), err)
 		}
 	})
 }

@@ -18,34 +18,34 @@ import (
 	"goguerrillad/internal/mailinfo"
 )
 
-// fields are the JSON of the form's field envelope.
-type fields struct {
+// envelopeFields is the JSON of the form's field envelope.
+type envelopeFields struct {
 	Hash        string                `json:"hash"`
 	From        string                `json:"from"`
 	Recipients  []string              `json:"recipients"`
-	Remote      string                `json:"remote"` // address, "" for a client on a unix socket
+	Remote      string                `json:"remote"` // address, "" if unknown, as on a unix socket
 	Helo        string                `json:"helo"`
-	TLS         string                `json:"tls"` // version and cipher suite, "" in clear
+	TLS         string                `json:"tls"` // version and cipher suite, "" without TLS
 	Date        string                `json:"date"`
 	Size        int                   `json:"size"` // bytes of the message as it arrived
 	Subject     string                `json:"subject"`
 	Attachments []mailinfo.Attachment `json:"attachments"`
 }
 
-// A body is a form: the bytes before the message, the message in its own buffer,
-// and the bytes after it. net/http may read a request's body after Do has returned,
-// when the buffer is unmapped or holds another message. So readers copy under a lock,
-// and read nothing after revoke.
+// A body is a multipart form: the bytes before the message, the message in its
+// own buffer, and the bytes after it. net/http may read a request's body after
+// Do has returned, when the buffer is unmapped or holds another message. So
+// readers copy the bytes under a lock, and read nothing after revoke.
 type body struct {
-	before, mail, behind []byte
-	contentType          string
+	prefix, message, suffix []byte
+	contentType             string
 
 	mu      sync.Mutex
 	revoked bool
 }
 
 func newBody(e *envelope.Envelope) (*body, error) {
-	f := fields{
+	f := envelopeFields{
 		Hash: e.To[0].Hash, From: e.From, Helo: e.Helo, TLS: e.TLS, Date: e.Date.UTC().Format(time.RFC3339),
 		Size: e.Size(), Subject: e.Info.Subject, Attachments: append([]mailinfo.Attachment{}, e.Info.Attachments...),
 	}
@@ -57,7 +57,7 @@ func newBody(e *envelope.Envelope) (*body, error) {
 	}
 	text, err := json.Marshal(f)
 	if err != nil {
-		return nil, fmt.Errorf("write the envelope: %w", err)
+		return nil, fmt.Errorf("encode the envelope: %w", err)
 	}
 	var form bytes.Buffer
 	w := multipart.NewWriter(&form)
@@ -72,40 +72,40 @@ func newBody(e *envelope.Envelope) (*body, error) {
 		_, err = part(`form-data; name="mail"; filename="`+f.Hash+`.eml"`, "message/rfc822")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("write the form: %w", err)
+		return nil, fmt.Errorf("encode the form: %w", err)
 	}
-	b := &body{before: bytes.Clone(form.Bytes()), mail: e.Blob(0), contentType: w.FormDataContentType()}
+	b := &body{prefix: bytes.Clone(form.Bytes()), message: e.Blob(0), contentType: w.FormDataContentType()}
 	form.Reset()
 	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("write the form: %w", err)
+		return nil, fmt.Errorf("encode the form: %w", err)
 	}
-	b.behind = form.Bytes()
+	b.suffix = form.Bytes()
 	return b, nil
 }
 
-// errRevoked ends a request whose outcome is known.
-var errRevoked = errors.New("the message is no longer there")
+// errRevoked ends a request after its outcome.
+var errRevoked = errors.New("read the request body: the message has its outcome")
 
-// reader returns the form from its beginning.
+// reader returns a new reader of the form.
 func (b *body) reader() io.ReadCloser {
-	return &reader{body: b, form: io.MultiReader(bytes.NewReader(b.before), bytes.NewReader(b.mail), bytes.NewReader(b.behind))}
+	return &reader{body: b, form: io.MultiReader(bytes.NewReader(b.prefix), bytes.NewReader(b.message), bytes.NewReader(b.suffix))}
 }
 
-// revoke ends all readers. Nothing reads the message after it has returned.
+// revoke ends all readers. No reader reads the message after revoke has returned.
 func (b *body) revoke() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.revoked = true
 }
 
-// A reader has no WriteTo method, which would lend the message's own bytes to the
-// connection.
+// A reader reads the form of a body. It has no WriteTo method, which would pass the
+// message's own bytes to the connection.
 type reader struct {
 	body *body
 	form io.Reader
 }
 
-// Read copies what is left of the form, as long as the body is not revoked.
+// Read copies the next bytes of the form, or returns errRevoked.
 func (r *reader) Read(p []byte) (int, error) {
 	r.body.mu.Lock()
 	defer r.body.mu.Unlock()
@@ -118,14 +118,16 @@ func (r *reader) Read(p []byte) (int, error) {
 // Close does nothing.
 func (r *reader) Close() error { return nil }
 
-func (b *body) size() int64 { return int64(len(b.before) + len(b.mail) + len(b.behind)) }
+// size returns the length of the form in bytes.
+func (b *body) size() int64 { return int64(len(b.prefix) + len(b.message) + len(b.suffix)) }
 
-// sign is the signature of version 1 of the Standard Webhooks convention.
+// sign returns the signature of the Standard Webhooks convention, version 1
+// (https://www.standardwebhooks.com).
 func (s *Store) sign(id, timestamp string, b *body) string {
 	h := hmac.New(sha256.New, s.key)
 	h.Write([]byte(id + "." + timestamp + "."))
-	h.Write(b.before)
-	h.Write(b.mail)
-	h.Write(b.behind)
+	h.Write(b.prefix)
+	h.Write(b.message)
+	h.Write(b.suffix)
 	return "v1," + base64.StdEncoding.EncodeToString(h.Sum(nil))
 }

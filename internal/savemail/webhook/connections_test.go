@@ -23,14 +23,14 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestConnections: there are so many and no more, they are kept, and one that
-// has died while idle costs no mail.
+// TestConnections: the store has at most Writers+1 connections and uses them
+// again. A dead idle connection loses no message.
 func TestConnections(t *testing.T) {
-	var running, most, opened atomic.Int32
+	var running, peak, opened atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := running.Add(1)
 		defer running.Add(-1)
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		for p := peak.Load(); n > p && !peak.CompareAndSwap(p, n); p = peak.Load() {
 		}
 		io.Copy(io.Discard, r.Body)
 	}))
@@ -55,16 +55,19 @@ func TestConnections(t *testing.T) {
 		posts.Wait()
 	}
 	all()
-	if most.Load() > webhook.Writers+1 || opened.Load() > webhook.Writers+1 {
-		t.Errorf("%d posts at a time, %d connections", most.Load(), opened.Load())
+	if n := peak.Load(); n > webhook.Writers+1 {
+		t.Errorf("%d concurrent posts, want at most %d", n, webhook.Writers+1)
+	}
+	if n := opened.Load(); n > webhook.Writers+1 {
+		t.Errorf("%d connections, want at most %d", n, webhook.Writers+1)
 	}
 	server.CloseClientConnections()
 	all()
 }
 
-// TestAnswerBody: a connection is kept after an answer of up to 16 KiB, until the
-// store is closed.
-func TestAnswerBody(t *testing.T) {
+// TestResponseBody: after a response of at most 16 KiB the store uses the
+// connection again. Close closes it.
+func TestResponseBody(t *testing.T) {
 	for size, want := range map[int]int32{0: 1, 16<<10 - 1: 1, 16 << 10: 1, 16<<10 + 1: 3} {
 		var opened, closed atomic.Int32
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -89,12 +92,12 @@ func TestAnswerBody(t *testing.T) {
 			}
 		}
 		if opened.Load() != want {
-			t.Errorf("answers of %d bytes: %d connections, want %d", size, opened.Load(), want)
+			t.Errorf("responses of %d bytes: %d connections, want %d", size, opened.Load(), want)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		test.Await(t, nil, 10*time.Second, "connections stay open after Close", func() error {
+		test.Await(t, nil, 10*time.Second, "connections are open after Close", func() error {
 			if n := opened.Load() - closed.Load(); n > 0 {
 				return fmt.Errorf("%d connections", n)
 			}
@@ -103,19 +106,19 @@ func TestAnswerBody(t *testing.T) {
 	}
 }
 
-// TestReadersEnd: no goroutine reads a message after its outcome.
+// TestReadersEnd: the goroutines that read a message end after its outcome.
 func TestReadersEnd(t *testing.T) {
 	e := storetest.Envelope("Subject: x\r\n\r\n"+strings.Repeat("0123456789abcdef0123456789abcd\r\n", 4<<20/32), "b@example.com")
 	for _, http2 := range []bool{false, true} {
-		server := early(t, http2, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+		server := startServer(t, http2, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 		s := webhook.New(webhook.Options{URL: server.URL, TLS: &tls.Config{InsecureSkipVerify: true}})
 		defer s.Close()
 		for range 10 {
 			if err := save(t, s, e, 10*time.Second); err == nil {
-				t.Error("stored")
+				t.Error("outcome nil, want an error")
 			}
 		}
-		test.Await(t, nil, 10*time.Second, "a message is still read", func() error {
+		test.Await(t, nil, 10*time.Second, "goroutines read a message after its outcome", func() error {
 			stacks := make([]byte, 1<<20)
 			stacks = stacks[:runtime.Stack(stacks, true)]
 			if n := bytes.Count(stacks, []byte("webhook.(*reader).Read(")); n > 0 {
@@ -126,9 +129,9 @@ func TestReadersEnd(t *testing.T) {
 	}
 }
 
-// TestRepeats: a post without an answer is made once more, under the same id. The
-// second answer settles the outcome only if the message is stored or refused: the
-// receiver may have stored the first post.
+// TestRepeats: a POST without a response is repeated once, with the same id.
+// The second response decides the outcome only if the message is stored or
+// refused: the receiver may have stored the first POST.
 func TestRepeats(t *testing.T) {
 	for second, want := range map[int]error{
 		http.StatusOK: nil, http.StatusUnprocessableEntity: savemail.ErrRefused, http.StatusServiceUnavailable: savemail.ErrUnknown, 0: savemail.ErrUnknown,
@@ -147,24 +150,24 @@ func TestRepeats(t *testing.T) {
 		})
 		err := save(t, s, storetest.Envelope("Subject: x\r\n\r\n", "b@example.com"), 10*time.Second)
 		if !errors.Is(err, want) || errors.Is(err, savemail.ErrUnknown) != (want == savemail.ErrUnknown) {
-			t.Errorf("outcome %v after the answer %d, want %v", err, second, want)
+			t.Errorf("second response %d: outcome %v, want %v", second, err, want)
 		}
 		if len(ids) != 2 {
-			t.Fatalf("%d posts", len(ids))
+			t.Fatalf("second response %d: %d posts, want 2", second, len(ids))
 		}
 		if first, second := <-ids, <-ids; first != second {
-			t.Errorf("ids %s and %s", first, second)
+			t.Errorf("the ids are %s and %s, want equal ids", first, second)
 		}
 	}
 }
 
-// A closing listener closes its first connection immediately.
-type closing struct {
+// A closingListener closes its first connection immediately.
+type closingListener struct {
 	net.Listener
 	once sync.Once
 }
 
-func (l *closing) Accept() (net.Conn, error) {
+func (l *closingListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err == nil {
 		l.once.Do(func() { c.Close() })
@@ -172,19 +175,22 @@ func (l *closing) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// TestSecondIsLost: the outcome is unknown if the first post was not sent and the
-// second is lost.
-func TestSecondIsLost(t *testing.T) {
+// TestSecondPostLost: the outcome is unknown if the first POST was not sent and
+// the second gets no response.
+func TestSecondPostLost(t *testing.T) {
 	var posts atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		posts.Add(1)
 		panic(http.ErrAbortHandler)
 	}))
-	server.Listener = &closing{Listener: server.Listener}
-	server.StartTLS() // else the first post leaves before the connection is known to be closed
+	server.Listener = &closingListener{Listener: server.Listener}
+	server.StartTLS() // otherwise the first POST is sent before the client sees the end of the connection
 	defer server.Close()
 	err := save(t, open(t, server.URL, server.Certificate()), storetest.Envelope("Subject: x\r\n\r\n", "b@example.com"), 10*time.Second)
-	if !errors.Is(err, savemail.ErrUnknown) || posts.Load() != 1 {
-		t.Errorf("outcome %v, %d posts", err, posts.Load())
+	if !errors.Is(err, savemail.ErrUnknown) {
+		t.Errorf("outcome %v, want %v", err, savemail.ErrUnknown)
+	}
+	if n := posts.Load(); n != 1 {
+		t.Errorf("the receiver got %d posts, want 1", n)
 	}
 }

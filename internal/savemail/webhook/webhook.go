@@ -1,5 +1,5 @@
-// Package webhook hands every mail to a program that speaks HTTP: one POST for
-// a mail, whose answer decides what its sender hears.
+// Package webhook sends each message to an HTTP server, the receiver, in one
+// POST. The response decides the outcome of the message.
 package webhook
 
 import (
@@ -22,62 +22,62 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// Writers is how many mails are posted at a time, each on a connection of its
-// own or in an HTTP/2 stream. A batch is one mail: none waits for another's
-// answer.
+// Writers is how many messages are posted concurrently, each on its own
+// connection or HTTP/2 stream. A batch should be one message, so that no
+// message waits for the response to another.
 const Writers = 16
 
-// Options say where mail goes.
+// Options configure a Store.
 type Options struct {
-	URL     string // https or http
-	Key     []byte // signs the posts, nil for none
-	Version string // of the program, for User-Agent
-	// TLS says whom to trust; nil = whom the system does.
-	TLS *tls.Config
+	URL     string      // https or http
+	Key     []byte      // signs the requests; nil for no signature
+	Version string      // of the daemon, for the header field User-Agent
+	TLS     *tls.Config // with the trusted certificates; nil for those of the system
 }
 
-// Store posts mail. It holds at most Writers connections and one more.
+// A Store posts messages. It has at most Writers connections for them, and one
+// for Check.
 type Store struct {
 	url    string
 	agent  string
-	key    []byte // nil: posts are not signed
+	key    []byte // nil for no signature
 	client *http.Client
 }
 
-// Bounds of what an answer may cost.
+// Bounds of connections and responses.
 const (
-	dialTimeout   = 5 * time.Second
-	headerMost    = 16 << 10 // bytes
-	bodyMost      = 16 << 10 // bytes that are read, so that the connection can be kept
-	bodyPatience  = time.Second
-	idleTimeout   = 30 * time.Second // below that of most servers
-	handshakeTime = 5 * time.Second
+	dialTimeout       = 5 * time.Second
+	handshakeTimeout  = 5 * time.Second
+	idleTimeout       = 30 * time.Second // below the timeout of most servers
+	maxResponseHeader = 16 << 10         // bytes
+	maxResponseBody   = 16 << 10         // bytes; after a longer body the connection is closed
+	bodyTimeout       = time.Second      // to read the body
 )
 
-// New returns the store, which connects when there is mail.
+// New returns a store, which connects at the first Check or Save.
 func New(o Options) *Store {
 	transport := &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSClientConfig:        o.TLS,
-		TLSHandshakeTimeout:    handshakeTime,
+		TLSHandshakeTimeout:    handshakeTimeout,
 		ForceAttemptHTTP2:      true,
 		MaxConnsPerHost:        Writers + 1,
 		MaxIdleConnsPerHost:    Writers + 1,
 		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: headerMost,
+		MaxResponseHeaderBytes: maxResponseHeader,
 		DisableCompression:     true,
 	}
 	return &Store{
 		url: o.URL, agent: "goguerrillad/" + cmp.Or(o.Version, "unknown"), key: o.Key,
 		client: &http.Client{
 			Transport: transport,
-			// Mail goes where the operator sent it, and nowhere else.
+			// Messages are sent only to the configured URL.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
 }
 
-// Save posts one mail after the other; the Committer gives it one at a time.
+// Save posts the messages one after the other.
 func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	errs := make([]error, len(batch))
 	for i, e := range batch {
@@ -86,15 +86,15 @@ func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	return errs
 }
 
-// refused is what a sender hears of a mail that the receiver will never take.
-func refused() error {
+// refusal returns the outcome of a message that the receiver refuses permanently.
+func refusal() error {
 	return fmt.Errorf("%w: %w", savemail.ErrRefused, smtp.ReplyRefused)
 }
 
-// post hands a message over. A connection that was kept may have died, which only
-// the POST finds out: what has no answer at all is posted once more, under the
-// same id. If a POST has left and no answer came, the receiver may have stored
-// the message: unless the second POST settles it, the outcome is unknown.
+// post posts a message. An idle connection may be dead, which only the POST
+// shows. So post repeats a POST without a response once, with the same id. If a
+// POST was sent and got no response, the receiver may have stored the message:
+// unless the second response decides it, the outcome is unknown.
 func (s *Store) post(ctx context.Context, e *envelope.Envelope) error {
 	body, err := newBody(e)
 	if err != nil {
@@ -105,24 +105,24 @@ func (s *Store) post(ctx context.Context, e *envelope.Envelope) error {
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	request, err := s.request(traced, e.To[0].Hash, body)
 	if err != nil {
-		return fmt.Errorf("%w: make the request: %w", savemail.ErrUnavailable, secretless(err))
+		return fmt.Errorf("%w: create the POST: %w", savemail.ErrUnavailable, withoutURL(err))
 	}
 	response, err := s.client.Do(request)
-	lost := err != nil && sent.Load()
+	unanswered := err != nil && sent.Load()
 	if err != nil && ctx.Err() == nil {
-		s.client.CloseIdleConnections() // they are as old
+		s.client.CloseIdleConnections() // the other connections are as old
 		request.Body = body.reader()
 		response, err = s.client.Do(request)
-		lost = lost || err != nil && sent.Load()
+		unanswered = unanswered || err != nil && sent.Load()
 	}
-	err = s.answer(response, err)
-	if lost && err != nil && !errors.Is(err, savemail.ErrRefused) {
+	err = s.outcome(response, err)
+	if unanswered && err != nil && !errors.Is(err, savemail.ErrRefused) {
 		return fmt.Errorf("%w: %w", savemail.ErrUnknown, err)
 	}
 	return err
 }
 
-// request makes the POST of a mail.
+// request returns the POST of a message.
 func (s *Store) request(ctx context.Context, id string, body *body) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, body.reader())
 	if err != nil {
@@ -141,42 +141,42 @@ func (s *Store) request(ctx context.Context, id string, body *body) (*http.Reque
 	return request, nil
 }
 
-// answer makes an outcome of a response.
-func (s *Store) answer(response *http.Response, err error) error {
+// outcome returns the outcome for a response, or for the error of the request.
+func (s *Store) outcome(response *http.Response, err error) error {
 	if err != nil {
-		return fmt.Errorf("%w: %w", savemail.ErrUnavailable, secretless(err))
+		return fmt.Errorf("%w: %w", savemail.ErrUnavailable, withoutURL(err))
 	}
 	defer response.Body.Close()
-	patience := time.AfterFunc(bodyPatience, func() { response.Body.Close() })
-	defer patience.Stop()
-	_, _ = io.CopyN(io.Discard, response.Body, bodyMost) // the status is all that counts
+	timer := time.AfterFunc(bodyTimeout, func() { response.Body.Close() })
+	defer timer.Stop()
+	_, _ = io.CopyN(io.Discard, response.Body, maxResponseBody) // only the status decides
 	switch code := response.StatusCode; {
 	case code/100 == 2:
 		return nil
 	case code == http.StatusUnprocessableEntity:
-		return refused()
+		return refusal()
 	}
-	return fmt.Errorf("%w: the receiver answers %.100s", savemail.ErrUnavailable, response.Status)
+	return fmt.Errorf("%w: the receiver responded %.100s", savemail.ErrUnavailable, response.Status)
 }
 
-// secretless leaves the URL out, which may hold a password.
-func secretless(err error) error {
+// withoutURL removes the URL from an error of net/http: it may contain a password.
+func withoutURL(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		return e.Err
 	}
 	return err
 }
 
-// Check asks for nothing, and wants any answer.
+// Check sends a HEAD request. Any response means that the receiver is available.
 func (s *Store) Check(ctx context.Context) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, s.url, nil)
 	if err != nil {
-		return fmt.Errorf("%w: make a request: %w", savemail.ErrUnavailable, secretless(err))
+		return fmt.Errorf("%w: create the HEAD: %w", savemail.ErrUnavailable, withoutURL(err))
 	}
 	request.Header.Set("User-Agent", s.agent)
 	response, err := s.client.Do(request)
 	if err != nil {
-		return fmt.Errorf("%w: %w", savemail.ErrUnavailable, secretless(err))
+		return fmt.Errorf("%w: %w", savemail.ErrUnavailable, withoutURL(err))
 	}
 	return response.Body.Close()
 }

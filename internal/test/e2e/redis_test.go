@@ -93,19 +93,19 @@ func TestRedis(t *testing.T) {
 			}
 
 			r.Start(t)
-			d.AwaitLog(t, "Redis is back", 1)
+			d.AwaitLog(t, "Redis available again", 1)
 			third, _, _ := send()
 			shown(third)
-			if out, err := show(hash); (err == nil) != (tt.mode == "cache") || err != nil && !strings.Contains(out, "is there no more") {
+			if out, err := show(hash); (err == nil) != (tt.mode == "cache") || err != nil && !strings.Contains(out, "is no longer there") {
 				t.Errorf("-show of what Redis has forgotten: %v, %s", err, out)
 			}
 			log := d.Log()
-			for text, want := range map[string]int{"Redis is down": 1, "Redis is back": 1, "se cret": 0} {
+			for text, want := range map[string]int{"Redis unavailable": 1, "Redis available again": 1, "se cret": 0} {
 				if n := strings.Count(log, text); n != want {
 					t.Errorf("%q stands in the log %d times, want %d\n%s", text, n, want, log)
 				}
 			}
-			for _, warning := range []string{"REDIS_MODE=store: ", "level=WARN msg=\"Redis forgets"} {
+			for _, warning := range []string{"REDIS_MODE=store: ", "level=WARN msg=\"Redis loses all messages"} {
 				if strings.Contains(log, warning) != (tt.mode == "store") {
 					t.Errorf("%q: %v", warning, log)
 				}

@@ -14,17 +14,17 @@ import (
 	"goguerrillad/internal/rootpath"
 )
 
-// A verifier connects for root, and refuses a connection with other files than
-// those that were checked. SQLite opens by name, so a user who may write to the
+// A verifier connects for root and refuses a connection to other files than the
+// checked file. SQLite opens files by name, so a user who may write to the
 // directory can replace a file between the check and the open.
 type verifier struct {
 	driver.Connector
-	file unix.Stat_t // what was checked
+	file unix.Stat_t // of the checked file
 }
 
-// verified returns the connector that root uses for the file at path, which is
-// real.
-func verified(path string, c driver.Connector) (driver.Connector, error) {
+// verify returns the connector for the file at path, which has no symbolic links.
+// For root it is a verifier.
+func verify(path string, c driver.Connector) (driver.Connector, error) {
 	if os.Geteuid() != 0 {
 		return c, nil
 	}
@@ -43,8 +43,10 @@ func verified(path string, c driver.Connector) (driver.Connector, error) {
 	return v, nil
 }
 
+// Connect opens a connection and compares the files that it has opened with the
+// checked file.
 func (v verifier) Connect(ctx context.Context) (driver.Conn, error) {
-	before, err := openFiles()
+	before, err := regularDescriptors()
 	if err != nil {
 		return nil, err
 	}
@@ -53,19 +55,20 @@ func (v verifier) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	// The first read opens the -wal and the -shm.
-	_, failed := conn.(driver.ExecerContext).ExecContext(ctx, "PRAGMA schema_version", nil)
+	_, readErr := conn.(driver.ExecerContext).ExecContext(ctx, "PRAGMA schema_version", nil)
 	if err := v.check(before); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	if failed != nil {
-		return nil, errors.Join(failed, conn.Close())
+	if readErr != nil {
+		return nil, errors.Join(readErr, conn.Close())
 	}
 	return conn, nil
 }
 
-// check compares the files that are open now with those before.
+// check compares the open files with those before the connection. The checked file
+// must be open, and each new file must have its owner.
 func (v verifier) check(before map[int]unix.Stat_t) error {
-	now, err := openFiles()
+	now, err := regularDescriptors()
 	if err != nil {
 		return err
 	}
@@ -77,17 +80,17 @@ func (v verifier) check(before map[int]unix.Stat_t) error {
 			continue
 		}
 		if !same && f.Uid != v.file.Uid {
-			return errors.New("another file was opened, of another user: the file was replaced meanwhile")
+			return errors.New("verify the open files: a file was replaced by a file of another user")
 		}
 	}
 	if !found {
-		return errors.New("another file was opened: the file was replaced meanwhile")
+		return errors.New("verify the open files: the file was replaced")
 	}
 	return nil
 }
 
-// openFiles returns the regular files of this process, by descriptor.
-func openFiles() (map[int]unix.Stat_t, error) {
+// regularDescriptors returns the open regular files of this process by descriptor.
+func regularDescriptors() (map[int]unix.Stat_t, error) {
 	names, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return nil, err

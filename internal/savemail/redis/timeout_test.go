@@ -18,7 +18,7 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// A slowRedis takes a tenth of a second for a message, or hangs.
+// A slowRedis is a server that replies to SETEX after the time slow, or never.
 type slowRedis struct {
 	connections, open atomic.Int64
 	hangs             atomic.Bool
@@ -73,14 +73,14 @@ func startSlow(t *testing.T) (r *slowRedis, addr string) {
 	return r, l.Addr().String()
 }
 
-// TestPatience: each Save has its own second for a Redis that is slow, on a connection
-// that is kept as well.
-func TestPatience(t *testing.T) {
+// TestSaveTimeout: saveTimeout applies to each Save, also if the Saves share a
+// connection.
+func TestSaveTimeout(t *testing.T) {
 	t.Parallel()
 	r, addr := startSlow(t)
-	f := &fixture{t: t, server: &servers.RedisServer{Addr: addr}, inner: &ledger{}}
+	f := &fixture{t: t, server: &servers.RedisServer{Addr: addr}, inner: &recorder{}}
 	f.open(nil)
-	f.found()
+	f.awaitConnected()
 	for n := range 1 + time.Second/slow {
 		if _, in := f.save(1); !in[0] {
 			t.Fatalf("message %d is not in Redis:\n%s", n, f.log.String())
@@ -91,8 +91,8 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-// TestLostConnections: when Redis is lost, all connections that are kept are closed,
-// since they may be dead as well.
+// TestLostConnections: when one connection is lost, the client closes the idle
+// connections, which may be dead as well.
 func TestLostConnections(t *testing.T) {
 	t.Parallel()
 	r, addr := startSlow(t)
@@ -104,12 +104,12 @@ func TestLostConnections(t *testing.T) {
 		s.Save(t.Context(), []*envelope.Envelope{e})
 		return e.To[0].InRedis
 	}
-	test.Await(t, nil, 10*time.Second, "no two Saves run at a time", func() error {
+	test.Await(t, nil, 10*time.Second, "no two Saves run concurrently", func() error {
 		var saves sync.WaitGroup
 		saves.Go(func() { save() })
 		saves.Go(func() { save() })
 		saves.Wait()
-		if n := r.open.Load(); n < 2 || log.Count("Redis is in use") == 0 {
+		if n := r.open.Load(); n < 2 || log.Count(connected) == 0 {
 			return fmt.Errorf("%d connections: %s", n, &log)
 		}
 		return nil
@@ -117,27 +117,27 @@ func TestLostConnections(t *testing.T) {
 	before := r.connections.Load()
 	r.hangs.Store(true)
 	if save() {
-		t.Error("a message is in a Redis that hangs")
+		t.Error("the message is marked as in Redis, which hangs")
 	}
-	test.Await(t, nil, 10*time.Second, "connections stay open", func() error {
+	test.Await(t, nil, 10*time.Second, "idle connections are open", func() error {
 		if all, open := r.connections.Load(), r.open.Load(); all != before+1 || open != 1 {
-			return fmt.Errorf("%d new connections, %d are open", all-before, open)
+			return fmt.Errorf("%d new connections, %d open, want 1 and 1", all-before, open)
 		}
 		return nil
 	})
 }
 
-// silent is a store without outcomes, which its contract forbids.
-type silent struct{ ledger }
+// A brokenStore returns no outcomes, which the contract of a store forbids.
+type brokenStore struct{ recorder }
 
-func (*silent) Save(context.Context, []*envelope.Envelope) []error { return nil }
+func (*brokenStore) Save(context.Context, []*envelope.Envelope) []error { return nil }
 
-// TestNoOutcomes: a store without outcomes does not end the process.
+// TestNoOutcomes: an inner store that returns no outcomes does not end the process.
 func TestNoOutcomes(t *testing.T) {
 	for _, inPlace := range []bool{true, false} {
-		s := redis.New(&silent{}, redis.Options{Host: "127.0.0.1:1", InPlace: inPlace, Stream: "mails", StreamMax: 10, Log: new(test.Log).Logger()})
+		s := redis.New(&brokenStore{}, redis.Options{Host: "127.0.0.1:1", InPlace: inPlace, Stream: "messages", StreamMax: 10, Log: new(test.Log).Logger()})
 		if errs := s.Save(t.Context(), []*envelope.Envelope{storetest.Envelope(text, "b@example.com")}); len(errs) > 0 {
-			t.Errorf("outcomes %v", errs)
+			t.Errorf("outcomes %v, want none", errs)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
