@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// certificate writes a self-signed certificate for 127.0.0.1, and its key.
+// certificate writes a self-signed certificate for 127.0.0.1 and its key.
 func certificate(t *testing.T) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

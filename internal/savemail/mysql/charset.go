@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"unicode/utf8"
 
-	"goguerrillad/internal/savemail/newmail"
-
 	"github.com/go-sql-driver/mysql"
+
+	"goguerrillad/internal/savemail/newmail"
 )
 
-// charset returns a character set of the host's columns, nil for bytes. The
-// first time, the server converts all characters to the set and back: tables of
-// our own would differ from the server's, and in strict mode an INSERT of a
-// character that the set lacks fails, also within CONVERT.
+// charset returns a character set of the host's columns, nil for bytes. At the
+// first call for a set the server converts all characters to the set and back.
+// A built-in table could differ from the server's, and then an INSERT in strict
+// mode would fail even with CONVERT.
 func (c *conn) charset(ctx context.Context, name string) (*newmail.Charset, error) {
 	if set, ok := c.host.charsets.Load(name); ok {
 		return set.(*newmail.Charset), nil
@@ -29,69 +29,70 @@ func (c *conn) charset(ctx context.Context, name string) (*newmail.Charset, erro
 		set = newmail.NewCharset(name, 0, nil, false)
 	default:
 		var err error
-		if set, err = c.learn(ctx, name); err != nil {
+		if set, err = c.readCharset(ctx, name); err != nil {
 			return nil, fmt.Errorf("read the character set %s: %w", name, err)
 		}
 	}
-	kept, _ := c.host.charsets.LoadOrStore(name, set)
-	return kept.(*newmail.Charset), nil
+	first, _ := c.host.charsets.LoadOrStore(name, set)
+	return first.(*newmail.Charset), nil
 }
 
-// learnMost is how many characters one query converts at most.
-const learnMost = 4096
+// maxCharsPerQuery bounds the characters that one query converts.
+const maxCharsPerQuery = 4096
 
-// beyond are characters of other planes than the first: a set has all or none
-// of those planes.
-var beyond = []rune{0x10000, 0x1F600, 0x20000, 0x2A6D6, 0x10FFFF}
+// supplementary are characters of the supplementary planes. A character set has
+// all or none of these planes.
+var supplementary = []rune{0x10000, 0x1F600, 0x20000, 0x2A6D6, 0x10FFFF}
 
-// learn returns the set as the server converts it. A server that does not
-// convert is taken to have ASCII in the set.
-func (c *conn) learn(ctx context.Context, name string) (*newmail.Charset, error) {
-	width := 0 // TiDB stores UTF-8 whatever the set is
-	if !isTiDB(c.facts) {
+// readCharset returns the set as the server converts it. If the server cannot
+// convert, the set has the characters of ASCII.
+func (c *conn) readCharset(ctx context.Context, name string) (*newmail.Charset, error) {
+	width := 0 // TiDB stores every set as UTF-8
+	if !isTiDB(c.variables) {
 		if err := c.QueryRowContext(ctx, "SELECT IFNULL(MAX(MAXLEN),4) FROM information_schema.CHARACTER_SETS WHERE CHARACTER_SET_NAME="+literal(name)).
 			Scan(&width); err != nil {
 			return nil, err
 		}
 	}
-	// A character is six digits of a literal at most.
-	most := rune(max(min(learnMost, c.packet/8), 64))
+	// A character takes at most six digits of a literal.
+	step := rune(max(min(maxCharsPerQuery, c.maxPacket/8), 64))
 	has := map[rune]bool{}
-	for first := rune(0); first < 1<<16; first += most {
-		var some []rune
-		for r := first; r < first+most && r < 1<<16; r++ {
+	for first := rune(0); first < 1<<16; first += step {
+		var chars []rune
+		for r := first; r < first+step && r < 1<<16; r++ {
 			if utf8.ValidRune(r) {
-				some = append(some, r)
+				chars = append(chars, r)
 			}
 		}
-		if err := c.roundTrip(ctx, name, some, has); err != nil {
+		if err := c.roundTrip(ctx, name, chars, has); err != nil {
 			return nil, err
 		}
 	}
-	if err := c.roundTrip(ctx, name, beyond, has); err != nil {
+	if err := c.roundTrip(ctx, name, supplementary, has); err != nil {
 		return nil, err
 	}
 	all := true
-	for _, r := range beyond {
+	for _, r := range supplementary {
 		all = all && has[r]
 	}
 	return newmail.NewCharset(name, width, func(r rune) bool { return has[r] }, all), nil
 }
 
-// roundTrip notes which characters come back unchanged from the set.
-func (c *conn) roundTrip(ctx context.Context, name string, some []rune, has map[rune]bool) error {
-	if len(some) == 0 {
+// roundTrip converts characters to the set and back, and adds the unchanged
+// characters to has.
+func (c *conn) roundTrip(ctx context.Context, name string, chars []rune, has map[rune]bool) error {
+	if len(chars) == 0 {
 		return nil
 	}
-	var back string
+	var converted string
 	err := c.QueryRowContext(ctx, fmt.Sprintf("SELECT CONVERT(CONVERT(CONVERT(x'%x' USING utf8mb4) USING %s) USING utf8mb4)",
-		string(some), quote(name))).Scan(&back)
+		string(chars), quote(name))).Scan(&converted)
 	if _, refused := errors.AsType[*mysql.MySQLError](err); err != nil && !refused {
 		return err
 	}
-	got := []rune(back)
-	for i, r := range some {
-		if len(got) == len(some) && got[i] == r || len(got) != len(some) && r < utf8.RuneSelf {
+	got := []rune(converted)
+	for i, r := range chars {
+		if len(got) == len(chars) && got[i] == r || len(got) != len(chars) && r < utf8.RuneSelf {
 			has[r] = true
 		}
 	}

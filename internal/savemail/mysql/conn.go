@@ -9,34 +9,34 @@ import (
 	"strconv"
 	"time"
 
-	"goguerrillad/internal/savemail/newmail"
-
 	"github.com/go-sql-driver/mysql"
+
+	"goguerrillad/internal/savemail/newmail"
 )
 
-// A conn is one connection, used by one Save at a time.
+// A conn is a connection to a host. It must not be used concurrently.
 type conn struct {
 	*sql.Conn
-	host    *host
-	turn    *turn             // nil while nobody uses it
-	mark    mark              // how to find the session without the connection
-	facts   map[string]string // variables of the server (inspect.go)
-	packet  int64             // bytes: the server's max_allowed_packet
-	inserts map[int]*sql.Stmt // by number of rows, 1 to maxRows, for columns
-	columns *newmail.Columns
-	args    []any  // of one statement, reused
-	arena   []byte // copies of mails for one statement, reused
+	host          *host
+	checkout      *checkout         // nil in the pool and for probes
+	session       sessionID         // identifies the session after the connection is lost
+	variables     map[string]string // of the server (variableNames)
+	maxPacket     int64             // the server's max_allowed_packet in bytes
+	inserts       map[int]*sql.Stmt // prepared for insertColumns, by number of rows, 1 to maxRows
+	insertColumns *newmail.Columns
+	args          []any  // of one statement, reused
+	arena         []byte // copies of messages for one statement, reused
 }
 
-// drop closes the connection; what it has prepared ends with it.
-func (c *conn) drop() {
-	// The pool has no use for it, and an error has no one to go to.
+// destroy closes the connection, which also ends its prepared statements.
+func (c *conn) destroy() {
+	// ErrBadConn makes database/sql close it. No caller could handle an error.
 	_ = c.Conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = c.Conn.Close()
 }
 
-// alive reports whether the server has not closed the connection while it was
-// idle. To find that out before anything is sent spares an unknown outcome.
+// alive reports whether the server has kept the idle connection open. Sending an
+// INSERT on a closed connection could leave its outcome unknown.
 func (c *conn) alive(ctx context.Context) bool {
 	return c.Conn.Raw(func(dc any) error {
 		if r, ok := dc.(driver.SessionResetter); ok {
@@ -46,13 +46,13 @@ func (c *conn) alive(ctx context.Context) bool {
 	}) == nil
 }
 
-// connectTo connects to a host. A connection that ends while it is set up is
-// made once more: nothing has been sent, and the host may be well.
-func (s *Store) connectTo(ctx context.Context, h *host) (*conn, error) {
-	begun := time.Now()
+// connect connects to a host. It tries again if the connection ends during its
+// setup, because no row has been sent and the host may be healthy.
+func (s *Store) connect(ctx context.Context, h *host) (*conn, error) {
+	start := time.Now()
 	c, err := s.connectOnce(ctx, h)
-	hung := time.Since(begun) >= s.options.answerTime()
-	if err != nil && errors.Is(err, mysql.ErrInvalidConn) && !hung {
+	timedOut := time.Since(start) >= s.options.replyTimeout()
+	if err != nil && errors.Is(err, mysql.ErrInvalidConn) && !timedOut {
 		c, err = s.connectOnce(ctx, h)
 	}
 	return c, err
@@ -65,78 +65,79 @@ func (s *Store) connectOnce(ctx context.Context, h *host) (*conn, error) {
 	}
 	c := &conn{Conn: dc, host: h, inserts: map[int]*sql.Stmt{}}
 	if err := c.setUp(ctx, s); err != nil {
-		c.drop()
+		c.destroy()
 		return nil, err
 	}
 	return c, nil
 }
 
-// setUp makes the session one that can write, and be found when it is lost. Its
-// settings are made already (connector).
+// setUp prepares the session for INSERTs and for settling their outcomes. The
+// connector has applied the settings.
 func (c *conn) setUp(ctx context.Context, s *Store) (err error) {
-	if c.facts, err = c.readFacts(ctx); err != nil {
+	if c.variables, err = c.readVariables(ctx); err != nil {
 		return err
 	}
-	if c.packet, err = strconv.ParseInt(c.facts["max_allowed_packet"], 10, 64); err != nil {
+	if c.maxPacket, err = strconv.ParseInt(c.variables["max_allowed_packet"], 10, 64); err != nil {
 		return fmt.Errorf("read max_allowed_packet: %w", err)
 	}
-	// The driver does not say which parameters are bytes. The server reads every
-	// other parameter from end to end to check that it is text: for a message of
-	// 100 KB that is a quarter of its time. A server may refuse the setting.
+	// The driver does not mark parameters as bytes, and the server checks the
+	// encoding of every other parameter. For a message of 100 KB that is a
+	// quarter of its time. A server may refuse the setting.
 	_, err = c.ExecContext(ctx, "SET character_set_client=binary")
 	if _, refused := errors.AsType[*mysql.MySQLError](err); err != nil && !refused {
 		return fmt.Errorf("send parameters as bytes: %w", err)
 	}
-	if err := c.leaveMark(ctx, s); err != nil {
+	if err := c.acquireSessionLock(ctx, s); err != nil {
 		return err
 	}
-	if err := c.readColumns(ctx, s); err != nil {
+	if err := c.updateColumns(ctx, s); err != nil {
 		return err
 	}
-	if err := c.probe(ctx, s); err != nil {
+	if err := c.tryInsert(ctx, s); err != nil {
 		return err
 	}
 	if err := c.checkRights(ctx, s); err != nil {
 		return err
 	}
-	c.inspect(ctx, s)
+	c.checkServer(ctx, s)
 	return nil
 }
 
-// leaveMark makes the session one that can be found again. The lock must be seen
-// as this session's by the next statement: a proxy may send that to another one.
-func (c *conn) leaveMark(ctx context.Context, s *Store) error {
+// acquireSessionLock acquires the user lock by which the session is identified
+// (settle.go). It checks the lock's holder with a second statement, because a
+// proxy may send each statement to another session.
+func (c *conn) acquireSessionLock(ctx context.Context, s *Store) error {
 	name := newLockName()
-	got, err := c.lock(ctx, name, 0)
+	got, err := c.getLock(ctx, name, 0)
 	if err == nil && got {
 		var own sql.NullBool
 		err = c.QueryRowContext(ctx, "SELECT IS_USED_LOCK("+literal(name)+")=CONNECTION_ID()").Scan(&own)
 		got = own.Bool
 	}
 	if _, refused := errors.AsType[*mysql.MySQLError](err); refused || err == nil && !got {
-		c.warnUnsettled(s, "GET_LOCK and IS_USED_LOCK", "", err)
+		c.warnCannotSettle(s, "GET_LOCK and IS_USED_LOCK", "", err)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	v, err := c.viewCluster(ctx)
-	c.mark = mark{name, serverOf(c.facts), v}
+	v, err := c.readView(ctx)
+	c.session = sessionID{name, serverIDOf(c.variables), v}
 	return err
 }
 
-// checkRights drops the mark when the user may not do what settling needs.
+// checkRights clears c.session if the user lacks a right that settling needs.
 func (c *conn) checkRights(ctx context.Context, s *Store) error {
 	for _, right := range []struct{ needed, grant, statement string }{
-		{"SELECT", "GRANT SELECT ON " + s.table.String() + " TO CURRENT_USER", s.table.lookAt()},
+		{"SELECT", "GRANT SELECT ON " + s.table.String() + " TO CURRENT_USER", s.table.emptySelect()},
 		{"KILL", "", "KILL 0"},
 	} {
 		_, err := c.ExecContext(ctx, right.statement)
 		e, refused := errors.AsType[*mysql.MySQLError](err)
 		switch {
 		case refused && e.Number != errNoSuchThread:
-			c.mark = mark{}
-			c.warnUnsettled(s, right.needed, right.grant, err)
+			c.session = sessionID{}
+			c.warnCannotSettle(s, right.needed, right.grant, err)
 		case err != nil && !refused:
 			return fmt.Errorf("check the rights: %w", err)
 		}
@@ -144,60 +145,60 @@ func (c *conn) checkRights(ctx context.Context, s *Store) error {
 	return nil
 }
 
-// warnUnsettled warns that a lost answer leaves the outcome unknown.
-func (c *conn) warnUnsettled(s *Store, needed, grant string, err error) {
-	s.once.warn("unsettled "+needed, "MySQL commit outcomes cannot be settled",
+// warnCannotSettle warns that a lost connection will leave its outcome unknown.
+func (c *conn) warnCannotSettle(s *Store, needed, grant string, err error) {
+	s.onceLog.warn("unsettled "+needed, "MySQL commit outcomes cannot be settled",
 		"host", c.host.name, "needed", needed, "grant", grant, "error", err)
 }
 
-// probe inserts no row: it fails where an INSERT would, for want of rights, on
-// a read-only server, or for a column that has neither a value nor a default.
-func (c *conn) probe(ctx context.Context, s *Store) error {
-	if _, err := c.ExecContext(ctx, s.table.probe()); err != nil {
-		return fmt.Errorf("try an INSERT of no row: %w", err)
+// tryInsert runs an INSERT without a row. It fails like a real one for lack of
+// rights, on a read-only server, and for a column without a value or a default.
+func (c *conn) tryInsert(ctx context.Context, s *Store) error {
+	if _, err := c.ExecContext(ctx, s.table.emptyInsert()); err != nil {
+		return fmt.Errorf("try an INSERT without a row: %w", err)
 	}
 	return nil
 }
 
-// readColumns publishes what the table is like now.
-func (c *conn) readColumns(ctx context.Context, s *Store) error {
-	columns, err := s.table.columns(ctx, c)
+// updateColumns reads the columns and stores them for the host and for Fits.
+func (c *conn) updateColumns(ctx context.Context, s *Store) error {
+	columns, err := s.table.readColumns(ctx, c)
 	if err != nil {
 		return err
 	}
 	if old := c.host.columns.Load(); columns.Equal(old) {
-		columns = old // statements that are prepared for them stay
+		columns = old // keeps the statements prepared for them
 	}
 	c.host.columns.Store(columns)
 	s.columns.Store(columns)
 	now := time.Now()
-	c.host.read.Store(&now)
+	c.host.columnsRead.Store(&now)
 	return nil
 }
 
-// columnsTime is the age at which a Save reads the columns again. A column that was
-// narrowed causes an error before that; one that was widened does not.
-const columnsTime = 5 * time.Second
+// columnsMaxAge is the age at which a Save reads the columns again. A narrowed
+// column causes an error before that, a widened column does not.
+const columnsMaxAge = 5 * time.Second
 
-// current returns the columns, which it reads again after columnsTime.
-func (c *conn) current(ctx context.Context, s *Store) (*newmail.Columns, error) {
-	if time.Since(*c.host.read.Load()) >= columnsTime {
-		if err := c.readColumns(ctx, s); err != nil {
+// currentColumns returns the host's columns, at most columnsMaxAge old.
+func (c *conn) currentColumns(ctx context.Context, s *Store) (*newmail.Columns, error) {
+	if time.Since(*c.host.columnsRead.Load()) >= columnsMaxAge {
+		if err := c.updateColumns(ctx, s); err != nil {
 			return nil, err
 		}
 	}
 	return c.host.columns.Load(), nil
 }
 
-// refresh reads the columns again, on a connection of the pool.
-func (s *Store) refresh() {
-	ctx, cancel := context.WithTimeout(s.life, s.options.answerTime())
+// refreshColumns reads the columns of the best host again.
+func (s *Store) refreshColumns() {
+	ctx, cancel := context.WithTimeout(s.ctx, s.options.replyTimeout())
 	defer cancel()
 	c, err := s.acquire(ctx)
 	if err != nil {
 		return // the next Save reports it
 	}
-	if err := c.readColumns(ctx, s); err != nil {
+	if err := c.updateColumns(ctx, s); err != nil {
 		s.discard(c)
 		return
 	}

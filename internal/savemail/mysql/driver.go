@@ -64,10 +64,10 @@ func keys(o *Options) []config.Key {
 		{Name: "MYSQL_SPREAD", Default: "N",
 			Doc: "Y distributes messages over all healthy servers of MYSQL_HOST instead of using the first one",
 			Set: func(_ *config.Draft, v string) error { return config.Into(&o.Spread, v, config.YesNo) }},
-		{Name: "MYSQL_TLS", Default: TLSOff,
+		{Name: "MYSQL_TLS", Default: tlsOff,
 			Doc: "TLS to the database: N, preferred, Y (verified) or skip-verify",
 			Set: func(_ *config.Draft, v string) error {
-				return config.Into(&o.TLS, v, config.OneOf(TLSOff, TLSPreferred, TLSVerify, TLSSkipVerify))
+				return config.Into(&o.TLS, v, config.OneOf(tlsOff, tlsPreferred, tlsVerify, tlsSkipVerify))
 			}},
 	}
 }
@@ -123,6 +123,6 @@ func open(o Options, query *recipient.Query) (savemail.Opened, error) {
 			return savemail.Opened{}, errors.Join(err, store.Close())
 		}
 	}
-	store.Meet()
+	store.WarmUp()
 	return opened, nil
 }

@@ -6,114 +6,115 @@ import (
 	"time"
 )
 
-// Mail goes to the first host that is well, or to all that are, each Save to
-// the one with the fewest under way. A host is ailing when it cannot be
-// reached, or takes no mail; one goroutine for each that is asks whether it is
-// well again, beside the mail: a host that hangs would hold up who asks. And
-// one that has not answered for a while is left alone, as long as there is
-// another.
+// A Save uses the first healthy host, with Options.Spread the healthy host with
+// the fewest checkouts. A host becomes unhealthy when it cannot be reached or
+// cannot store messages. Each unhealthy host has a goroutine that probes it, so
+// that no Save waits for a probe of a host that hangs. A stalled host is used
+// only if all others are stalled or unhealthy.
 
 const (
-	// returnInterval is how often a host that is ailing is tried.
-	returnInterval = 3 * time.Second
-	// restTime is how long a host is left alone that takes no mail for a reason
-	// that trying does not show, such as a full disk.
-	restTime = time.Minute
-	// hangTime is how long a host may be at one thing before others are preferred.
-	hangTime = 2 * time.Second
+	// probeInterval is the time between two probes of an unhealthy host.
+	probeInterval = 3 * time.Second
+	// serverErrorDelay is the time before the first probe of a host that failed
+	// for a reason that a probe does not detect, such as a full disk.
+	serverErrorDelay = time.Minute
+	// stallTime is the age of a checkout from which on its host is stalled.
+	stallTime = 2 * time.Second
 )
 
-// A turn is somebody's use of a host, from the choice to the end of a Save.
-type turn struct{ begun time.Time }
+// A checkout is the use of a host by one Save, from the choice of the host to
+// the release of the connection.
+type checkout struct{ since time.Time }
 
-// health is what is known of a host; Store.mu guards it.
+// health is the state of a host. Store.mu guards it.
 type health struct {
-	ailing error // why it takes no mail, nil when it does, as far as known
-	turns  map[*turn]bool
+	failure   error // why the host is unhealthy, nil if it is healthy
+	checkouts map[*checkout]bool
 }
 
-// hangs reports whether the host has been at one thing for too long.
-func (h *health) hangs() bool {
-	for t := range h.turns {
-		if time.Since(t.begun) > hangTime {
+func (h *health) healthy() bool { return h.failure == nil }
+
+func (h *health) stalled() bool {
+	for out := range h.checkouts {
+		if time.Since(out.since) > stallTime {
 			return true
 		}
 	}
 	return false
 }
 
-// choose returns the best host that has not been tried, nil when all have
-// been; s.mu is held.
-func (s *Store) choose(tried []*host) *host {
+// chooseHost returns the best host that is not in tried, nil if there is none.
+// s.mu is held.
+func (s *Store) chooseHost(tried []*host) *host {
 	var best *host
 	for i := range s.hosts {
-		if s.options.Spread { // from another one each time, so that equals take turns
-			i = (i + s.next) % len(s.hosts)
+		if s.options.Spread { // equally good hosts are used in rotation
+			i = (i + s.rotation) % len(s.hosts)
 		}
 		h := s.hosts[i]
-		if !slices.Contains(tried, h) && (best == nil || s.better(h, best)) {
+		if !slices.Contains(tried, h) && (best == nil || s.preferred(h, best)) {
 			best = h
 		}
 	}
-	s.next++
+	s.rotation++
 	return best
 }
 
-// better reports whether a host is to be preferred to one that comes before it
-// in the order of preference.
-func (s *Store) better(h, first *host) bool {
+// preferred reports whether h is better than a host that precedes it in
+// s.hosts.
+func (s *Store) preferred(h, earlier *host) bool {
 	switch {
-	case (h.health.ailing == nil) != (first.health.ailing == nil):
-		return h.health.ailing == nil
-	case h.health.hangs() != first.health.hangs():
-		return !h.health.hangs()
+	case h.health.healthy() != earlier.health.healthy():
+		return h.health.healthy()
+	case h.health.stalled() != earlier.health.stalled():
+		return !h.health.stalled()
 	}
-	return s.options.Spread && len(h.health.turns) < len(first.health.turns)
+	return s.options.Spread && len(h.health.checkouts) < len(earlier.health.checkouts)
 }
 
-// enter takes note of a turn; s.mu is held.
-func (h *host) enter() *turn {
-	t := &turn{time.Now()}
-	h.health.turns[t] = true
-	return t
+// checkOut begins a checkout. Store.mu is held.
+func (h *host) checkOut() *checkout {
+	out := &checkout{time.Now()}
+	h.health.checkouts[out] = true
+	return out
 }
 
-// leave ends it; s.mu is held.
-func (h *host) leave(t *turn) { delete(h.health.turns, t) }
+// checkIn ends a checkout. Store.mu is held.
+func (h *host) checkIn(out *checkout) { delete(h.health.checkouts, out) }
 
-// ail takes note that a host takes no mail, and has somebody look for its
-// recovery, not before rest is over; s.mu is held.
-func (s *Store) ail(h *host, why error, rest time.Duration) {
-	if len(s.hosts) == 1 || h.health.ailing != nil || s.closed {
+// markUnhealthy marks a host as unhealthy and starts to probe it after the
+// delay, unless it is the only host. s.mu is held.
+func (s *Store) markUnhealthy(h *host, cause error, delay time.Duration) {
+	if len(s.hosts) == 1 || !h.health.healthy() || s.closed {
 		return
 	}
-	h.health.ailing = why
-	s.options.Log.Warn("a MySQL server takes no mail, which goes to the others", "host", h.name, "reason", why)
-	s.idle = slices.DeleteFunc(s.idle, func(c *conn) bool { // they may hang as well
+	h.health.failure = cause
+	s.options.Log.Warn("MySQL server unhealthy, using the others", "host", h.name, "reason", cause)
+	s.idle = slices.DeleteFunc(s.idle, func(c *conn) bool { // they may hang, too
 		if c.host == h {
-			c.drop()
+			c.destroy()
 		}
 		return c.host == h
 	})
-	s.background.Go(func() { s.attend(h, rest) })
+	s.goroutines.Go(func() { s.probeUntilHealthy(h, delay) })
 }
 
-// attend asks until a host that is ailing takes mail again.
-func (s *Store) attend(h *host, rest time.Duration) {
-	for pause := max(rest, returnInterval); ; pause = returnInterval {
+// probeUntilHealthy connects to an unhealthy host until it succeeds.
+func (s *Store) probeUntilHealthy(h *host, delay time.Duration) {
+	for pause := max(delay, probeInterval); ; pause = probeInterval {
 		select {
-		case <-s.life.Done():
+		case <-s.ctx.Done():
 			return
 		case <-time.After(pause):
 		}
-		ctx, cancel := context.WithTimeout(s.life, 3*s.options.answerTime())
-		c, err := s.connectTo(ctx, h)
+		ctx, cancel := context.WithTimeout(s.ctx, 3*s.options.replyTimeout())
+		c, err := s.connect(ctx, h)
 		cancel()
 		if err == nil {
 			s.mu.Lock()
-			h.health.ailing = nil
-			s.options.Log.Info("a MySQL server takes mail again", "host", h.name)
-			s.keep(c)
+			h.health.failure = nil
+			s.options.Log.Info("MySQL server healthy again", "host", h.name)
+			s.addIdle(c)
 			s.mu.Unlock()
 			return
 		}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestOwnEntry(t *testing.T) {
+func TestOwnAddress(t *testing.T) {
 	three := []string{"10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"}
 	for _, tt := range []struct {
 		members []string
@@ -23,13 +23,13 @@ func TestOwnEntry(t *testing.T) {
 		{[]string{"10.0.0.1:3306", "10.0.0.1:3306"}, 0, ""},
 		{[]string{"10.0.0.1:3306", "10.0.0.1:3306"}, 1, ""},
 	} {
-		if got := ownEntry(tt.members, tt.index); got != tt.want {
-			t.Errorf("%q, %d: %q, want %q", tt.members, tt.index, got, tt.want)
+		if got := ownAddress(tt.members, tt.index); got != tt.want {
+			t.Errorf("ownAddress(%q, %d) = %q, want %q", tt.members, tt.index, got, tt.want)
 		}
 	}
 }
 
-func TestWithout(t *testing.T) {
+func TestExcludes(t *testing.T) {
 	lost := view{cluster: "a", self: "10.0.0.1:3306"}
 	for _, tt := range []struct {
 		v    view
@@ -41,22 +41,22 @@ func TestWithout(t *testing.T) {
 		{view{cluster: "b", members: []string{"10.0.0.2:3306"}}, lost, false},
 		{view{cluster: "a", members: []string{"10.0.0.2:3306"}}, view{cluster: "a"}, false},
 	} {
-		if got := tt.v.without(tt.lost); got != tt.want {
-			t.Errorf("%+v without %+v: %v", tt.v, tt.lost, got)
+		if got := tt.v.excludes(tt.lost); got != tt.want {
+			t.Errorf("%+v excludes %+v: %v, want %v", tt.v, tt.lost, got, tt.want)
 		}
 	}
 }
 
-func TestFateOf(t *testing.T) {
-	for err, want := range map[error]fate{
-		syscall.ECONNREFUSED: gone,
-		syscall.ENOENT:       gone,
-		syscall.ETIMEDOUT:    silent,
-		syscall.EHOSTUNREACH: silent,
-		syscall.ECONNRESET:   silent,
+func TestStateOf(t *testing.T) {
+	for err, want := range map[error]sessionState{
+		syscall.ECONNREFUSED: serverGone,
+		syscall.ENOENT:       serverGone,
+		syscall.ETIMEDOUT:    sessionUnknown,
+		syscall.EHOSTUNREACH: sessionUnknown,
+		syscall.ECONNRESET:   sessionUnknown,
 	} {
-		if got := fateOf(fmt.Errorf("connect: %w", err)); got != want {
-			t.Errorf("%v: %v, want %v", err, got, want)
+		if got := stateOf(fmt.Errorf("connect: %w", err)); got != want {
+			t.Errorf("stateOf(%v) = %v, want %v", err, got, want)
 		}
 	}
 }

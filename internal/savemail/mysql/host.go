@@ -13,43 +13,40 @@ import (
 	"sync/atomic"
 	"time"
 
-	"goguerrillad/internal/savemail/newmail"
-
 	"github.com/go-sql-driver/mysql"
+
+	"goguerrillad/internal/savemail/newmail"
 )
 
-// The values of Options.TLS. A unix socket is used without TLS in any case: no
-// network is in between.
+// The values of Options.TLS. A connection to a unix socket never uses TLS.
 const (
-	TLSOff        = "N"
-	TLSPreferred  = "preferred"   // if the server has it, unverified
-	TLSVerify     = "Y"           // always, certificate verified by the system's roots
-	TLSSkipVerify = "skip-verify" // always, unverified
+	tlsOff        = "N"
+	tlsPreferred  = "preferred"   // if the server has TLS, certificate not verified
+	tlsVerify     = "Y"           // always, certificate verified with the system's roots
+	tlsSkipVerify = "skip-verify" // always, certificate not verified
 )
 
-// Bounds of what a connection waits for.
 const (
-	dialTimeout = 3 * time.Second
-	maxAnswer   = 10 * time.Second // for one answer of the server, or a third of Options.Timeout
+	dialTimeout     = 3 * time.Second
+	maxReplyTimeout = 10 * time.Second
 )
 
-// A host is one server that may be asked.
+// A host is a server that Options.Hosts names.
 type host struct {
-	name    string
-	db      *sql.DB                         // hands out connections and keeps none
-	columns atomic.Pointer[newmail.Columns] // of the table there, nil until the first connection
-	read    atomic.Pointer[time.Time]       // when the columns were read last, nil until then
-	// charsets has the character sets of columns there, by name: *newmail.Charset.
-	charsets sync.Map
-	health   health
+	name        string
+	db          *sql.DB                         // opens connections; only Recipients uses it as a pool
+	columns     atomic.Pointer[newmail.Columns] // of this server's table, nil until the first connection
+	columnsRead atomic.Pointer[time.Time]       // when columns was read last, nil until then
+	charsets    sync.Map                        // of this server's columns, name to *newmail.Charset
+	health      health
 }
 
 func (h *host) String() string { return h.name }
 
-// answerTime bounds the wait for one answer of a server.
-func (o Options) answerTime() time.Duration { return min(maxAnswer, o.Timeout/3) }
+// replyTimeout bounds the wait for one reply of a server.
+func (o Options) replyTimeout() time.Duration { return min(maxReplyTimeout, o.Timeout/3) }
 
-func newHosts(o Options, scope scope, once *once) ([]*host, error) {
+func newHosts(o Options, scope scope, onceLog *onceLogger) ([]*host, error) {
 	if len(o.Hosts) == 0 {
 		return nil, errors.New("no MySQL host is given")
 	}
@@ -63,11 +60,11 @@ func newHosts(o Options, scope scope, once *once) ([]*host, error) {
 		if err != nil {
 			return nil, fmt.Errorf("MySQL host %s: %w", name, err)
 		}
-		db := sql.OpenDB(connector{plain, name, scope, once})
-		// What a writer gives back is closed: a connection that another
-		// writer finds would have none of its prepared statements.
+		db := sql.OpenDB(connector{plain, name, scope, onceLog})
+		// The store has a pool of its own, whose connections keep their
+		// prepared statements.
 		db.SetMaxIdleConns(-1)
-		hosts = append(hosts, &host{name: name, db: db, health: health{turns: map[*turn]bool{}}})
+		hosts = append(hosts, &host{name: name, db: db, health: health{checkouts: map[*checkout]bool{}}})
 	}
 	return hosts, nil
 }
@@ -79,45 +76,46 @@ func driverConfig(o Options, name string) (*mysql.Config, error) {
 	if strings.HasPrefix(name, "/") {
 		c.Net = "unix"
 	}
-	answer := o.answerTime()
-	c.Timeout = min(dialTimeout, answer)
-	c.ReadTimeout, c.WriteTimeout = answer, answer // the first bounds the handshake as well
+	reply := o.replyTimeout()
+	c.Timeout = min(dialTimeout, reply)
+	c.ReadTimeout, c.WriteTimeout = reply, reply // ReadTimeout bounds the handshake, too
 	dialer := &net.Dialer{Timeout: c.Timeout}
 	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		return dial(ctx, dialer, network, address)
 	}
 	c.CheckConnLiveness = true
-	c.RejectReadOnly = false  // it would make the driver send an INSERT again
-	c.MultiStatements = false // one packet, one outcome
-	c.MaxAllowedPacket = 0    // as the server says
+	c.RejectReadOnly = false  // true makes database/sql send an INSERT again
+	c.MultiStatements = false // each packet has one outcome
+	c.MaxAllowedPacket = 0    // the server's value
 	c.Logger = driverLog{o.Log, name}
 	if c.Net == "unix" {
 		return c, nil
 	}
 	switch o.TLS {
-	case "", TLSOff:
-	case TLSPreferred:
+	case "", tlsOff:
+	case tlsPreferred:
 		c.TLS = &tls.Config{InsecureSkipVerify: true}
 		c.AllowFallbackToPlaintext = true
-	case TLSVerify:
-		c.TLS = &tls.Config{} // the driver sets the name
-	case TLSSkipVerify:
+	case tlsVerify:
+		c.TLS = &tls.Config{}
+	case tlsSkipVerify:
 		c.TLS = &tls.Config{InsecureSkipVerify: true}
 	default:
-		return nil, fmt.Errorf("MySQL over TLS: %q is not N, preferred, Y or skip-verify", o.TLS)
+		return nil, fmt.Errorf("MySQL TLS mode: %q is not N, preferred, Y or skip-verify", o.TLS)
 	}
+	// The driver sets the ServerName for a host without a port.
 	if host, _, err := net.SplitHostPort(name); err == nil && c.TLS != nil {
 		c.TLS.ServerName = host
 	}
 	return c, nil
 }
 
-// driverLog takes what the driver says beside the errors that it returns.
+// driverLog logs the driver's messages.
 type driverLog struct {
 	log  *slog.Logger
 	host string
 }
 
 func (l driverLog) Print(v ...any) {
-	l.log.Debug("MySQL driver: "+strings.TrimSpace(fmt.Sprint(v...)), "host", l.host)
+	l.log.Debug("message of the MySQL driver", "host", l.host, "text", strings.TrimSpace(fmt.Sprint(v...)))
 }

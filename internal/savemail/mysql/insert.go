@@ -13,32 +13,32 @@ import (
 
 // Bounds of one statement.
 const (
-	maxRows      = 50      // more are slower
-	maxBytes     = 1 << 19 // of values together, unless one row alone has more
-	rowOverhead  = 2048    // of a row in the packet beside mail, sender, subject and attachments, at most
-	packetMargin = 1024    // of a packet that are left free
+	maxRows      = 50      // more rows are slower
+	maxBytes     = 1 << 19 // of all values; one row may have more
+	rowOverhead  = 2048    // largest size in bytes of a row without mail, sender, subject and attachments
+	packetMargin = 1024    // bytes of a packet that stay unused
 )
 
-// A mailRow is one row of a batch.
-type mailRow struct {
+// A batchRow is one row of a batch.
+type batchRow struct {
 	*newmail.Row
 	envelope *envelope.Envelope
-	i        int   // of the recipient
-	size     int64 // bytes in the packet, at most
+	i        int   // index of the recipient
+	size     int64 // upper bound of the row's bytes in the packet
 }
 
-// rows makes the rows of a batch, and an error for each envelope that cannot
-// be stored.
-func (s *Store) rows(c *conn, columns *newmail.Columns, batch []*envelope.Envelope) (rows []mailRow, errs []error) {
+// makeRows returns the rows of a batch, and an error for each envelope that
+// cannot be stored.
+func (s *Store) makeRows(c *conn, columns *newmail.Columns, batch []*envelope.Envelope) (rows []batchRow, errs []error) {
 	errs = make([]error, len(batch))
 	compress := s.compresses(columns)
 	for i, e := range batch {
 		row, err := columns.Row(e, compress)
 		mail := int64(e.Size() + e.HeadRoom())
 		if compress {
-			mail += mail>>10 + 64 // should it not be compressible
+			mail += mail>>10 + 64 // zlib's overhead for incompressible data
 		} else if err == nil && !allInRedis(e) {
-			err = c.takes(columns, mail)
+			err = c.checkSize(columns, mail)
 		}
 		if err != nil {
 			errs[i] = err
@@ -50,14 +50,14 @@ func (s *Store) rows(c *conn, columns *newmail.Columns, batch []*envelope.Envelo
 			if !to.InRedis {
 				size += mail
 			}
-			rows = append(rows, mailRow{&row, e, j, size})
+			rows = append(rows, batchRow{&row, e, j, size})
 		}
 	}
 	return rows, errs
 }
 
-// compresses reports whether messages are compressed. A column of text would
-// not keep what zlib writes.
+// compresses reports whether messages are compressed. A text column cannot hold
+// zlib's bytes.
 func (s *Store) compresses(columns *newmail.Columns) bool {
 	return s.options.Compress && !columns.MailIsText()
 }
@@ -66,85 +66,86 @@ func allInRedis(e *envelope.Envelope) bool {
 	return !slices.ContainsFunc(e.To, func(to envelope.Recipient) bool { return !to.InRedis })
 }
 
-// takes checks a mail's size in the column: the server would say no, or in
-// another sql_mode cut it.
-func (c *conn) takes(columns *newmail.Columns, size int64) error {
-	if size+packetMargin > c.packet {
-		return fmt.Errorf("%w: %d bytes are too many for max_allowed_packet of %s, which is %d",
-			savemail.ErrRejected, size, c.host, c.packet)
+// checkSize rejects a message that is too large for a packet or for the column
+// mail. Depending on sql_mode, the server would reject it or cut it.
+func (c *conn) checkSize(columns *newmail.Columns, size int64) error {
+	if size+packetMargin > c.maxPacket {
+		return fmt.Errorf("%w: %d bytes exceed max_allowed_packet of %s, which is %d",
+			savemail.ErrRejected, size, c.host, c.maxPacket)
 	}
 	return columns.CheckMail(size)
 }
 
-// statements cuts rows into what one statement each may hold.
-func (c *conn) statements(rows []mailRow) [][]mailRow {
-	limit := min(maxBytes, c.packet-packetMargin)
-	var cut [][]mailRow
+// splitRows divides rows into the rows of each statement.
+func (c *conn) splitRows(rows []batchRow) [][]batchRow {
+	limit := min(maxBytes, c.maxPacket-packetMargin)
+	var statements [][]batchRow
 	for len(rows) > 0 {
 		n, size := 1, rows[0].size
 		for n < min(len(rows), maxRows) && size+rows[n].size <= limit {
 			size += rows[n].size
 			n++
 		}
-		cut = append(cut, rows[:n])
+		statements = append(statements, rows[:n])
 		rows = rows[n:]
 	}
-	return cut
+	return statements
 }
 
-// commit sends the statements: one alone in autocommit, several as a
-// transaction. It returns the first error and where it came up; the
-// transaction is then still open.
-func (c *conn) commit(ctx context.Context, s *Store, columns *newmail.Columns, statements [][]mailRow) (phase, error) {
+// commit sends one statement in autocommit mode, or several as a transaction.
+// It returns the first error and its phase. After an error the transaction may
+// still be open.
+func (c *conn) commit(ctx context.Context, s *Store, columns *newmail.Columns, statements [][]batchRow) (phase, error) {
 	if err := ctx.Err(); err != nil {
-		return before, err
+		return beforeCommit, err
 	}
 	if len(statements) == 1 {
-		return c.insert(ctx, s, columns, statements[0])
+		return c.insertRows(ctx, s, columns, statements[0])
 	}
 	if _, err := c.ExecContext(ctx, "BEGIN"); err != nil {
-		return before, err
+		return beforeCommit, err
 	}
 	for _, rows := range statements {
-		if _, err := c.insert(ctx, s, columns, rows); err != nil {
-			return before, err // the COMMIT decides, and is not sent
+		if _, err := c.insertRows(ctx, s, columns, rows); err != nil {
+			return beforeCommit, err // no COMMIT is sent
 		}
 	}
 	_, err := c.ExecContext(ctx, "COMMIT")
 	return inCommit, err
 }
 
-func (c *conn) insert(ctx context.Context, s *Store, columns *newmail.Columns, rows []mailRow) (phase, error) {
-	statement, err := c.prepared(ctx, s, columns, len(rows))
+func (c *conn) insertRows(ctx context.Context, s *Store, columns *newmail.Columns, rows []batchRow) (phase, error) {
+	statement, err := c.prepareInsert(ctx, s, columns, len(rows))
 	if err != nil {
-		return before, err
+		return beforeCommit, err
 	}
-	if err := c.bind(s, columns, rows); err != nil {
-		return before, err
+	if err := c.bindRows(s, columns, rows); err != nil {
+		return beforeCommit, err
 	}
 	_, err = statement.ExecContext(ctx, c.args...)
 	clear(c.args)
 	if cap(c.arena) > 2*maxBytes {
-		c.arena = nil // one large compressed mail
+		c.arena = nil // it grew for one large compressed message
 	}
 	return inInsert, err
 }
 
-// prepared returns the INSERT of the given number of rows. Its text depends on the columns.
-func (c *conn) prepared(ctx context.Context, s *Store, columns *newmail.Columns, rows int) (*sql.Stmt, error) {
-	if c.columns != columns {
+// prepareInsert returns the prepared INSERT for the given number of rows. It
+// prepares all of them again when the columns change.
+func (c *conn) prepareInsert(ctx context.Context, s *Store, columns *newmail.Columns, rows int) (*sql.Stmt, error) {
+	if c.insertColumns != columns {
 		for _, statement := range c.inserts {
 			if err := statement.Close(); err != nil {
 				return nil, err
 			}
 		}
 		clear(c.inserts)
-		c.columns = columns
+		c.insertColumns = columns
 	}
 	statement := c.inserts[rows]
 	if statement == nil {
 		var err error
-		if statement, err = c.PrepareContext(ctx, s.table.insert(columns, rows)); err != nil {
+		if statement, err = c.PrepareContext(ctx, s.table.insertStatement(columns, rows)); err != nil {
 			return nil, err
 		}
 		c.inserts[rows] = statement
@@ -152,10 +153,10 @@ func (c *conn) prepared(ctx context.Context, s *Store, columns *newmail.Columns,
 	return statement, nil
 }
 
-// bind sets c.args to the rows' values. A mail is used where it lies; only an
-// envelope with several rows in the statement has all but its last copied, and
-// what is compressed is written to the arena anyway.
-func (c *conn) bind(s *Store, columns *newmail.Columns, rows []mailRow) error {
+// bindRows sets c.args to the rows' values. It copies a message to the arena
+// when it compresses the message, and for all rows of an envelope in the
+// statement but the last one.
+func (c *conn) bindRows(s *Store, columns *newmail.Columns, rows []batchRow) error {
 	compress := s.compresses(columns)
 	c.args, c.arena = c.args[:0], c.arena[:0]
 	for n, r := range rows {
@@ -164,11 +165,11 @@ func (c *conn) bind(s *Store, columns *newmail.Columns, rows []mailRow) error {
 		var mail []byte
 		switch {
 		case to.InRedis:
-			body, mail = newmail.BodyRedis, []byte{} // nil would be NULL
+			body, mail = newmail.BodyRedis, []byte{} // nil is NULL
 		case compress:
 			c.arena = s.compressor.Append(c.arena, r.envelope.Blob(r.i))
 			mail = c.arena[start:]
-			if err := c.takes(columns, int64(len(mail))); err != nil {
+			if err := c.checkSize(columns, int64(len(mail))); err != nil {
 				return err
 			}
 		case n+1 < len(rows) && rows[n+1].envelope == r.envelope:

@@ -17,44 +17,45 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// loadClients is how many mails are under way at a time.
+// loadClients is the number of concurrent clients.
 const loadClients = 8
 
-// loadTimeout is what a mail may take.
+// loadTimeout is the timeout of one message.
 const loadTimeout = 9 * time.Second
 
-// times is how often something is done: usually, and in the long form of the
-// tests, which FAULTS=long asks for.
-func times(usual, long int) int {
+// repetitions returns the first number, or the second one if FAULTS=long asks
+// for the long form of the tests.
+func repetitions(usual, long int) int {
 	if os.Getenv("FAULTS") == "long" {
 		return long
 	}
 	return usual
 }
 
-// A load is clients that send without a break, and remember what they heard.
+// A load consists of clients that send messages without a pause, and record the
+// outcomes.
 type load struct {
 	committer *commit.Committer
 	clients   sync.WaitGroup
 	quit      chan struct{}
-	gap       time.Duration // the longest time between two acknowledgements
+	gap       time.Duration // longest time between two acknowledgements
 
 	mu           sync.Mutex
 	last         time.Time
 	acknowledged map[*envelope.Envelope]bool
-	refused      map[*envelope.Envelope]error
+	failed       map[*envelope.Envelope]error
 }
 
-// large is what makes a mail take the server some milliseconds.
+// large makes a message so large that the server needs some milliseconds for it.
 var large = strings.Repeat("0123456789abcdef0123456789abcdef\r\n", 30_000)
 
-func startLoad(s savemail.Store, b *bench) *load {
+func startLoad(s savemail.Store, b *testbed) *load {
 	l := &load{
 		committer:    commit.New(s, commit.Options{Writers: 2, Timeout: loadTimeout, Log: b.options().Log}),
 		quit:         make(chan struct{}),
 		last:         time.Now(),
 		acknowledged: map[*envelope.Envelope]bool{},
-		refused:      map[*envelope.Envelope]error{},
+		failed:       map[*envelope.Envelope]error{},
 	}
 	for client := range loadClients {
 		l.clients.Go(func() { l.client(client) })
@@ -62,9 +63,8 @@ func startLoad(s savemail.Store, b *bench) *load {
 	return l
 }
 
-// client sends mails for one recipient, some of them so large that the server
-// is at work on them for a while, and now and then for as many recipients as
-// need several statements, and so a transaction.
+// client sends messages for one recipient, some of them with the text large,
+// and some for 60 recipients, which need a transaction of several statements.
 func (l *load) client(number int) {
 	for n := 0; ; n++ {
 		select {
@@ -72,17 +72,17 @@ func (l *load) client(number int) {
 			return
 		default:
 		}
-		to, mail := make([]string, 1), text
+		to, message := make([]string, 1), text
 		switch rand.IntN(10) {
 		case 0:
 			to = make([]string, 60)
 		case 1, 2, 3:
-			mail += large
+			message += large
 		}
 		for i := range to {
 			to[i] = fmt.Sprintf("u%d.%d.%d@example.com", number, n, i)
 		}
-		e := storetest.Envelope(mail, to...)
+		e := storetest.Envelope(message, to...)
 		outcome := make(chan error, 1)
 		l.committer.Submit(e, func(err error) { outcome <- err })
 		err := <-outcome
@@ -92,17 +92,18 @@ func (l *load) client(number int) {
 			l.gap = max(l.gap, time.Since(l.last))
 			l.last = time.Now()
 		} else {
-			l.refused[e] = err
+			l.failed[e] = err
 		}
 		l.mu.Unlock()
 		if err != nil {
-			time.Sleep(20 * time.Millisecond) // as a client that is told to come later
+			time.Sleep(20 * time.Millisecond) // a client's pause after 451
 		}
 	}
 }
 
-// progress waits until so many more mails are acknowledged.
-func (l *load) progress(t *testing.T, more int) {
+// awaitProgress waits until the given number of further messages is
+// acknowledged.
+func (l *load) awaitProgress(t *testing.T, more int) {
 	t.Helper()
 	acknowledged := func() int {
 		l.mu.Lock()
@@ -112,24 +113,24 @@ func (l *load) progress(t *testing.T, more int) {
 	want := acknowledged() + more
 	test.Await(t, nil, time.Minute, "no progress", func() error {
 		if n := acknowledged(); n < want {
-			return fmt.Errorf("%d acknowledged, want %d", n, want)
+			return fmt.Errorf("%d messages acknowledged, want %d", n, want)
 		}
 		return nil
 	})
 }
 
-// refusal waits until one more mail is refused.
-func (l *load) refusal(t *testing.T) {
+// awaitFailure waits until one more message fails.
+func (l *load) awaitFailure(t *testing.T) {
 	t.Helper()
-	refused := func() int {
+	failed := func() int {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return len(l.refused)
+		return len(l.failed)
 	}
-	before := refused()
-	test.Await(t, nil, time.Minute, "no refusal", func() error {
-		if refused() == before {
-			return errors.New("all mail is taken")
+	before := failed()
+	test.Await(t, nil, time.Minute, "no failure", func() error {
+		if failed() == before {
+			return errors.New("all messages are acknowledged")
 		}
 		return nil
 	})
@@ -144,9 +145,9 @@ func (l *load) stop(t *testing.T) {
 	}
 }
 
-// check compares what was heard with what is in the tables together, and
-// returns how many of those that were refused are stored.
-func (l *load) check(t *testing.T, tables ...*bench) (storedThough int) {
+// verify compares the outcomes with the rows of all tables, and returns the
+// number of failed messages that are stored.
+func (l *load) verify(t *testing.T, tables ...*testbed) (storedFailures int) {
 	t.Helper()
 	rows := map[string]int{}
 	for _, b := range tables {
@@ -157,22 +158,22 @@ func (l *load) check(t *testing.T, tables ...*bench) (storedThough int) {
 	count := func(e *envelope.Envelope) (n int) {
 		for _, to := range e.To {
 			if rows[to.Hash] > 1 {
-				t.Errorf("%s is there %d times", to.Hash, rows[to.Hash])
+				t.Errorf("%s: %d rows, want at most 1", to.Hash, rows[to.Hash])
 			}
 			n += min(rows[to.Hash], 1)
 		}
 		if n != 0 && n != len(e.To) {
-			t.Errorf("%s: %d of %d rows are there", e.To[0].Hash, n, len(e.To))
+			t.Errorf("%s: %d rows, want 0 or %d", e.To[0].Hash, n, len(e.To))
 		}
 		return n
 	}
 	for e := range l.acknowledged {
 		if count(e) == 0 {
-			t.Errorf("%s was acknowledged and is lost", e.To[0].Hash)
+			t.Errorf("%s: acknowledged and not stored", e.To[0].Hash)
 		}
 	}
 	kinds := map[error]int{}
-	for e, err := range l.refused {
+	for e, err := range l.failed {
 		for _, kind := range []error{savemail.ErrUnknown, savemail.ErrUnavailable, savemail.ErrRejected} {
 			if errors.Is(err, kind) {
 				kinds[kind]++
@@ -180,13 +181,13 @@ func (l *load) check(t *testing.T, tables ...*bench) (storedThough int) {
 			}
 		}
 		if count(e) > 0 {
-			storedThough++
+			storedFailures++
 			if !errors.Is(err, savemail.ErrUnknown) {
-				t.Errorf("%s is there, though it was said: %v", e.To[0].Hash, err)
+				t.Errorf("%s: stored, outcome %v", e.To[0].Hash, err)
 			}
 		}
 	}
-	t.Logf("acknowledged %d, refused %d (%v), of which stored %d, longest silence %v",
-		len(l.acknowledged), len(l.refused), kinds, storedThough, l.gap.Round(time.Millisecond))
-	return storedThough
+	t.Logf("%d messages acknowledged, %d failed (%v), %d of these stored, longest gap %v",
+		len(l.acknowledged), len(l.failed), kinds, storedFailures, l.gap.Round(time.Millisecond))
+	return storedFailures
 }

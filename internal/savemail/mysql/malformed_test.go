@@ -23,16 +23,16 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// greeting is a MariaDB's first packet.
+// greeting is the first packet of a MariaDB server.
 const greeting = "\x0a5.5.5-10.11.0-MariaDB\x00\x07\x00\x00\x0012345678\x00\xdf\xf7\x21\x02\x00\xff\x00\x15" +
 	"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00123456789012\x00mysql_native_password\x00"
 
 const okPacket = "\x00\x00\x00\x02\x00\x00\x00"
 
-// malformed is a server that sends these packets: the first one, the answer to the
-// login, and the answers to the commands, the last of them again and again. It
-// returns its address. The channel has a value for each connection that has ended.
-func malformed(t *testing.T, first, login string, answers ...[]string) (addr string, ended chan struct{}) {
+// packetServer starts a server that sends the given packets: the greeting, the
+// reply to the login and a reply to each command. It repeats the last reply. The
+// channel receives a value for each connection that has ended.
+func packetServer(t *testing.T, first, login string, replies ...[]string) (addr string, ended chan struct{}) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -66,11 +66,11 @@ func malformed(t *testing.T, first, login string, answers ...[]string) (addr str
 			return
 		}
 		send(sequence, login)
-		for i := 0; ; i = min(i+1, len(answers)-1) {
+		for i := 0; ; i = min(i+1, len(replies)-1) {
 			if sequence, err = receive(); err != nil {
 				return
 			}
-			send(sequence, answers[i]...)
+			send(sequence, replies[i]...)
 		}
 	}
 	go func() {
@@ -91,13 +91,13 @@ func awaitEnd(t *testing.T, ended chan struct{}) {
 	select {
 	case <-ended:
 	case <-time.After(10 * time.Second):
-		t.Error("the connection stays open")
+		t.Error("the connection was not closed within 10 s")
 	}
 }
 
-// TestMalformedAnswers: a panic of the driver in any of its calls is the error of a
-// lost connection. The store closes the connection and does not use it again.
-func TestMalformedAnswers(t *testing.T) {
+// TestMalformedReplies: a panic of the driver in any of its calls becomes the
+// error of a lost connection. The connection is closed and cannot be used again.
+func TestMalformedReplies(t *testing.T) {
 	const (
 		short    = "\xff" // an error without its number
 		prepared = "\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
@@ -114,7 +114,7 @@ func TestMalformedAnswers(t *testing.T) {
 		return dc.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{})
 	}
 	for name, tt := range map[string]struct {
-		answers []string // to the commands before the last; separate packets end with "|"
+		replies []string // to the commands before the last one; "|" separates packets
 		call    func(context.Context, driver.Conn) error
 	}{
 		"ping": {nil, func(ctx context.Context, dc driver.Conn) error { return dc.(driver.Pinger).Ping(ctx) }},
@@ -170,55 +170,54 @@ func TestMalformedAnswers(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var answers [][]string
-			for _, a := range append(tt.answers, short) {
-				answers = append(answers, strings.Split(a, "|"))
+			var replies [][]string
+			for _, r := range append(tt.replies, short) {
+				replies = append(replies, strings.Split(r, "|"))
 			}
-			addr, ended := malformed(t, greeting, okPacket, answers...)
-			dc, err := mysql.ConnectFenced(t.Context(), addr)
+			addr, ended := packetServer(t, greeting, okPacket, replies...)
+			dc, err := mysql.ConnectSafely(t.Context(), addr)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := tt.call(t.Context(), dc); !errors.Is(err, driverErrors.ErrInvalidConn) || !strings.Contains(err.Error(), "malformed packet") {
-				t.Errorf("error %v", err)
+				t.Errorf("error %v, want a malformed packet", err)
 			}
 			if dc.(driver.Validator).IsValid() {
-				t.Error("the connection is valid")
+				t.Error("IsValid: true after a panic")
 			}
 			if err := dc.(driver.SessionResetter).ResetSession(t.Context()); !errors.Is(err, driver.ErrBadConn) {
-				t.Errorf("the session can be used: %v", err)
+				t.Errorf("ResetSession: %v, want ErrBadConn", err)
 			}
 			awaitEnd(t, ended)
 		})
 	}
 	t.Run("greeting", func(t *testing.T) {
-		addr, ended := malformed(t, short, "")
-		if _, err := mysql.ConnectFenced(t.Context(), addr); !errors.Is(err, driverErrors.ErrInvalidConn) {
-			t.Errorf("error %v", err)
+		addr, ended := packetServer(t, short, "")
+		if _, err := mysql.ConnectSafely(t.Context(), addr); !errors.Is(err, driverErrors.ErrInvalidConn) {
+			t.Errorf("error %v, want ErrInvalidConn", err)
 		}
 		awaitEnd(t, ended)
 	})
 }
 
-// TestMalformedPackets: a server that does not speak the protocol counts as
-// unavailable, and the daemon goes on.
+// TestMalformedPackets: a server that violates the protocol is unavailable.
 func TestMalformedPackets(t *testing.T) {
 	for name, packets := range map[string][3]string{
 		"greeting of one byte":      {"\x0a", "", ""},
 		"greeting without the rest": {"\x0a5.5\x00", "", ""},
-		"greeting of nothing":       {"", "", ""},
+		"empty greeting":            {"", "", ""},
 		"refusal of one byte":       {"\xff", "", ""},
 		"login refused by one byte": {greeting, "\xff", ""},
-		"login of nothing":          {greeting, "", ""},
+		"empty login reply":         {greeting, "", ""},
 		"error of one byte":         {greeting, okPacket, "\xff"},
 		"length cut short":          {greeting, okPacket, "\xfc"},
 		"2^62 columns":              {greeting, okPacket, "\xfe\x00\x00\x00\x00\x00\x00\x00\x40"},
 		"2^40 columns":              {greeting, okPacket, "\xfe\x00\x00\x00\x00\x00\x01\x00\x00"},
-		"a file of ours":            {greeting, okPacket, "\xfb/etc/passwd"},
+		"request for a local file":  {greeting, okPacket, "\xfb/etc/passwd"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			addr, _ := malformed(t, packets[0], packets[1], packets[2:])
+			addr, _ := packetServer(t, packets[0], packets[1], packets[2:])
 			o := mysql.Options{
 				Hosts: []string{addr}, User: "u", DB: "d", Table: "new_mail",
 				Timeout: 3 * time.Second, Log: slog.New(slog.DiscardHandler),
@@ -230,7 +229,7 @@ func TestMalformedPackets(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := s.Check(ctx); err == nil {
-				t.Error("the server is good")
+				t.Error("Check returns no error")
 			}
 			if err := s.Close(); err != nil {
 				t.Error(err)
@@ -240,7 +239,7 @@ func TestMalformedPackets(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := r.Has(ctx, "a@example.com", "example.com"); err == nil {
-				t.Error("the recipients' server is good")
+				t.Error("Recipients.Has returns no error")
 			}
 			if err := r.Close(); err != nil {
 				t.Error(err)
@@ -250,7 +249,7 @@ func TestMalformedPackets(t *testing.T) {
 }
 
 // TestSilentServer: a server that accepts connections and sends nothing is
-// unavailable when the time is over.
+// unavailable after the deadline.
 func TestSilentServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -265,9 +264,9 @@ func TestSilentServer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := s.Save(ctx, []*envelope.Envelope{storetest.Envelope(text, "b@example.com")})[0]; !errors.Is(err, savemail.ErrUnavailable) {
-		t.Errorf("Save: %v", err)
+		t.Errorf("Save: %v, want ErrUnavailable", err)
 	}
 	if err := s.Check(ctx); !errors.Is(err, savemail.ErrUnavailable) {
-		t.Errorf("Check: %v", err)
+		t.Errorf("Check: %v, want ErrUnavailable", err)
 	}
 }

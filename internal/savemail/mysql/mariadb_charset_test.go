@@ -11,16 +11,17 @@ import (
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/savemail/newmail"
+	"goguerrillad/internal/test/servers"
 	"goguerrillad/internal/test/storetest"
 )
 
-// everything has ASCII's punctuation, and letters of which each set lacks some.
+// everything has ASCII's punctuation, and letters, some of which each set lacks.
 const everything = " !\"#$%&'()*+,-./0:;<=>?@A[\\]^_`a{|}~ \u00e9\u2019\u4f60\u597d\u03b1\u05d0\u00a0\U0001F600end"
 
-// testCharsets has a table in each character set of the server: no message is
-// rejected, what the set has is stored unchanged, and RCPT refuses the
-// addresses that the server does not return as they were.
-func testCharsets(t *testing.T, b *bench) {
+// testCharsets creates a table with each character set of the server. No message
+// is rejected, the set's characters are stored unchanged, and Fits refuses the
+// addresses that the server would change.
+func testCharsets(t *testing.T, b *testbed) {
 	rows, err := b.db.Query("SELECT CHARACTER_SET_NAME FROM information_schema.CHARACTER_SETS")
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +43,7 @@ func testCharsets(t *testing.T, b *bench) {
 	}
 }
 
-func testCharset(t *testing.T, b *bench, set string) {
+func testCharset(t *testing.T, b *testbed, set string) {
 	b.create(t)
 	b.recreate(t, set)
 	s := b.open(t, nil)
@@ -50,11 +51,11 @@ func testCharset(t *testing.T, b *bench, set string) {
 	if err := s.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	kept := func(text string) (got string) {
+	converted := func(text string) (got string) {
 		switch set {
 		case "binary":
 			return text
-		case "utf8": // TiDB's CONVERT keeps what an INSERT refuses
+		case "utf8": // TiDB's CONVERT does not change characters that its INSERT refuses
 			return strings.ReplaceAll(text, "\U0001F600", "?")
 		}
 		b.server.QueryRow(t, fmt.Sprintf("SELECT CONVERT(CONVERT(_utf8mb4 x'%x' USING %s) USING utf8mb4)", text, set), &got)
@@ -64,9 +65,9 @@ func testCharset(t *testing.T, b *bench, set string) {
 	for _, r := range everything {
 		address := string(r) + "\u674e@example.com"
 		for _, address := range []string{address, string(r), string(r) + "@example.com"} {
-			fits := kept(address) == address
+			fits := converted(address) == address
 			if (s.Fits(address) == nil) != fits {
-				t.Errorf("Fits(%q): %v, want a refusal: %v", address, s.Fits(address), !fits)
+				t.Errorf("Fits(%q) = %v, want a refusal: %v", address, s.Fits(address), !fits)
 			}
 			if fits {
 				to = append(to, address)
@@ -77,37 +78,35 @@ func testCharset(t *testing.T, b *bench, set string) {
 	e.From = "\u674e" + everything
 	e.Info = mailinfo.Info{Subject: everything, Charset: everything[:20], ContentType: "text/plain",
 		Attachments: []mailinfo.Attachment{{Name: everything, Type: "a/b", Size: 1}}}
-	store(t, s, e)
+	mustSave(t, s, e)
 	list := b.rows(t)
 	if len(list) != len(to) {
 		t.Fatalf("%d rows, want %d", len(list), len(to))
 	}
 	for i, row := range list {
-		if row.To != to[i] || row.Recipient != to[i] || row.Hash != e.To[i].Hash {
-			t.Errorf("%q is stored as %q and %q, hash %s", to[i], row.To, row.Recipient, row.Hash)
-		}
-		if row.Subject != kept(everything) || row.From != kept(e.From) || row.Charset != kept(e.Info.Charset) {
-			t.Fatalf("subject %q, want %q; from %q, charset %q", row.Subject, kept(everything), row.From, row.Charset)
-		}
-		if string(row.Mail) != string(e.AppendBlob(nil, i)) {
-			t.Errorf("mail is %q", row.Mail)
+		checkColumns(t, fmt.Sprintf("row %d", i),
+			column{"to", row.To, to[i]}, column{"recipient", row.Recipient, to[i]}, column{"hash", row.Hash, e.To[i].Hash},
+			column{"subject", row.Subject, converted(everything)}, column{"from", row.From, converted(e.From)},
+			column{"charset", row.Charset, converted(e.Info.Charset)}, column{"mail", string(row.Mail), string(e.AppendBlob(nil, i))})
+		if t.Failed() {
+			return
 		}
 	}
-	testTexts(t, b, s, set, set == "binary" || set == "latin1" && kept("\u4f60") == "?") // TiDB's latin1 is UTF-8
+	testTexts(t, b, s, set, set == "binary" || set == "latin1" && converted("\u4f60") == "?") // TiDB's latin1 is UTF-8
 }
 
-// recreate makes the table again in a character set, with parts of the schema
-// replaced.
-func (b *bench) recreate(t *testing.T, set string, oldnew ...string) {
+// recreate creates the table again with a character set and with parts of the
+// schema replaced.
+func (b *testbed) recreate(t *testing.T, set string, oldnew ...string) {
 	t.Helper()
-	schema := strings.NewReplacer(append(oldnew, "`new_mail`", "mail."+b.table,
-		"character set latin1", "character set "+set, "CHARSET=utf8", "CHARSET="+set)...).Replace(mysql.Schema)
+	schema := strings.NewReplacer(append(oldnew,
+		"character set latin1", "character set "+set, "CHARSET=utf8", "CHARSET="+set)...).Replace(servers.Schema(t, "mail."+b.table))
 	b.server.Exec(t, "DROP TABLE mail."+b.table, schema)
 }
 
-// testTexts makes columns small, and mail a text: still nothing is rejected. The
-// set may have a character for every byte.
-func testTexts(t *testing.T, b *bench, s *mysql.Store, set string, everyByte bool) {
+// testTexts makes columns small and mail a text column: no message is rejected.
+// everyByte states that the set has a character for every byte.
+func testTexts(t *testing.T, b *testbed, s *mysql.Store, set string, everyByte bool) {
 	b.recreate(t, set, "`subject` varchar(255)", "`subject` tinytext", "`from` varchar(128)", "`from` varchar(10)",
 		"`attach_info` text", "`attach_info` tinytext", "`mail` longblob", "`mail` longtext")
 	var all strings.Builder
@@ -124,14 +123,14 @@ func testTexts(t *testing.T, b *bench, s *mysql.Store, set string, everyByte boo
 	compressed := b.open(t, func(o *mysql.Options) { o.Compress = true })
 	defer compressed.Close()
 	for _, s := range []*mysql.Store{s, compressed} {
-		store(t, s, e)
+		mustSave(t, s, e)
 	}
 	for _, row := range b.rows(t)[:2] {
 		if !strings.Contains(string(row.Mail), "Subject: hello") {
-			t.Errorf("mail is %q", row.Mail)
+			t.Errorf("mail is %q, want the message", row.Mail)
 		}
 	}
-	// What is compressed can be expanded; text in two or more bytes is no zlib.
+	// A text column with more than one byte for a character holds no zlib data.
 	for i, row := range b.rows(t)[2:] {
 		mail := row.Mail
 		if row.Body == newmail.BodyZlib {
@@ -139,11 +138,11 @@ func testTexts(t *testing.T, b *bench, s *mysql.Store, set string, everyByte boo
 			b.server.QueryRow(t, fmt.Sprintf("SELECT CAST(mail AS BINARY) FROM mail.%s ORDER BY mail_id LIMIT %d,1", b.table, 2+i), &raw)
 			var err error
 			if mail, err = newmail.Expand(row.Body, raw); err != nil {
-				t.Fatalf("compressed: %v", err)
+				t.Fatalf("expand: %v", err)
 			}
 		}
 		if !strings.Contains(string(mail), "Subject: hello") {
-			t.Errorf("mail of the compressing store is %q", mail)
+			t.Errorf("mail with Compress is %q, want the message", mail)
 		}
 	}
 	reader, err := mysql.NewReader(b.options())
@@ -154,20 +153,20 @@ func testTexts(t *testing.T, b *bench, s *mysql.Store, set string, everyByte boo
 	for i, row := range b.rows(t) {
 		message, err := reader.Show(t.Context(), row.Hash)
 		if !strings.Contains(string(message), "Subject: hello") || everyByte && string(message) != string(e.AppendBlob(nil, i%2)) {
-			t.Errorf("Show returns %q, %v", message, err)
+			t.Errorf("Show returns %q, %v, want the message", message, err)
 		}
 	}
 	if everyByte {
 		var mail []byte
 		b.server.QueryRow(t, "SELECT CAST(mail AS BINARY) FROM mail."+b.table+" ORDER BY mail_id LIMIT 1", &mail)
-		if string(mail) != string(e.AppendBlob(nil, 0)) {
-			t.Errorf("mail is %q", mail)
+		if want := e.AppendBlob(nil, 0); string(mail) != string(want) {
+			t.Errorf("mail is %q, want %q", mail, want)
 		}
 	}
 }
 
-// store saves an envelope, which must not be rejected.
-func store(t *testing.T, s *mysql.Store, e *envelope.Envelope) {
+// mustSave saves an envelope.
+func mustSave(t *testing.T, s *mysql.Store, e *envelope.Envelope) {
 	t.Helper()
 	for _, err := range s.Save(t.Context(), []*envelope.Envelope{e}) {
 		if err != nil {
@@ -176,14 +175,26 @@ func store(t *testing.T, s *mysql.Store, e *envelope.Envelope) {
 	}
 }
 
-// testCharsetExamples has sets that differ from what other programs have under
-// their names, or that no table of a library has. The store is open when the
-// columns change.
-func testCharsetExamples(t *testing.T, b *bench) {
+// A column is a column of a row with the value it should have.
+type column struct{ name, got, want string }
+
+// checkColumns reports the columns that have another value.
+func checkColumns(t *testing.T, row string, columns ...column) {
+	t.Helper()
+	for _, c := range columns {
+		if c.got != c.want {
+			t.Errorf("%s: %s is %q, want %q", row, c.name, c.got, c.want)
+		}
+	}
+}
+
+// testCharsetExamples uses character sets that other programs define differently
+// or do not know. The store has a connection when the columns change.
+func testCharsetExamples(t *testing.T, b *testbed) {
 	b.create(t)
 	s := b.open(t, nil)
 	defer s.Close()
-	one(t, s, nil)
+	saveOne(t, s, nil)
 	for _, tt := range []struct{ set, subject, to, old, want string }{
 		{"greek", "a\u2019b", "b@example.com", "a?b", "a?b"},
 		{"swe7", "[x]", "postmaster", "?x?", "?x?"},
@@ -193,10 +204,8 @@ func testCharsetExamples(t *testing.T, b *bench) {
 		b.server.Exec(t, "DELETE FROM mail."+b.table, "ALTER TABLE mail."+b.table+" CONVERT TO CHARACTER SET "+tt.set)
 		e := storetest.Envelope(text, "postmaster")
 		e.Info.Subject = tt.subject
-		store(t, s, e) // fitted to the old columns
-		if got := b.rows(t)[0].Subject; got != tt.old {
-			t.Errorf("%s, old connection: subject %q, want %q", tt.set, got, tt.old)
-		}
+		mustSave(t, s, e) // fitted to the old columns
+		checkColumns(t, tt.set+", old columns", column{"subject", b.rows(t)[0].Subject, tt.old})
 		fresh := b.open(t, nil)
 		if err := fresh.Check(t.Context()); err != nil {
 			t.Fatal(err)
@@ -204,19 +213,18 @@ func testCharsetExamples(t *testing.T, b *bench) {
 		e = storetest.Envelope(text, tt.to)
 		e.Info.Subject = tt.subject
 		if r := fresh.Fits(tt.to); r != nil {
-			t.Errorf("%s: %q gets %v", tt.set, tt.to, r)
+			t.Errorf("%s: Fits(%q) = %v, want nil", tt.set, tt.to, r)
 		}
-		store(t, fresh, e)
+		mustSave(t, fresh, e)
 		fresh.Close()
-		if row := b.rows(t)[1]; row.Subject != tt.want || row.To != tt.to {
-			t.Errorf("%s: subject %q, want %q, to %q", tt.set, row.Subject, tt.want, row.To)
-		}
+		row := b.rows(t)[1]
+		checkColumns(t, tt.set, column{"subject", row.Subject, tt.want}, column{"to", row.To, tt.to})
 	}
 }
 
-// testDataError has a trigger that fails for values which fit the columns. No
-// retry of the sender would help, so the message is stored with other values.
-func testDataError(t *testing.T, b *bench) {
+// testDataError: a trigger rejects values that fit the columns, so the store
+// saves the message with ASCII values.
+func testDataError(t *testing.T, b *testbed) {
 	b.create(t)
 	b.server.Exec(t, "CREATE TRIGGER mail."+b.table+"_ascii BEFORE INSERT ON mail."+b.table+
 		" FOR EACH ROW BEGIN DECLARE v varchar(300) CHARACTER SET ascii; SET v = NEW.subject; SET v = NEW.`from`; END")
@@ -226,24 +234,26 @@ func testDataError(t *testing.T, b *bench) {
 	plain.Info.Subject, odd.Info.Subject = "plain", "na\u00efve"
 	odd.From = "caf\u00e9@example.org"
 	odd.Info.Attachments = []mailinfo.Attachment{{Name: "\u00e9", Type: "a/b", Size: 1}}
-	store(t, s, plain)
-	store(t, s, odd)
+	mustSave(t, s, plain)
+	mustSave(t, s, odd)
 	rows := b.rows(t)
 	if len(rows) != 3 || rows[0].Subject != "plain" {
-		t.Fatalf("rows are %+v", rows)
+		t.Fatalf("rows %+v, want three, the first with subject %q", rows, "plain")
 	}
 	for _, row := range rows[1:] {
-		if row.Subject != "na?ve" || row.From != "caf?@example.org" || row.AttachInfo != `[{"name":"\u00e9","type":"a/b","size":1}]` || row.Recipient != row.To {
-			t.Errorf("row is %+v", row)
-		}
+		checkColumns(t, row.To, column{"subject", row.Subject, "na?ve"}, column{"from", row.From, "caf?@example.org"},
+			column{"attach_info", row.AttachInfo, `[{"name":"\u00e9","type":"a/b","size":1}]`}, column{"recipient", row.Recipient, row.To})
 	}
-	// An address is stored as it is or not at all.
+	// The store does not change an address.
 	b.server.Exec(t, "ALTER TABLE mail."+b.table+" MODIFY `to` varchar(99) CHARACTER SET utf8mb4 NOT NULL, MODIFY recipient varchar(99) CHARACTER SET utf8mb4 NOT NULL",
 		"CREATE TRIGGER mail."+b.table+"_to BEFORE INSERT ON mail."+b.table+" FOR EACH ROW BEGIN DECLARE v varchar(300) CHARACTER SET ascii; SET v = NEW.`to`; END")
 	fresh := b.open(t, nil)
 	defer fresh.Close()
 	errs := fresh.Save(t.Context(), []*envelope.Envelope{storetest.Envelope(text, "\u00e9@example.com")})
-	if !errors.Is(errs[0], savemail.ErrRejected) || len(b.rows(t)) != 3 {
-		t.Errorf("the address that the trigger rejects: %v", errs[0])
+	if !errors.Is(errs[0], savemail.ErrRejected) {
+		t.Errorf("an address that the trigger rejects: outcome %v, want %v", errs[0], savemail.ErrRejected)
+	}
+	if rows := b.rows(t); len(rows) != 3 {
+		t.Errorf("%d rows, want 3", len(rows))
 	}
 }

@@ -17,14 +17,14 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// testConsumerEarly deletes a row between its commit and the look-up: the row
-// is stored again with the same hash, by which a consumer knows it.
-func testConsumerEarly(t *testing.T, b *bench) {
+// testConsumerEarly deletes a row between its commit and the look-up. The row is
+// stored again with the same hash, by which a consumer can recognise it.
+func testConsumerEarly(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
 	defer s.Close()
-	one(t, s, nil)
+	saveOne(t, s, nil)
 	b.server.Exec(t, "DELETE FROM mail."+b.table)
 	var deleted []string
 	cut := false
@@ -32,8 +32,8 @@ func testConsumerEarly(t *testing.T, b *bench) {
 		switch {
 		case strings.Contains(statement, "VALUES (") && !cut:
 			cut = true
-			return &mysqlproxy.Fault{Part: 2, Delay: time.Millisecond} // committed, then the answer is lost
-		case strings.HasPrefix(statement, "SELECT COUNT(*)"): // the session is over
+			return &mysqlproxy.Fault{Part: 2, Delay: time.Millisecond} // committed, then the connection is lost
+		case strings.HasPrefix(statement, "SELECT COUNT(*)"): // the session has ended
 			for _, row := range b.rows(t) {
 				deleted = append(deleted, row.Hash)
 			}
@@ -42,25 +42,25 @@ func testConsumerEarly(t *testing.T, b *bench) {
 		return nil
 	})
 	e := storetest.Envelope(text, "b@example.com")
-	store(t, s, e)
+	mustSave(t, s, e)
 	rows := b.rows(t)
 	if len(rows) != 1 || rows[0].Hash != e.To[0].Hash {
-		t.Errorf("rows %v, want the hash %s", rows, e.To[0].Hash)
+		t.Errorf("rows %v, want one with the hash %s", rows, e.To[0].Hash)
 	}
 	if len(deleted) != 1 || deleted[0] != e.To[0].Hash {
-		t.Errorf("deleted %v, want the hash %s", deleted, e.To[0].Hash)
+		t.Errorf("deleted hashes %v, want %s", deleted, e.To[0].Hash)
 	}
 }
 
-// testConsumerRule deletes rows at the age that the rule allows, while the
-// server cannot be asked for longer than that: no hash is seen twice.
-func testConsumerRule(t *testing.T, b *bench) {
+// testConsumerRule deletes rows at the age that the rule for consumers allows,
+// while the server cannot be reached for a longer time. No hash is stored twice.
+func testConsumerRule(t *testing.T, b *testbed) {
 	const timeout = 3 * time.Second
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts, o.Timeout = []string{proxy.Addr}, timeout })
 	defer s.Close()
-	one(t, s, nil)
+	saveOne(t, s, nil)
 	b.server.Exec(t, "DELETE FROM mail."+b.table)
 
 	seen := map[string]int{}
@@ -68,8 +68,8 @@ func testConsumerRule(t *testing.T, b *bench) {
 	var consumer sync.WaitGroup
 	consumer.Go(func() {
 		for ctx.Err() == nil {
-			time.Sleep(50 * time.Millisecond) // a consumer's own interval
-			for hash := range b.old(t, timeout) {
+			time.Sleep(50 * time.Millisecond) // the consumer's interval
+			for hash := range b.olderThan(t, timeout) {
 				seen[hash]++
 				b.server.Exec(t, "DELETE FROM mail."+b.table+" WHERE hash='"+hash+"'")
 			}
@@ -79,40 +79,41 @@ func testConsumerRule(t *testing.T, b *bench) {
 		stop()
 		consumer.Wait()
 	}()
-	begun := time.Now()
+	start := time.Now()
 	cut := false
 	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		if strings.Contains(statement, "VALUES (") && !cut {
 			cut = true
-			return &mysqlproxy.Fault{Part: 2, Delay: time.Millisecond} // committed, then the answer is lost
+			return &mysqlproxy.Fault{Part: 2, Delay: time.Millisecond} // committed, then the connection is lost
 		}
-		if cut && time.Since(begun) < timeout+2*time.Second {
-			return &mysqlproxy.Fault{Part: 0} // the server cannot be asked
+		if cut && time.Since(start) < timeout+2*time.Second {
+			return &mysqlproxy.Fault{Part: 0} // the server cannot be reached
 		}
 		return nil
 	})
 	e := storetest.Envelope(text, "b@example.com")
 	err := s.Save(t.Context(), []*envelope.Envelope{e})[0]
-	if !errors.Is(err, savemail.ErrUnknown) || time.Since(begun) > timeout {
-		t.Errorf("%v after %v", err, time.Since(begun))
+	if took := time.Since(start); !errors.Is(err, savemail.ErrUnknown) || took > timeout {
+		t.Errorf("outcome %v after %v, want %v within %v", err, took, savemail.ErrUnknown, timeout)
 	}
-	// Settled later, when the row was deleted by the rule.
+	// The outcome is settled after the consumer has deleted the row.
 	test.Await(t, nil, 15*time.Second, "the outcome is not logged", func() error {
 		if !strings.Contains(b.log.String(), "outcome are not in the table") {
 			return errors.New(b.log.String())
 		}
 		return nil
 	})
-	time.Sleep(timeout + time.Second) // whatever was sent again would be old by now
+	time.Sleep(timeout + time.Second) // a row that was sent again would have the age by now
 	stop()
 	consumer.Wait()
-	if seen[e.To[0].Hash] != 1 || len(b.rows(t)) != 0 {
-		t.Errorf("the consumer has seen %v, %d rows are left", seen, len(b.rows(t)))
+	if n, rows := seen[e.To[0].Hash], b.rows(t); n != 1 || len(rows) != 0 {
+		t.Errorf("the consumer read the hash %d times, and %d rows are left, want 1 and 0", n, len(rows))
 	}
 }
 
-// old returns the hashes of the rows that a consumer may delete.
-func (b *bench) old(t *testing.T, age time.Duration) map[string]bool {
+// olderThan returns the hashes of the rows with an older date, which a consumer may
+// delete.
+func (b *testbed) olderThan(t *testing.T, age time.Duration) map[string]bool {
 	t.Helper()
 	rows, err := b.db.Query(fmt.Sprintf("SELECT hash FROM %s WHERE date < NOW() - INTERVAL %d SECOND", b.table, int(age.Seconds())))
 	if err != nil {

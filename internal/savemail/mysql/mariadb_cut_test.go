@@ -13,10 +13,10 @@ import (
 	"goguerrillad/internal/test/mysqlproxy"
 )
 
-// testCuts ends connections before, in and behind every kind of statement, and
-// in its answer, delays or swallows one and the other, while mail streams in.
-// The server can be asked all the time: nothing is lost, doubled, stored in part, or refused though it is stored.
-func testCuts(t *testing.T, b *bench) {
+// testCuts ends connections before, in and after statements of every kind and
+// their replies, or delays or drops the packets, under load. The server can be
+// reached, so no message is lost, stored twice or in part, or stored after 451.
+func testCuts(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
 	l := startLoad(b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} }), b)
@@ -24,16 +24,16 @@ func testCuts(t *testing.T, b *bench) {
 	seen := map[string]int{}
 	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		verb, _, _ := strings.Cut(statement, " ")
-		mails := verb == "INSERT" || verb == "BEGIN" || verb == "COMMIT"
+		stores := verb == "INSERT" || verb == "BEGIN" || verb == "COMMIT"
 		of := 8
-		if !mails {
-			of = 40 // setting up, and settling
+		if !stores {
+			of = 40 // set-up and settling
 		}
 		if rand.IntN(of) > 0 {
 			return nil
 		}
 		f := faults[rand.IntN(len(faults))]
-		if mails && rand.IntN(20) == 0 { // each costs seconds; while settling, the server could not be asked
+		if stores && rand.IntN(20) == 0 { // each costs seconds, and settling could not reach the server
 			f = swallows[rand.IntN(len(swallows))]
 		}
 		if f.Part == 2 {
@@ -42,42 +42,42 @@ func testCuts(t *testing.T, b *bench) {
 		seen[fmt.Sprintf("%s %s", f.Name, verb)]++
 		return &f
 	})
-	want := times(150, 1000)
+	want := repetitions(150, 1000)
 	test.Await(t, nil, 8*time.Minute, "not enough cuts", func() error {
 		if n := proxy.Cuts(); n < want {
-			return fmt.Errorf("%d, want %d", n, want)
+			return fmt.Errorf("%d cuts, want %d", n, want)
 		}
 		return nil
 	})
 	proxy.Arm(nil)
-	l.progress(t, 20)
+	l.awaitProgress(t, 20)
 	l.stop(t)
-	if n := l.check(t, b); n > 0 {
-		t.Errorf("%d mails are stored though their senders were told to try again\n%s", n, b.log)
+	if n := l.verify(t, b); n > 0 {
+		t.Errorf("%d failed messages are stored\n%s", n, b.log)
 	}
 	t.Logf("%d cuts: %v", proxy.Cuts(), seen)
 }
 
-// testLeaks loses many connections, one in each message: every message is
-// stored, and nothing is left of the connections on either side.
-func testLeaks(t *testing.T, b *bench) {
-	outages := times(200, 1000)
+// testLeaks loses one connection for each message. Every message is stored, and
+// neither the process nor the server keeps a descriptor or session.
+func testLeaks(t *testing.T, b *testbed) {
+	outages := repetitions(200, 1000)
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
 	defer s.Close()
-	one(t, s, nil)
-	descriptors, sessions := openFiles(t), b.sessions(t)
+	saveOne(t, s, nil)
+	descriptors, sessions := openFiles(t), len(b.sessionIDs(t))
 	faults := mysqlproxy.Faults()
 	for n := range outages {
 		proxy.Once("VALUES", faults[n%len(faults)])
-		one(t, s, nil)
+		saveOne(t, s, nil)
 	}
 	if rows := b.rows(t); len(rows) != outages+1 {
-		t.Errorf("%d rows", len(rows))
+		t.Errorf("%d rows, want %d", len(rows), outages+1)
 	}
-	test.Await(t, nil, 10*time.Second, "something is left", func() error {
-		if d, n := openFiles(t), b.sessions(t); d > descriptors+2 || n > sessions {
+	test.Await(t, nil, 10*time.Second, "connections are left", func() error {
+		if d, n := openFiles(t), len(b.sessionIDs(t)); d > descriptors+2 || n > sessions {
 			return fmt.Errorf("%d descriptors and %d sessions, %d and %d before", d, n, descriptors, sessions)
 		}
 		return nil
@@ -91,13 +91,4 @@ func openFiles(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(files)
-}
-
-// sessions returns how many the server has of our user.
-func (b *bench) sessions(t *testing.T) (n int) {
-	t.Helper()
-	if err := b.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER='goguerrilla'").Scan(&n); err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

@@ -15,70 +15,70 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A pair is two plain servers in one list. They know nothing of each other, so
-// a mail is in one of them.
+// A pair is two servers without replication in one list of hosts. A message is
+// stored on one of them.
 type pair struct {
-	*bench // of the first
-	second *bench
-	load   *load
+	*testbed // of the first server
+	second   *testbed
+	load     *load
 }
 
-// TestFailover has the first of two servers die, hang and turn read-only under
-// load: mail goes to the second, and back when the first is well.
+// TestFailover kills the first of two servers, stops it, and makes it read-only
+// under load. The store uses the second server until the first is healthy again.
 func TestFailover(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts two MariaDBs")
 	}
 	first, second := servers.MariaDB(t), servers.MariaDB(t)
 	log := &test.Log{}
-	open := func(s *servers.MariaDBServer) *bench {
-		b := &bench{whole: t, server: s, db: s.Connect(t), table: "new_mail", log: log}
+	open := func(s *servers.MariaDBServer) *testbed {
+		b := &testbed{parent: t, server: s, db: s.Connect(t), table: "new_mail", log: log}
 		b.create(t)
 		return b
 	}
-	p := &pair{bench: open(first), second: open(second)}
+	p := &pair{testbed: open(first), second: open(second)}
 	p.load = startLoad(p.open(t, func(o *mysql.Options) {
 		o.Hosts = []string{first.Addr, second.Addr}
 		o.Timeout = loadTimeout
-	}), p.bench)
+	}), p.testbed)
 	defer func() {
 		if t.Failed() {
 			t.Logf("%s", log)
 		}
 	}()
-	p.load.progress(t, 100)
+	p.load.awaitProgress(t, 100)
 	steps := []struct {
-		name      string
-		ail, mend func(t *testing.T)
+		name           string
+		inject, repair func(t *testing.T)
 	}{
 		{"killed", func(*testing.T) { first.Kill() }, func(t *testing.T) { first.Start(t) }},
 		{"hung", func(t *testing.T) { first.Pause(t) }, func(t *testing.T) { first.Continue(t) }},
-		{"read only", p.set("ON"), p.set("OFF")},
+		{"read only", p.setReadOnly("ON"), p.setReadOnly("OFF")},
 	}
-	for i := range times(1, 10) * len(steps) {
+	for i := range repetitions(1, 10) * len(steps) {
 		step := steps[i%len(steps)]
 		t.Logf("the first server is %s", step.name)
-		step.ail(t)
-		p.moved(t, "takes no mail", i+1)
-		p.load.progress(t, 100)
-		step.mend(t)
-		p.moved(t, "takes mail again", i+1)
-		p.load.progress(t, 100)
+		step.inject(t)
+		p.awaitLog(t, "MySQL server unhealthy", i+1)
+		p.load.awaitProgress(t, 100)
+		step.repair(t)
+		p.awaitLog(t, "MySQL server healthy again", i+1)
+		p.load.awaitProgress(t, 100)
 	}
 	p.load.stop(t)
-	if n := p.load.check(t, p.bench, p.second); n > 0 {
-		t.Logf("%d mails are stored though their senders were told to try again", n)
+	if n := p.load.verify(t, p.testbed, p.second); n > 0 {
+		t.Logf("%d failed messages are stored", n)
 	}
 }
 
-func (p *pair) set(readOnly string) func(*testing.T) {
-	return func(t *testing.T) { p.server.Exec(t, "SET GLOBAL read_only="+readOnly) }
+func (p *pair) setReadOnly(value string) func(*testing.T) {
+	return func(t *testing.T) { p.server.Exec(t, "SET GLOBAL read_only="+value) }
 }
 
-// moved waits for the n-th line of a kind, and wants no more.
-func (p *pair) moved(t *testing.T, text string, n int) {
+// awaitLog waits until the log has n lines with the text.
+func (p *pair) awaitLog(t *testing.T, text string, n int) {
 	t.Helper()
-	test.Await(t, nil, 40*time.Second, "mail does not move", func() error {
+	test.Await(t, nil, 40*time.Second, "no log line", func() error {
 		if got := strings.Count(p.log.String(), text); got != n {
 			return fmt.Errorf("%q is logged %d times, want %d", text, got, n)
 		}
@@ -86,9 +86,8 @@ func (p *pair) moved(t *testing.T, text string, n int) {
 	})
 }
 
-// testAiling: a host that takes no mail costs a dial now and then, and not one
-// for each mail.
-func testAiling(t *testing.T, b *bench) {
+// testUnhealthyHost: the store does not dial an unhealthy host for each message.
+func testUnhealthyHost(t *testing.T, b *testbed) {
 	b.create(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -109,21 +108,21 @@ func testAiling(t *testing.T, b *bench) {
 	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{l.Addr().String(), b.server.Addr} })
 	defer s.Close()
 	for range 100 {
-		one(t, s, nil)
+		saveOne(t, s, nil)
 	}
 	if n := dials.Load(); n > 10 {
-		t.Errorf("%d dials for 100 mails", n)
+		t.Errorf("%d dials for 100 messages, want at most 10", n)
 	}
 }
 
-// testAlone: what the only host refuses is not sent again.
-func testAlone(t *testing.T, b *bench) {
+// testOnlyHost: a message that the only host cannot store is sent once.
+func testOnlyHost(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
 	defer s.Close()
 	b.server.Exec(t, "ALTER TABLE mail."+b.table+" AUTO_INCREMENT=2147483647")
-	one(t, s, nil)
+	saveOne(t, s, nil)
 	var sent atomic.Int32
 	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		if strings.Contains(statement, "VALUES") {
@@ -131,19 +130,19 @@ func testAlone(t *testing.T, b *bench) {
 		}
 		return nil
 	})
-	one(t, s, savemail.ErrUnavailable)
+	saveOne(t, s, savemail.ErrUnavailable)
 	if n := sent.Load(); n != 1 {
-		t.Errorf("sent %d times", n)
+		t.Errorf("sent %d times, want once", n)
 	}
 }
 
-// testSpread: every host has its share, and one that has a Save under way gets
-// the next only when all have.
-func testSpread(t *testing.T, b *bench) {
+// testSpread: messages are distributed evenly. A host with a running Save gets
+// another one only if every host has one.
+func testSpread(t *testing.T, b *testbed) {
 	b.create(t)
 	var addrs []string
 	counts := make([]atomic.Int32, 3)
-	var delay atomic.Bool // of the next mail to host 1
+	var delay atomic.Bool // host 1 delays its next message
 	slow := make(chan struct{}, 1)
 	for i := range counts {
 		p := mysqlproxy.Start(t, b.server.Addr)
@@ -163,14 +162,14 @@ func testSpread(t *testing.T, b *bench) {
 	s := b.open(t, func(o *mysql.Options) { o.Hosts, o.Spread = addrs, true })
 	defer s.Close()
 	for range 30 {
-		one(t, s, nil)
+		saveOne(t, s, nil)
 	}
 	for i := range counts {
 		if n := counts[i].Load(); n < 8 || n > 12 {
-			t.Errorf("host %d got %d of 30 mails", i, n)
+			t.Errorf("host %d got %d of 30 messages, want 8 to 12", i, n)
 		}
 	}
-	// One that is slow is passed over as long as another is free.
+	// A slow host is not used while another host is idle.
 	delay.Store(true)
 	outcomes := make(chan error, 3)
 	for range 3 {
@@ -179,10 +178,10 @@ func testSpread(t *testing.T, b *bench) {
 	<-slow
 	before := counts[1].Load()
 	for range 20 {
-		one(t, s, nil)
+		saveOne(t, s, nil)
 	}
 	if n := counts[1].Load(); n != before {
-		t.Errorf("the slow host got %d more mails", n-before)
+		t.Errorf("the slow host got %d messages, want none", n-before)
 	}
 	for range 3 {
 		if err := <-outcomes; err != nil {

@@ -13,45 +13,45 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A fault is something that befalls a database now and then.
+// A fault of a database server can be injected under load, and repaired.
 type fault struct {
-	name string
-	ail  func(t *testing.T, b *bench, l *load)
-	mend func(t *testing.T, b *bench)
+	name   string
+	inject func(t *testing.T, b *testbed, l *load)
+	repair func(t *testing.T, b *testbed)
 }
 
-// faults are those that can strike again and again.
+// faults returns the faults that can be repeated.
 func faults() []fault {
 	return []fault{
 		{
 			"killed",
-			func(_ *testing.T, b *bench, _ *load) { b.server.Kill() },
-			func(_ *testing.T, b *bench) { b.server.Start(b.whole) },
+			func(_ *testing.T, b *testbed, _ *load) { b.server.Kill() },
+			func(_ *testing.T, b *testbed) { b.server.Start(b.parent) },
 		},
 		{
 			"restarted",
-			func(_ *testing.T, b *bench, _ *load) { b.server.Stop() },
-			func(_ *testing.T, b *bench) { b.server.Start(b.whole) },
+			func(_ *testing.T, b *testbed, _ *load) { b.server.Stop() },
+			func(_ *testing.T, b *testbed) { b.server.Start(b.parent) },
 		},
 		{
-			"stopped", // longer than an answer is waited for
-			func(t *testing.T, b *bench, l *load) {
+			"stopped", // for longer than the reply timeout
+			func(t *testing.T, b *testbed, l *load) {
 				b.server.Pause(t)
-				time.Sleep(loadTimeout/3 + time.Second) // the fault's own length
+				time.Sleep(loadTimeout/3 + time.Second) // the duration of the fault
 			},
-			func(t *testing.T, b *bench) { b.server.Continue(t) },
+			func(t *testing.T, b *testbed) { b.server.Continue(t) },
 		},
 		{
 			"read only",
-			func(t *testing.T, b *bench, l *load) {
+			func(t *testing.T, b *testbed, l *load) {
 				b.server.Exec(t, "SET GLOBAL read_only=ON")
-				l.refusal(t)
+				l.awaitFailure(t)
 			},
-			func(t *testing.T, b *bench) { b.server.Exec(t, "SET GLOBAL read_only=OFF") },
+			func(t *testing.T, b *testbed) { b.server.Exec(t, "SET GLOBAL read_only=OFF") },
 		},
 		{
 			"out of connections",
-			func(t *testing.T, b *bench, l *load) {
+			func(t *testing.T, b *testbed, l *load) {
 				b.server.Exec(t, "SET GLOBAL max_connections=10")
 				var held []interface{ Close() error }
 				t.Cleanup(func() {
@@ -59,47 +59,49 @@ func faults() []fault {
 						c.Close()
 					}
 				})
-				for range 12 { // the server has room for a few only
+				for range 12 { // more than the server allows
 					if c, err := b.server.ConnectUser(t).Conn(t.Context()); err == nil {
 						held = append(held, c)
 					}
 				}
-				b.kill(t)
-				for range 12 { // before the daemon comes back
+				b.killSessions(t)
+				for range 12 { // before the store connects again
 					if c, err := b.server.ConnectUser(t).Conn(t.Context()); err == nil {
 						held = append(held, c)
 					}
 				}
 			},
-			func(t *testing.T, b *bench) { b.server.Exec(t, "SET GLOBAL max_connections=151") },
+			func(t *testing.T, b *testbed) { b.server.Exec(t, "SET GLOBAL max_connections=151") },
 		},
 		{
 			"sessions killed",
-			func(t *testing.T, b *bench, _ *load) { b.kill(t) },
-			func(*testing.T, *bench) {},
+			func(t *testing.T, b *testbed, _ *load) { b.killSessions(t) },
+			func(*testing.T, *testbed) {},
 		},
 		{
 			"statements killed",
-			func(t *testing.T, b *bench, _ *load) {
-				for _, id := range b.ids(t) {
+			func(t *testing.T, b *testbed, _ *load) {
+				for _, id := range b.sessionIDs(t) {
 					b.server.Exec(t, fmt.Sprintf("KILL QUERY %d", id))
 				}
 			},
-			func(*testing.T, *bench) {},
+			func(*testing.T, *testbed) {},
 		},
 	}
 }
 
-// kill ends all sessions of the daemon's user.
-func (b *bench) kill(t *testing.T) {
-	for _, id := range b.ids(t) {
-		// It may have ended by itself, which is as good.
-		_, _ = b.db.Exec(fmt.Sprintf("KILL %d", id))
+// killSessions kills all sessions of the daemon's user and returns their number.
+func (b *testbed) killSessions(t *testing.T) int {
+	t.Helper()
+	ids := b.sessionIDs(t)
+	for _, id := range ids {
+		_, _ = b.db.Exec(fmt.Sprintf("KILL %d", id)) // fails if the session has ended
 	}
+	return len(ids)
 }
 
-// ids returns the sessions of the daemon's user.
-func (b *bench) ids(t *testing.T) (ids []int) {
+// sessionIDs returns the ids of the sessions of the daemon's user.
+func (b *testbed) sessionIDs(t *testing.T) (ids []int) {
 	t.Helper()
 	rows, err := b.db.Query("SELECT ID FROM information_schema.PROCESSLIST WHERE USER='goguerrilla'")
 	if err != nil {
@@ -116,27 +118,26 @@ func (b *bench) ids(t *testing.T) (ids []int) {
 	return ids
 }
 
-// testFaults has a fault strike again and again while mail streams in, and
-// prints what came of it.
-func testFaults(f fault) func(*testing.T, *bench) {
-	return func(t *testing.T, b *bench) {
+// testFaults injects a fault under load, and logs the outcomes.
+func testFaults(f fault) func(*testing.T, *testbed) {
+	return func(t *testing.T, b *testbed) {
 		b.create(t)
 		l := startLoad(b.open(t, nil), b)
-		l.progress(t, 50)
-		for range times(1, 20) {
-			f.ail(t, b, l)
-			f.mend(t, b)
-			l.progress(t, 50)
+		l.awaitProgress(t, 50)
+		for range repetitions(1, 20) {
+			f.inject(t, b, l)
+			f.repair(t, b)
+			l.awaitProgress(t, 50)
 		}
 		l.stop(t)
-		test.Await(t, nil, 10*time.Second, "the server is away", b.db.Ping)
-		if n := l.check(t, b); n > 0 {
-			t.Logf("%d mails are stored though their senders were told to try again\n%s", n, b.log)
+		test.Await(t, nil, 10*time.Second, "the server does not reply", b.db.Ping)
+		if n := l.verify(t, b); n > 0 {
+			t.Logf("%d failed messages are stored\n%s", n, b.log)
 		}
 	}
 }
 
-// TestDiskFull fills the disk under a server while mail streams in.
+// TestDiskFull fills the server's disk under load.
 func TestDiskFull(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a MariaDB")
@@ -152,11 +153,11 @@ func TestDiskFull(t *testing.T) {
 	}
 	t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
 	server := servers.MariaDBIn(t, disk, "--innodb-log-file-size=8M")
-	b := &bench{whole: t, server: server, db: server.Connect(t), table: "new_mail", log: &test.Log{}}
+	b := &testbed{parent: t, server: server, db: server.Connect(t), table: "new_mail", log: &test.Log{}}
 	ballast := filepath.Join(disk, "ballast")
 	testFaults(fault{
 		"disk full",
-		func(t *testing.T, _ *bench, l *load) {
+		func(t *testing.T, _ *testbed, l *load) {
 			file, err := os.Create(ballast)
 			if err != nil {
 				t.Fatal(err)
@@ -168,9 +169,9 @@ func TestDiskFull(t *testing.T) {
 			if !errors.Is(err, syscall.ENOSPC) {
 				t.Fatal(err)
 			}
-			l.refusal(t)
+			l.awaitFailure(t)
 		},
-		func(t *testing.T, _ *bench) {
+		func(t *testing.T, _ *testbed) {
 			if err := os.Remove(ballast); err != nil {
 				t.Fatal(err)
 			}

@@ -15,17 +15,17 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A galera is a cluster of three, whose first node loses a mail's session.
+// A galera is a cluster of three nodes. A message is lost with the first node.
 type galera struct {
-	*bench  // of the second node
-	cluster *servers.Galera
-	first   *servers.MariaDBServer
-	db1     *sql.DB // of the first node
-	blocker *sql.Tx // holds the INSERT up on the first node
-	outcome chan error
+	*testbed // of the second node
+	cluster  *servers.Galera
+	first    *servers.MariaDBServer
+	db1      *sql.DB // of the first node
+	blocker  *sql.Tx // blocks the INSERT on the first node
+	outcome  chan error
 }
 
-// TestGalera: what is lost with one node is settled by the others.
+// TestGalera: the other nodes settle a message that is lost with a node.
 func TestGalera(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Galera cluster")
@@ -33,27 +33,27 @@ func TestGalera(t *testing.T) {
 	cluster := servers.StartGalera(t, 3, servers.Quick)
 	first, second := cluster.Nodes[0], cluster.Nodes[1]
 	db1, db2 := first.Connect(t), second.Connect(t)
-	whole := t
+	parent := t
 	for i, tt := range []struct {
 		name string
 		run  func(*testing.T, *galera)
 	}{
 		{"killed before the commit", galeraKilledBefore},
-		{"killed behind the commit", galeraKilledBehind},
+		{"killed after the commit", galeraKilledAfter},
 		{"cut off before the commit", galeraCutOffBefore},
-		{"cut off behind the commit", galeraCutOffBehind},
+		{"cut off after the commit", galeraCutOffAfter},
 		{"hung before the commit", galeraHungBefore},
-		{"hung behind the commit", galeraHungBehind},
+		{"hung after the commit", galeraHungAfter},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := &galera{
-				bench:   &bench{whole: whole, server: second, db: db2, table: fmt.Sprintf("new_mail_%d", i), log: &test.Log{}},
+				testbed: &testbed{parent: parent, server: second, db: db2, table: fmt.Sprintf("new_mail_%d", i), log: &test.Log{}},
 				cluster: cluster, first: first, db1: db1, outcome: make(chan error, 1),
 			}
 			g.create(t)
 			cluster.AwaitTable(t, g.table)
 			second.Exec(t, "ALTER TABLE mail."+g.table+" ADD UNIQUE (`to`)")
-			cluster.AwaitTable(t, g.table) // a node that changes it shows no columns
+			cluster.AwaitTable(t, g.table) // during the change a node shows no columns
 			defer func() {
 				if t.Failed() {
 					t.Logf("%s\n%s", g.log, first.Output())
@@ -65,7 +65,7 @@ func TestGalera(t *testing.T) {
 	}
 }
 
-// start opens a store on all nodes, the first in front, by an address.
+// start opens a store on all nodes, with the given address of the first node.
 func (g *galera) start(t *testing.T, first string) *mysql.Store {
 	t.Helper()
 	s := g.open(t, func(o *mysql.Options) {
@@ -79,82 +79,83 @@ func (g *galera) start(t *testing.T, first string) *mysql.Store {
 	return s
 }
 
-// hold has an INSERT wait on the first node.
-func (g *galera) hold(t *testing.T) *mysql.Store {
+// blockInsert sends a message whose INSERT waits on the first node.
+func (g *galera) blockInsert(t *testing.T) *mysql.Store {
 	t.Helper()
 	s := g.start(t, g.first.Addr)
 	g.blocker = block(t, g.db1, g.table)
 	go func() { g.outcome <- save(t, s, "b@example.com")[0] }()
-	test.Await(t, nil, 5*time.Second, "no INSERT waits", func() error {
+	test.Await(t, nil, 5*time.Second, "no waiting INSERT", func() error {
 		var id int64
 		return g.db1.QueryRow("SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT INTO%' AND USER='goguerrilla'").Scan(&id)
 	})
 	return s
 }
 
-// swallow has an INSERT committed of which the store does not hear.
-func (g *galera) swallow(t *testing.T) *mysql.Store {
+// loseReply sends a message that is committed, and drops the server's reply.
+func (g *galera) loseReply(t *testing.T) *mysql.Store {
 	t.Helper()
 	proxy := mysqlproxy.Start(t, g.first.Addr)
 	s := g.start(t, proxy.Addr)
 	proxy.Once("VALUES", mysqlproxy.Fault{Part: 2, Hang: true})
 	go func() { g.outcome <- save(t, s, "b@example.com")[0] }()
-	test.Await(t, nil, 10*time.Second, "the mail does not get through", func() error {
+	test.Await(t, nil, 10*time.Second, "the message is not stored", func() error {
 		if n := g.count(t); n != 2 {
-			return fmt.Errorf("%d rows", n)
+			return fmt.Errorf("%d rows, want 2", n)
 		}
 		return nil
 	})
 	return s
 }
 
-// count returns the rows that the second node has, caught up.
+// count returns the number of rows on the second node after it has caught up.
 func (g *galera) count(t *testing.T) (n int) {
 	t.Helper()
-	tx, err := g.db.Conn(t.Context())
+	conn, err := g.db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Close()
-	if _, err := tx.ExecContext(t.Context(), "SET SESSION wsrep_sync_wait=1"); err != nil {
+	defer conn.Close()
+	if _, err := conn.ExecContext(t.Context(), "SET SESSION wsrep_sync_wait=1"); err != nil {
 		t.Fatal(err)
 	}
-	if err := tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+g.table).Scan(&n); err != nil {
+	if err := conn.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+g.table).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
-// isStored wants the mail stored once, and told so.
-func (g *galera) isStored(t *testing.T) {
+// checkStored requires that the message is stored once and its outcome is nil.
+func (g *galera) checkStored(t *testing.T) {
 	t.Helper()
 	if err := <-g.outcome; err != nil {
-		t.Errorf("outcome: %v", err)
+		t.Errorf("outcome %v, want nil", err)
 	}
 	if n := g.count(t); n != 2 {
-		t.Errorf("%d rows", n)
+		t.Errorf("%d rows, want 2", n)
 	}
 }
 
-// galeraKilledBefore: the process is gone, and the others have not got the
-// mail: when they have excluded it, the mail may be sent again.
+// galeraKilledBefore: the node's process has ended, and the other nodes do not
+// have the message. It is sent again when they have excluded the node.
 func galeraKilledBefore(t *testing.T, g *galera) {
-	g.hold(t)
+	g.blockInsert(t)
 	g.first.Kill()
-	g.isStored(t)
-	g.first.Start(g.whole)
+	g.checkStored(t)
+	g.first.Start(g.parent)
 }
 
-// galeraKilledBehind: the others have got the mail.
-func galeraKilledBehind(t *testing.T, g *galera) {
-	g.swallow(t)
+// galeraKilledAfter: the node's process has ended, and the other nodes have the
+// message.
+func galeraKilledAfter(t *testing.T, g *galera) {
+	g.loseReply(t)
 	g.first.Kill()
-	g.isStored(t)
-	g.first.Start(g.whole)
+	g.checkStored(t)
+	g.first.Start(g.parent)
 }
 
-// galeraCutOffBefore: the node answers that the session is over, but has lost
-// its cluster, so that others have to be asked for the mail.
+// galeraCutOffBefore: the node reports that the session has ended, but it has
+// lost its cluster, so the store looks up the message on another node.
 func galeraCutOffBefore(t *testing.T, g *galera) {
 	proxy := mysqlproxy.Start(t, g.first.Addr)
 	s := g.start(t, proxy.Addr)
@@ -164,49 +165,50 @@ func galeraCutOffBefore(t *testing.T, g *galera) {
 	g.cutOff(t)
 }
 
-// galeraCutOffBehind is the same for a mail that the others have got.
-func galeraCutOffBehind(t *testing.T, g *galera) {
-	g.swallow(t)
+// galeraCutOffAfter: the node has lost its cluster, and the other nodes have the
+// message.
+func galeraCutOffAfter(t *testing.T, g *galera) {
+	g.loseReply(t)
 	g.cutOff(t)
 }
 
 func (g *galera) cutOff(t *testing.T) {
 	t.Helper()
 	g.first.Exec(t, "SET GLOBAL wsrep_provider_options='gmcast.isolate=1'")
-	g.isStored(t)
+	g.checkStored(t)
 	g.first.Exec(t, "SET GLOBAL wsrep_provider_options='gmcast.isolate=0'")
 }
 
-// galeraHungBefore: nobody can know what the node will do when it comes back.
-// The mail is not sent again, and the log tells in the end what became of it.
+// galeraHungBefore: the node may still commit the message. It is not sent again,
+// and the log gets the outcome later.
 func galeraHungBefore(t *testing.T, g *galera) {
-	s := g.hold(t)
+	s := g.blockInsert(t)
 	g.first.Pause(t)
 	if err := <-g.outcome; !errors.Is(err, savemail.ErrUnknown) {
-		t.Errorf("outcome: %v", err)
+		t.Errorf("outcome %v, want %v", err, savemail.ErrUnknown)
 	}
 	if err := save(t, s, "next@example.com")[0]; err != nil {
-		t.Errorf("the next mail: %v", err)
+		t.Errorf("next message: outcome %v, want nil", err)
 	}
 	g.first.Continue(t)
 	g.blocker.Rollback()
-	told := func(text string) bool { return strings.Contains(g.log.String(), text) }
+	logged := func(text string) bool { return strings.Contains(g.log.String(), text) }
 	test.Await(t, nil, 30*time.Second, "the outcome is not logged", func() error {
-		if !told("outcome were stored") && !told("outcome are not in the table") {
+		if !logged("outcome were stored") && !logged("outcome are not in the table") {
 			return errors.New(g.log.String())
 		}
 		return nil
 	})
 	g.cluster.AwaitSize(t, g.first, 3)
-	if n := g.count(t); n != 2 && n != 3 || told("outcome were stored") != (n == 3) {
-		t.Errorf("%d rows", n)
+	if n := g.count(t); n != 2 && n != 3 || logged("outcome were stored") != (n == 3) {
+		t.Errorf("%d rows, logged as stored: %v", n, logged("outcome were stored"))
 	}
 }
 
-// galeraHungBehind: what the others have got is there for good.
-func galeraHungBehind(t *testing.T, g *galera) {
-	g.swallow(t)
+// galeraHungAfter: the node hangs, and the other nodes have the message.
+func galeraHungAfter(t *testing.T, g *galera) {
+	g.loseReply(t)
 	g.first.Pause(t)
-	g.isStored(t)
+	g.checkStored(t)
 	g.first.Continue(t)
 }

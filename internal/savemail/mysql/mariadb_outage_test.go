@@ -13,87 +13,62 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// Another session's lock is waited for, and then the mail is not stored.
-func testLockWait(t *testing.T, b *bench) {
+// testLockTimeout: the INSERT waits for another session's lock until
+// innodb_lock_wait_timeout, and the message is not stored.
+func testLockTimeout(t *testing.T, b *testbed) {
 	b.create(t)
 	b.global(t, "innodb_lock_wait_timeout", "1", "50")
 	s := b.open(t, nil)
 	defer s.Close()
 	b.server.Exec(t, "ALTER TABLE mail."+b.table+" ADD UNIQUE (`to`)")
-	tx, err := b.db.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback()
-	if _, err := tx.Exec("INSERT INTO " + b.table + " (`to`,`date`,`from`,subject,body,charset,mail,spam_score,hash,content_type,recipient,has_attach,ip_addr,attach_info)" +
-		" VALUES ('b@example.com',NOW(),'','','','','',0,'','','',0,'','')"); err != nil {
-		t.Fatal(err)
-	}
-	one(t, s, savemail.ErrUnavailable)
+	tx := block(t, b.db, b.table)
+	saveOne(t, s, savemail.ErrUnavailable)
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	one(t, s, nil)
+	saveOne(t, s, nil)
 }
 
-// A connection that was closed while idle costs no mail.
-func testKilledConnection(t *testing.T, b *bench) {
+// testKilledConnection: if the server closes idle connections, the next message is
+// stored.
+func testKilledConnection(t *testing.T, b *testbed) {
 	b.create(t)
 	s := b.open(t, nil)
 	defer s.Close()
 	for range 3 {
-		one(t, s, nil)
+		saveOne(t, s, nil)
 		test.Await(t, nil, 10*time.Second, "the connections do not end", func() error {
-			return b.killOthers(t)
+			if n := b.killSessions(t); n > 0 {
+				return fmt.Errorf("%d sessions", n)
+			}
+			return nil
 		})
 	}
 	if rows := b.rows(t); len(rows) != 3 {
-		t.Errorf("%d rows", len(rows))
+		t.Errorf("%d rows, want 3", len(rows))
 	}
 }
 
-// killOthers kills all connections of the daemon's user, and is nil when there
-// are none left.
-func (b *bench) killOthers(t *testing.T) error {
-	rows, err := b.db.Query("SELECT ID FROM information_schema.PROCESSLIST WHERE USER='goguerrilla'")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	var left error
-	for rows.Next() {
-		var id int
-		if err := rows.Scan(&id); err != nil {
-			return err
-		}
-		left = fmt.Errorf("%d is left", id)
-		if _, err := b.db.Exec(fmt.Sprintf("KILL %d", id)); err != nil {
-			left = err // it may have ended by itself
-		}
-	}
-	return errors.Join(left, rows.Err())
-}
-
-// A server that hangs costs the time of one answer, and its outcome is
-// unknown; connecting to it costs no more.
-func testPaused(t *testing.T, b *bench) {
+// testPaused: if the server hangs, the outcome is unknown after the reply
+// timeout, and a new connection fails within its deadline.
+func testPaused(t *testing.T, b *testbed) {
 	b.create(t)
 	short := func(o *mysql.Options) { o.Timeout = 3 * time.Second }
 	s := b.open(t, short)
 	defer s.Close()
-	one(t, s, nil)
+	saveOne(t, s, nil)
 	b.server.Pause(t)
 	unpause := sync.OnceFunc(func() { b.server.Continue(t) })
 	defer unpause()
-	one(t, s, savemail.ErrUnknown)
-	one(t, s, savemail.ErrUnavailable)
+	saveOne(t, s, savemail.ErrUnknown)
+	saveOne(t, s, savemail.ErrUnavailable)
 	fresh := b.open(t, short)
 	defer fresh.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if err := fresh.Check(ctx); !errors.Is(err, savemail.ErrUnavailable) {
-		t.Errorf("Check: %v", err)
+		t.Errorf("Check: %v, want ErrUnavailable", err)
 	}
 	unpause()
-	awaitSave(t, s)
+	awaitRecovery(t, s)
 }

@@ -31,9 +31,9 @@ func recipients(t *testing.T, o mysql.Options, text string) *mysql.Recipients {
 	return r
 }
 
-// testRecipients: rows decide, whatever the addresses hold, and a refusal of
-// the query is told from a database that is away.
-func testRecipients(t *testing.T, b *bench) {
+// testRecipients: the query finds exact addresses with any characters. An
+// invalid query and an unavailable database have different errors.
+func testRecipients(t *testing.T, b *testbed) {
 	table := "mail." + b.table + "_boxes"
 	b.server.Exec(t, "CREATE TABLE "+table+" (address varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, domain varchar(255) NOT NULL)")
 	defer b.server.Exec(t, "DROP TABLE "+table)
@@ -48,60 +48,60 @@ func testRecipients(t *testing.T, b *bench) {
 		{"' OR '1'='1", "\\' OR 1=1 -- ", false}, {"\x00\xff", "b", false},
 	} {
 		if got, err := r.Has(t.Context(), tt.address, tt.domain); got != tt.want || err != nil {
-			t.Errorf("%q: %v, %v", tt.address, got, err)
+			t.Errorf("Has(%q, %q) = %v, %v, want %v", tt.address, tt.domain, got, err, tt.want)
 		}
 	}
 	b.server.Exec(t, "ALTER TABLE "+table+" ADD COLUMN more int")
 	if got, err := r.Has(t.Context(), "a@b", "b"); !got || err != nil {
-		t.Errorf("after the table has changed: %v, %v", got, err)
+		t.Errorf("after the table has changed: %v, %v, want true", got, err)
 	}
 	b.server.Exec(t, "DELETE FROM "+table)
 	if got, err := r.Has(t.Context(), "a@b", "b"); got || err != nil {
-		t.Errorf("after it has gone: %v, %v", got, err)
+		t.Errorf("after the rows were deleted: %v, %v, want false", got, err)
 	}
 
 	bad := recipients(t, b.options(), "SELECT 1 FROM missing WHERE address=:address")
 	if _, err := bad.Has(t.Context(), "a@b", "b"); !errors.Is(err, recipient.ErrInvalid) {
-		t.Errorf("no such table: %v", err)
+		t.Errorf("missing table: %v, want ErrInvalid", err)
 	}
 	wrong := b.options()
 	wrong.Pass = "wrong"
 	if _, err := recipients(t, wrong, "SELECT 1").Has(t.Context(), "a@b", "b"); err == nil || errors.Is(err, recipient.ErrInvalid) {
-		t.Errorf("wrong password: %v", err)
+		t.Errorf("wrong password: %v, want an error other than ErrInvalid", err)
 	}
 }
 
-// testRecipientsHosts: of several hosts the first that answers is asked, a
-// hung one costs little, and their connections are few.
-func testRecipientsHosts(t *testing.T, b *bench) {
+// testRecipientsHosts: the first host that replies is queried, a host that hangs
+// delays one query, and the number of connections is bounded.
+func testRecipientsHosts(t *testing.T, b *testbed) {
 	b.create(t)
 	wire := servers.StartWire(t, b.server.Addr)
 	o := b.options()
 	o.Hosts = []string{"127.0.0.1:1", wire.Addr, b.server.Socket}
 	r := recipients(t, o, "SELECT SLEEP(0.01) FROM DUAL WHERE :address<>''")
 	var wait sync.WaitGroup
-	ask := func(n int) {
+	query := func(n int) {
 		t.Helper()
 		for i := range n {
 			wait.Go(func() {
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 				defer cancel()
 				if got, err := r.Has(ctx, fmt.Sprint(i), "b"); !got || err != nil {
-					t.Errorf("%v, %v", got, err)
+					t.Errorf("Has = %v, %v, want true", got, err)
 				}
 			})
 		}
 		wait.Wait()
 	}
-	ask(50)
+	query(50)
 	var connections int
 	if err := b.db.QueryRow("SELECT COUNT(*) FROM information_schema.processlist WHERE user=? AND host LIKE '127.0.0.1%'", b.server.User).Scan(&connections); err != nil {
 		t.Fatal(err)
 	}
-	if connections > recipient.Connections+2 { // and those of the test
-		t.Errorf("%d connections", connections)
+	if connections > recipient.Connections+2 { // 2 of the test
+		t.Errorf("%d connections, want at most %d", connections, recipient.Connections+2)
 	}
 	wire.Snip(servers.Snip{Back: true, Hang: true})
-	ask(1)
-	ask(50) // were it asked again, not all would come to the next in time
+	query(1)
+	query(50) // too many for the deadline if each waited for the host that hangs
 }

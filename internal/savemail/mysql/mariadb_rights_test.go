@@ -14,7 +14,7 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// TestGrantsInReadme: README has the statements of the manual.
+// TestGrantsInReadme: README has the same GRANT statements as the manual.
 func TestGrantsInReadme(t *testing.T) {
 	readme, err := os.ReadFile("../../../README.md")
 	if err != nil {
@@ -26,40 +26,40 @@ func TestGrantsInReadme(t *testing.T) {
 	}
 }
 
-// testRights: the rights of the manual settle a lost answer. Without SELECT the
-// log has a warning when the store connects, and the outcome is unknown at once.
-func testRights(t *testing.T, b *bench) {
+// testRights: the rights in the manual suffice to settle an outcome. Without
+// SELECT the store logs a warning, and the outcome is immediately unknown.
+func testRights(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
 	viaProxy := func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} }
 	s := b.open(t, viaProxy)
 	defer s.Close()
-	one(t, s, nil)
+	saveOne(t, s, nil)
 	proxy.Once("VALUES", mysqlproxy.Fault{Part: 2})
-	one(t, s, nil)
+	saveOne(t, s, nil)
 	if log := b.log.String(); strings.Contains(log, "cannot be settled") {
-		t.Errorf("log: %s", log)
+		t.Errorf("warning with all rights: %s", log)
 	}
 	b.server.Exec(t, "REVOKE SELECT ON mail."+b.table+" FROM `"+b.server.User+"`@`%`")
 	less := b.open(t, viaProxy)
 	defer less.Close()
 	for range 2 {
-		one(t, less, nil)
+		saveOne(t, less, nil)
 		proxy.Once("VALUES", mysqlproxy.Fault{Part: 2})
 		start := time.Now()
-		one(t, less, savemail.ErrUnknown)
+		saveOne(t, less, savemail.ErrUnknown)
 		if d := time.Since(start); d > time.Second {
-			t.Errorf("unknown after %v", d)
+			t.Errorf("unknown after %v, want at most 1s", d)
 		}
 	}
 	log := b.log.String()
 	if strings.Count(log, "cannot be settled") != 1 || !strings.Contains(log, "needed=SELECT grant=\"GRANT SELECT ON `"+b.table+"`") {
-		t.Errorf("log: %s", log)
+		t.Errorf("no single warning with the missing right: %s", log)
 	}
 	b.server.Exec(t, "REVOKE INSERT ON mail."+b.table+" FROM `"+b.server.User+"`@`%`")
 	none := b.open(t, viaProxy)
 	defer none.Close()
-	if err := one(t, none, savemail.ErrUnavailable); errors.Is(err, savemail.ErrUnknown) {
-		t.Error(err)
+	if err := saveOne(t, none, savemail.ErrUnavailable); errors.Is(err, savemail.ErrUnknown) {
+		t.Errorf("without INSERT: outcome %v, want not ErrUnknown", err)
 	}
 }

@@ -21,23 +21,23 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestSession gives a server defaults that no session of the store may have.
+// TestSession sets defaults of a server that a session of the store must not have.
 func TestSession(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a MariaDB")
 	}
-	with, _ := benches(t, servers.MariaDB(t, "--query-cache-type=1"))
+	with, _ := testbeds(t, servers.MariaDB(t, "--query-cache-type=1"))
 	for _, set := range []string{
 		"completion_type='CHAIN'", "completion_type='RELEASE'", "autocommit=0", "init_connect='START TRANSACTION'",
 	} {
-		t.Run(set, with(func(t *testing.T, b *bench) { testCommits(t, b, set) }))
+		t.Run(set, with(func(t *testing.T, b *testbed) { testCommits(t, b, set) }))
 	}
 	t.Run("settings", with(testSettings))
 }
 
-// testCommits kills the server after a message of two statements, where COMMIT
-// matters, and four small messages: all rows are there.
-func testCommits(t *testing.T, b *bench, set string) {
+// testCommits stores four messages, and before them a transaction if the setting
+// affects COMMIT. All rows exist after the server was killed.
+func testCommits(t *testing.T, b *testbed, set string) {
 	b.create(t)
 	b.server.Exec(t, "SET GLOBAL "+set)
 	var to []string
@@ -61,14 +61,14 @@ func testCommits(t *testing.T, b *bench, set string) {
 		}
 	}
 	b.server.Kill()
-	b.server.Start(b.whole) // without the setting
-	test.Await(t, nil, 30*time.Second, "the server does not answer", b.db.Ping)
+	b.server.Start(b.parent) // without the setting
+	test.Await(t, nil, 30*time.Second, "the server does not reply", b.db.Ping)
 	if n := len(b.rows(t)); n != len(to)+4 {
 		t.Errorf("%d rows, want %d", n, len(to)+4)
 	}
 }
 
-// badValues has a value for each setting that harms, as SQL.
+// badValues has a harmful value for each setting, as SQL.
 var badValues = map[string]string{
 	"sql_select_limit":         "1",
 	"autocommit":               "0",
@@ -104,10 +104,9 @@ var badValues = map[string]string{
 	"max_execution_time":           "500",
 }
 
-// testSettings gives each setting a bad value, for all sessions and by
-// init_connect: it is corrected in each session, messages are stored, and a lost
-// answer is settled.
-func testSettings(t *testing.T, b *bench) {
+// testSettings gives each setting a bad value, globally and by init_connect. The
+// store corrects it in each session, stores messages and settles an outcome.
+func testSettings(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
 	var version string
@@ -120,7 +119,7 @@ func testSettings(t *testing.T, b *bench) {
 	names := mysql.SettingNames()
 	for name := range values {
 		if _, ok := names[name]; !ok {
-			t.Errorf("%s is not set", name)
+			t.Errorf("%s is not in settings", name)
 		}
 	}
 	var known []string
@@ -128,11 +127,11 @@ func testSettings(t *testing.T, b *bench) {
 		var value string
 		err := b.db.QueryRow("SHOW VARIABLES LIKE '"+name+"'").Scan(&name, &value)
 		switch {
-		case errors.Is(err, sql.ErrNoRows) || noName(value, name):
+		case errors.Is(err, sql.ErrNoRows) || unsupported(value, name):
 		case err != nil:
 			t.Fatal(err)
 		case values[name] == "":
-			t.Errorf("no value for %s", name)
+			t.Errorf("%s is not in badValues", name)
 		default:
 			known = append(known, name)
 		}
@@ -151,10 +150,10 @@ func testSettings(t *testing.T, b *bench) {
 				t.Skipf("the server has no bad value: %v", err)
 			}
 			b.server.Exec(t, "DELETE FROM mail."+b.table)
-			var before string // a setting that has no global value is left to init_connect
+			var before string // only init_connect sets a variable without a global value
 			if b.db.QueryRow("SELECT @@GLOBAL."+name).Scan(&before) == nil {
 				if _, err := b.db.Exec("SET GLOBAL " + name + "=" + values[name]); err == nil {
-					defer b.server.Exec(t, "SET GLOBAL "+name+"="+restore(before))
+					defer b.server.Exec(t, "SET GLOBAL "+name+"="+asSQL(before))
 				}
 			}
 			b.server.Exec(t, "SET GLOBAL init_connect=\"SET SESSION "+name+"="+values[name]+"\"")
@@ -167,27 +166,28 @@ func testSettings(t *testing.T, b *bench) {
 	}
 }
 
-// noName reports whether the server only has the variable's name, as TiDB does.
-func noName(value, name string) bool { return value == "" && name != "tidb_snapshot" }
+// unsupported reports whether the server shows a variable that it does not
+// support, as TiDB does.
+func unsupported(value, name string) bool { return value == "" && name != "tidb_snapshot" }
 
-// restore is a value that a server showed, as SQL.
-func restore(value string) string {
+// asSQL returns a value that a server showed as SQL.
+func asSQL(value string) string {
 	if strings.Trim(value, "0123456789.") == "" && value != "" || value == "DEFAULT" {
 		return value
 	}
 	return "'" + value + "'"
 }
 
-func testSetting(t *testing.T, b *bench, proxy *mysqlproxy.Proxy, name string) {
-	// tally counts the sessions that correct the setting.
+// testSetting requires that each session corrects the setting.
+func testSetting(t *testing.T, b *testbed, proxy *mysqlproxy.Proxy, name string) {
 	var mu sync.Mutex
-	tally := 0
+	corrections := 0 // sessions that correct the setting
 	cut := false
 	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		mu.Lock()
 		defer mu.Unlock()
-		if statement == mysql.Assignment(name) {
-			tally++
+		if statement == mysql.SettingStatement(name) {
+			corrections++
 		}
 		if cut && strings.Contains(statement, "VALUES (") {
 			cut = false
@@ -198,30 +198,30 @@ func testSetting(t *testing.T, b *bench, proxy *mysqlproxy.Proxy, name string) {
 	defer proxy.Arm(nil)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
 	defer s.Close()
-	one(t, s, nil)
+	saveOne(t, s, nil)
 	mu.Lock()
 	cut = true
 	mu.Unlock()
-	one(t, s, nil) // settled
-	one(t, s, nil)
+	saveOne(t, s, nil) // settled
+	saveOne(t, s, nil)
 	o := b.options()
 	o.Hosts = []string{proxy.Addr}
 	if got, err := recipients(t, o, "SELECT 1 FROM DUAL WHERE :address='\u00fc'").Has(t.Context(), "\u00fc", ""); err != nil || !got {
-		t.Errorf("query: %v, %v", got, err)
+		t.Errorf("Has = %v, %v, want true", got, err)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	want := 3 // to write, to ask, and to write again
+	want := 3 // to store, to settle, and to store again
 	if mysql.SettingNames()[name] {
 		want++
 	}
-	if tally != want || cut {
-		t.Errorf("corrected in %d sessions, want %d; answer lost: %v", tally, want, !cut)
+	if corrections != want || cut {
+		t.Errorf("corrected in %d sessions, want %d; connection lost: %v, want true", corrections, want, !cut)
 	}
 }
 
-// TestRefusedSetting: a connection without a setting on which a 250 or an outcome
-// depends is not used; the log reports other settings that a server refuses.
+// TestRefusedSetting: if a server refuses a setting on which a 250 or an outcome
+// depends, the connection fails. For other settings the log has a warning.
 func TestRefusedSetting(t *testing.T) {
 	const refusal = "\xff\xa9\x04#42000refused" // error 1193
 	for name, must := range map[string]bool{
@@ -229,39 +229,39 @@ func TestRefusedSetting(t *testing.T) {
 		"system_versioning_asof": true, "tidb_batch_commit": true,
 		"transaction_isolation": false, "unique_checks": false, "max_statement_time": false, "sql_log_bin": false,
 	} {
-		addr, _ := malformed(t, greeting, okPacket, []string{refusal})
-		dc, err := mysql.ConnectFenced(t.Context(), addr)
+		addr, _ := packetServer(t, greeting, okPacket, []string{refusal})
+		dc, err := mysql.ConnectSafely(t.Context(), addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer dc.Close()
 		var log test.Log
-		if err := mysql.MakeSetting(t.Context(), dc, name, log.Logger()); (err != nil) != must {
-			t.Errorf("%s: error %v, want one: %v", name, err, must)
+		if err := mysql.ApplySetting(t.Context(), dc, name, log.Logger()); (err != nil) != must {
+			t.Errorf("%s: error %v, want an error: %v", name, err, must)
 		}
 		if n := log.Count("MySQL session setting cannot be changed"); (n == 1) == must {
-			t.Errorf("%s: %d warnings", name, n)
+			t.Errorf("%s: %d warnings, want one: %v", name, n, !must)
 		}
 	}
 }
 
-// TestRefusedSetUp: a host whose sessions cannot be set up is unavailable.
+// TestRefusedSetUp: a host that refuses a required setting is unavailable.
 func TestRefusedSetUp(t *testing.T) {
 	const column, end = "\x03def\x00\x00\x00\x01a\x00\x0c\x21\x00\xff\x00\x00\x00\xfd\x00\x00\x00\x00\x00", "\xfe\x00\x00\x02\x00"
-	packet := []string{"\x01", column, end, "\x071048576", end} // max_allowed_packet, which the driver asks for
+	packet := []string{"\x01", column, end, "\x071048576", end} // max_allowed_packet, which the driver reads
 	for name, value := range map[string]string{"sql_select_limit": "1", "sql_mode": "ANSI"} {
 		shown := []string{"\x02", column, column, end}
 		for _, v := range [][2]string{{"sql_select_limit", "18446744073709551615"}, {name, value}} {
 			shown = append(shown, string(rune(len(v[0])))+v[0]+string(rune(len(v[1])))+v[1])
 		}
-		addr, _ := malformed(t, greeting, okPacket, packet, append(shown, end), []string{"\xff\xa9\x04#42000refused"})
+		addr, _ := packetServer(t, greeting, okPacket, packet, append(shown, end), []string{"\xff\xa9\x04#42000refused"})
 		s, err := mysql.New(mysql.Options{Hosts: []string{addr}, User: "u", DB: "d", Table: "new_mail", Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer s.Close()
 		if err := s.Check(t.Context()); !errors.Is(err, savemail.ErrUnavailable) || !strings.Contains(err.Error(), "set up the session: SET SESSION "+name+"=") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: error %v, want ErrUnavailable with the statement", name, err)
 		}
 	}
 }

@@ -15,40 +15,40 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// A lost is a mail whose INSERT the server has got, and is held up at, while
-// the connection is gone.
-type lost struct {
-	*bench
-	blocker *sql.Tx // what holds it up
+// A lostInsert is an INSERT that the server has received and that waits for a row
+// lock, while its connection is lost.
+type lostInsert struct {
+	*testbed
+	blocker *sql.Tx // blocks the INSERT
 	outcome chan error
-	first   int64 // the session's id
+	lostID  int64 // id of the lost session
 }
 
-// lose cuts the connection behind an INSERT that waits for a row lock.
-func lose(t *testing.T, b *bench) *lost {
+// loseInsert sends an INSERT that waits for a row lock, and cuts its connection.
+func loseInsert(t *testing.T, b *testbed) *lostInsert {
 	t.Helper()
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })
 	t.Cleanup(func() { s.Close() })
 	b.server.Exec(t, "ALTER TABLE mail."+b.table+" ADD UNIQUE (`to`)")
-	one(t, s, nil)
+	saveOne(t, s, nil)
 	if _, err := b.db.Exec("DELETE FROM " + b.table); err != nil {
 		t.Fatal(err)
 	}
-	l := &lost{bench: b, blocker: block(t, b.db, b.table), outcome: make(chan error, 1)}
+	l := &lostInsert{testbed: b, blocker: block(t, b.db, b.table), outcome: make(chan error, 1)}
 	cut := proxy.Once("VALUES", mysqlproxy.Fault{Part: 2})
 	go func() { l.outcome <- save(t, s, "b@example.com")[0] }()
 	<-cut
-	test.Await(t, nil, 5*time.Second, "no INSERT waits", func() (err error) {
-		l.first, err = l.session("INFO LIKE 'INSERT INTO%'")
+	test.Await(t, nil, 5*time.Second, "no waiting INSERT", func() (err error) {
+		l.lostID, err = l.sessionID("INFO LIKE 'INSERT INTO%'")
 		return err
 	})
 	return l
 }
 
-// block begins a transaction that holds up each INSERT of a mail to
-// b@example.com, where the column to is unique.
+// block begins a transaction that blocks every INSERT of a message for
+// b@example.com, if the column to is unique.
 func block(t *testing.T, db *sql.DB, table string) *sql.Tx {
 	t.Helper()
 	tx, err := db.Begin()
@@ -63,53 +63,53 @@ func block(t *testing.T, db *sql.DB, table string) *sql.Tx {
 	return tx
 }
 
-// session returns the id of the one session for which the condition holds.
-func (l *lost) session(condition string) (id int64, err error) {
+// sessionID returns the id of the session that meets the condition.
+func (l *lostInsert) sessionID(condition string) (id int64, err error) {
 	err = l.db.QueryRow("SELECT ID FROM information_schema.PROCESSLIST WHERE USER='goguerrilla' AND " + condition).Scan(&id)
 	return id, err
 }
 
-// isStored ends the hold-up and wants the mail in the table, once.
-func (l *lost) isStored(t *testing.T) {
+// checkStored stops blocking, and requires that the message is stored once.
+func (l *lostInsert) checkStored(t *testing.T) {
 	t.Helper()
 	if err := l.blocker.Rollback(); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-l.outcome; err != nil {
-		t.Errorf("outcome: %v", err)
+		t.Errorf("outcome %v, want nil", err)
 	}
 	if rows := l.rows(t); len(rows) != 1 {
-		t.Errorf("%d rows", len(rows))
+		t.Errorf("%d rows, want 1", len(rows))
 	}
 }
 
-// testLostWaits: a statement that goes on without its connection is waited
-// for. Who looks for the row at once does not find it, and stores it twice.
-func testLostWaits(t *testing.T, b *bench) {
-	l := lose(t, b)
-	test.Await(t, nil, 5*time.Second, "nobody waits for the session", func() error {
-		_, err := l.session("INFO LIKE 'SELECT GET_LOCK%'")
+// testLostWaits: the store waits for a statement that continues without its
+// connection. Without that, it would not find the row, and store it twice.
+func testLostWaits(t *testing.T, b *testbed) {
+	l := loseInsert(t, b)
+	test.Await(t, nil, 5*time.Second, "no session waits for the lock", func() error {
+		_, err := l.sessionID("INFO LIKE 'SELECT GET_LOCK%'")
 		return err
 	})
-	l.isStored(t)
+	l.checkStored(t)
 }
 
-// testLostKilled: a statement that does not end is killed, and only then sent
-// again.
-func testLostKilled(t *testing.T, b *bench) {
-	l := lose(t, b)
+// testLostKilled: the store kills a statement that does not end, before it sends
+// the message again.
+func testLostKilled(t *testing.T, b *testbed) {
+	l := loseInsert(t, b)
 	test.Await(t, nil, 10*time.Second, "the session is not killed", func() error {
-		if id, err := l.session("INFO LIKE 'INSERT INTO%'"); err != nil || id == l.first {
-			return fmt.Errorf("session %d inserts, %d did before: %w", id, l.first, err)
+		if id, err := l.sessionID("INFO LIKE 'INSERT INTO%'"); err != nil || id == l.lostID {
+			return fmt.Errorf("the INSERT is in session %d, the lost session is %d: %w", id, l.lostID, err)
 		}
 		return nil
 	})
-	l.isStored(t)
+	l.checkStored(t)
 }
 
-// testLostUnknown: what cannot be settled in time is settled later, also when a
-// reload has put another store in place, and the log says how.
-func testLostUnknown(t *testing.T, b *bench) {
+// testLostUnknown: an outcome that is unknown at the deadline is settled later and
+// logged, even after a reload has replaced the store.
+func testLostUnknown(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts, o.Timeout = []string{proxy.Addr}, 3*time.Second })
@@ -122,10 +122,10 @@ func testLostUnknown(t *testing.T, b *bench) {
 	cut := proxy.Once("VALUES", mysqlproxy.Fault{Part: 2, Hang: true})
 	submit()
 	<-cut
-	test.Await(t, nil, 5*time.Second, "the INSERT does not arrive", func() error {
+	test.Await(t, nil, 5*time.Second, "the message is not stored", func() error {
 		var n int
 		if err := b.db.QueryRow("SELECT COUNT(*) FROM " + b.table).Scan(&n); err != nil || n != 2 {
-			return fmt.Errorf("%d rows, %w", n, err)
+			return fmt.Errorf("%d rows, want 2: %w", n, err)
 		}
 		return nil
 	})
@@ -134,7 +134,7 @@ func testLostUnknown(t *testing.T, b *bench) {
 	c.Swap(b.open(t, nil), commit.Options{Log: b.options().Log})
 	b.server.Continue(t)
 	if err == nil || !strings.Contains(err.Error(), "unknown") {
-		t.Errorf("outcome: %v", err)
+		t.Errorf("outcome %v, want unknown", err)
 	}
 	test.Await(t, nil, 10*time.Second, "the outcome is not logged", func() error {
 		if !strings.Contains(b.log.String(), "outcome were stored") {

@@ -18,9 +18,9 @@ import (
 
 const text = "Subject: hello\r\n\r\nbody\r\n"
 
-// A bench is the server that all tests share, and the table of one of them.
-type bench struct {
-	whole  *testing.T // of all tests: what is started for it serves the next ones too
+// A testbed is a server that several tests share, and the table of one test.
+type testbed struct {
+	parent *testing.T // the test that owns the server
 	server *servers.MariaDBServer
 	db     *sql.DB
 	table  string
@@ -34,35 +34,35 @@ func TestMariaDB(t *testing.T) {
 		t.Skip("starts a MariaDB")
 	}
 	cert, key := certificate(t)
-	t.Setenv("SSL_CERT_FILE", cert) // the system's roots, for TLSVerify
+	t.Setenv("SSL_CERT_FILE", cert) // the system's roots, for TLS "Y"
 	server := servers.MariaDB(t, "--ssl-cert="+cert, "--ssl-key="+key)
-	with, suite := benches(t, server)
-	nothing := func(*testing.T, *bench) {}
-	plain := func(*bench, *mysql.Options) {}
+	with, suite := testbeds(t, server)
+	nothing := func(*testing.T, *testbed) {}
+	plain := func(*testbed, *mysql.Options) {}
 
 	t.Run("strict", suite(nothing, plain))
-	t.Run("lax", suite(func(t *testing.T, b *bench) {
+	t.Run("lax", suite(func(t *testing.T, b *testbed) {
 		b.global(t, "sql_mode", "", "DEFAULT")
 	}, plain))
-	t.Run("ANSI_QUOTES", suite(func(t *testing.T, b *bench) {
+	t.Run("ANSI_QUOTES", suite(func(t *testing.T, b *testbed) {
 		b.global(t, "sql_mode", "ANSI,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES,NO_ZERO_DATE", "DEFAULT")
 	}, plain))
-	t.Run("compressed over TCP", suite(nothing, func(b *bench, o *mysql.Options) {
+	t.Run("compressed over TCP", suite(nothing, func(b *testbed, o *mysql.Options) {
 		o.Compress, o.Hosts = true, []string{b.server.Addr}
 	}))
-	t.Run("widened", suite(func(t *testing.T, b *bench) {
+	t.Run("widened", suite(func(t *testing.T, b *testbed) {
 		b.server.Exec(t, "ALTER TABLE mail."+b.table+" CONVERT TO CHARACTER SET utf8mb4, MODIFY ip_addr varchar(45) NOT NULL,"+
 			" MODIFY `from` varchar(255) NOT NULL, MODIFY subject text CHARACTER SET utf8mb4 NOT NULL")
 	}, plain))
-	t.Run("database in the table's name, small packets", suite(func(t *testing.T, b *bench) {
+	t.Run("database in the table's name, small packets", suite(func(t *testing.T, b *testbed) {
 		b.global(t, "autocommit", "0", "1")
 		b.global(t, "max_allowed_packet", "17825792", "16777216")
-	}, func(b *bench, o *mysql.Options) { o.Table, o.DB = "mail."+b.table, "" }))
+	}, func(b *testbed, o *mysql.Options) { o.Table, o.DB = "mail."+b.table, "" }))
 
-	t.Run("widths", with(testWidths))
+	t.Run("column sizes", with(testColumnSizes))
 	t.Run("character sets", with(testCharsets))
 	t.Run("character sets, examples", with(testCharsetExamples))
-	t.Run("guilty", with(testGuilty))
+	t.Run("rejected envelopes", with(testRejectedEnvelopes))
 	t.Run("transaction", with(testTransaction))
 	t.Run("data error", with(testDataError))
 	t.Run("column changes", with(testColumnChanges))
@@ -71,12 +71,12 @@ func TestMariaDB(t *testing.T) {
 	t.Run("wrong password", with(testWrongPassword))
 	t.Run("rights", with(testRights))
 	t.Run("operator's columns", with(testOperatorsColumns))
-	t.Run("numbers used up", with(testNumbersUsedUp))
+	t.Run("no mail_id left", with(testNoMailIDLeft))
 	t.Run("TLS", with(testTLS))
 	t.Run("packet too small", with(testPacket))
 	t.Run("read only", with(testReadOnly))
 	t.Run("warnings", with(testWarnings))
-	t.Run("deadlock", with(testLockWait))
+	t.Run("lock timeout", with(testLockTimeout))
 	t.Run("killed connection", with(testKilledConnection))
 	t.Run("paused", with(testPaused))
 	for _, f := range faults() {
@@ -91,36 +91,36 @@ func TestMariaDB(t *testing.T) {
 	t.Run("lost, another server", with(testOtherServer))
 	t.Run("cuts", with(testCuts))
 	t.Run("leaks", with(testLeaks))
-	t.Run("ailing host", with(testAiling))
-	t.Run("only host", with(testAlone))
+	t.Run("unhealthy host", with(testUnhealthyHost))
+	t.Run("only host", with(testOnlyHost))
 	t.Run("spread", with(testSpread))
 	t.Run("recipients", with(testRecipients))
 	t.Run("recipients, several hosts", with(testRecipientsHosts))
 }
 
-// benches gives each test a table of its own on a server: with runs one, and
-// suite runs what every store must pass.
-func benches(whole *testing.T, server *servers.MariaDBServer) (
-	with func(run func(*testing.T, *bench)) func(*testing.T),
-	suite func(prepare func(*testing.T, *bench), adapt func(*bench, *mysql.Options)) func(*testing.T),
+// testbeds returns two functions that give each test a table of its own on the
+// server: with is for a single test, suite for the tests that all stores share.
+func testbeds(parent *testing.T, server *servers.MariaDBServer) (
+	with func(run func(*testing.T, *testbed)) func(*testing.T),
+	suite func(prepare func(*testing.T, *testbed), adapt func(*testbed, *mysql.Options)) func(*testing.T),
 ) {
-	db, tables := server.Connect(whole), 0
-	with = func(run func(*testing.T, *bench)) func(*testing.T) {
+	db, tables := server.Connect(parent), 0
+	with = func(run func(*testing.T, *testbed)) func(*testing.T) {
 		return func(t *testing.T) {
 			tables++
-			b := &bench{whole: whole, server: server, db: db, table: fmt.Sprintf("new_mail_%d", tables), log: &test.Log{}}
+			b := &testbed{parent: parent, server: server, db: db, table: fmt.Sprintf("new_mail_%d", tables), log: &test.Log{}}
 			run(t, b)
 		}
 	}
-	suite = func(prepare func(*testing.T, *bench), adapt func(*bench, *mysql.Options)) func(*testing.T) {
+	suite = func(prepare func(*testing.T, *testbed), adapt func(*testbed, *mysql.Options)) func(*testing.T) {
 		return func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) storetest.Harness {
 				var h storetest.Harness
-				with(func(t *testing.T, b *bench) {
+				with(func(t *testing.T, b *testbed) {
 					b.create(t)
 					prepare(t, b)
 					h = b.harness(t, func(o *mysql.Options) {
-						o.Timeout = time.Minute // nothing hangs, and the machine may be busy
+						o.Timeout = time.Minute // no server hangs, and the machine may be busy
 						adapt(b, o)
 					})
 				})(t)
@@ -131,14 +131,14 @@ func benches(whole *testing.T, server *servers.MariaDBServer) (
 	return with, suite
 }
 
-// create makes the table, letter by letter as the schema has it.
-func (b *bench) create(t *testing.T) {
+// create creates the table with the unchanged schema.
+func (b *testbed) create(t *testing.T) {
 	t.Helper()
 	b.server.CreateTable(t, b.table)
 }
 
-// global sets a variable for new connections, until the test is over.
-func (b *bench) global(t *testing.T, name, value, after string) {
+// global sets a variable for new connections until the end of the test.
+func (b *testbed) global(t *testing.T, name, value, after string) {
 	t.Helper()
 	set := func(v string) {
 		if name == "sql_mode" && v != "DEFAULT" {
@@ -150,7 +150,7 @@ func (b *bench) global(t *testing.T, name, value, after string) {
 	t.Cleanup(func() { set(after) })
 }
 
-func (b *bench) options() mysql.Options {
+func (b *testbed) options() mysql.Options {
 	return mysql.Options{
 		Hosts: []string{b.server.Socket}, User: b.server.User, Pass: b.server.Pass, DB: b.server.DB,
 		Table: b.table, Timeout: 9 * time.Second,
@@ -158,7 +158,7 @@ func (b *bench) options() mysql.Options {
 	}
 }
 
-func (b *bench) open(t *testing.T, adapt func(*mysql.Options)) *mysql.Store {
+func (b *testbed) open(t *testing.T, adapt func(*mysql.Options)) *mysql.Store {
 	t.Helper()
 	o := b.options()
 	if adapt != nil {
@@ -171,7 +171,7 @@ func (b *bench) open(t *testing.T, adapt func(*mysql.Options)) *mysql.Store {
 	return s
 }
 
-func (b *bench) harness(t *testing.T, adapt func(*mysql.Options)) storetest.Harness {
+func (b *testbed) harness(t *testing.T, adapt func(*mysql.Options)) storetest.Harness {
 	o := b.options()
 	adapt(&o)
 	return storetest.Harness{
@@ -190,12 +190,12 @@ func (b *bench) harness(t *testing.T, adapt func(*mysql.Options)) storetest.Harn
 	}
 }
 
-func (b *bench) rows(t *testing.T) []storetest.Row {
+func (b *testbed) rows(t *testing.T) []storetest.Row {
 	t.Helper()
 	return storetest.Select(t, b.db, b.table, "`")
 }
 
-// save saves one mail to each address and returns the outcomes.
+// save saves one message for each address and returns the outcomes.
 func save(t *testing.T, s savemail.Store, addresses ...string) []error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

@@ -1,13 +1,12 @@
-// Package mysql stores mail in a table of MySQL or MariaDB, used as it is: the
-// schema is in new_mail.sql, and values are fitted to the columns that are
-// really there. A batch is one autocommitted INSERT, or one transaction where
-// a single statement would be too large.
+// Package mysql stores messages in a table of MySQL, MariaDB or TiDB. It never
+// changes the table (new_mail.sql has the schema) and fits values to its
+// columns. A batch is one INSERT in autocommit mode, or one transaction if a
+// single statement would be too large.
 package mysql
 
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -20,127 +19,120 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// Schema is the statement that makes the table, under its default name. The
-// store never makes it.
-//
-//go:embed new_mail.sql
-var Schema string
-
-// Options say where mail goes.
+// Options configure a Store, a Reader or a Recipients.
 type Options struct {
 	Hosts          []string // host:port, host (port 3306) or /path/to.sock, in order of preference; at least one
-	Spread         bool     // mail goes to all hosts that take it, not to the first of them
+	Spread         bool     // use all healthy hosts, not only the first healthy one
 	User, Pass, DB string
-	TLS            string // TLSOff, TLSPreferred, TLSVerify or TLSSkipVerify; "" is TLSOff
+	TLS            string // MYSQL_TLS: "N" or "", "preferred", "Y" or "skip-verify"
 	Table          string // table, or database.table
 	Compress       bool   // zlib in the column mail
-	MaxMessage     int64  // bytes of the largest message, to warn of a server that cannot take it; 0 = unknown
-	// Timeout bounds one Save, as the Committer's does: a third of it, but at
-	// most ten seconds, is waited for each answer of the server. 0 = a minute.
+	MaxMessage     int64  // bytes of the largest message, for warnings about the server's limits; 0 = unknown
+	// Timeout bounds one Save; 0 = 1 min. The timeout of each reply of the
+	// server is a third of it, but at most 10 s.
 	Timeout time.Duration
 	Log     *slog.Logger
 }
 
-// maxPause is the longest time for which a server that could not be reached is
-// not tried again.
-const maxPause = time.Second
+// maxBackoff is the longest pause between attempts to connect to any host.
+const maxBackoff = time.Second
 
-// idleMost is how many connections to one host are kept for later.
-const idleMost = 8
+// maxIdle bounds the idle connections to one host.
+const maxIdle = 8
 
-// Store is one table. It holds a connection for each Save or Check that runs
-// at a time, and up to idleMost to each host beside, which are kept while they
-// last.
+// A Store stores messages in one table. It has one connection for each running
+// Save or Check, and at most maxIdle idle connections to each host.
 type Store struct {
 	options    Options
 	hosts      []*host
 	table      table
 	compressor newmail.Compressor
-	once       *once
-	columns    atomic.Pointer[newmail.Columns] // of the host seen last, nil until the first connection
+	onceLog    *onceLogger
+	columns    atomic.Pointer[newmail.Columns] // read last, from any host; nil until the first connection
 
-	life       context.Context // until Close: of what is settled later
-	end        context.CancelFunc
-	background sync.WaitGroup // one for each host that is ailing, one for refreshLater, and at most laterMost batches that are settled later
-	settlers   sync.WaitGroup // the latter alone
+	ctx        context.Context // of the background goroutines; Close cancels it
+	cancel     context.CancelFunc
+	goroutines sync.WaitGroup // one for each unhealthy host, one for refreshColumnsLater, maxBackground for settling
+	settles    sync.WaitGroup // the goroutines for settling
 
-	mu     sync.Mutex // guards every host's health as well
-	next   int        // hosts chosen so far
-	later  int        // batches that are settled later
-	idle   []*conn    // at most idleMost for each host
-	closed bool
+	mu          sync.Mutex // guards the fields below and each host's health
+	rotation    int        // calls of chooseHost
+	settleCount int        // running goroutines for settling
+	idle        []*conn    // at most maxIdle for each host
+	closed      bool
 
-	refreshing bool      // refreshLater's goroutine runs
+	refreshing bool      // the goroutine of refreshColumnsLater is running
 	refreshed  time.Time // when it ended last
 
-	tried time.Time     // when no host could be reached
-	pause time.Duration // from then on, in which failure is what it was
-	why   error
+	failedAt time.Time     // when connecting to all hosts failed last
+	backoff  time.Duration // acquire returns lastErr for this time after failedAt
+	lastErr  error
 }
 
-// New returns the store, which connects when the first Check or Save needs it.
-// An error means that the options cannot be used.
+// New returns a store, which connects at the first Check or Save. An error
+// means that the options are invalid.
 func New(o Options) (*Store, error) {
 	o.Log = cmp.Or(o.Log, slog.Default())
 	o.Timeout = cmp.Or(o.Timeout, time.Minute)
-	once := newOnce(o.Log)
-	hosts, err := newHosts(o, ours, once)
+	onceLog := newOnceLogger(o.Log)
+	hosts, err := newHosts(o, storeConns, onceLog)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{options: o, hosts: hosts, table: newTable(o.Table), once: once}
-	s.life, s.end = context.WithCancel(context.Background())
+	s := &Store{options: o, hosts: hosts, table: newTable(o.Table), onceLog: onceLog}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
-// Fits says whether a recipient can be stored whole: nil, or the refusal. As
-// long as the table has not been seen, every recipient fits. After a refusal the
-// columns are read again, since no Save may come that does it.
+// Fits returns nil if the columns can hold the recipient's whole address, else
+// the reply that refuses it. Every recipient fits until the columns have been
+// read. A refusal makes the store read the columns again, because without
+// accepted recipients no Save would do that.
 func (s *Store) Fits(address string) *smtp.Reply {
 	refusal := s.columns.Load().Fits(address)
 	if refusal != nil {
-		s.refreshLater()
+		s.refreshColumnsLater()
 	}
 	return refusal
 }
 
-// refreshLater reads the columns again in a goroutine: one at a time, and at most
-// once in columnsTime.
-func (s *Store) refreshLater() {
+// refreshColumnsLater reads the columns again in a goroutine. Only one runs, at
+// most once in columnsMaxAge.
+func (s *Store) refreshColumnsLater() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.refreshing || time.Since(s.refreshed) < columnsTime {
+	if s.closed || s.refreshing || time.Since(s.refreshed) < columnsMaxAge {
 		return
 	}
 	s.refreshing = true
-	s.background.Go(func() {
-		s.refresh()
+	s.goroutines.Go(func() {
+		s.refreshColumns()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.refreshing, s.refreshed = false, time.Now()
 	})
 }
 
-// meetTime bounds Meet.
-const meetTime = 2 * time.Second
+// warmUpTimeout bounds WarmUp.
+const warmUpTimeout = 2 * time.Second
 
-// Meet reads the columns, so that Fits refuses what they cannot hold from the first
-// recipient on. It takes 2 s at most. If the database is unavailable, every
-// recipient fits, and the next Check reports it.
-func (s *Store) Meet() {
-	ctx, cancel := context.WithTimeout(s.life, meetTime)
+// WarmUp connects and reads the columns, so that Fits works from the first
+// recipient on. It takes at most 2 s. If the database is unavailable, every
+// recipient fits, and the next Check returns the error.
+func (s *Store) WarmUp() {
+	ctx, cancel := context.WithTimeout(s.ctx, warmUpTimeout)
 	defer cancel()
 	_ = s.Check(ctx)
 }
 
-// Check connects if there is no connection, and tries everything that an
-// INSERT needs but the row.
+// Check connects if there is no idle connection, and runs an INSERT without a
+// row.
 func (s *Store) Check(ctx context.Context) error {
 	c, err := s.acquire(ctx)
 	if err != nil {
 		return err
 	}
-	if err := c.probe(ctx, s); err != nil {
+	if err := c.tryInsert(ctx, s); err != nil {
 		s.discard(c)
 		return fmt.Errorf("%w: %s: %w", savemail.ErrUnavailable, c.host, err)
 	}
@@ -148,8 +140,8 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-// Save stores the batch in one transaction, except for envelopes that cannot
-// be stored, which are told so.
+// Save stores the batch in one transaction. An envelope that cannot be stored
+// is left out of it and gets an error of its own.
 func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	errs, err := s.save(ctx, batch)
 	for i := range batch {
@@ -162,11 +154,11 @@ func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	return errs
 }
 
-// Settle waits until no outcome is open any more.
+// Settle waits until no commit outcome is being settled, or ctx is done.
 func (s *Store) Settle(ctx context.Context) {
 	settled := make(chan struct{})
-	go func() { // until Close at the latest
-		s.settlers.Wait()
+	go func() { // ends at Close at the latest
+		s.settles.Wait()
 		close(settled)
 	}()
 	select {
@@ -175,17 +167,18 @@ func (s *Store) Settle(ctx context.Context) {
 	}
 }
 
-// Close closes the connections. What is not settled yet is logged as unknown.
+// Close closes the connections. It logs the outcomes that are not settled yet
+// as unknown.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.end()
-	s.background.Wait()
+	s.cancel()
+	s.goroutines.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.idle {
-		c.drop()
+		c.destroy()
 	}
 	s.idle = nil
 	for _, h := range s.hosts {
@@ -196,5 +189,5 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// warn logs a message once.
-func (s *Store) warn(message string, args ...any) { s.once.warn(message, message, args...) }
+// warnOnce logs a warning unless the store has logged this message before.
+func (s *Store) warnOnce(message string, args ...any) { s.onceLog.warn(message, message, args...) }

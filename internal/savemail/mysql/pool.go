@@ -10,45 +10,45 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// acquire returns a connection that is alive to the best host, a new one if
-// need be. After no host could be reached, it fails at once for up to
-// maxPause, so that a crowd of mails does not become a crowd of dials. Whatever
-// fails here, nothing of a batch has been sent.
+// acquire returns an idle or a new connection to the best host. When no host
+// could be reached, it fails immediately until the backoff of at most
+// maxBackoff is over, so that not every message causes a dial. An error means
+// that nothing of a batch has been sent.
 func (s *Store) acquire(ctx context.Context) (*conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var tried []*host
 	var errs []error
-	for h := s.choose(nil); h != nil; h = s.choose(tried) {
-		if c := s.reuse(ctx, h); c != nil {
+	for h := s.chooseHost(nil); h != nil; h = s.chooseHost(tried) {
+		if c := s.reuseIdle(ctx, h); c != nil {
 			return c, nil
 		}
-		if time.Since(s.tried) < s.pause {
-			return nil, s.why
+		if time.Since(s.failedAt) < s.backoff {
+			return nil, s.lastErr
 		}
-		t := h.enter()
+		out := h.checkOut()
 		s.mu.Unlock()
-		c, err := s.connectTo(ctx, h)
+		c, err := s.connect(ctx, h)
 		s.mu.Lock()
 		if err == nil {
-			c.turn, s.pause = t, 0
+			c.checkout, s.backoff = out, 0
 			return c, nil
 		}
-		h.leave(t)
+		h.checkIn(out)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%w: %s: %w", savemail.ErrUnavailable, h, err)
 		}
-		s.ail(h, err, 0)
+		s.markUnhealthy(h, err, 0)
 		tried, errs = append(tried, h), append(errs, fmt.Errorf("%s: %w", h, err))
 	}
-	s.tried, s.why = time.Now(), fmt.Errorf("%w: %w", savemail.ErrUnavailable, errors.Join(errs...))
-	s.pause = min(max(2*s.pause, 50*time.Millisecond), maxPause)
-	return nil, s.why
+	s.failedAt, s.lastErr = time.Now(), fmt.Errorf("%w: %w", savemail.ErrUnavailable, errors.Join(errs...))
+	s.backoff = min(max(2*s.backoff, 50*time.Millisecond), maxBackoff)
+	return nil, s.lastErr
 }
 
-// reuse returns a connection to a host that was kept and is alive, nil if
-// there is none; s.mu is held.
-func (s *Store) reuse(ctx context.Context, h *host) *conn {
+// reuseIdle checks out an idle connection to the host that is alive. It returns
+// nil if there is none. s.mu is held.
+func (s *Store) reuseIdle(ctx context.Context, h *host) *conn {
 	for i := len(s.idle) - 1; i >= 0; i-- {
 		c := s.idle[i]
 		if c.host != h {
@@ -56,54 +56,54 @@ func (s *Store) reuse(ctx context.Context, h *host) *conn {
 		}
 		s.idle = slices.Delete(s.idle, i, i+1)
 		if c.alive(ctx) {
-			c.turn = h.enter()
+			c.checkout = h.checkOut()
 			return c
 		}
-		c.drop()
+		c.destroy()
 	}
 	return nil
 }
 
-// release gives a connection back for the next Save.
+// release returns a connection to the pool.
 func (s *Store) release(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.host.leave(c.turn)
-	s.keep(c)
+	c.host.checkIn(c.checkout)
+	s.addIdle(c)
 }
 
-// keep keeps a connection, unless its host has as many as Saves may need; s.mu
-// is held.
-func (s *Store) keep(c *conn) {
-	kept := 0
+// addIdle adds a connection to the pool, or closes it if its host has maxIdle
+// idle connections. s.mu is held.
+func (s *Store) addIdle(c *conn) {
+	n := 0
 	for _, other := range s.idle {
 		if other.host == c.host {
-			kept++
+			n++
 		}
 	}
-	if s.closed || kept == idleMost {
-		c.drop()
+	if s.closed || n == maxIdle {
+		c.destroy()
 		return
 	}
 	s.idle = append(s.idle, c)
 }
 
-// discard closes a connection that serves no longer.
+// discard closes a connection instead of releasing it.
 func (s *Store) discard(c *conn) {
-	c.drop()
+	c.destroy()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.host.leave(c.turn)
+	c.host.checkIn(c.checkout)
 }
 
-// abandon is discard for one that was lost in the midst of a Save; a host that
-// kept it waiting is not well.
-func (s *Store) abandon(c *conn, why error) {
-	hung := time.Since(c.turn.begun) >= s.options.answerTime()
+// discardLost discards a connection that was lost during a Save. If its host
+// did not reply in time, the host becomes unhealthy.
+func (s *Store) discardLost(c *conn, cause error) {
+	timedOut := time.Since(c.checkout.since) >= s.options.replyTimeout()
 	s.discard(c)
-	if hung {
+	if timedOut {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.ail(c.host, fmt.Errorf("no answer: %w", why), 0)
+		s.markUnhealthy(c.host, fmt.Errorf("no reply: %w", cause), 0)
 	}
 }

@@ -11,13 +11,14 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// Reader looks at the table.
+// A Reader reads messages from the table.
 type Reader struct {
 	hosts []*host
 	table table
 }
 
-// NewReader returns a reader; it connects when it is asked something.
+// NewReader returns a Reader, which connects at each call of List or Show. An
+// error means that the options are invalid.
 func NewReader(o Options) (*Reader, error) {
 	s, err := New(o)
 	if err != nil {
@@ -26,7 +27,7 @@ func NewReader(o Options) (*Reader, error) {
 	return &Reader{s.hosts, s.table}, nil
 }
 
-// connect returns a connection to the first host that has one.
+// connect returns a connection to the first host that can be reached.
 func (r *Reader) connect(ctx context.Context) (*sql.Conn, error) {
 	var errs []error
 	for _, h := range r.hosts {
@@ -39,7 +40,7 @@ func (r *Reader) connect(ctx context.Context) (*sql.Conn, error) {
 	return nil, errors.Join(errs...)
 }
 
-// List returns the n newest mails, newest first.
+// List returns the n newest messages, newest first.
 func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	c, err := r.connect(ctx)
 	if err != nil {
@@ -55,7 +56,7 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	var list []savemail.Listed
 	for rows.Next() {
 		var m savemail.Listed
-		var date float64 // with a fraction where the column has one
+		var date float64 // has a fraction if the column has one
 		if err := rows.Scan(&m.Hash, &m.From, &m.To, &m.Subject, &date, &m.Size); err != nil {
 			return nil, fmt.Errorf("read a row: %w", err)
 		}
@@ -68,14 +69,15 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	return list, nil
 }
 
-// Show returns the mail with this hash.
+// Show returns the message with this hash, decompressed, or
+// savemail.ErrNotFound.
 func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
 	c, err := r.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	column, err := r.mail(ctx, c)
+	column, err := r.mailColumn(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -92,13 +94,13 @@ func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
 	return newmail.Expand(body, mail)
 }
 
-// mail returns the column mail as it is read. A column of text whose set has a
-// character for every byte holds the message's own bytes, which the server would
-// convert to UTF-8.
-func (r *Reader) mail(ctx context.Context, c *sql.Conn) (column string, err error) {
+// mailColumn returns the expression that reads the column mail. A text column
+// whose set has a character for every byte contains the message's bytes, which
+// the server would convert to UTF-8.
+func (r *Reader) mailColumn(ctx context.Context, c *sql.Conn) (column string, err error) {
 	var bytes int
 	err = c.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.COLUMNS JOIN information_schema.CHARACTER_SETS USING (CHARACTER_SET_NAME)"+
-		" WHERE "+r.table.is()+" AND COLUMN_NAME='mail' AND MAXLEN=1 AND CHARACTER_SET_NAME<>'ascii'").Scan(&bytes)
+		" WHERE "+r.table.condition()+" AND COLUMN_NAME='mail' AND MAXLEN=1 AND CHARACTER_SET_NAME<>'ascii'").Scan(&bytes)
 	if err != nil {
 		return "", fmt.Errorf("read the column mail: %w", err)
 	}

@@ -16,35 +16,34 @@ import (
 	"goguerrillad/internal/recipient"
 )
 
-// Times of a Recipients.
 const (
-	askTimeout = 6 * time.Second // in place of Options.Timeout: two seconds for an answer
-	dontAsk    = 3 * time.Second // a host that has failed, while there is another
-	idleBound  = time.Minute     // of a connection
+	queryTimeout  = 6 * time.Second // replaces Options.Timeout, so a reply has 2 s
+	recentFailure = 3 * time.Second // a host is queried last for this time after a failure
+	maxIdleTime   = time.Minute     // of a connection
 )
 
-// Recipients asks the database who receives, on connections of its own: at
-// most recipient.Connections to each host, and none after a while without
-// questions. The hosts are asked in order of preference.
+// Recipients runs GM_RECIPIENT_QUERY. It has at most recipient.Connections
+// connections to each host, and closes a connection that is idle for 1 min. It
+// queries the hosts in the order of Options.Hosts.
 type Recipients struct {
 	query recipient.Query
-	hosts []*asked
+	hosts []*recipientHost
 }
 
-// asked is a host that is asked.
-type asked struct {
+type recipientHost struct {
 	name string
 	db   *sql.DB
 
 	mu        sync.Mutex
-	statement *sql.Stmt // nil until it could be prepared
-	failed    time.Time
+	statement *sql.Stmt // nil until it was prepared
+	failed    time.Time // time of the last query if it failed, else zero
 }
 
-// NewRecipients returns what asks the query. It connects when that is needed.
+// NewRecipients returns a Recipients for the query. It connects at the first
+// call of Has. An error means that the options are invalid.
 func NewRecipients(o Options, q recipient.Query) (*Recipients, error) {
-	o.Timeout = askTimeout
-	hosts, err := newHosts(o, all, newOnce(cmp.Or(o.Log, slog.Default())))
+	o.Timeout = queryTimeout
+	hosts, err := newHosts(o, allConns, newOnceLogger(cmp.Or(o.Log, slog.Default())))
 	if err != nil {
 		return nil, err
 	}
@@ -52,18 +51,19 @@ func NewRecipients(o Options, q recipient.Query) (*Recipients, error) {
 	for _, h := range hosts {
 		h.db.SetMaxOpenConns(recipient.Connections)
 		h.db.SetMaxIdleConns(recipient.Connections)
-		h.db.SetConnMaxIdleTime(idleBound)
-		r.hosts = append(r.hosts, &asked{name: h.name, db: h.db})
+		h.db.SetConnMaxIdleTime(maxIdleTime)
+		r.hosts = append(r.hosts, &recipientHost{name: h.name, db: h.db})
 	}
 	return r, nil
 }
 
-// Has reports whether the query has a row. When no host answers, the error
-// says why each does not.
+// Has reports whether the query returns a row. If no host replies, the error
+// contains the error of each host. It is recipient.ErrInvalid if a server
+// rejects the query.
 func (r *Recipients) Has(ctx context.Context, address, domain string) (bool, error) {
 	var errs []error
-	for _, h := range r.inOrder() {
-		found, err := h.has(ctx, r.query, address, domain)
+	for _, h := range r.byHealth() {
+		found, err := h.hasRow(ctx, r.query, address, domain)
 		if err == nil {
 			return found, nil
 		}
@@ -75,26 +75,26 @@ func (r *Recipients) Has(ctx context.Context, address, domain string) (bool, err
 	return false, errors.Join(errs...)
 }
 
-// inOrder returns the hosts: those that have just failed come last.
-func (r *Recipients) inOrder() []*asked {
-	var well, ailing []*asked
+// byHealth returns all hosts, with those that failed recently last.
+func (r *Recipients) byHealth() []*recipientHost {
+	var healthy, unhealthy []*recipientHost
 	for _, h := range r.hosts {
-		if h.rests() {
-			ailing = append(ailing, h)
+		if h.failedRecently() {
+			unhealthy = append(unhealthy, h)
 		} else {
-			well = append(well, h)
+			healthy = append(healthy, h)
 		}
 	}
-	return slices.Concat(well, ailing)
+	return slices.Concat(healthy, unhealthy)
 }
 
-func (h *asked) rests() bool {
+func (h *recipientHost) failedRecently() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.failed.IsZero() && time.Since(h.failed) < dontAsk
+	return !h.failed.IsZero() && time.Since(h.failed) < recentFailure
 }
 
-func (h *asked) has(ctx context.Context, q recipient.Query, address, domain string) (found bool, err error) {
+func (h *recipientHost) hasRow(ctx context.Context, q recipient.Query, address, domain string) (found bool, err error) {
 	defer func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -103,16 +103,17 @@ func (h *asked) has(ctx context.Context, q recipient.Query, address, domain stri
 			h.failed = time.Now()
 		}
 	}()
-	s, err := h.prepare(ctx, q)
+	s, err := h.prepareQuery(ctx, q)
 	if err != nil {
-		return false, refusal(err)
+		return false, queryError(err)
 	}
 	found, err = recipient.Found(s.QueryContext(ctx, q.Args(address, domain)...))
-	return found, refusal(err)
+	return found, queryError(err)
 }
 
-// prepare returns the statement, which follows the host's connections.
-func (h *asked) prepare(ctx context.Context, q recipient.Query) (*sql.Stmt, error) {
+// prepareQuery returns the statement, which database/sql prepares on each
+// connection when necessary.
+func (h *recipientHost) prepareQuery(ctx context.Context, q recipient.Query) (*sql.Stmt, error) {
 	h.mu.Lock()
 	s := h.statement
 	h.mu.Unlock()
@@ -125,22 +126,23 @@ func (h *asked) prepare(ctx context.Context, q recipient.Query) (*sql.Stmt, erro
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.statement != nil { // somebody was faster
+	if h.statement != nil { // another goroutine was faster
 		return h.statement, s.Close()
 	}
 	h.statement = s
 	return s, nil
 }
 
-// refusal tells an error that is the query's own; nil stays nil.
-func refusal(err error) error {
+// queryError wraps an error in recipient.ErrInvalid if the server rejected the
+// query. It returns other errors and nil unchanged.
+func queryError(err error) error {
 	e, ok := errors.AsType[*mysql.MySQLError](err)
 	if !ok {
 		return err
 	}
 	switch e.Number {
 	case 1040, 1044, 1045, 1049, 1129, 1130, 1203, 1226, // no connection
-		1047, 1053, 1205, 1213, 1317, 1969, 3024: // not now
+		1047, 1053, 1205, 1213, 1317, 1969, 3024: // temporary
 		return err
 	}
 	return fmt.Errorf("%w: %w", recipient.ErrInvalid, err)

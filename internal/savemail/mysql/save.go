@@ -14,67 +14,67 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// attempts is how often a batch is sent at most; only what is known not to be
-// committed is sent again.
-const attempts = 4
+// maxAttempts bounds the attempts to commit a batch. Only a batch that is
+// certainly not committed is sent again.
+const maxAttempts = 4
 
-// save gives each envelope that cannot be stored its error, and the others
-// together the second result.
-func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (each []error, all error) {
-	// A consumer may delete a row that is older (settle.go).
-	ctx, end := context.WithTimeout(ctx, s.options.Timeout)
-	defer end()
-	sending, cancel := keepThird(ctx)
+// save returns an error for each envelope that cannot be stored, and the
+// outcome of the other envelopes as the second result.
+func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (errs []error, outcome error) {
+	// A consumer may delete rows that are older than Timeout (settle.go).
+	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
+	sending, stopSending := reserveSettleTime(ctx)
+	defer stopSending()
 	printable := false
 	for attempt := 1; ; attempt++ {
 		c, err := s.acquire(sending)
 		if err != nil {
 			return nil, err
 		}
-		at, statements := before, [][]mailRow(nil)
-		columns, err := c.current(sending, s)
+		at, statements := beforeCommit, [][]batchRow(nil)
+		columns, err := c.currentColumns(sending, s)
 		if err == nil {
 			if printable {
 				columns = columns.Printable()
 			}
-			var rows []mailRow
-			if rows, each = s.rows(c, columns, batch); len(rows) == 0 {
+			var rows []batchRow
+			if rows, errs = s.makeRows(c, columns, batch); len(rows) == 0 {
 				s.release(c)
-				return each, nil
+				return errs, nil
 			}
-			statements = c.statements(rows)
+			statements = c.splitRows(rows)
 			at, err = c.commit(sending, s, columns, statements)
 		}
-		again, err := s.conclude(ctx, c, columns, statements, at, err)
-		if !again && !printable && len(batch) == 1 && isDataError(err) {
-			// No retry of the sender would help: the values would be the same.
+		retry, err := s.finish(ctx, c, columns, statements, at, err)
+		if !retry && !printable && len(batch) == 1 && isDataError(err) {
+			// A retry of the sender would have the same values.
 			s.options.Log.Warn("value rejected, storing the message with ASCII values", "hashes", batch[0].To[0].Hash, "error", err)
-			again, printable = true, true
+			retry, printable = true, true
 		}
-		if !again || attempt == attempts || sending.Err() != nil {
-			return each, err
+		if !retry || attempt == maxAttempts || sending.Err() != nil {
+			return errs, err
 		}
 	}
 }
 
-// keepThird keeps a third of the time for settling what has no answer.
-func keepThird(ctx context.Context) (context.Context, context.CancelFunc) {
-	deadline, _ := ctx.Deadline() // Save gives it one
+// reserveSettleTime returns a context that ends a third of the time before ctx.
+// The store settles an unknown outcome in that third.
+func reserveSettleTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, _ := ctx.Deadline() // save has set it
 	return context.WithDeadline(ctx, deadline.Add(-time.Until(deadline)/3))
 }
 
-// conclude gives the connection back, or drops it, and makes the batch's
-// outcome from the first error and where it came up. It reports whether to try
-// again.
-func (s *Store) conclude(ctx context.Context, c *conn, columns *newmail.Columns,
-	statements [][]mailRow, at phase, err error) (again bool, outcome error) {
-	v := judge(err, at)
-	if v == mismatched {
-		v, again, err = s.look(ctx, c, columns, err)
+// finish releases or discards the connection and returns the outcome of the
+// batch, given the first error and its phase. It reports whether to retry.
+func (s *Store) finish(ctx context.Context, c *conn, columns *newmail.Columns,
+	statements [][]batchRow, at phase, err error) (retry bool, outcome error) {
+	class := classify(err, at)
+	if class == mismatched {
+		class, retry, err = s.recheckColumns(ctx, c, columns, err)
 	}
 	kind := savemail.ErrUnavailable
-	switch v {
+	switch class {
 	case committed:
 		s.release(c)
 		return false, nil
@@ -83,44 +83,44 @@ func (s *Store) conclude(ctx context.Context, c *conn, columns *newmail.Columns,
 	case rejected:
 		kind = savemail.ErrRejected
 	case conflict, notSent:
-		again = true
-	case unavailable, elsewhere:
-		again = s.yield(c.host, v, err)
+		retry = true
+	case unavailable, notWritable:
+		retry = s.failOver(c.host, class, err)
 	}
-	if v == unavailable || v == elsewhere || v == notSent || !c.rollback(ctx) {
+	if class == unavailable || class == notWritable || class == notSent || !c.rollback(ctx) {
 		s.discard(c)
 	} else {
 		s.release(c)
 	}
-	return again, fmt.Errorf("%w: %s: %w", kind, c.host, err)
+	return retry, fmt.Errorf("%w: %s: %w", kind, c.host, err)
 }
 
-// yield leaves a host alone that takes no mail, and reports whether there is
-// another one to try.
-func (s *Store) yield(h *host, v verdict, why error) bool {
+// failOver marks a host as unhealthy and reports whether another host is
+// healthy.
+func (s *Store) failOver(h *host, class errorClass, cause error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rest := time.Duration(0)
-	if _, told := errors.AsType[*mysql.MySQLError](why); told && v == unavailable {
-		rest = restTime
+	delay := time.Duration(0)
+	if _, ok := errors.AsType[*mysql.MySQLError](cause); ok && class == unavailable {
+		delay = serverErrorDelay
 	}
-	s.ail(h, why, rest)
-	return len(s.hosts) > 1 && slices.ContainsFunc(s.hosts, func(h *host) bool { return h.health.ailing == nil })
+	s.markUnhealthy(h, cause, delay)
+	return len(s.hosts) > 1 && slices.ContainsFunc(s.hosts, func(h *host) bool { return h.health.healthy() })
 }
 
-// look reads the columns and their character sets again after the table refused
-// the values, and reports whether they have changed; if not, the values are
-// rejected.
-func (s *Store) look(ctx context.Context, c *conn, before *newmail.Columns, cause error) (v verdict, changed bool, err error) {
+// recheckColumns reads the columns and their character sets again after a
+// mismatched error. It returns the error's class for unchanged columns, and
+// whether they have changed.
+func (s *Store) recheckColumns(ctx context.Context, c *conn, old *newmail.Columns, cause error) (class errorClass, changed bool, err error) {
 	c.host.charsets.Clear()
-	if err := c.readColumns(ctx, s); err != nil {
+	if err := c.updateColumns(ctx, s); err != nil {
 		return unavailable, false, err
 	}
-	return refused(cause), !c.host.columns.Load().Equal(before), cause
+	return classifyMismatch(cause), !c.host.columns.Load().Equal(old), cause
 }
 
-// rollback ends what a failed statement has left open, and reports whether the
-// connection is good for more.
+// rollback ends an open transaction and reports whether the connection can be
+// used again.
 func (c *conn) rollback(ctx context.Context) bool {
 	_, err := c.ExecContext(ctx, "ROLLBACK")
 	return err == nil

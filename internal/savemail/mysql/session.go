@@ -14,159 +14,159 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// A setting is a variable of a session that has one value on every connection
-// of ours, whatever the server's defaults and its init_connect are.
+// A setting is a session variable that must have the same value on every
+// connection, whatever the server's defaults and init_connect are.
 type setting struct {
-	name, want string
-	scope      scope
-	need       need
-	why        string
+	name, value string
+	scope       scope
+	need        requirement
+	why         string
 }
 
-// A scope is which connections get a setting.
+// A scope is the set of connections that get a setting.
 type scope uint8
 
 const (
-	ours scope = iota // those that run the statements of this package
-	all               // those of GM_RECIPIENT_QUERY too, whose SQL is the operator's
+	storeConns scope = iota // connections that run only this package's statements
+	allConns                // also connections for GM_RECIPIENT_QUERY, which run the operator's SQL
 )
 
-// A need is what follows when a server refuses a setting.
-type need uint8
+// A requirement determines what happens if a server refuses a setting.
+type requirement uint8
 
 const (
-	should need = iota // a warning
-	must               // the connection is not used: a 250 or an outcome could be wrong
+	should requirement = iota // the log gets a warning
+	must                      // the connection is not used, because a 250 or an outcome could be wrong
 )
 
 // settings has the variables of MariaDB 11.8, MySQL 9 and TiDB 8 on which the
-// outcome of a batch, or the result of a query, depends. A server has some of
-// them. Left out, because nothing depends on them: sql_safe_updates (only
-// INSERT and SELECT are sent), sql_auto_is_null (no query compares with NULL),
-// innodb_snapshot_isolation (no read locks), and the waits for locks (an error
-// that is retried).
+// outcome of a batch or the result of a query depends. No server has all of
+// them. These variables have no influence: sql_safe_updates (only INSERT and
+// SELECT are sent), sql_auto_is_null (no query compares with NULL),
+// innodb_snapshot_isolation (no read locks), lock timeouts (errors are retried).
 var settings = []setting{
-	{"sql_select_limit", "18446744073709551615", all, must, "the SELECT without a LIMIT returns all rows"},
-	{"autocommit", "ON", all, must, "an INSERT commits; a SELECT reads the newest rows"},
-	{"completion_type", "NO_CHAIN", all, must, "COMMIT opens no transaction, in which later INSERTs would wait for a COMMIT, and closes no connection"},
-	{"character_set_client", "utf8mb4", all, must, "statements are UTF-8"},
-	{"character_set_connection", "utf8mb4", all, must, "literals are UTF-8"},
-	{"character_set_results", "utf8mb4", all, must, "rows are UTF-8"},
-	{"sql_mode", "STRICT_ALL_TABLES", ours, must, "a value that does not fit is an error and never cut, an empty string is not NULL"},
-	{"transaction_isolation", "REPEATABLE-READ", all, should, "no uncommitted rows are read; READ-COMMITTED fails with binlog_format=STATEMENT"},
-	{"tx_isolation", "REPEATABLE-READ", all, should, "the name in MariaDB 10.11"},
-	{"transaction_read_only", "OFF", ours, should, "INSERTs are allowed"},
-	{"tx_read_only", "OFF", ours, should, "the name in MariaDB 10.11"},
-	{"unique_checks", "ON", ours, should, "the operator's unique keys are checked, and a batch into an empty table is undone row by row"},
-	{"foreign_key_checks", "ON", ours, should, "the operator's foreign keys are checked"},
-	{"check_constraint_checks", "ON", ours, should, "MariaDB: the operator's constraints are checked"},
-	{"sql_big_selects", "ON", ours, should, "max_join_size does not refuse a look-up"},
-	{"max_statement_time", "0", ours, should, "MariaDB: a wait for a user lock is not cut short, so a lost session can be killed"},
-	{"max_execution_time", "0", ours, should, "MySQL, TiDB: a wait for a user lock is not cut short"},
-	{"query_cache_type", "OFF", all, should, "a SELECT reads the table"},
-	{"system_versioning_asof", "DEFAULT", all, must, "MariaDB: a SELECT reads the present rows of a versioned table"},
-	{"use_secondary_engine", "OFF", ours, should, "MySQL: a SELECT reads the table, not its copy in a secondary engine"},
-	{"sql_log_bin", "ON", ours, should, "replicas receive the rows"},
-	{"skip_replication", "OFF", ours, should, "MariaDB: replicas receive the rows"},
-	{"wsrep_dirty_reads", "OFF", all, should, "a Galera node without a quorum does not return old rows"},
-	{"tidb_snapshot", "", all, must, "TiDB: a SELECT reads the present rows"},
-	{"tidb_read_staleness", "0", all, must, "TiDB: a SELECT reads the present rows"},
-	{"tidb_low_resolution_tso", "OFF", all, must, "TiDB: a SELECT reads the present rows"},
-	{"tidb_enable_external_ts_read", "OFF", all, must, "TiDB: a SELECT reads the present rows"},
-	{"tidb_batch_insert", "OFF", ours, must, "TiDB: a statement is one transaction"},
-	{"tidb_batch_commit", "OFF", ours, must, "TiDB: a statement is one transaction"},
-	{"tidb_dml_batch_size", "0", ours, must, "TiDB: a statement is one transaction"},
-	{"tidb_dml_type", "standard", ours, should, "a batch has the usual limits of size"},
+	{"sql_select_limit", "18446744073709551615", allConns, must, "the SELECT without a LIMIT returns all rows"},
+	{"autocommit", "ON", allConns, must, "an INSERT commits; a SELECT reads the newest rows"},
+	{"completion_type", "NO_CHAIN", allConns, must, "COMMIT opens no transaction, in which later INSERTs would wait for a COMMIT, and closes no connection"},
+	{"character_set_client", "utf8mb4", allConns, must, "statements are UTF-8"},
+	{"character_set_connection", "utf8mb4", allConns, must, "literals are UTF-8"},
+	{"character_set_results", "utf8mb4", allConns, must, "rows are UTF-8"},
+	{"sql_mode", "STRICT_ALL_TABLES", storeConns, must, "a value that does not fit is an error and is never cut; an empty string is not NULL"},
+	{"transaction_isolation", "REPEATABLE-READ", allConns, should, "no uncommitted rows are read; READ-COMMITTED fails with binlog_format=STATEMENT"},
+	{"tx_isolation", "REPEATABLE-READ", allConns, should, "the name in MariaDB 10.11"},
+	{"transaction_read_only", "OFF", storeConns, should, "INSERTs are allowed"},
+	{"tx_read_only", "OFF", storeConns, should, "the name in MariaDB 10.11"},
+	{"unique_checks", "ON", storeConns, should, "the operator's unique keys are checked, and a batch into an empty table is undone row by row"},
+	{"foreign_key_checks", "ON", storeConns, should, "the operator's foreign keys are checked"},
+	{"check_constraint_checks", "ON", storeConns, should, "MariaDB: the operator's constraints are checked"},
+	{"sql_big_selects", "ON", storeConns, should, "max_join_size does not refuse a look-up"},
+	{"max_statement_time", "0", storeConns, should, "MariaDB: a wait for a user lock has no limit, so a lost session can be killed"},
+	{"max_execution_time", "0", storeConns, should, "MySQL, TiDB: a wait for a user lock has no limit"},
+	{"query_cache_type", "OFF", allConns, should, "a SELECT reads the table"},
+	{"system_versioning_asof", "DEFAULT", allConns, must, "MariaDB: a SELECT reads the current rows of a versioned table"},
+	{"use_secondary_engine", "OFF", storeConns, should, "MySQL: a SELECT reads the table, not its copy in a secondary engine"},
+	{"sql_log_bin", "ON", storeConns, should, "replicas receive the rows"},
+	{"skip_replication", "OFF", storeConns, should, "MariaDB: replicas receive the rows"},
+	{"wsrep_dirty_reads", "OFF", allConns, should, "a Galera node without a quorum does not return old rows"},
+	{"tidb_snapshot", "", allConns, must, "TiDB: a SELECT reads the current rows"},
+	{"tidb_read_staleness", "0", allConns, must, "TiDB: a SELECT reads the current rows"},
+	{"tidb_low_resolution_tso", "OFF", allConns, must, "TiDB: a SELECT reads the current rows"},
+	{"tidb_enable_external_ts_read", "OFF", allConns, must, "TiDB: a SELECT reads the current rows"},
+	{"tidb_batch_insert", "OFF", storeConns, must, "TiDB: a statement is one transaction"},
+	{"tidb_batch_commit", "OFF", storeConns, must, "TiDB: a statement is one transaction"},
+	{"tidb_dml_batch_size", "0", storeConns, must, "TiDB: a statement is one transaction"},
+	{"tidb_dml_type", "standard", storeConns, should, "a batch has the usual size limits"},
 }
 
-// assignment is the statement that makes the setting. SET NAMES makes all three
-// of the character sets: in MariaDB 11.8 a SET of only one gives literals and
-// parameters different collations, which cannot be compared (error 1267).
-func (s setting) assignment() string {
+// statement returns the statement that applies the setting. SET NAMES sets all
+// three character sets. In MariaDB 11.8 a SET of a single one gives literals
+// and parameters different collations, which cannot be compared (error 1267).
+func (s setting) statement() string {
 	if strings.HasPrefix(s.name, "character_set_") {
-		return "SET NAMES " + s.want
+		return "SET NAMES " + s.value
 	}
-	value := s.want
+	value := s.value
 	if _, err := strconv.ParseUint(value, 10, 64); err != nil && value != "DEFAULT" {
 		value = "'" + value + "'"
 	}
 	return "SET SESSION " + s.name + "=" + value
 }
 
-// has reports whether a value that the server shows is the one wanted. 0 may be
-// shown with a fraction, and is empty where TiDB only has the name.
-func (s setting) has(value string) bool {
-	if strings.EqualFold(value, s.want) {
+// matches reports whether a value shown by the server equals the setting's
+// value. A server may show 0 with a fraction, and TiDB may show it as "".
+func (s setting) matches(value string) bool {
+	if strings.EqualFold(value, s.value) {
 		return true
 	}
 	got, err := strconv.ParseFloat(value, 64)
-	return s.want == "0" && (value == "" || err == nil && got == 0)
+	return s.value == "0" && (value == "" || err == nil && got == 0)
 }
 
-// A connector connects to a host and makes the session's settings.
+// A connector connects to a host and applies the settings.
 type connector struct {
 	driver.Connector
-	host  string
-	scope scope // all: for GM_RECIPIENT_QUERY
-	once  *once
+	host    string
+	scope   scope // allConns for GM_RECIPIENT_QUERY
+	onceLog *onceLogger
 }
 
 func (k connector) Connect(ctx context.Context) (driver.Conn, error) {
-	dc, err := connectFenced(ctx, k.Connector)
+	dc, err := connectSafely(ctx, k.Connector)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.prepare(ctx, dc); err != nil {
+	if err := k.applySettings(ctx, dc); err != nil {
 		dc.Close()
 		return nil, fmt.Errorf("set up the session: %w", err)
 	}
 	return dc, nil
 }
 
-// prepare makes the settings and ends a transaction that init_connect has left
-// open.
-func (k connector) prepare(ctx context.Context, dc driver.Conn) error {
+// applySettings corrects the session's settings, and ends a transaction that
+// init_connect has left open.
+func (k connector) applySettings(ctx context.Context, dc driver.Conn) error {
 	names := make([]string, len(settings))
 	for i, s := range settings {
 		names[i] = s.name
 	}
-	values, err := variables(ctx, dc, names...)
+	values, err := showVariables(ctx, dc, names...)
 	if err != nil {
 		return err
 	}
-	limit := settings[0] // cuts SHOW VARIABLES as well
-	if value, shown := values[limit.name]; !shown || !limit.has(value) {
-		if err := k.set(ctx, dc, limit, value); err != nil {
+	limit := settings[0] // it also limits the rows of SHOW VARIABLES
+	if value, known := values[limit.name]; !known || !limit.matches(value) {
+		if err := k.apply(ctx, dc, limit, value); err != nil {
 			return err
 		}
-		if values, err = variables(ctx, dc, names...); err != nil {
+		if values, err = showVariables(ctx, dc, names...); err != nil {
 			return err
 		}
 	}
-	var made string // SET NAMES is sent once
+	var previous string // SET NAMES is sent only once
 	for _, s := range settings[1:] {
 		value, known := values[s.name]
-		if !known || s.has(value) || s.scope < k.scope || s.assignment() == made {
+		if !known || s.matches(value) || s.scope < k.scope || s.statement() == previous {
 			continue
 		}
-		if err := k.set(ctx, dc, s, value); err != nil {
+		if err := k.apply(ctx, dc, s, value); err != nil {
 			return err
 		}
-		made = s.assignment()
+		previous = s.statement()
 	}
 	err = execute(ctx, dc, "ROLLBACK")
 	if e, ok := errors.AsType[*mysql.MySQLError](err); ok && e.Number == 1047 {
-		return nil // a Galera node without a quorum: it writes nothing, but can be asked
+		return nil // a Galera node without a quorum cannot write, but answers queries
 	}
 	return err
 }
 
-// set makes one setting. A server may refuse it, which is not always fatal.
-func (k connector) set(ctx context.Context, dc driver.Conn, s setting, value string) error {
-	err := execute(ctx, dc, s.assignment())
+// apply applies a setting. If the server refuses it, that is an error only for
+// settings with must.
+func (k connector) apply(ctx context.Context, dc driver.Conn, s setting, value string) error {
+	err := execute(ctx, dc, s.statement())
 	if _, refused := errors.AsType[*mysql.MySQLError](err); refused && s.need == should {
-		k.once.warn("MySQL session setting cannot be changed "+s.name, "MySQL session setting cannot be changed",
-			"host", k.host, "setting", s.name, "value", value, "needed", s.want, "error", err)
+		k.onceLog.warn("MySQL session setting cannot be changed "+s.name, "MySQL session setting cannot be changed",
+			"host", k.host, "setting", s.name, "value", value, "needed", s.value, "error", err)
 		return nil
 	}
 	return err
@@ -183,13 +183,14 @@ func execute(ctx context.Context, dc driver.Conn, statement string) error {
 	return nil
 }
 
-// variables returns those variables of the session, and of the server where
-// the session has none, that the server knows.
-func variables(ctx context.Context, dc driver.Conn, names ...string) (map[string]string, error) {
+// showVariables returns the named variables that the server has: the session's
+// value, or the global value of a variable without a session value.
+func showVariables(ctx context.Context, dc driver.Conn, names ...string) (map[string]string, error) {
 	return show(ctx, dc, "SHOW VARIABLES WHERE Variable_name IN ('"+strings.Join(names, "','")+"')")
 }
 
-// show returns the rows of a SHOW statement, which are names and values.
+// show returns the rows of a SHOW statement as a map of lower-case names to
+// values.
 func show(ctx context.Context, dc driver.Conn, statement string) (map[string]string, error) {
 	q, ok := dc.(driver.QueryerContext)
 	if !ok {
@@ -208,33 +209,35 @@ func show(ctx context.Context, dc driver.Conn, statement string) (map[string]str
 		case err != nil:
 			return nil, fmt.Errorf("%s: %w", statement, err)
 		}
-		values[strings.ToLower(text(row[0]))] = text(row[1])
+		values[strings.ToLower(textValue(row[0]))] = textValue(row[1])
 	}
 }
 
-// text is a value of the text protocol.
-func text(v driver.Value) string {
+// textValue converts a value of MySQL's text protocol.
+func textValue(v driver.Value) string {
 	if b, ok := v.([]byte); ok {
 		return string(b)
 	}
 	return fmt.Sprint(v)
 }
 
-// once logs what an operator should know, one time each.
-type once struct {
-	log  *slog.Logger
-	mu   sync.Mutex
-	told map[string]bool
+// A onceLogger logs each warning once.
+type onceLogger struct {
+	log    *slog.Logger
+	mu     sync.Mutex
+	logged map[string]bool
 }
 
-func newOnce(log *slog.Logger) *once { return &once{log: log, told: map[string]bool{}} }
+func newOnceLogger(log *slog.Logger) *onceLogger {
+	return &onceLogger{log: log, logged: map[string]bool{}}
+}
 
-// warn logs a message unless it did so for the same key.
-func (o *once) warn(key, message string, args ...any) {
+// warn logs a message unless it has logged one with the same key.
+func (o *onceLogger) warn(key, message string, args ...any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.told[key] {
-		o.told[key] = true
+	if !o.logged[key] {
+		o.logged[key] = true
 		o.log.Warn(message, args...)
 	}
 }

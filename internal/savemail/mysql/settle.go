@@ -15,59 +15,66 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// The connection ended between a statement that decides and its answer: was
-// the batch committed?
+// The connection ended between a statement that commits and its reply. Was the
+// batch committed?
 //
-// To ask for the row proves nothing, since the server may still be at work on
-// what it has read, whether the connection is closed or not. So each write
-// connection holds a user lock of a random name. The server frees it only when
-// the session is over, its transaction rolled back or durably committed. Who
-// then gets the lock, on the same server, sees with one look-up what became of
-// the batch, for good: a batch is all or nothing, so one hash stands for it.
+//  1. A look-up of the row alone proves nothing: the server may still execute
+//     what it has read, whether the connection is closed or not.
+//  2. So each write connection holds a user lock with a random name. The server
+//     releases the lock only when the session has ended and its transaction was
+//     rolled back or durably committed.
+//  3. After that, one look-up on the same server is final. One hash stands for
+//     the whole batch, because a batch is stored completely or not at all.
 //
-//  1. connect to the same server: a lock that is free on another says nothing
-//  2. IS_USED_LOCK: NULL means that the session is over, go to 5
-//  3. GET_LOCK with a little patience: what is in flight is mostly committed
-//  4. KILL the holder and GET_LOCK again, until it is got
-//  5. look for the hash: there, it is committed; not there, it never will be
+// The steps are:
 //
-// In a Galera cluster others may know when the server is gone: see galera.go.
+//  1. Connect to the same server: a free lock on another server proves nothing.
+//  2. IS_USED_LOCK: if it is NULL, the session has ended, go to step 5.
+//  3. GET_LOCK with a wait of lockWait: most running statements commit in it.
+//  4. KILL the lock's holder and GET_LOCK again, until the lock is acquired.
+//  5. Look up the hash. If the row exists, the batch is committed. If it does
+//     not exist, the batch never will be.
 //
-// While the lock is held nothing is looked up: even a row that is seen is not
-// durable before. What cannot be settled before the deadline is unknown: the
-// batch must not be sent again, or it might be stored twice.
+// In a Galera cluster the other nodes may have the outcome when the server is
+// unavailable: see galera.go.
+//
+// Nothing is looked up while the session holds the lock: a row that is visible
+// then may not be durable. A batch that is not settled before the deadline is
+// unknown. It is not sent again, because it could be stored twice.
 //
 // A consumer that deletes the row before step 5 hides the commit, and the batch
-// is sent again, with the same hashes. Nothing in the server that an ordinary
-// user can read tells such a row from one that was never committed:
+// is sent again with the same hashes. Nothing in the server that an ordinary
+// user can read distinguishes such a row from a row that was never committed:
 //
-//   - AUTO_INCREMENT has a gap in both cases, since a rollback leaves one too.
-//   - GTIDs, binary log positions and status counters move with the
+//   - AUTO_INCREMENT has a gap in both cases, since a rollback also leaves one.
+//   - GTIDs, binary log positions and status counters change with the
 //     transactions of all users, and need a binary log or a privilege.
-//   - The session's own state (LAST_INSERT_ID, ROW_COUNT, last_gtid) ends with it.
-//   - A lock that keeps the consumer away ends with the commit in question.
+//   - The session's state (LAST_INSERT_ID, ROW_COUNT, last_gtid) ends with the
+//     session.
+//   - A lock that blocks the consumer ends with the commit in question.
 //   - Deleted rows stay in InnoDB until they are purged, but no SQL reads them.
-//   - XA PREPARE, or a row in a table of outcomes, is exact. It costs each batch
-//     a round trip and an fsync, or the operator a table that must be cleaned.
+//   - XA PREPARE and a row in a table of outcomes are exact. They cost each
+//     batch a round trip and an fsync, or the operator a table to clean up.
 //
-// So there is a rule for consumers (docs/operating.md): a row stays for
-// GSMTP_TIMEOUT after its date, or a hash that was processed is ignored. In
-// return Save ends within Options.Timeout, which is shorter: it looks up and
-// sends again only before that, and the date is the server's time of the INSERT.
+// So there is a rule for consumers (docs/operating.md): they delete a row only
+// when GSMTP_TIMEOUT has passed since its date, or they ignore hashes that they
+// have processed. It suffices because Save looks up and sends again only within
+// Options.Timeout, which is shorter, and the date is the server's time of the
+// INSERT.
 
-// Waits for the lock, each of which must end before readTimeout does.
+// Waits for the lock. Each must end before the driver's ReadTimeout.
 const (
-	patience     = time.Second     // for a session to end by itself
-	killPatience = 2 * time.Second // for one that was killed
+	lockWait = time.Second     // for a session that was not killed
+	killWait = 2 * time.Second // for a session that was killed
 )
 
-// settleBeforeMove is what is spent on settling while another host may be well,
-// at most. A server that restarts is back within it.
-const settleBeforeMove = 5 * time.Second
+// settleTimeSeveralHosts bounds settling while another host may be healthy. A
+// server that restarts is available again within it.
+const settleTimeSeveralHosts = 5 * time.Second
 
-// settleWithOthers is the same in a Galera cluster, whose nodes take five
-// seconds, by default, to exclude one of them, and take no mail until then.
-const settleWithOthers = 8 * time.Second
+// settleTimeGalera bounds settling in a Galera cluster. By default its nodes
+// need 5 s to exclude a lost node, and store no message before that.
+const settleTimeGalera = 8 * time.Second
 
 // Pauses between attempts to reach the server.
 const (
@@ -75,130 +82,131 @@ const (
 	maxRetry = time.Second
 )
 
-// mark is how a session is found when its connection is gone.
-type mark struct {
-	lock   string // the user lock that it holds
-	server server
-	view   view // the cluster that the server was in
+// A sessionID identifies a session after its connection is lost.
+type sessionID struct {
+	lock   string // name of the user lock that the session holds, "" if it cannot be settled
+	server serverID
+	view   view // of the server's cluster
 }
 
-// server is what tells one server from another behind the same address.
-type server struct{ hostname, port, uid, node string }
+// A serverID distinguishes servers behind the same address.
+type serverID struct{ hostname, port, uid, node string }
 
-// newLockName returns a name that nobody can guess or hold by chance.
+// newLockName returns a random name, which no other session uses.
 func newLockName() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails (crypto/rand)
 	return "gg:" + hex.EncodeToString(b[:])
 }
 
-// A finding is what became of a batch.
-type finding uint8
+// A commitState is the state of a batch whose connection was lost.
+type commitState uint8
 
 const (
-	unsettled finding = iota
-	stored            // durably
-	absent            // and never will be there
+	unsettled commitState = iota
+	stored                // durably
+	absent                // finally not stored
 )
 
-// settle finds out what became of statements whose end nobody has told. It
-// returns nil for stored; again, with the reason, for what may be sent once
-// more; else ErrUnknown, and goes on asking by itself.
-func (s *Store) settle(ctx context.Context, c *conn, statements [][]mailRow, cause error) (again bool, err error) {
-	s.abandon(c, cause) // which stops nothing that the server has read
+// settle determines whether statements with a lost connection were committed.
+// It returns nil if they were. If they were not, retry is true and the error
+// is ErrUnavailable. Otherwise the error is ErrUnknown, and a goroutine
+// continues to settle them.
+func (s *Store) settle(ctx context.Context, c *conn, statements [][]batchRow, cause error) (retry bool, err error) {
+	s.discardLost(c, cause) // the server may still execute the statements
 	hashes := hashesOf(statements)
-	if c.mark.lock == "" {
+	if c.session.lock == "" {
 		return false, fmt.Errorf("%w: %s: %w", savemail.ErrUnknown, c.host, cause)
 	}
-	// Other mail waits for the writer, and may have another host to go to.
+	// Other messages wait for this writer, and another host may be healthy.
 	limit := s.options.Timeout / 3
 	switch {
 	case len(s.hosts) == 1:
-	case c.mark.view.cluster != "":
-		limit = min(limit, settleWithOthers)
+	case c.session.view.cluster != "":
+		limit = min(limit, settleTimeGalera)
 	default:
-		limit = min(limit, settleBeforeMove)
+		limit = min(limit, settleTimeSeveralHosts)
 	}
 	settling, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	found, err := s.resolve(settling, c.host, c.mark, hashes[0])
-	switch found {
+	state, err := s.findOutcome(settling, c.host, c.session, hashes[0])
+	switch state {
 	case stored:
 		return false, nil
 	case absent:
 		return true, fmt.Errorf("%w: %s: %w", savemail.ErrUnavailable, c.host, cause)
 	}
-	s.resolveLater(c.host, c.mark, hashes)
+	s.settleInBackground(c.host, c.session, hashes)
 	return false, fmt.Errorf("%w: %s: %w; %w", savemail.ErrUnknown, c.host, cause, err)
 }
 
-// resolve asks until it is settled what became of the batch that has a row
-// with the hash, or until ctx is done; the error says why it is not settled.
-func (s *Store) resolve(ctx context.Context, h *host, m mark, hash string) (finding, error) {
-	for retry := minRetry; ; retry = min(2*retry, maxRetry) {
-		found, err := s.ask(ctx, h, m, hash)
-		if found == absent && ctx.Err() != nil {
-			found, err = unsettled, ctx.Err() // a consumer may have deleted it by now
+// findOutcome repeats the steps until the batch that has a row with the hash is
+// settled, or ctx is done. The error states why the batch is not settled.
+func (s *Store) findOutcome(ctx context.Context, h *host, session sessionID, hash string) (commitState, error) {
+	for pause := minRetry; ; pause = min(2*pause, maxRetry) {
+		state, err := s.tryFindOutcome(ctx, h, session, hash)
+		if state == absent && ctx.Err() != nil {
+			state, err = unsettled, ctx.Err() // a consumer may have deleted the row
 		}
-		if found != unsettled {
-			return found, nil
+		if state != unsettled {
+			return state, nil
 		}
 		select {
 		case <-ctx.Done():
 			return unsettled, err
-		case <-time.After(retry):
+		case <-time.After(pause):
 		}
 	}
 }
 
-// ask goes through the steps once. A node of a cluster that cannot be asked,
-// or has lost its cluster, may be spoken for by the others.
-func (s *Store) ask(ctx context.Context, h *host, m mark, hash string) (finding, error) {
-	found, fate, err := s.askServer(ctx, h, m, hash)
-	if found != unsettled || m.view.cluster == "" {
-		return found, err
+// tryFindOutcome performs the steps once. If a Galera node cannot be reached or
+// has lost its cluster, it queries the other nodes.
+func (s *Store) tryFindOutcome(ctx context.Context, h *host, session sessionID, hash string) (commitState, error) {
+	state, lost, err := s.queryServer(ctx, h, session, hash)
+	if state != unsettled || session.view.cluster == "" {
+		return state, err
 	}
-	found, others := s.askOthers(ctx, h, m, fate, hash)
-	return found, errors.Join(err, others)
+	state, clusterErr := s.queryCluster(ctx, h, session, lost, hash)
+	return state, errors.Join(err, clusterErr)
 }
 
-// askServer asks the session's own server, on a connection of its own.
-func (s *Store) askServer(ctx context.Context, h *host, m mark, hash string) (finding, fate, error) {
-	c, err := s.connectToAsk(ctx, h)
+// queryServer performs the steps on the lost session's server.
+func (s *Store) queryServer(ctx context.Context, h *host, session sessionID, hash string) (commitState, sessionState, error) {
+	c, err := s.connectForQuery(ctx, h)
 	if err != nil {
-		return unsettled, fateOf(err), err
+		return unsettled, stateOf(err), err
 	}
-	defer c.drop() // frees the lock
-	facts, err := c.readFacts(ctx)
+	defer c.destroy() // releases the lock
+	variables, err := c.readVariables(ctx)
 	if err != nil {
-		return unsettled, silent, err
+		return unsettled, sessionUnknown, err
 	}
-	if at := serverOf(facts); at != m.server {
-		return unsettled, silent, fmt.Errorf("another server answers: %v, not %v", at, m.server)
+	if id := serverIDOf(variables); id != session.server {
+		return unsettled, sessionUnknown, fmt.Errorf("find the lost session: the server is %v, not %v", id, session.server)
 	}
-	if err := c.outlive(ctx, m.lock, s.options.answerTime()); err != nil {
-		return unsettled, silent, err
+	if err := c.awaitSessionEnd(ctx, session.lock, s.options.replyTimeout()); err != nil {
+		return unsettled, sessionUnknown, err
 	}
-	v, err := c.viewCluster(ctx)
-	if err == nil && m.view.cluster != "" && !v.primary {
+	v, err := c.readView(ctx)
+	if err == nil && session.view.cluster != "" && !v.primary {
 		err = errors.New("the node has lost its cluster")
 	}
 	if err != nil {
-		return unsettled, over, err
+		return unsettled, sessionEnded, err
 	}
-	there, err := c.lookUp(ctx, s, v, hash)
+	found, err := c.hasRow(ctx, s, v, hash)
 	switch {
 	case err != nil:
-		return unsettled, over, err
-	case there:
-		return stored, over, nil
+		return unsettled, sessionEnded, err
+	case found:
+		return stored, sessionEnded, nil
 	}
-	return absent, over, nil
+	return absent, sessionEnded, nil
 }
 
-// connectToAsk connects without what a session for mail needs.
-func (s *Store) connectToAsk(ctx context.Context, h *host) (*conn, error) {
-	// One that hangs must leave time for the others.
+// connectForQuery connects without the setup that INSERTs need.
+func (s *Store) connectForQuery(ctx context.Context, h *host) (*conn, error) {
+	// A host that hangs must leave time for the other hosts.
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	dc, err := h.db.Conn(ctx)
@@ -208,71 +216,74 @@ func (s *Store) connectToAsk(ctx context.Context, h *host) (*conn, error) {
 	return &conn{Conn: dc, host: h}, nil
 }
 
-// outlive returns nil when the session that held the lock is over.
-func (c *conn) outlive(ctx context.Context, lock string, answer time.Duration) error {
-	holder, err := c.holder(ctx, lock)
+// awaitSessionEnd returns nil when the session that held the lock has ended. It
+// kills the session after lockWait.
+func (c *conn) awaitSessionEnd(ctx context.Context, lock string, replyTimeout time.Duration) error {
+	holder, err := c.lockHolder(ctx, lock)
 	if err != nil || holder == 0 {
 		return err
 	}
-	got, err := c.lock(ctx, lock, min(patience, answer/2))
+	got, err := c.getLock(ctx, lock, min(lockWait, replyTimeout/2))
 	for err == nil && !got {
-		// Asked for anew each time: connection ids are used again.
-		if holder, err = c.holder(ctx, lock); err != nil || holder == 0 {
+		// The holder's id is read before each KILL, because servers reuse ids.
+		if holder, err = c.lockHolder(ctx, lock); err != nil || holder == 0 {
 			return err
 		}
-		if err = c.kill(ctx, holder); err != nil {
+		if err = c.killSession(ctx, holder); err != nil {
 			return err
 		}
-		got, err = c.lock(ctx, lock, min(killPatience, answer/2))
+		got, err = c.getLock(ctx, lock, min(killWait, replyTimeout/2))
 	}
 	return err
 }
 
-// holder returns the id of the session that holds the lock, 0 if none does.
-func (c *conn) holder(ctx context.Context, lock string) (int64, error) {
+// lockHolder returns the id of the session that holds the lock, 0 if no session
+// holds it.
+func (c *conn) lockHolder(ctx context.Context, lock string) (int64, error) {
 	var id sql.NullInt64
 	if err := c.QueryRowContext(ctx, "SELECT IS_USED_LOCK("+literal(lock)+")").Scan(&id); err != nil {
-		return 0, fmt.Errorf("ask for the lost session: %w", err)
+		return 0, fmt.Errorf("find the lost session: %w", err)
 	}
 	return id.Int64, nil
 }
 
-// lock waits for a user lock.
-func (c *conn) lock(ctx context.Context, name string, wait time.Duration) (bool, error) {
-	var got sql.NullInt64 // NULL: an error on the server
+// getLock waits for a user lock and reports whether it was acquired.
+func (c *conn) getLock(ctx context.Context, name string, wait time.Duration) (bool, error) {
+	var got sql.NullInt64 // NULL means an error of the server
 	if err := c.QueryRowContext(ctx, fmt.Sprintf("SELECT GET_LOCK(%s,%f)", literal(name), wait.Seconds())).Scan(&got); err != nil {
 		return false, fmt.Errorf("wait for the end of the session: %w", err)
 	}
 	return got.Int64 == 1, nil
 }
 
-// errNoSuchThread is KILL's answer for a session that does not exist.
+// errNoSuchThread is KILL's error for a session that does not exist.
 const errNoSuchThread = 1094
 
-// kill ends a session of our own user, for which it needs no privilege.
-func (c *conn) kill(ctx context.Context, id int64) error {
+// killSession kills a session of the store's user, which needs no privilege.
+func (c *conn) killSession(ctx context.Context, id int64) error {
 	_, err := c.ExecContext(ctx, fmt.Sprintf("KILL %d", id))
 	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		switch e.Number {
-		case errNoSuchThread, // it has just ended
-			1047: // Galera, cut off from its cluster: waiting is all that is left
+		case errNoSuchThread, // the session has just ended
+			1047: // a Galera node that has lost its cluster kills no session
 			return nil
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("end the lost session: %w", err)
+		return fmt.Errorf("kill the lost session: %w", err)
 	}
 	return nil
 }
 
-// serverOf tells one server from another. MariaDB has server_uid, MySQL
+// serverIDOf returns the server's identity. MariaDB has server_uid, MySQL has
 // server_uuid.
-func serverOf(facts map[string]string) server {
-	return server{facts["hostname"], facts["port"], cmp.Or(facts["server_uid"], facts["server_uuid"]), facts["wsrep_node_name"]}
+func serverIDOf(variables map[string]string) serverID {
+	return serverID{variables["hostname"], variables["port"],
+		cmp.Or(variables["server_uid"], variables["server_uuid"]), variables["wsrep_node_name"]}
 }
 
-// hashesOf returns the hashes of rows.
-func hashesOf(statements [][]mailRow) []string {
+// hashesOf returns the hashes of the statements' rows.
+func hashesOf(statements [][]batchRow) []string {
 	var hashes []string
 	for _, rows := range statements {
 		for _, r := range rows {

@@ -9,10 +9,10 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// A table is the name of one. Its parts go into statements between backticks,
-// which every sql_mode understands.
+// A table is the name of a table. Statements quote it with backticks, which
+// every sql_mode accepts.
 type table struct {
-	schema string // "" is the connection's
+	schema string // "" is the connection's schema
 	name   string
 }
 
@@ -30,8 +30,8 @@ func (t table) String() string {
 	return quote(t.schema) + "." + quote(t.name)
 }
 
-// is is the condition on information_schema's tables.
-func (t table) is() string {
+// condition returns the WHERE condition for this table in information_schema.
+func (t table) condition() string {
 	schema := "DATABASE()"
 	if t.schema != "" {
 		schema = literal(t.schema)
@@ -39,14 +39,14 @@ func (t table) is() string {
 	return "TABLE_SCHEMA=" + schema + " AND TABLE_NAME=" + literal(t.name)
 }
 
-// literal is a string in a statement. A parameter would be bytes (conn.setUp),
-// and an index on text is of no use for finding those.
+// literal returns a string as an SQL literal. A parameter would be bytes
+// (conn.setUp), which the server cannot look up in an index on text.
 func literal(s string) string { return fmt.Sprintf("_utf8mb4 x'%x'", s) }
 
 func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 
-// into is the beginning of an INSERT.
-func (t table) into() string {
+// insertPrefix returns the beginning of an INSERT, up to its column list.
+func (t table) insertPrefix() string {
 	written := newmail.Written()
 	for i := range written {
 		written[i] = quote(written[i])
@@ -54,12 +54,12 @@ func (t table) into() string {
 	return "INSERT INTO " + t.String() + " (" + strings.Join(written, ",") + ") "
 }
 
-// insert has rows times the values of newmail.Written: the server's clock as
-// date, 0 as spam_score, and parameters. Those are bytes (conn.setUp), of which
-// CONVERT makes text. It converts to the column's set as conn.learn does: the
-// conversion of a column depends on its collation, and fails for characters that
-// the set has otherwise (C1 controls in latin2_czech_cs).
-func (t table) insert(columns *newmail.Columns, rows int) string {
+// insertStatement returns an INSERT of the given number of rows: the server's
+// time as date, 0 as spam_score, and parameters, which CONVERT makes text from
+// bytes (conn.setUp). A second CONVERT to the column's set matches
+// conn.readCharset. The implicit conversion depends on the column's collation
+// and fails for some characters of the set (C1 controls in latin2_czech_cs).
+func (t table) insertStatement(columns *newmail.Columns, rows int) string {
 	var values []string
 	for _, name := range newmail.Written() {
 		value := "CONVERT(? USING utf8mb4)"
@@ -81,25 +81,25 @@ func (t table) insert(columns *newmail.Columns, rows int) string {
 		values = append(values, value)
 	}
 	row := "(" + strings.Join(values, ",") + ")"
-	return t.into() + "VALUES " + row + strings.Repeat(","+row, rows-1)
+	return t.insertPrefix() + "VALUES " + row + strings.Repeat(","+row, rows-1)
 }
 
-// probe is an INSERT of no row.
-func (t table) probe() string {
-	return t.into() + "SELECT NOW(),'','','','','','',0,'','','',0,'','[]' FROM DUAL WHERE 1=0"
+// emptyInsert returns an INSERT without a row.
+func (t table) emptyInsert() string {
+	return t.insertPrefix() + "SELECT NOW(),'','','','','','',0,'','','',0,'','[]' FROM DUAL WHERE 1=0"
 }
 
-// lookAt is a look-up that finds nothing and reads no row.
-func (t table) lookAt() string { return "SELECT `hash` FROM " + t.String() + " WHERE 1=0" }
+// emptySelect returns a SELECT that reads no row.
+func (t table) emptySelect() string { return "SELECT `hash` FROM " + t.String() + " WHERE 1=0" }
 
-// columns reads what the table takes.
-func (t table) columns(ctx context.Context, c *conn) (*newmail.Columns, error) {
-	all, sets, err := t.readColumns(ctx, c)
+// readColumns reads the table's columns and their character sets.
+func (t table) readColumns(ctx context.Context, c *conn) (*newmail.Columns, error) {
+	all, sets, err := t.queryColumns(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("read the columns of %s: %w", t, err)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("the table %s does not exist, or the user has no rights on it", t)
+		return nil, fmt.Errorf("read the columns of %s: the table does not exist, or the user has no rights on it", t)
 	}
 	for i, set := range sets {
 		if all[i].Charset, err = c.charset(ctx, set); err != nil {
@@ -113,10 +113,10 @@ func (t table) columns(ctx context.Context, c *conn) (*newmail.Columns, error) {
 	return columns, nil
 }
 
-// readColumns returns the columns, and the names of their character sets.
-func (t table) readColumns(ctx context.Context, c *conn) (all []newmail.Column, sets []string, err error) {
+// queryColumns returns the columns and the names of their character sets.
+func (t table) queryColumns(ctx context.Context, c *conn) (all []newmail.Column, sets []string, err error) {
 	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH,"+
-		" IFNULL(CHARACTER_SET_NAME,'') FROM information_schema.COLUMNS WHERE "+t.is()+" ORDER BY ORDINAL_POSITION")
+		" IFNULL(CHARACTER_SET_NAME,'') FROM information_schema.COLUMNS WHERE "+t.condition()+" ORDER BY ORDINAL_POSITION")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -132,8 +132,8 @@ func (t table) readColumns(ctx context.Context, c *conn) (all []newmail.Column, 
 			if set != "" { // the limit is in characters
 				bytes.Int64 = 0
 			}
-		case isTiDB(c.facts):
-			bytes, chars.Int64 = chars, 0 // it reports more bytes than it takes
+		case isTiDB(c.variables):
+			bytes, chars.Int64 = chars, 0 // TiDB's CHARACTER_OCTET_LENGTH is too large
 		default:
 			chars.Int64 = 0
 		}

@@ -2,7 +2,7 @@ package mysql
 
 import "testing"
 
-func TestGuards(t *testing.T) {
+func TestDurabilitySettings(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		values map[string]string
@@ -30,25 +30,25 @@ func TestGuards(t *testing.T) {
 		{"innodb_redo_log_enabled", map[string]string{"innodb_redo_log_enabled": "OFF"}, true},
 	} {
 		checked := false
-		for _, g := range guards {
-			if g.name == tt.name {
+		for _, d := range durabilitySettings {
+			if d.name == tt.name {
 				checked = true
-				if got := g.unsafe(tt.values[g.name], tt.values); got != tt.unsafe {
-					t.Errorf("%v: unsafe is %v", tt.values, got)
+				if got := d.unsafe(tt.values[d.name], tt.values); got != tt.unsafe {
+					t.Errorf("%s with %v: unsafe is %v, want %v", tt.name, tt.values, got, tt.unsafe)
 				}
 			}
 		}
 		if !checked {
-			t.Errorf("no guard of %s", tt.name)
+			t.Errorf("%s: not in durabilitySettings", tt.name)
 		}
 	}
 }
 
-// TestSettingShown: 0 is shown in several ways, and nothing else is 0.
-func TestSettingShown(t *testing.T) {
+// TestSettingMatches: a server may show 0 in several ways.
+func TestSettingMatches(t *testing.T) {
 	for _, test := range []struct {
-		want, shown string
-		has         bool
+		value, shown string
+		want         bool
 	}{
 		{"0", "0", true},
 		{"0", "0.000000", true},
@@ -64,8 +64,8 @@ func TestSettingShown(t *testing.T) {
 		{"OFF", "0", false},
 		{"", "", true},
 	} {
-		if got := (setting{want: test.want}).has(test.shown); got != test.has {
-			t.Errorf("%q is %q: %v, want %v", test.shown, test.want, got, test.has)
+		if got := (setting{value: test.value}).matches(test.shown); got != test.want {
+			t.Errorf("value %q matches %q: %v, want %v", test.value, test.shown, got, test.want)
 		}
 	}
 }

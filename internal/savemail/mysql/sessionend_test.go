@@ -12,24 +12,25 @@ import (
 	"time"
 )
 
-// A step is a statement that a server must receive, by its beginning, and its
-// answer: one value, or an error.
+// A step is the beginning of a statement that a server must receive, and the
+// reply: one value or an error.
 type step struct {
 	statement string
 	value     driver.Value
 	err       error
 }
 
-// A scripted server expects statements in the order of its steps.
+// A scripted server expects the statements of its steps in order. It implements
+// driver.Connector and its only connection.
 type scripted struct {
 	t     *testing.T
 	steps []step
 }
 
-func (s *scripted) answer(statement string) step {
+func (s *scripted) reply(statement string) step {
 	s.t.Helper()
 	if len(s.steps) == 0 || !strings.HasPrefix(statement, s.steps[0].statement) {
-		s.t.Errorf("unexpected statement %q, the script goes on with %v", statement, s.steps)
+		s.t.Errorf("statement %q, want the steps %v", statement, s.steps)
 		return step{err: errors.New("not in the script")}
 	}
 	next := s.steps[0]
@@ -37,16 +38,14 @@ func (s *scripted) answer(statement string) step {
 	return next
 }
 
-// It is a driver.Connector and its only connection.
-
 func (s *scripted) Connect(context.Context) (driver.Conn, error) { return s, nil }
 func (s *scripted) Driver() driver.Driver                        { return nil }
 func (s *scripted) Prepare(string) (driver.Stmt, error)          { return nil, errors.New("not prepared") }
 func (s *scripted) Begin() (driver.Tx, error)                    { return nil, errors.New("no transaction") }
 func (s *scripted) Close() error                                 { return nil }
 func (s *scripted) query(statement string) (*scriptedRow, error) {
-	a := s.answer(statement)
-	return &scriptedRow{value: a.value}, a.err
+	r := s.reply(statement)
+	return &scriptedRow{value: r.value}, r.err
 }
 
 func (s *scripted) QueryContext(_ context.Context, statement string, _ []driver.NamedValue) (driver.Rows, error) {
@@ -54,7 +53,7 @@ func (s *scripted) QueryContext(_ context.Context, statement string, _ []driver.
 }
 
 func (s *scripted) ExecContext(_ context.Context, statement string, _ []driver.NamedValue) (driver.Result, error) {
-	return driver.ResultNoRows, s.answer(statement).err
+	return driver.ResultNoRows, s.reply(statement).err
 }
 
 type scriptedRow struct {
@@ -73,24 +72,24 @@ func (r *scriptedRow) Next(dest []driver.Value) error {
 	return nil
 }
 
-// TestOutlive: a session is over when its lock is free or was acquired, and not
-// before, however often it must be killed.
-func TestOutlive(t *testing.T) {
+// TestAwaitSessionEnd: a session has ended when its lock is free or was acquired,
+// and not before. It may have to be killed several times.
+func TestAwaitSessionEnd(t *testing.T) {
 	lost := errors.New("connection lost")
 	holder := func(id driver.Value) step { return step{"SELECT IS_USED_LOCK(", id, nil} }
 	lock := func(got driver.Value) step { return step{"SELECT GET_LOCK(", got, nil} }
 	kill := func(id int64) step { return step{fmt.Sprintf("KILL %d", id), nil, nil} }
 	for name, steps := range map[string][]step{
-		"over":                      {holder(nil)},
-		"ends by itself":            {holder(int64(7)), lock(int64(1))},
-		"ends in between":           {holder(int64(7)), lock(int64(0)), holder(nil)},
-		"killed":                    {holder(int64(7)), lock(int64(0)), holder(int64(7)), kill(7), lock(int64(1))},
-		"does not end when killed":  {holder(int64(7)), lock(int64(0)), holder(int64(7)), kill(7), lock(int64(0)), holder(int64(7)), kill(7), lock(int64(1))},
-		"an error of the lock":      {holder(int64(7)), lock(nil), holder(int64(7)), kill(7), lock(nil), holder(nil)},
-		"cannot ask":                {{"SELECT IS_USED_LOCK(", nil, lost}},
-		"cannot wait":               {holder(int64(7)), {"SELECT GET_LOCK(", nil, lost}},
-		"cannot kill":               {holder(int64(7)), lock(int64(0)), holder(int64(7)), {"KILL 7", nil, lost}},
-		"cannot wait for its death": {holder(int64(7)), lock(int64(0)), holder(int64(7)), kill(7), {"SELECT GET_LOCK(", nil, lost}},
+		"ended":                  {holder(nil)},
+		"ends while waiting":     {holder(int64(7)), lock(int64(1))},
+		"ends after the wait":    {holder(int64(7)), lock(int64(0)), holder(nil)},
+		"killed":                 {holder(int64(7)), lock(int64(0)), holder(int64(7)), kill(7), lock(int64(1))},
+		"killed twice":           {holder(int64(7)), lock(int64(0)), holder(int64(7)), kill(7), lock(int64(0)), holder(int64(7)), kill(7), lock(int64(1))},
+		"GET_LOCK is NULL":       {holder(int64(7)), lock(nil), holder(int64(7)), kill(7), lock(nil), holder(nil)},
+		"cannot read the holder": {{"SELECT IS_USED_LOCK(", nil, lost}},
+		"cannot wait":            {holder(int64(7)), {"SELECT GET_LOCK(", nil, lost}},
+		"cannot kill":            {holder(int64(7)), lock(int64(0)), holder(int64(7)), {"KILL 7", nil, lost}},
+		"cannot wait after KILL": {holder(int64(7)), lock(int64(0)), holder(int64(7)), kill(7), {"SELECT GET_LOCK(", nil, lost}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := &scripted{t, steps}
@@ -101,12 +100,12 @@ func TestOutlive(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := &conn{Conn: dc}
-			err = c.outlive(t.Context(), "gg:1", time.Second)
+			err = c.awaitSessionEnd(t.Context(), "gg:1", time.Second)
 			if want := strings.HasPrefix(name, "cannot"); errors.Is(err, lost) != want || (err != nil) != want {
-				t.Errorf("error %v", err)
+				t.Errorf("error %v, want one: %v", err, want)
 			}
 			if len(server.steps) > 0 {
-				t.Errorf("returned %v before %v", err, server.steps)
+				t.Errorf("returned %v before the steps %v", err, server.steps)
 			}
 		})
 	}

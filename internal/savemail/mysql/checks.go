@@ -1,0 +1,122 @@
+package mysql
+
+import (
+	"context"
+	"database/sql/driver"
+	"strconv"
+	"strings"
+)
+
+// headerRoom is the largest size in bytes of the added header lines.
+const headerRoom = 4096
+
+// A durabilitySetting is a variable of the server on which the durability of a
+// commit depends. Only an operator can change it.
+type durabilitySetting struct {
+	name, safe string // safe is the recommended value
+	unsafe     func(value string, all map[string]string) bool
+}
+
+// valueIn returns a function that reports whether a value is one of values.
+func valueIn(values ...string) func(string, map[string]string) bool {
+	return func(value string, _ map[string]string) bool {
+		for _, v := range values {
+			if strings.EqualFold(v, value) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+var durabilitySettings = []durabilitySetting{
+	// In MariaDB, 3 syncs at least as often as 1.
+	{"innodb_flush_log_at_trx_commit", "1", valueIn("0", "2")},
+	{"innodb_doublewrite", "ON", valueIn("OFF", "0", "DETECT_ONLY")},
+	{"innodb_flush_method", "O_DIRECT", valueIn("nosync", "littlesync", "O_DIRECT_NO_FSYNC")},
+	{"sync_binlog", "1", func(value string, all map[string]string) bool {
+		return value != "1" && strings.EqualFold(all["log_bin"], "ON")
+	}},
+	{"wsrep_on", "ON", func(value string, all map[string]string) bool {
+		provider := all["wsrep_provider"]
+		return strings.EqualFold(value, "OFF") && provider != "" && provider != "none"
+	}},
+	{"innodb_redo_log_enabled", "ON", valueIn("OFF")}, // a status variable: ALTER INSTANCE DISABLE INNODB REDO_LOG
+}
+
+// variableNames are the server's variables that the store uses.
+var variableNames = []string{"version", "max_allowed_packet", "hostname", "port", "server_uid", "server_uuid", "wsrep_node_name",
+	"log_bin", "wsrep_provider", "tidb_txn_entry_size_limit",
+	"innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_flush_method", "sync_binlog", "wsrep_on"}
+
+// readVariables returns the variables in variableNames that the server has.
+func (c *conn) readVariables(ctx context.Context) (values map[string]string, err error) {
+	err = c.Conn.Raw(func(dc any) error {
+		values, err = showVariables(ctx, dc.(driver.Conn), variableNames...)
+		return err
+	})
+	return values, err
+}
+
+// readStatus returns the named status variables that the server has.
+func (c *conn) readStatus(ctx context.Context, names ...string) (values map[string]string, err error) {
+	err = c.Conn.Raw(func(dc any) error {
+		values, err = show(ctx, dc.(driver.Conn), "SHOW GLOBAL STATUS WHERE Variable_name IN ('"+strings.Join(names, "','")+"')")
+		return err
+	})
+	return values, err
+}
+
+// checkServer logs warnings about settings that weaken durability, and limits
+// below the largest message. It ignores errors, because a server that is only
+// compatible with MySQL may lack these variables and tables.
+func (c *conn) checkServer(ctx context.Context, s *Store) {
+	if need := s.options.MaxMessage + headerRoom; s.options.MaxMessage > 0 && need > c.maxPacket {
+		s.warnOnce("max_allowed_packet of the MySQL server is below GSMTP_MAX_SIZE",
+			"host", c.host.name, "max_allowed_packet", c.maxPacket, "needed", need)
+	}
+	if isTiDB(c.variables) {
+		c.checkTiDBRowSize(s)
+	} else {
+		c.checkDurability(ctx, s)
+	}
+	var engine, mailType string
+	if c.QueryRowContext(ctx, "SELECT IFNULL(ENGINE,'') FROM information_schema.TABLES WHERE "+s.table.condition()).Scan(&engine) == nil && engine != "" && !strings.EqualFold(engine, "InnoDB") {
+		s.warnOnce("MySQL table is not InnoDB", "host", c.host.name, "table", s.table.String(), "engine", engine)
+	}
+	if c.QueryRowContext(ctx, "SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE "+s.table.condition()+" AND COLUMN_NAME='mail'").Scan(&mailType) == nil && strings.Contains(mailType, "text") {
+		s.warnOnce("MySQL column mail is a text type", "host", c.host.name, "type", mailType)
+	}
+}
+
+func (c *conn) checkDurability(ctx context.Context, s *Store) {
+	values := c.variables
+	if status, err := c.readStatus(ctx, "Innodb_redo_log_enabled"); err == nil {
+		for name, value := range status {
+			values[name] = value
+		}
+	}
+	for _, d := range durabilitySettings {
+		if value, known := values[d.name]; known && d.unsafe(value, values) {
+			s.onceLog.warn(d.name, "MySQL server setting weakens durability",
+				"host", c.host.name, "setting", d.name, "value", value, "safe", d.safe)
+		}
+	}
+}
+
+func isTiDB(variables map[string]string) bool { return strings.Contains(variables["version"], "TiDB") }
+
+// tidbRowSize is TiDB's default limit of a row in bytes (txn-entry-size-limit).
+const tidbRowSize = 6 << 20
+
+// checkTiDBRowSize logs a warning if a row cannot hold the largest message.
+func (c *conn) checkTiDBRowSize(s *Store) {
+	// 0, the default, means the value in the server's configuration file.
+	limit, err := strconv.ParseInt(c.variables["tidb_txn_entry_size_limit"], 10, 64)
+	if err != nil || limit == 0 {
+		limit = tidbRowSize
+	}
+	if need := s.options.MaxMessage + headerRoom; s.options.MaxMessage > 0 && need > limit {
+		s.warnOnce("txn-entry-size-limit of TiDB is below GSMTP_MAX_SIZE", "host", c.host.name, "limit", limit, "needed", need)
+	}
+}

@@ -1,0 +1,135 @@
+package mysql_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/mailinfo"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/storetest"
+)
+
+func testColumnSizes(t *testing.T, b *testbed) {
+	b.create(t)
+	s := b.open(t, nil)
+	defer s.Close()
+	long := strings.Repeat("x", 117) + "@example.com" // 129
+	if r := s.Fits(long); r != nil {
+		t.Errorf("Fits before the columns are read: %v, want nil", r)
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for address, code := range map[string]string{
+		long[1:]:                     "",
+		long:                         "5.1.3",
+		"gr\u00fc\u20ac@example.com": "",
+		"\u4e2d@example.com":         "5.6.7",
+	} {
+		got := ""
+		if r := s.Fits(address); r != nil {
+			got = r.Enhanced
+		}
+		if got != code {
+			t.Errorf("Fits(%q) = %q, want %q", address, got, code)
+		}
+	}
+	e := storetest.Envelope(text, "gr\u00fc\u20ac\u0081@example.com")
+	e.From = "\u4e2d\u00fc@example.com"
+	e.Info = mailinfo.Info{
+		Subject:     strings.Repeat("\u4e2d", 250) + "\U0001F600\u00fc12345",
+		Charset:     "UTF-8",
+		ContentType: "text/plain",
+		Attachments: []mailinfo.Attachment{{Name: "\U0001F600.txt", Type: "a/b", Size: 1}},
+	}
+	for _, err := range s.Save(t.Context(), []*envelope.Envelope{e}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	row := b.rows(t)[0]
+	checkColumns(t, "row",
+		column{"from", row.From, "?\u00fc@example.com"},
+		column{"to", row.To, e.To[0].Address},
+		column{"subject", row.Subject, strings.Repeat("\u4e2d", 250) + "?\u00fc123"},
+		column{"attach_info", row.AttachInfo, `[{"name":"\ud83d\ude00.txt","type":"a/b","size":1}]`})
+}
+
+// testColumnChanges: the store detects a column that was narrowed, renamed or
+// restored, and closes the statements prepared for the old columns.
+func testColumnChanges(t *testing.T, b *testbed) {
+	b.create(t)
+	s := b.open(t, nil)
+	defer s.Close()
+	saveOne(t, s, nil)
+	b.server.Exec(t, "DELETE FROM mail."+b.table,
+		"ALTER TABLE mail."+b.table+" MODIFY `from` varchar(5) CHARACTER SET ascii NOT NULL")
+	saveOne(t, s, nil)
+	if rows := b.rows(t); rows[0].From != "a@exa" {
+		t.Errorf("from is %q, want %q", rows[0].From, "a@exa")
+	}
+	const status = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME='PREPARED_STMT_COUNT'"
+	var before, after int
+	b.server.QueryRow(t, status, &before)
+	for width := 4; width > 0; width-- {
+		b.server.Exec(t, "DELETE FROM mail."+b.table, fmt.Sprintf("ALTER TABLE mail.%s MODIFY `from` varchar(%d) CHARACTER SET ascii NOT NULL", b.table, width))
+		saveOne(t, s, nil)
+	}
+	if b.server.QueryRow(t, status, &after); after > before {
+		t.Errorf("%d prepared statements, %d before the table was changed", after, before)
+	}
+	b.server.Exec(t, "ALTER TABLE mail."+b.table+" CHANGE `charset` `cs` varchar(5) NOT NULL DEFAULT ''")
+	if err := saveOne(t, s, savemail.ErrUnavailable); !strings.Contains(err.Error(), "lacks the columns charset") {
+		t.Errorf("error %v, want the missing column charset", err)
+	}
+	b.server.Exec(t, "ALTER TABLE mail."+b.table+" CHANGE `cs` `charset` varchar(5) NOT NULL")
+	awaitRecovery(t, s)
+}
+
+// testColumnWidens: Save and Fits use a widened column.
+func testColumnWidens(t *testing.T, b *testbed) {
+	b.create(t)
+	alter := "ALTER TABLE mail." + b.table
+	b.server.Exec(t, alter+" MODIFY `subject` varchar(5) CHARACTER SET ascii NOT NULL",
+		alter+" MODIFY `to` varchar(20) CHARACTER SET ascii NOT NULL", alter+" MODIFY `recipient` varchar(20) CHARACTER SET ascii NOT NULL")
+	s := b.open(t, nil)
+	defer s.Close()
+	const long = "a-recipient-with-a-long-name@example.com"
+	saveOne(t, s, nil)
+	if s.Fits(long) == nil {
+		t.Fatalf("Fits(%s) = nil, want a refusal", long)
+	}
+	b.server.Exec(t, alter+" MODIFY `subject` varchar(255) CHARACTER SET utf8mb4 NOT NULL",
+		alter+" MODIFY `to` varchar(255) CHARACTER SET utf8mb4 NOT NULL", alter+" MODIFY `recipient` varchar(255) CHARACTER SET utf8mb4 NOT NULL")
+	test.Await(t, nil, 20*time.Second, "the recipient does not fit", func() error {
+		if r := s.Fits(long); r != nil {
+			return *r
+		}
+		return nil
+	})
+	e := storetest.Envelope("Subject: =?utf-8?q?=F0=9F=90=A7_and_more?=\r\n\r\n", long)
+	if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+		t.Fatal(err)
+	}
+	if rows := b.rows(t); len(rows) != 2 || rows[1].Subject != "🐧 and more" {
+		t.Errorf("rows %+v, want two, the second with subject %q", rows, "🐧 and more")
+	}
+	// Save also detects it without a refusal of Fits.
+	b.server.Exec(t, "DELETE FROM mail."+b.table, alter+" MODIFY `subject` varchar(5) CHARACTER SET ascii NOT NULL")
+	saveOne(t, s, nil)
+	b.server.Exec(t, alter+" MODIFY `subject` varchar(255) CHARACTER SET utf8mb4 NOT NULL")
+	test.Await(t, nil, 20*time.Second, "the old limit remains", func() error {
+		e := storetest.Envelope("Subject: a long subject\r\n\r\n", "b@example.com")
+		if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+			return err
+		}
+		if rows := b.rows(t); rows[len(rows)-1].Subject != "a long subject" {
+			return fmt.Errorf("subject %q", rows[len(rows)-1].Subject)
+		}
+		return nil
+	})
+}
