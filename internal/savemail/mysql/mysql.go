@@ -7,6 +7,7 @@ package mysql
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -181,12 +182,13 @@ func (s *Store) Close() error {
 		c.destroy()
 	}
 	s.idle = nil
+	var errs []error
 	for _, h := range s.hosts {
 		if err := h.db.Close(); err != nil {
-			return fmt.Errorf("close the connections to %s: %w", h.name, err)
+			errs = append(errs, fmt.Errorf("close the connections to %s: %w", h.name, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // warnOnce logs a warning unless the store has logged this message before.
