@@ -5,24 +5,24 @@ import (
 	"net/netip"
 )
 
-// reachable returns the address under which nginx reaches this daemon's SMTP
-// server: local is the one at which it has reached us. It is not valid when
-// there is none.
+// reachable returns the address of own, this daemon's SMTP addresses, that nginx
+// can connect to. local is the address at which nginx connected to auth_http.
+// The result is not valid if nginx can reach none of own.
 func reachable(own []net.Addr, local net.Addr) netip.AddrPort {
 	here := tcpAddr(local).Addr()
-	if !here.IsValid() { // over a unix socket: from this machine
+	if !here.IsValid() { // a unix socket: nginx runs on this machine
 		here = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	var first netip.AddrPort
 	for _, addr := range own {
 		smtp := tcpAddr(addr)
 		switch {
-		case !smtp.IsValid() || smtp.Addr().Zone() != "": // nginx takes neither
+		case !smtp.IsValid() || smtp.Addr().Zone() != "": // nginx supports neither unix sockets nor zones here
 		case smtp.Addr() == here:
 			return smtp
 		case smtp.Addr().IsUnspecified() && (here.Is4() || smtp.Addr().Is6()):
-			// The wildcard of IPv6 takes IPv4 too, unless a socket of its own
-			// does, which then stands in the list as well.
+			// The IPv6 wildcard also accepts IPv4, unless the list has an IPv4
+			// socket with this port.
 			first = netip.AddrPortFrom(here, smtp.Port())
 		case smtp.Addr().IsUnspecified() && here.IsLoopback() && !first.IsValid():
 			first = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), smtp.Port())
@@ -33,7 +33,8 @@ func reachable(own []net.Addr, local net.Addr) netip.AddrPort {
 	return first
 }
 
-// tcpAddr is not valid for any other kind of address.
+// tcpAddr returns the address of a TCP socket. It is not valid for any other kind
+// of socket.
 func tcpAddr(addr net.Addr) netip.AddrPort {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
@@ -43,19 +44,20 @@ func tcpAddr(addr net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// isOwn reports whether a server is this daemon.
+// isOwn reports whether server is an address of this daemon, which listens on
+// own.
 func isOwn(server netip.AddrPort, own []net.Addr) bool {
 	for _, addr := range own {
 		smtp := tcpAddr(addr)
-		if smtp.Port() == server.Port() && (smtp.Addr() == server.Addr() || smtp.Addr().IsUnspecified() && isHere(server.Addr())) {
+		if smtp.Port() == server.Port() && (smtp.Addr() == server.Addr() || smtp.Addr().IsUnspecified() && isLocal(server.Addr())) {
 			return true
 		}
 	}
 	return false
 }
 
-// isHere reports whether an address is one of this machine's.
-func isHere(addr netip.Addr) bool {
+// isLocal reports whether addr is an address of this machine.
+func isLocal(addr netip.Addr) bool {
 	if addr.IsLoopback() {
 		return true
 	}

@@ -16,15 +16,15 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// backend is a server that is well or ill as the test likes.
+// backend is an SMTP server whose health the test decides.
 type backend struct {
 	addr netip.AddrPort
 
 	mu       sync.Mutex
-	proxy    bool   // it wants a PROXY header
-	greeting string // "" says nothing, ever
-	sessions int    // -1 says nothing of them
-	number   string // takes the place of sessions if it is not ""
+	proxy    bool   // require a PROXY header
+	greeting string // "" is no greeting
+	sessions int    // number to report; -1 is no report
+	number   string // to report instead of sessions, if it is not ""
 	checks   int
 }
 
@@ -83,9 +83,9 @@ func (b *backend) serve(conn net.Conn) {
 	}
 }
 
-// become changes how it is, and waits until it was looked at twice: the first
-// may have begun before.
-func (b *backend) become(t *testing.T, greeting string, sessions int) {
+// change changes the greeting and the number of sessions, and waits for two checks,
+// since the first check may have started before the change.
+func (b *backend) change(t *testing.T, greeting string, sessions int) {
 	t.Helper()
 	b.mu.Lock()
 	b.greeting, b.sessions = greeting, sessions
@@ -95,10 +95,11 @@ func (b *backend) become(t *testing.T, greeting string, sessions int) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.checks < seen+2 {
-			return fmt.Errorf("%d checks", b.checks-seen)
+			return fmt.Errorf("%d checks since the change", b.checks-seen)
 		}
 		return nil
 	})
 }
 
-const well = "220-welcome\r\n220 x ESMTP\r\n"
+// ready is the greeting of a healthy backend.
+const ready = "220-welcome\r\n220 x ESMTP\r\n"

@@ -17,26 +17,25 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// What a server has for its greeting, the connection included, and then for
-// the number of its sessions.
+// Time limits of a check.
 const (
-	checkTime = 2 * time.Second
-	countTime = 500 * time.Millisecond
+	checkTime = 2 * time.Second        // for the connection and the greeting
+	countTime = 500 * time.Millisecond // for the number of sessions, after the greeting
 )
 
-// maxCheck bounds what is read of a server, in bytes.
+// maxCheck is the maximum size of a backend's replies in one check, in bytes.
 const maxCheck = 16 << 10
 
-// check looks whether a server takes mail.
+// check is a health check of one backend.
 type check struct {
 	addr  netip.AddrPort
-	proxy bool   // it wants a PROXY header
-	host  string // our name
+	proxy bool   // the backend requires a PROXY header
+	host  string // this daemon's host name, for EHLO
 }
 
-// run connects, wants to be greeted by 220, and returns how many sessions the
-// server says it has, or -1. Only our kind says that, and only to those whom
-// it trusts.
+// run connects to the backend and expects the greeting 220. It returns the number
+// of the backend's sessions, or -1 if the backend does not report it: only
+// goguerrillad does, and only to a trusted peer.
 func (c check) run(ctx context.Context) (sessions int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
@@ -64,8 +63,8 @@ func (c check) run(ctx context.Context) (sessions int64, err error) {
 	return c.count(conn, text), nil
 }
 
-// count asks for the number of sessions. Whatever goes wrong, the server has
-// greeted us.
+// count sends EHLO and returns the number of sessions that the backend reports,
+// or -1. An error here does not make the backend unhealthy.
 func (c check) count(conn net.Conn, text *textproto.Reader) int64 {
 	if err := conn.SetDeadline(time.Now().Add(countTime)); err != nil {
 		return -1
@@ -85,7 +84,7 @@ func (c check) count(conn net.Conn, text *textproto.Reader) int64 {
 		}
 	}
 	if _, err := io.WriteString(conn, "QUIT\r\n"); err == nil {
-		_, _, _ = text.ReadResponse(221) // so that it is the server that closes
+		_, _, _ = text.ReadResponse(221) // so that the backend closes the connection first
 	}
 	return sessions
 }

@@ -8,36 +8,36 @@ import (
 	"time"
 )
 
-// Times between two checks of a server.
+// Times between two checks of a backend.
 const (
 	checkPause = 500 * time.Millisecond
-	maxPause   = 8 * time.Second // of one that does not answer: the pause doubles up to it
+	maxPause   = 8 * time.Second // the pause doubles up to maxPause while the backend is unhealthy
 )
 
-// pool is the servers to choose from. Each has a goroutine that looks whether
-// it is well.
+// pool is the list of backends. Each backend has a goroutine that checks it.
 type pool struct {
 	log *slog.Logger
 
 	mu      sync.Mutex
 	members []*backend
-	turn    int // where the search begins, so that equals take turns
+	next    int // counter that moves the start of the search, so that equally busy backends alternate
 	proxy   bool
 }
 
-// backend is one server; pool.mu guards what changes.
+// backend is one server. pool.mu guards the fields of the second group.
 type backend struct {
-	addr   netip.AddrPort
-	stop   context.CancelFunc
-	looked chan struct{} // closed after the first check
+	addr       netip.AddrPort
+	stop       context.CancelFunc // ends the checks
+	firstCheck chan struct{}      // closed after the first check, or when the checks end before it
 
-	checked  bool // once at least
-	alive    bool
-	sessions int64 // that it had at the last check, 0 when it does not say
-	assigned int64 // sessions sent to it since
+	checked  bool // at least once
+	healthy  bool
+	sessions int64 // at the last check that reported them, else 0
+	assigned int64 // sessions sent to the backend since then
 }
 
-// reload replaces the list; servers that stay keep what is known of them.
+// reload replaces the list. A backend that stays in the list keeps its state,
+// unless proxy changes.
 func (p *pool) reload(addrs []netip.AddrPort, proxy bool, host string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,7 +55,7 @@ func (p *pool) reload(addrs []netip.AddrPort, proxy bool, host string) {
 		delete(known, addr)
 		if b == nil {
 			ctx, cancel := context.WithCancel(context.Background())
-			b = &backend{addr: addr, stop: cancel, looked: make(chan struct{})}
+			b = &backend{addr: addr, stop: cancel, firstCheck: make(chan struct{})}
 			go p.watch(ctx, b, check{addr: addr, proxy: proxy, host: host})
 		}
 		p.members = append(p.members, b)
@@ -65,20 +65,20 @@ func (p *pool) reload(addrs []netip.AddrPort, proxy bool, host string) {
 	}
 }
 
-// choose returns the server with the fewest sessions among those that are
-// well, which is not valid when none is, or false where there is no list.
-// extra tells of a server that it has more sessions than its check has seen,
-// or that it must be left out.
-func (p *pool) choose(ctx context.Context, extra func(*backend) (sessions int64, out bool)) (netip.AddrPort, bool) {
+// choose returns the address of the healthy backend with the fewest sessions. It
+// returns false if the list is empty, and an invalid address if no backend is
+// healthy. local returns the current state of a backend that is this daemon: its
+// number of sessions, and whether it must not be chosen.
+func (p *pool) choose(ctx context.Context, local func(*backend) (sessions int64, exclude bool)) (netip.AddrPort, bool) {
 	p.mu.Lock()
 	members := p.members
 	p.mu.Unlock()
 	if len(members) == 0 {
 		return netip.AddrPort{}, false
 	}
-	for _, b := range members { // bounded by checkTime, and over after the first time
+	for _, b := range members { // waits for at most checkTime, and only for the first check
 		select {
-		case <-b.looked:
+		case <-b.firstCheck:
 		case <-ctx.Done():
 			return netip.AddrPort{}, true
 		}
@@ -87,11 +87,11 @@ func (p *pool) choose(ctx context.Context, extra func(*backend) (sessions int64,
 	defer p.mu.Unlock()
 	var best *backend
 	var least int64
-	p.turn++
+	p.next++
 	for i := range members {
-		b := members[(p.turn+i)%len(members)]
-		now, out := extra(b)
-		if !b.alive || out {
+		b := members[(p.next+i)%len(members)]
+		now, exclude := local(b)
+		if !b.healthy || exclude {
 			continue
 		}
 		if n := max(b.sessions+b.assigned, now); best == nil || n < least {
@@ -105,16 +105,16 @@ func (p *pool) choose(ctx context.Context, extra func(*backend) (sessions int64,
 	return best.addr, true
 }
 
-// watch checks a server until ctx is done.
+// watch checks a backend until ctx is done.
 func (p *pool) watch(ctx context.Context, b *backend, c check) {
 	pause := checkPause
 	for {
 		sessions, err := c.run(ctx)
 		if ctx.Err() != nil {
-			p.looked(b)
+			p.endWait(b)
 			return
 		}
-		p.learn(b, sessions, err)
+		p.update(b, sessions, err)
 		pause = min(2*pause, maxPause)
 		if err == nil {
 			pause = checkPause
@@ -127,37 +127,38 @@ func (p *pool) watch(ctx context.Context, b *backend, c check) {
 	}
 }
 
-// learn takes note of how a server is, and logs it when that is news. Of one
-// that does not say how many sessions it has, what was sent to it is forgotten
-// by halves.
-func (p *pool) learn(b *backend, sessions int64, err error) {
+// update stores the result of a check and logs a change of the backend's health.
+// For a backend that does not report its sessions, each check halves the number
+// of assigned sessions, so that they do not count for ever.
+func (p *pool) update(b *backend, sessions int64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case err != nil && (b.alive || !b.checked):
-		p.log.Warn("backend does not answer, sessions go elsewhere", "backend", b.addr, "error", err)
-	case err == nil && !b.alive && b.checked:
-		p.log.Info("backend answers again", "backend", b.addr)
+	case err != nil && (b.healthy || !b.checked):
+		p.log.Warn("backend unhealthy, using the others", "backend", b.addr, "error", err)
+	case err == nil && !b.healthy && b.checked:
+		p.log.Info("backend healthy again", "backend", b.addr)
 	}
-	if b.alive != (err == nil) {
+	if b.healthy != (err == nil) {
 		b.sessions, b.assigned = 0, 0
 	}
-	if b.alive = err == nil; b.alive && sessions < 0 {
+	if b.healthy = err == nil; b.healthy && sessions < 0 {
 		b.assigned /= 2
-	} else if b.alive {
+	} else if b.healthy {
 		b.sessions, b.assigned = sessions, 0
 	}
 	if !b.checked {
 		b.checked = true
-		close(b.looked)
+		close(b.firstCheck)
 	}
 }
 
-// looked lets nobody wait for a server that is checked no more.
-func (p *pool) looked(b *backend) {
+// endWait ends the wait for the first check of a backend that is no longer
+// checked.
+func (p *pool) endWait(b *backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !b.checked {
-		close(b.looked)
+		close(b.firstCheck)
 	}
 }

@@ -12,11 +12,11 @@ import (
 	"goguerrillad/internal/authhttp"
 )
 
-// TestReachable: the address that nginx is given is one that it can connect to.
+// TestReachable: nginx gets an address that it can connect to.
 func TestReachable(t *testing.T) {
 	unix := &net.UnixAddr{Net: "unix", Name: "/run/smtp"}
 	for _, tt := range []struct {
-		at   string // where nginx reaches auth_http
+		at   string // address of auth_http
 		own  []net.Addr
 		want string
 	}{
@@ -33,27 +33,27 @@ func TestReachable(t *testing.T) {
 		{"[::1]:0", []net.Addr{tcp("192.0.2.1:25"), tcp("[::1]:2525")}, "OK [::1]:2525"},
 	} {
 		f := startAt(t, tt.at, authhttp.Settings{Own: tt.own})
-		if got := verdict(f.ask(t, usual())); got != tt.want {
-			t.Errorf("%v, asked at %s: %s, want %s", tt.own, tt.at, got, tt.want)
+		if got := outcome(f.ask(t, request())); got != tt.want {
+			t.Errorf("SMTP on %v, auth_http on %s: the response is %q, want %q", tt.own, tt.at, got, tt.want)
 		}
 	}
 }
 
-// TestTrustedNginx: the log warns once of an nginx whose XCLIENT is refused.
+// TestTrustedNginx: an nginx that is not a trusted proxy is logged once.
 func TestTrustedNginx(t *testing.T) {
 	for _, trusted := range []bool{true, false} {
 		f := start(t, authhttp.Settings{})
 		f.trusted.Store(trusted)
 		for range 3 {
-			f.ask(t, usual())
+			f.ask(t, request())
 		}
-		if n := strings.Count(f.log.String(), "nginx is not among the trusted proxies"); n != map[bool]int{true: 0, false: 1}[trusted] {
-			t.Errorf("trusted %v: %d warnings:\n%s", trusted, n, f.log.String())
+		if n := strings.Count(f.log.String(), "nginx is not a trusted proxy"); n != map[bool]int{true: 0, false: 1}[trusted] {
+			t.Errorf("trusted %v: the log has %d warnings:\n%s", trusted, n, f.log.String())
 		}
 	}
 }
 
-// watched is a context that reports the first call of Done.
+// watched is a context that reports calls of Done.
 type watched struct {
 	context.Context
 	waits chan struct{}
@@ -67,8 +67,8 @@ func (w watched) Done() <-chan struct{} {
 	return w.Context.Done()
 }
 
-// TestReloadWhileWaiting: a request that waits for the first check of a server is
-// answered when a reload removes the server.
+// TestReloadWhileWaiting: a request that waits for the first check of a backend gets
+// its response when a reload removes the backend.
 func TestReloadWhileWaiting(t *testing.T) {
 	t.Parallel()
 	f := start(t, authhttp.Settings{Backends: addrs(newBackend(t, "", -1))})
@@ -85,10 +85,10 @@ func TestReloadWhileWaiting(t *testing.T) {
 	f.Reload(authhttp.Settings{Own: []net.Addr{tcp("192.0.2.1:25")}})
 	select {
 	case h := <-answer:
-		if got := verdict(h); !strings.HasPrefix(got, "451 4.3.2 ") {
-			t.Errorf("the answer is %s", got)
+		if got := outcome(h); !strings.HasPrefix(got, "451 4.3.2 ") {
+			t.Errorf("the response is %q, want 451 4.3.2", got)
 		}
 	case <-time.After(20 * time.Second):
-		t.Error("no answer")
+		t.Error("no response within 20 s")
 	}
 }

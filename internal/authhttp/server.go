@@ -1,9 +1,10 @@
-// Package authhttp is the server that nginx asks, by its auth_http protocol,
-// what to do with a mail session: it refuses what the SMTP server would
-// refuse, before a session with that is opened, and chooses among servers.
+// Package authhttp is the HTTP server for nginx's mail proxy, which sends it one
+// request for each SMTP session. It refuses senders and recipients that the SMTP
+// server would refuse, before nginx opens a session there, and balances the
+// sessions over several servers.
 //
-// The protocol is ngx_mail_auth_http_module's. nginx reads of an answer only
-// the header, at most 1 KiB of it, and takes no server but an IP address.
+// The protocol is that of ngx_mail_auth_http_module. nginx reads only the header
+// of a response, at most 1 KiB, and accepts only IP addresses as servers.
 package authhttp
 
 import (
@@ -20,25 +21,25 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// Options is what a server is made of.
+// Options configures a new server.
 type Options struct {
 	World *session.World // decides about senders and recipients
-	NewID func() string  // of what is logged
-	// Refuse says why this daemon takes no session now, nil when it does.
+	NewID func() string  // returns the session id for log messages
+	// Refuse returns the refusal if this daemon accepts no sessions now, else nil.
 	Refuse func() *smtp.Reply
-	// Sessions is the number of this daemon's.
+	// Sessions returns the number of this daemon's sessions.
 	Sessions func() int64
 }
 
-// Settings is what a reload may change.
+// Settings is the configuration that a reload may change.
 type Settings struct {
-	Own           []net.Addr       // where this daemon takes SMTP
-	Backends      []netip.AddrPort // servers to choose from; none stands for this daemon
-	ProxyProtocol bool             // they want a PROXY header, from those who look whether they are well too
+	Own           []net.Addr       // addresses on which this daemon listens for SMTP
+	Backends      []netip.AddrPort // SMTP servers to balance over; empty is only this daemon
+	ProxyProtocol bool             // the backends require a PROXY header, also in checks
 }
 
-// A Server answers nginx; it is a handler of requests. Its methods may be
-// called from any goroutine.
+// A Server is the http.Handler for nginx's requests. Its methods may be called
+// from any goroutine.
 type Server struct {
 	Options
 	log  *slog.Logger
@@ -46,11 +47,11 @@ type Server struct {
 
 	mu     sync.Mutex
 	own    []net.Addr
-	ours   map[netip.AddrPort]bool // backends that are this daemon
-	warned bool                    // of an nginx that is not trusted, since the last reload
+	local  map[netip.AddrPort]bool // whether a backend is this daemon
+	warned bool                    // since the last reload, that nginx is not trusted
 }
 
-// New returns a server that has no settings yet.
+// New returns a server without settings; call Reload before it serves.
 func New(o Options) *Server {
 	s := &Server{Options: o, log: o.World.Log}
 	s.pool.log = s.log
@@ -61,21 +62,21 @@ func New(o Options) *Server {
 func (s *Server) Reload(settings Settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.own, s.ours, s.warned = settings.Own, map[netip.AddrPort]bool{}, false
+	s.own, s.local, s.warned = settings.Own, map[netip.AddrPort]bool{}, false
 	for _, b := range settings.Backends {
-		s.ours[b] = isOwn(b, settings.Own)
+		s.local[b] = isOwn(b, settings.Own)
 	}
 	s.pool.reload(settings.Backends, settings.ProxyProtocol, s.World.Settings().HostName)
 }
 
-// Close ends the checks.
+// Close ends the checks of the backends.
 func (s *Server) Close() { s.pool.reload(nil, false, "") }
 
-// forPeople is what somebody reads who comes by with a browser.
-const forPeople = "This port is for nginx: goguerrillad tells it by auth_http where to send a mail session.\n" +
-	"The manual page goguerrilla.conf(5) has more under NGINX_AUTH.\n"
+// browserText is the response to a request that does not come from nginx.
+const browserText = "This port is for nginx's mail proxy, which uses the auth_http protocol.\n" +
+	"See NGINX_AUTH in the manual page goguerrilla.conf(5).\n"
 
-// ServeHTTP answers one request. The path does not matter.
+// ServeHTTP handles one request, with any path.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	switch {
@@ -87,10 +88,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Header.Get("Auth-Method") == "":
 		httpd.Protect(h)
 		h.Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, forPeople) // who has gone does not read it
+		_, _ = io.WriteString(w, browserText) // an error means that the client disconnected
 		return
 	}
-	// Nobody reads them, and nginx has room for little.
+	// nginx does not need these fields, and reads at most 1 KiB.
 	h["Date"], h["Content-Type"] = nil, nil
 	server, refusal := s.answer(r)
 	if refusal != nil {
@@ -100,7 +101,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			code += " " + refusal.Enhanced
 		}
 		h.Set("Auth-Error-Code", code)
-		h.Set("Auth-Wait", "1") // seconds; without it nginx ends the client's session
+		h.Set("Auth-Wait", "1") // seconds; without it nginx closes the client's session
 		return
 	}
 	h.Set("Auth-Status", "OK")
@@ -108,17 +109,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Auth-Port", strconv.Itoa(int(server.Port())))
 }
 
-// answer returns the server for a session, or the refusal that its client
-// gets.
+// answer returns the server for a session, or the refusal.
 func (s *Server) answer(r *http.Request) (netip.AddrPort, *smtp.Reply) {
-	if refusal := s.judge(r.Header); refusal != nil {
+	if refusal := s.trySession(r.Header); refusal != nil {
 		return netip.AddrPort{}, refusal
 	}
 	s.mu.Lock()
-	own, ours := s.own, s.ours
+	own, local := s.own, s.local
 	s.mu.Unlock()
-	server, chosen := s.pool.choose(r.Context(), func(b *backend) (sessions int64, out bool) {
-		if !ours[b.addr] {
+	server, chosen := s.pool.choose(r.Context(), func(b *backend) (sessions int64, exclude bool) {
+		if !local[b.addr] {
 			return 0, false
 		}
 		return s.Sessions(), s.Refuse() != nil
@@ -133,16 +133,17 @@ func (s *Server) answer(r *http.Request) (netip.AddrPort, *smtp.Reply) {
 		return netip.AddrPort{}, refusal
 	}
 	s.warn(r.RemoteAddr)
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	server = reachable(own, local)
+	at, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	server = reachable(own, at)
 	if !server.IsValid() {
-		s.log.Error("auth_http: SMTP listens on no address that nginx can reach from where it asked")
+		s.log.Error("nginx cannot reach any SMTP listen address")
 		return server, &smtp.ReplyNoServer
 	}
 	return server, nil
 }
 
-// warn tells of an nginx whose XCLIENT will be refused, once.
+// warn logs once after a reload that nginx is not a trusted proxy, so that the
+// SMTP server will refuse its XCLIENT.
 func (s *Server) warn(peer string) {
 	addr, err := netip.ParseAddrPort(peer)
 	trusted := s.World.Settings().Trusted
@@ -153,6 +154,6 @@ func (s *Server) warn(peer string) {
 	defer s.mu.Unlock()
 	if err == nil && !s.warned {
 		s.warned = true
-		s.log.Warn("nginx is not among the trusted proxies: its clients are refused unless it has xclient off", "nginx", peer)
+		s.log.Warn("nginx is not a trusted proxy", "nginx", peer)
 	}
 }

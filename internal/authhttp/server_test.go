@@ -22,16 +22,16 @@ import (
 	"goguerrillad/internal/test/dialogue"
 )
 
-// fixture is a server on a port of its own, for a daemon that takes mail at
-// 192.0.2.1:25.
+// fixture is an auth_http server on a free port, of a daemon that listens for SMTP
+// on 192.0.2.1:25.
 type fixture struct {
 	*authhttp.Server
 	addr       string
 	log        test.Log
 	refusal    atomic.Pointer[smtp.Reply]
-	recipients atomic.Pointer[dialogue.Recipients] // nil: all
+	recipients atomic.Pointer[dialogue.Recipients] // nil is all
 	sessions   atomic.Int64
-	trusted    atomic.Bool // nginx is among the trusted proxies
+	trusted    atomic.Bool // nginx is a trusted proxy
 }
 
 // loopback is 127.0.0.0/8 and ::1.
@@ -44,7 +44,7 @@ func start(t testing.TB, settings authhttp.Settings) *fixture {
 	return startAt(t, "127.0.0.1:0", settings)
 }
 
-// startAt starts a server at an address.
+// startAt starts a server on an address.
 func startAt(t testing.TB, addr string, settings authhttp.Settings) *fixture {
 	t.Helper()
 	usual, err := dialogue.Parse("usual", "")
@@ -96,8 +96,9 @@ func startAt(t testing.TB, addr string, settings authhttp.Settings) *fixture {
 
 func tcp(addr string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr)) }
 
-// usual is what nginx sends for a client that has said MAIL and RCPT.
-func usual(changes ...string) string {
+// request returns nginx's request for a client that has sent MAIL and RCPT, with
+// changed header fields.
+func request(changes ...string) string {
 	lines := []string{"Host: localhost", "Auth-Method: none", "Auth-User: ", "Auth-Pass: ", "Auth-Protocol: smtp", "Auth-Login-Attempt: 1",
 		"Client-IP: 198.51.100.9", "Client-Host: [UNAVAILABLE]", "Auth-SMTP-Helo: client.example",
 		"Auth-SMTP-From: MAIL FROM:<a@example.org> SIZE=100", "Auth-SMTP-To: RCPT TO:<b@example.com>"}
@@ -112,8 +113,8 @@ func usual(changes ...string) string {
 	return "GET /auth HTTP/1.0\r\n" + strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// ask sends a request and returns the header of the answer, which must be one
-// that nginx reads.
+// ask sends a request and returns the header of the response. It checks that nginx
+// can read the response.
 func (f *fixture) ask(t testing.TB, request string) http.Header {
 	t.Helper()
 	conn, err := net.Dial("tcp", f.addr)
@@ -130,27 +131,28 @@ func (f *fixture) ask(t testing.TB, request string) http.Header {
 		t.Fatal(err)
 	}
 	if len(text) > 1024 {
-		t.Errorf("an answer of %d bytes: %s", len(text), text)
+		t.Errorf("the response has %d bytes, nginx reads 1,024: %s", len(text), text)
 	}
 	r, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(text))), nil)
 	if err != nil {
 		t.Fatalf("%v: %q", err, text)
 	}
-	if r.Header.Get("Date") != "" || r.Header.Get("Content-Type") != "" { // nginx has room for little
-		t.Errorf("header %v", r.Header)
+	if r.Header.Get("Date") != "" || r.Header.Get("Content-Type") != "" { // nginx does not need them
+		t.Errorf("the header has Date or Content-Type: %v", r.Header)
 	}
 	return r.Header
 }
 
-// verdict is what counts of an answer.
-func verdict(h http.Header) string {
+// outcome returns the relevant fields of a response.
+func outcome(h http.Header) string {
 	if h.Get("Auth-Status") == "OK" {
 		return "OK " + net.JoinHostPort(h.Get("Auth-Server"), h.Get("Auth-Port"))
 	}
 	return fmt.Sprintf("%s %s, wait %s", h.Get("Auth-Error-Code"), h.Get("Auth-Status"), h.Get("Auth-Wait"))
 }
 
-func TestVerdict(t *testing.T) {
+// TestOutcome: a refusal is that of the SMTP server.
+func TestOutcome(t *testing.T) {
 	f := start(t, authhttp.Settings{})
 	for _, tt := range []struct{ change, want string }{
 		{"", "OK 192.0.2.1:25"},
@@ -171,32 +173,32 @@ func TestVerdict(t *testing.T) {
 		{"Auth-Method: plain", "535 5.7.8 Authentication is not supported, wait 1"},
 		{"Auth-Protocol: imap", "502 5.5.1 Only SMTP is supported, wait 1"},
 	} {
-		if got := verdict(f.ask(t, usual(tt.change))); got != tt.want {
-			t.Errorf("%s\n got %s\nwant %s", tt.change, got, tt.want)
+		if got := outcome(f.ask(t, request(tt.change))); got != tt.want {
+			t.Errorf("with %q, the response is\n     %s\nwant %s", tt.change, got, tt.want)
 		}
 	}
 	if log := f.log.String(); strings.Contains(log, "evil") || !strings.Contains(log, "remote=198.51.100.9:0 helo=client.example from=a@example.org to=b@elsewhere.example") {
-		t.Errorf("the log says\n%s", log)
+		t.Errorf("the log lacks the refusal, or has the client's host name:\n%s", log)
 	}
 	if log := f.log.String(); strings.Contains(log, `"C: `) || strings.Contains(log, `"S: `) {
-		t.Errorf("the log has the dialogue of a session that no client holds:\n%s", log)
+		t.Errorf("the log has the dialogue of the internal session:\n%s", log)
 	}
-	// Where nginx lets clients log in elsewhere there is no mail to judge yet.
-	if got := verdict(f.ask(t, "GET / HTTP/1.0\r\nAuth-Method: none\r\nAuth-Protocol: smtp\r\n\r\n")); got != "OK 192.0.2.1:25" {
-		t.Errorf("without commands: %s", got)
+	// Without MAIL and RCPT there is nothing to check.
+	if got := outcome(f.ask(t, "GET / HTTP/1.0\r\nAuth-Method: none\r\nAuth-Protocol: smtp\r\n\r\n")); got != "OK 192.0.2.1:25" {
+		t.Errorf("without commands, the response is %q, want OK", got)
 	}
 
 	full := smtp.Reply{Code: 451, Enhanced: "4.3.2", Text: "Full"}
 	f.refusal.Store(&full)
-	if got := verdict(f.ask(t, usual())); got != "451 4.3.2 Full, wait 1" {
-		t.Errorf("full: %s", got)
+	if got := outcome(f.ask(t, request())); got != "451 4.3.2 Full, wait 1" {
+		t.Errorf("while the daemon is full, the response is %q, want its refusal", got)
 	}
-	if got := verdict(f.ask(t, usual("Auth-SMTP-To: RCPT TO:<b@elsewhere.example>"))); !strings.HasPrefix(got, "550 ") {
-		t.Errorf("a recipient that is refused for good, full: %s", got)
+	if got := outcome(f.ask(t, request("Auth-SMTP-To: RCPT TO:<b@elsewhere.example>"))); !strings.HasPrefix(got, "550 ") {
+		t.Errorf("while the daemon is full, the response for a wrong recipient is %q, want 550", got)
 	}
 }
 
-// TestRecipients: who is asked for is asked for here as well.
+// TestRecipients: the recipient query applies.
 func TestRecipients(t *testing.T) {
 	f := start(t, authhttp.Settings{})
 	f.recipients.Store(&dialogue.Recipients{"b@example.com", "known@example.com"})
@@ -208,13 +210,14 @@ func TestRecipients(t *testing.T) {
 		{"later@example.com", "451 4.3.0 Later, wait 1"},
 		{"b@elsewhere.example", "550 5.7.1 Relaying denied: no such domain here, wait 1"},
 	} {
-		if got := verdict(f.ask(t, usual("Auth-SMTP-To: RCPT TO:<"+tt.to+">"))); got != tt.want {
-			t.Errorf("%s: got %s, want %s", tt.to, got, tt.want)
+		if got := outcome(f.ask(t, request("Auth-SMTP-To: RCPT TO:<"+tt.to+">"))); got != tt.want {
+			t.Errorf("%s: the response is %q, want %q", tt.to, got, tt.want)
 		}
 	}
 }
 
-// TestHTTP: what is no question of nginx's, and what is none at all.
+// TestHTTP: requests that do not come from nginx, kept connections, and invalid
+// requests.
 func TestHTTP(t *testing.T) {
 	f := start(t, authhttp.Settings{})
 	r, err := http.Get("http://" + f.addr + "/")
@@ -223,13 +226,13 @@ func TestHTTP(t *testing.T) {
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil || r.StatusCode != 200 || !strings.Contains(string(body), "nginx") || r.Header.Get("X-Content-Type-Options") != "nosniff" {
-		t.Errorf("to a browser: %d %s, %v", r.StatusCode, body, err)
+		t.Errorf("the response to a browser is %d %q, header %v, error %v", r.StatusCode, body, r.Header, err)
 	}
 	r, err = http.Post("http://"+f.addr+"/", "text/plain", strings.NewReader("x"))
 	if err != nil || r.StatusCode != 405 || r.Header.Get("X-Content-Type-Options") != "nosniff" {
-		t.Errorf("POST: %v, %v", r, err)
+		t.Errorf("the response to POST is %v, error %v, want 405", r, err)
 	}
-	// Two requests on one connection, by HTTP/1.1 and by 1.0.
+	// Two requests on one connection, with HTTP/1.1 and 1.0.
 	for _, how := range []string{"HTTP/1.1\r\n", "HTTP/1.0\r\nConnection: keep-alive\r\n"} {
 		conn, err := net.Dial("tcp", f.addr)
 		if err != nil {
@@ -238,10 +241,10 @@ func TestHTTP(t *testing.T) {
 		conn.SetDeadline(time.Now().Add(20 * time.Second))
 		in := bufio.NewReader(conn)
 		for range 2 {
-			io.WriteString(conn, strings.Replace(usual(), "HTTP/1.0\r\n", how, 1))
+			io.WriteString(conn, strings.Replace(request(), "HTTP/1.0\r\n", how, 1))
 			r, err := http.ReadResponse(in, nil)
-			if err != nil || verdict(r.Header) != "OK 192.0.2.1:25" {
-				t.Errorf("%q: %v, %v", how, r, err)
+			if err != nil || outcome(r.Header) != "OK 192.0.2.1:25" {
+				t.Errorf("%q: the response is %v, error %v", how, r, err)
 				break
 			}
 		}
@@ -260,13 +263,13 @@ func TestHTTP(t *testing.T) {
 		io.WriteString(conn, request)
 		text, _ := io.ReadAll(conn)
 		if !strings.HasPrefix(string(text), "HTTP/1.1 4") {
-			t.Errorf("%.20q: %q", request, text)
+			t.Errorf("%.20q: the response is %q, want a status of 4xx", request, text)
 		}
 		conn.Close()
 	}
 }
 
-// FuzzRequest: whatever is asked, the answer is one that nginx reads.
+// FuzzRequest: nginx can read the response to any request.
 func FuzzRequest(f *testing.F) {
 	x := start(f, authhttp.Settings{})
 	f.Add("client.example", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "198.51.100.9")
@@ -275,14 +278,14 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, helo, from, to, ip string) {
 		for _, s := range []string{helo, from, to, ip} {
 			if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) || len(s) > 4000 {
-				return // no header field
+				return // nginx cannot send it in a header field
 			}
 		}
-		h := x.ask(t, usual("Auth-SMTP-Helo: "+helo, "Auth-SMTP-From: "+from, "Auth-SMTP-To: "+to, "Client-IP: "+ip))
-		switch got := verdict(h); {
+		h := x.ask(t, request("Auth-SMTP-Helo: "+helo, "Auth-SMTP-From: "+from, "Auth-SMTP-To: "+to, "Client-IP: "+ip))
+		switch got := outcome(h); {
 		case got == "OK 192.0.2.1:25":
 		case strings.Trim(h.Get("Auth-Error-Code"), "0123456789. ") != "" || len(h.Get("Auth-Error-Code")) < 3:
-			t.Errorf("%q %q: %s", from, to, got)
+			t.Errorf("%q and %q: the response is %q, want OK or a reply code", from, to, got)
 		}
 	})
 }

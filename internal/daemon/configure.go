@@ -155,7 +155,7 @@ func (d *daemon) sessionSettings(c *change) *session.Settings {
 func serverSettings(cfg *stores.Configuration, limits clientLimits) smtpd.Settings {
 	s := smtpd.Settings{MaxClients: limits.smtp, MaxClientsPerIP: cfg.MaxClientsPerIP, Memory: cfg.Memory, ProxyProtocol: cfg.ProxyProtocol}
 	if cfg.Certificate != nil {
-		s.TLS = &tls.Config{Certificates: []tls.Certificate{*cfg.Certificate}, MinVersion: tls.VersionTLS12}
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{*cfg.Certificate}}
 	}
 	return s
 }

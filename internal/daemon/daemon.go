@@ -134,7 +134,7 @@ func (d *daemon) start(c *change) error {
 	world := &session.World{
 		Settings: d.settings.Load,
 		Now:      time.Now,
-		NewHash:  new(smtpd.Hashes).New,
+		NewHash:  new(envelope.HashSource).New,
 		Log:      d.log.Logger,
 		Repeats:  d.repeats,
 		Replied:  d.metrics.Replied,

@@ -79,7 +79,7 @@ func TestStartFewDescriptors(t *testing.T) {
 		t.Errorf("exit status %d", status)
 	}
 	for _, want := range []string{"NGINX_AUTH: listen on .*: socket: ", "GM_METRICS: listen on .*: socket: ", "conf: GSMTP_LOG_FILE: open log file: ",
-		"goguerrillad: smtpd: ", "GM_METRICS: (duplicate .*|listen on .*: fcntl): "} {
+		"goguerrillad: start event loop: ", "GM_METRICS: (duplicate .*|listen on .*: fcntl): "} {
 		if !regexp.MustCompile(want).MatchString(failures.String()) {
 			t.Errorf("no start reports %q:\n%s", want, failures.String())
 		}

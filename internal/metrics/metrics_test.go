@@ -60,7 +60,7 @@ func start(t *testing.T) *fixture {
 	f := newFixture()
 	f.server = smtpd.Stats{
 		Sessions: 3, Memory: 4096, Waiting: 1, Accepted: 10, RefusedFull: 2, RefusedIP: 5, RefusedHeaders: 11, AcceptErrors: 12,
-		TLS12: 13, TLS13: 4, TLSFailed: 14, Expired: 6, Panics: 15, Submitted: 96, Saved: 97, NotSaved: 98,
+		TLS12: 13, TLS13: 4, TLSFailed: 14, Expired: 6, Panics: 15,
 	}
 	f.committer = commit.Counters{Batches: 99, Messages: 7, Rows: 9, Bytes: 700, Unavailable: 16, Rejected: 17, Refused: 18, Unknown: 19, Queued: 8}
 	f.recipients = recipient.Stats{Cached: 30, Queries: 5, Failed: 2}

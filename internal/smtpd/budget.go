@@ -2,108 +2,107 @@ package smtpd
 
 import "sync"
 
-// budget is the memory that all messages in flight share, over all loops,
-// counted in capacities of their buffers.
+// budget is the memory for all messages in flight, over all loops, counted in
+// capacities of their buffers.
 //
-// No deadlock: were all of it given to whoever comes first, a hundred
-// half-received messages could fill it and each wait for the others for ever.
-// So a part, the reserve, as large as one message can become, is kept for one
-// claim at a time, the first, which holds all it has there. The others together
-// never hold more than limit-reserve, hence the first finds room up to the size
-// of a whole message; it finishes, gives back all it held, and the head of the
-// queue becomes the next.
+// It avoids deadlock. If any claim could use all of the memory, a hundred
+// half-received messages could fill it, and each would wait for the others for
+// ever. So a part of the memory, the reserve, has the size of the largest
+// message and is kept for one claim at a time, the holder. The whole total of
+// the holder counts against the reserve. The other claims together never have
+// more than limit-reserve, so the holder can grow to the largest size. When it
+// has finished and released its memory, the head of the queue becomes the holder.
 //
-// Order: who has to wait is served in order of arrival, but small messages pass
-// the queue, and have a part of the memory that large ones do not get: a few
-// large and slow messages must not keep out the many. That starves nobody,
-// since the head of the queue gets the reserve.
+// Waiting claims get memory in the order of their arrival. Small messages need
+// not wait behind large ones, and a part of the memory is kept for them, so that
+// a few large, slow messages do not block many small ones. No claim waits for
+// ever, since the head of the queue gets the reserve.
 type budget struct {
 	mu      sync.Mutex
 	limit   int64
 	reserve int64
-	used    int64    // the total of all claims
-	first   *claim   // who has the reserve; nil when nobody needs it
-	queue   []*claim // who waits, in order; bounded by the number of sessions
+	used    int64    // sum of all claims' totals
+	holder  *claim   // has the reserve; nil if no claim needs it
+	queue   []*claim // waiting claims, in order; at most one for each session
 }
 
-// headRoom is more than the added header lines take in a message's buffer, in
-// bytes.
-const headRoom = 32 << 10
+// headerAllowance is an upper bound of the size of the added header lines in a
+// message's buffer, in bytes.
+const headerAllowance = 32 << 10
 
-// smallMessage is the total of a claim in bytes up to which it counts as small;
-// smallShare is the part of the limit that is for those.
 const (
-	smallMessage = 64 << 10
-	smallShare   = 16
+	smallMessage = 64 << 10 // maximum total of the claim of a small message, in bytes
+	smallShare   = 16       // limit/smallShare bytes are kept for small messages
 )
 
-// claim is one session's part of the budget, and the Memory that it sees. Its
-// methods are called on the loop's thread alone.
+// claim is the part of the budget that one session has. It implements
+// session.Memory. Its methods are called only on the loop's thread.
 type claim struct {
-	budget  *budget
-	buffers *buffers
-	refused int64 // what the last Grow that failed asked for; loop's thread
+	budget    *budget
+	buffers   *buffers
+	shortfall int64 // bytes that the last failed Grow needed; for the loop's thread only
 
-	// Under budget.mu:
-	total   int64  // capacity of the buffers that the session has, and granted
+	// budget.mu guards the fields below.
+	total   int64  // capacity of the session's buffers, plus granted
 	granted int64  // part of total that is set aside for the next Grow
-	wanted  int64  // what a waiting claim needs more
-	wake    func() // tells the owner that a grant has been made; does not block
+	needed  int64  // bytes that a waiting claim needs in addition
+	wake    func() // notifies the owner of a grant; must not block
 }
 
-// configure sets the limit, and the size that one message can reach.
+// configure sets the limit and the maximum size of a message, both in bytes.
 func (b *budget) configure(limit, message int64) {
-	reserve := int64(sizeFor(int(message) + headRoom))
+	reserve := int64(sizeFor(int(message) + headerAllowance))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.limit, b.reserve = limit, min(reserve, limit)
-	b.serve()
+	b.grantWaiting()
 }
 
-// inUse returns the bytes that are taken, and how many claims wait.
+// inUse returns the bytes in use and the number of waiting claims.
 func (b *budget) inUse() (bytes int64, waiting int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.used, len(b.queue)
 }
 
-// Grow is session.Memory's.
+// Grow implements session.Memory.
 func (c *claim) Grow(buf []byte, n int) ([]byte, bool) {
 	if n <= cap(buf) {
 		return buf, true
 	}
 	more := int64(sizeFor(n) - cap(buf))
-	if !c.budget.take(c, more) {
-		c.refused = more
+	if !c.budget.acquire(c, more) {
+		c.shortfall = more
 		return buf, false
 	}
 	grown, err := c.buffers.grow(buf, n)
-	if err != nil { // the system is short of memory: the same to a session
-		c.budget.giveBack(c, more)
-		c.refused = more
+	if err != nil { // the system is out of memory: handled as if the budget were used up
+		c.budget.release(c, more)
+		c.shortfall = more
 		return buf, false
 	}
 	return grown, true
 }
 
-// Release is session.Memory's.
+// Release implements session.Memory.
 func (c *claim) Release(buf []byte) {
 	if buf == nil {
 		return
 	}
 	size := int64(cap(buf))
 	c.buffers.put(buf)
-	c.budget.giveBack(c, size)
+	c.budget.release(c, size)
 }
 
-// take asks for more bytes for a claim that does not wait.
-func (b *budget) take(c *claim, more int64) bool {
+// acquire gives a claim more bytes and reports whether it did. The claim must not
+// be in the queue.
+func (b *budget) acquire(c *claim, more int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case more <= c.granted: // it has waited for it
-	case b.first == c && b.used+more <= b.limit:
-	case (len(b.queue) == 0 || c.isSmall(more)) && b.hasRoom(c, more):
+	case more <= c.granted: // the claim has waited for them
+	case b.holder == c && b.used+more <= b.limit:
+	case (len(b.queue) == 0 || c.isSmall(more)) && b.fits(c, more):
 	default:
 		return false
 	}
@@ -112,62 +111,63 @@ func (b *budget) take(c *claim, more int64) bool {
 	return true
 }
 
-// add changes what a claim holds. b.mu is held.
+// add changes the total of a claim. b.mu is held.
 func (b *budget) add(c *claim, bytes int64) {
 	c.total += bytes
 	b.used += bytes
 }
 
-// isSmall reports whether the claim is a small message with so many bytes more.
+// isSmall reports whether the claim is a small message with more bytes in
+// addition.
 func (c *claim) isSmall(more int64) bool { return c.total+more <= smallMessage }
 
-// hasRoom reports whether a claim that is not the first may have so many bytes
-// more. b.mu is held.
-func (b *budget) hasRoom(c *claim, more int64) bool {
-	room := b.limit - b.reserve
+// fits reports whether a claim that is not the holder may have more bytes in
+// addition. b.mu is held.
+func (b *budget) fits(c *claim, more int64) bool {
+	available := b.limit - b.reserve
 	if !c.isSmall(more) {
-		room -= b.limit / smallShare
+		available -= b.limit / smallShare
 	}
 	used := b.used
-	if b.first != nil {
-		used -= b.first.total
+	if b.holder != nil {
+		used -= b.holder.total
 	}
-	return used+more <= room && b.used+more <= b.limit
+	return used+more <= available && b.used+more <= b.limit
 }
 
-// giveBack returns bytes to the budget.
-func (b *budget) giveBack(c *claim, bytes int64) {
+// release returns bytes to the budget.
+func (b *budget) release(c *claim, bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.add(c, -bytes)
-	b.serve()
+	b.grantWaiting()
 }
 
-// await puts the claim whose Grow was refused into the queue; wake is called
-// when it may try again, by then with room set aside for it.
-func (c *claim) await(wake func()) {
+// enqueue adds a claim whose Grow failed to the queue. wake is called when the
+// memory for the next Grow is set aside.
+func (c *claim) enqueue(wake func()) {
 	b := c.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	c.wanted, c.wake = c.refused, wake
-	if b.first == c { // nobody else can go on before it does
+	c.needed, c.wake = c.shortfall, wake
+	if b.holder == c { // the others may wait for the holder to finish
 		b.queue = append([]*claim{c}, b.queue...)
 	} else {
 		b.queue = append(b.queue, c)
 	}
-	b.serve()
+	b.grantWaiting()
 }
 
-// served reports whether room is set aside for the claim.
-func (c *claim) served() bool {
+// hasGrant reports whether memory is set aside for the claim.
+func (c *claim) hasGrant() bool {
 	c.budget.mu.Lock()
 	defer c.budget.mu.Unlock()
 	return c.granted > 0
 }
 
-// leave takes the claim out of the queue and returns what was granted to it
-// and not taken.
-func (c *claim) leave() {
+// dequeue removes the claim from the queue and releases the grant that it has not
+// used.
+func (c *claim) dequeue() {
 	b := c.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -179,36 +179,37 @@ func (c *claim) leave() {
 	}
 	b.add(c, -c.granted)
 	c.granted = 0
-	b.serve()
+	b.grantWaiting()
 }
 
-// forfeit gives back all that the claim has, whatever became of its buffers.
-func (c *claim) forfeit() {
+// releaseAll releases all bytes of the claim, even if its buffers are still in
+// use.
+func (c *claim) releaseAll() {
 	c.budget.mu.Lock()
 	all := c.total
 	c.granted = 0
 	c.budget.mu.Unlock()
-	c.budget.giveBack(c, all)
+	c.budget.release(c, all)
 }
 
-// serve wakes those in the queue for whom there is room, in order. b.mu is
-// held.
-func (b *budget) serve() {
-	if b.first != nil && (b.first.total == 0 || b.used <= b.limit-b.reserve-b.limit/smallShare) {
-		b.first = nil // it has finished, or does without the reserve
+// grantWaiting grants memory to the waiting claims in order, as far as there is
+// enough. b.mu is held.
+func (b *budget) grantWaiting() {
+	if b.holder != nil && (b.holder.total == 0 || b.used <= b.limit-b.reserve-b.limit/smallShare) {
+		b.holder = nil // it has finished, or no longer needs the reserve
 	}
 	for len(b.queue) > 0 {
 		c := b.queue[0]
 		switch {
-		case b.hasRoom(c, c.wanted):
-		case (b.first == nil || b.first == c) && b.used+c.wanted <= b.limit:
-			b.first = c
+		case b.fits(c, c.needed):
+		case (b.holder == nil || b.holder == c) && b.used+c.needed <= b.limit:
+			b.holder = c
 		default:
 			return
 		}
 		b.queue = b.queue[1:]
-		b.add(c, c.wanted)
-		c.granted = c.wanted
+		b.add(c, c.needed)
+		c.granted = c.needed
 		c.wake()
 	}
 	b.queue = nil

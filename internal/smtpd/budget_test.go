@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// fakeSession is a session as the budget sees it.
+// fakeSession allocates memory as a session does.
 type fakeSession struct {
 	claim
 	buf     []byte
@@ -18,7 +18,7 @@ func newFake(b *budget, p *buffers) *fakeSession {
 	return &fakeSession{claim: claim{budget: b, buffers: p}}
 }
 
-// grow asks for n bytes, and waits when there are none.
+// grow allocates n bytes, or enqueues the claim if the budget refuses them.
 func (f *fakeSession) grow(n int) bool {
 	buf, ok := f.Grow(f.buf, n)
 	if ok {
@@ -26,21 +26,21 @@ func (f *fakeSession) grow(n int) bool {
 		return true
 	}
 	f.waiting, f.woken = true, false
-	f.await(func() { f.woken = true })
+	f.enqueue(func() { f.woken = true })
 	return false
 }
 
 func (f *fakeSession) end() {
 	if f.waiting {
-		f.leave()
+		f.dequeue()
 	}
 	f.waiting = false
 	f.Release(f.buf)
 	f.buf = nil
 }
 
-// TestBudgetOneFinishes fills the budget with halves of messages: still one
-// after the other finishes, in order, and nothing goes beyond the limit.
+// TestBudgetOneFinishes fills the budget with half messages. All of them must
+// finish, and the limit must hold.
 func TestBudgetOneFinishes(t *testing.T) {
 	const message = 1 << 20
 	const limit = 4 * message
@@ -65,7 +65,7 @@ func TestBudgetOneFinishes(t *testing.T) {
 			}
 			f.waiting = false
 			if used, _ := b.inUse(); used > limit {
-				t.Fatalf("%d bytes in use, limit %d", used, limit)
+				t.Fatalf("%d bytes are in use, the limit is %d", used, limit)
 			}
 			if cap(f.buf) >= message {
 				order = append(order, i)
@@ -77,15 +77,15 @@ func TestBudgetOneFinishes(t *testing.T) {
 		}
 		if !progress {
 			used, waiting := b.inUse()
-			t.Fatalf("deadlock: %d in use, %d wait, finished %v", used, waiting, order)
+			t.Fatalf("deadlock: %d bytes are in use, %d claims wait, finished: %v", used, waiting, order)
 		}
 	}
-	if used, waiting := b.inUse(); used != 0 || waiting != 0 || b.first != nil {
-		t.Errorf("afterwards %d bytes, %d waiting", used, waiting)
+	if used, waiting := b.inUse(); used != 0 || waiting != 0 || b.holder != nil {
+		t.Errorf("at the end %d bytes are in use, %d claims wait, the holder is %p; want none", used, waiting, b.holder)
 	}
 }
 
-// TestBudgetSmallPass: while a large message waits, small ones go through.
+// TestBudgetSmallPass: small messages get memory while large ones wait.
 func TestBudgetSmallPass(t *testing.T) {
 	var b budget
 	var p buffers
@@ -98,15 +98,15 @@ func TestBudgetSmallPass(t *testing.T) {
 			break
 		}
 	}
-	blocked := newFake(&b, &p) // behind the one that has the reserve
+	blocked := newFake(&b, &p) // waits for the holder of the reserve
 	blocked.grow(1 << 20)
 	if blocked.woken {
-		t.Fatal("two have the reserve")
+		t.Fatal("two claims have the reserve")
 	}
 	for range 10 {
 		small := newFake(&b, &p)
 		if !small.grow(8 << 10) {
-			t.Fatal("a small message waits")
+			t.Fatal("Grow failed for a small message")
 		}
 		small.end()
 	}
@@ -114,16 +114,16 @@ func TestBudgetSmallPass(t *testing.T) {
 		f.end()
 	}
 	if !blocked.woken {
-		t.Error("memory came back, and who waits for it is not told")
+		t.Error("the waiting claim was not woken after memory was released")
 	}
 	blocked.end()
 	if used, _ := b.inUse(); used != 0 {
-		t.Errorf("%d bytes in use at the end", used)
+		t.Errorf("at the end %d bytes are in use, want 0", used)
 	}
 }
 
-// TestBudgetRandom does at random what sessions do. The account must stay
-// right, and everybody must be able to finish.
+// TestBudgetRandom allocates and releases memory at random, as sessions do. The
+// sums must be right, and all messages must be able to finish.
 func TestBudgetRandom(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 0))
@@ -138,19 +138,19 @@ func TestBudgetRandom(t *testing.T) {
 		done := 0
 		for step := 0; done < 200; step++ {
 			if step > 100_000 {
-				t.Fatalf("seed %d: %d messages in 100,000 steps", seed, done)
+				t.Fatalf("seed %d: only %d messages finished in 100,000 steps", seed, done)
 			}
 			f := all[r.IntN(len(all))]
 			switch {
 			case f.waiting && f.woken:
 				f.waiting = false
-				buf, ok := f.Grow(f.buf, cap(f.buf)+int(f.refused))
+				buf, ok := f.Grow(f.buf, cap(f.buf)+int(f.shortfall))
 				if !ok {
-					t.Fatalf("seed %d: woken for nothing", seed)
+					t.Fatalf("seed %d: Grow failed after the claim was woken", seed)
 				}
 				f.buf = buf
 			case f.waiting && r.IntN(50) > 0:
-			case f.waiting || r.IntN(20) == 0: // its time is up, or it goes away
+			case f.waiting || r.IntN(20) == 0: // timeout or disconnect
 				f.end()
 			case cap(f.buf) >= message:
 				f.end()
@@ -164,24 +164,24 @@ func TestBudgetRandom(t *testing.T) {
 			var held int64
 			for _, f := range all {
 				if f.total != int64(cap(f.buf))+f.granted {
-					t.Fatalf("seed %d: %d of %d and %d", seed, f.total, cap(f.buf), f.granted)
+					t.Fatalf("seed %d: total is %d, want %d in buffers and %d granted", seed, f.total, cap(f.buf), f.granted)
 				}
 				held += f.total
 			}
 			if used, _ := b.inUse(); used != held {
-				t.Fatalf("seed %d: %d in use, %d held", seed, used, held)
+				t.Fatalf("seed %d: %d bytes are in use, the claims have %d", seed, used, held)
 			}
 		}
 		for _, f := range all {
 			f.end()
 		}
 		if used, waiting := b.inUse(); used != 0 || waiting != 0 {
-			t.Fatalf("seed %d: afterwards %d bytes, %d waiting", seed, used, waiting)
+			t.Fatalf("seed %d: at the end %d bytes are in use, %d claims wait; want none", seed, used, waiting)
 		}
 	}
 }
 
-// TestBuffersKeepContent: whatever way a buffer grows, its bytes stay.
+// TestBuffersKeepContent: a buffer keeps its bytes when it grows.
 func TestBuffersKeepContent(t *testing.T) {
 	var p buffers
 	for _, sizes := range [][]int{
@@ -197,10 +197,10 @@ func TestBuffersKeepContent(t *testing.T) {
 				t.Fatal(err)
 			}
 			if cap(buf) != sizeFor(n) || cap(buf) < n {
-				t.Fatalf("capacity %d for %d, announced %d", cap(buf), n, sizeFor(n))
+				t.Fatalf("grow(%d) returned capacity %d, want %d", n, cap(buf), sizeFor(n))
 			}
 			if !bytes.Equal(buf, want) {
-				t.Fatalf("grown to %d: content has changed", n)
+				t.Fatalf("grow(%d) changed the content", n)
 			}
 			for len(buf) < n {
 				buf = append(buf, byte(len(buf)*7))
@@ -211,17 +211,17 @@ func TestBuffersKeepContent(t *testing.T) {
 	}
 }
 
-// TestSystemWithoutMemory: a buffer for which the system has no memory is refused as
-// by the budget, and the message stays as it is.
+// TestSystemWithoutMemory: Grow fails without changing the buffer if the system
+// has no memory, as it does if the budget is used up.
 func TestSystemWithoutMemory(t *testing.T) {
-	const tooMuch = 1 << 50 // bytes: more than an address space
+	const tooMuch = 1 << 50 // bytes; more than an address space
 	var b budget
 	b.configure(1<<52, 0)
 	for _, size := range []int{0, 100, 200 << 10} { // none, Go memory, a mapping
 		c := &claim{budget: &b, buffers: &buffers{}}
 		buf, ok := c.Grow(nil, size)
 		if !ok {
-			t.Fatalf("%d bytes are refused", size)
+			t.Fatalf("Grow(nil, %d) failed", size)
 		}
 		for len(buf) < size {
 			buf = append(buf, byte(len(buf)))
@@ -229,19 +229,20 @@ func TestSystemWithoutMemory(t *testing.T) {
 		want := bytes.Clone(buf)
 		got, ok := c.Grow(buf, tooMuch)
 		if ok || !bytes.Equal(got, want) || cap(got) != cap(buf) {
-			t.Errorf("a buffer of %d bytes grows: %v, to %d bytes", size, ok, len(got))
+			t.Errorf("Grow of a buffer of %d bytes returned %v and a buffer of length %d, capacity %d; want false and the buffer unchanged", size, ok, len(got), cap(got))
 		}
 		if used, _ := b.inUse(); used != int64(cap(buf)) {
 			t.Errorf("%d bytes are in use, want %d", used, cap(buf))
 		}
-		if c.refused != tooMuch-int64(cap(buf)) {
-			t.Errorf("%d bytes are refused", c.refused)
+		if c.shortfall != tooMuch-int64(cap(buf)) {
+			t.Errorf("shortfall is %d bytes, want %d", c.shortfall, tooMuch-int64(cap(buf)))
 		}
 		c.Release(got)
 	}
 }
 
-// TestBuffersAreReused, and their free lists have a bound.
+// TestBuffersAreReused: freed buffers are reused, and the size of a free list is
+// bounded.
 func TestBuffersAreReused(t *testing.T) {
 	var p buffers
 	var all [][]byte
@@ -253,12 +254,12 @@ func TestBuffersAreReused(t *testing.T) {
 		p.put(b)
 	}
 	if n := len(p.free[2]) * (128 << 10); n != keepFree {
-		t.Errorf("%d bytes are kept, want %d", n, keepFree)
+		t.Errorf("the free list has %d bytes, want %d", n, keepFree)
 	}
 	if n := testing.AllocsPerRun(100, func() {
 		b, _ := p.get(5000)
 		p.put(b)
 	}); n > 0 {
-		t.Errorf("%v allocations for a buffer", n)
+		t.Errorf("get and put make %v allocations, want 0", n)
 	}
 }

@@ -1,22 +1,22 @@
 package smtpd
 
-// Message buffers come in three classes of Go memory, kept on free lists, and
-// above them as mappings. The first class takes nine mails in ten whole; a
-// mail that outgrows it is copied twice at most.
+// Message buffers are Go memory of three sizes, kept on free lists, or mappings
+// if they are larger. Nine of ten messages fit into the smallest size; a message
+// that grows beyond it is copied at most twice.
 
-// bufferClasses are the capacities in bytes, smallest first.
+// bufferClasses are the capacities of Go memory in bytes, smallest first.
 var bufferClasses = [...]int{8 << 10, 32 << 10, 128 << 10}
 
-// keepFree bounds the free list of a class in bytes, for one loop.
+// keepFree is the maximum size of one free list in bytes.
 const keepFree = 2 << 20
 
-// buffers are the free buffers of one loop. They are used by its thread alone.
+// buffers has the free buffers of one loop. Only the loop's thread uses it.
 type buffers struct {
 	free [len(bufferClasses)][][]byte
 }
 
-// class returns the index of the smallest class that holds n bytes, or
-// len(bufferClasses) when only a mapping does.
+// class returns the index of the smallest class for n bytes, or
+// len(bufferClasses) if they need a mapping.
 func class(n int) int {
 	for i, size := range bufferClasses {
 		if n <= size {
@@ -26,7 +26,7 @@ func class(n int) int {
 	return len(bufferClasses)
 }
 
-// sizeFor returns the capacity of the buffer that grow would return for n.
+// sizeFor returns the capacity of the buffer that grow returns for n.
 func sizeFor(n int) int {
 	if i := class(n); i < len(bufferClasses) {
 		return bufferClasses[i]
@@ -35,7 +35,7 @@ func sizeFor(n int) int {
 }
 
 // grow returns a buffer of capacity sizeFor(n) that starts with the bytes of
-// buf, and takes buf back. On an error buf stays as it is.
+// buf, and frees buf. If it returns an error, buf is unchanged.
 func (p *buffers) grow(buf []byte, n int) ([]byte, error) {
 	isMapping := cap(buf) > bufferClasses[len(bufferClasses)-1]
 	if isMapping {
@@ -70,7 +70,7 @@ func (p *buffers) get(n int) ([]byte, error) {
 	return make([]byte, 0, bufferClasses[i]), nil
 }
 
-// put takes a buffer back; nil is ignored.
+// put frees a buffer. It ignores nil.
 func (p *buffers) put(buf []byte) {
 	if buf == nil {
 		return

@@ -6,48 +6,57 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A socket that is closed while input is unread, or to which input comes
-// later, answers with a reset, and a reset can destroy the last reply on its
-// way to the client. So, unless the client has closed its side or said QUIT,
-// only our side is closed first, and what comes is read and thrown away.
+// A connection ends by one of these verbs:
+//
+//   - close: close the descriptor now and release what the connection holds.
+//   - abort: tell the session that the connection is gone, then close.
+//   - finish: send the last replies, then close.
+//   - terminate: end the session with 421 even during a transaction.
+//
+// The server drains (drain.go): each session finishes after its transaction.
+
+// If a socket is closed while input is unread, or if more input arrives after
+// that, TCP sends a reset, which can destroy the last reply on its way to the
+// client. So, unless the client has closed its side or sent QUIT, the server
+// closes only its own side first, and discards the input that arrives.
 const (
 	lingerTime  = time.Second
 	lingerBytes = 1 << 20
 )
 
-// conclude sends the last replies and closes.
-func (c *conn) conclude(out []byte) {
+// finish sends the last replies and then closes the connection.
+func (c *conn) finish(out []byte) {
 	if c.phase == closed {
 		return
 	}
 	c.session.Abort()
 	c.keep(nil)
-	c.phase = closing
-	if c.drained && c.session.QuitReceived() { // inside TLS a close_notify may be on its way
-		c.ended = true
+	c.phase = flushing
+	if c.emptied && c.session.QuitReceived() { // inside TLS a close_notify may be on its way
+		c.inputEnded = true
 	}
 	flags := 0
-	if c.ended {
-		flags = unix.MSG_MORE // the close that follows sends it, in one segment with its own
+	if c.inputEnded {
+		flags = unix.MSG_MORE // close sends the replies and the FIN in one segment
 	}
 	if c.secured != nil {
-		// They fail only if crypto/tls has sent an alert, which ends the
-		// connection for the client.
+		// Both fail only if crypto/tls has written an alert, which ends the
+		// connection.
 		_, _ = c.secured.Write(out)
 		_ = c.secured.CloseWrite()
 		out = nil
 	}
 	c.send(out, flags)
-	c.finish()
+	c.closeFlushed()
 }
 
-// finish closes once all has been sent.
-func (c *conn) finish() {
+// closeFlushed closes a connection in phase flushing when all replies are sent.
+func (c *conn) closeFlushed() {
 	switch {
-	case c.phase != closing:
+	case c.phase != flushing:
 	case len(c.unsent) > 0:
 		c.watch(unix.EPOLLOUT)
-	case c.ended:
+	case c.inputEnded:
 		c.close()
 	default:
 		if err := unix.Shutdown(c.fd, unix.SHUT_WR); err != nil {
@@ -61,7 +70,7 @@ func (c *conn) finish() {
 	}
 }
 
-// linger throws away what still comes.
+// linger discards the input that still arrives.
 func (c *conn) linger() {
 	n, err := readSocket(c.fd, c.loop.scratch)
 	c.discarded += int32(n)
@@ -70,8 +79,8 @@ func (c *conn) linger() {
 	}
 }
 
-// drop closes a connection that is of no use any more.
-func (c *conn) drop() {
+// abort closes a connection without more replies.
+func (c *conn) abort() {
 	if c.phase == closed {
 		return
 	}
@@ -79,30 +88,30 @@ func (c *conn) drop() {
 	c.close()
 }
 
-// discard is drop for a connection whose session cannot be trusted: it is not
-// called again, and its memory is taken from it. A buffer that is being saved
-// is left to the collector, or leaks.
-func (c *conn) discard() {
+// closeBroken closes a connection whose session has panicked: the session is not
+// called again, and the budget takes its memory back. A buffer that is being
+// saved is left to the garbage collector, or leaks if it is a mapping.
+func (c *conn) closeBroken() {
 	c.broken = true
 	c.close()
-	c.memory.forfeit()
+	c.memory.releaseAll()
 }
 
-// close gives the descriptor back, and all that belongs to it.
+// close closes the descriptor and releases what the connection holds.
 func (c *conn) close() {
 	if c.phase == closed {
 		return
 	}
 	l := c.loop
-	if c.phase == roomless {
-		c.memory.leave()
+	if c.phase == awaitingMemory {
+		c.memory.dequeue()
 	}
 	c.phase = closed
 	c.timer.stop()
 	c.pending, c.unsent, c.secured = nil, nil, nil
 	l.conns[c.fd] = nil
 	l.live--
-	unix.Close(c.fd) // leaves the epoll by itself
+	unix.Close(c.fd) // also removes it from the epoll instance
 	c.fd = -1
-	l.server.dismiss(c.peer.Addr(), c.counted)
+	l.server.uncount(c.peer.Addr(), c.counted)
 }

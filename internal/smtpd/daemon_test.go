@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -16,20 +15,21 @@ import (
 	"time"
 
 	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/listen"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtpd"
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/dialogue"
 )
 
-// Some things can only be seen on a process of its own: its memory, its
-// descriptors, its processor time. So the test binary is a daemon when this
-// variable is set to its settings.
+// To measure the memory, the descriptors and the processor time of a server, a
+// test runs it in a separate process: the test binary itself, with this
+// environment variable set to daemonSettings in JSON.
 const daemonVariable = "SMTPD_TEST_DAEMON"
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(daemonVariable); text != "" {
-		if err := beDaemon(text); err != nil {
+		if err := runDaemon(text); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -38,20 +38,20 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// daemonSettings are what a test asks of the daemon.
+// daemonSettings are the settings of a daemon process.
 type daemonSettings struct {
 	MaxClients int
 	MaxSize    int64
 	Memory     int64
-	Files      uint64 // limit on descriptors; 0 leaves it
-	Hold       bool   // messages are never answered
-	Address    string // "" is a free port of 127.0.0.1
+	Files      uint64 // RLIMIT_NOFILE; 0 does not change it
+	Hold       bool   // messages get no outcome
+	Address    string // to listen on; "" is a free port of 127.0.0.1
 }
 
-// beDaemon serves with a saver that discards. It prints its address, then the
-// counters for each line on its standard input; the line "drain" begins a
-// shutdown. It ends with its input.
-func beDaemon(text string) error {
+// runDaemon runs a server that discards messages. It prints its address, then the
+// counters for each line on its standard input; the line "drain" starts a
+// shutdown. It returns at the end of its input.
+func runDaemon(text string) error {
 	var d daemonSettings
 	if err := json.Unmarshal([]byte(text), &d); err != nil {
 		return err
@@ -68,14 +68,14 @@ func beDaemon(text string) error {
 	}
 	settings := script.Settings.Session()
 	settings.MaxSize = d.MaxSize
-	var hashes smtpd.Hashes
-	// One goroutine saves, as the Committer's do.
-	type handed struct{ done func(error) }
-	queue := make(chan handed, d.MaxClients)
+	var hashes envelope.HashSource
+	// One goroutine reports the outcomes, as a writer of the Committer does.
+	type submitted struct{ done func(error) }
+	queue := make(chan submitted, d.MaxClients)
 	go func() {
-		for h := range queue {
+		for m := range queue {
 			if !d.Hold {
-				h.done(nil)
+				m.done(nil)
 			}
 		}
 	}()
@@ -86,7 +86,7 @@ func beDaemon(text string) error {
 			NewHash:  hashes.New,
 			Log:      slog.New(slog.NewTextHandler(io.Discard, nil)),
 		},
-		Save:     func(_ *envelope.Envelope, done func(error)) { queue <- handed{done} },
+		Save:     func(_ *envelope.Envelope, done func(error)) { queue <- submitted{done} },
 		Settings: smtpd.Settings{MaxClients: d.MaxClients, Memory: d.Memory, TLS: serverTLS()},
 	})
 	if err != nil {
@@ -95,20 +95,14 @@ func beDaemon(text string) error {
 	if d.Address == "" {
 		d.Address = "127.0.0.1:0"
 	}
-	listener, err := net.Listen("tcp", d.Address)
+	sockets, err := listen.Bind([]string{d.Address})
 	if err != nil {
 		return err
 	}
-	file, err := listener.(*net.TCPListener).File()
-	if err != nil {
+	if err := server.Start([]int{sockets[0].FD}); err != nil {
 		return err
 	}
-	listener.Close()
-	if err := server.Start([]int{int(file.Fd())}); err != nil {
-		return err
-	}
-	defer file.Close()
-	fmt.Println(listener.Addr())
+	fmt.Println(sockets[0].Addr)
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		if in.Text() == "drain" {
 			go server.Shutdown(context.Background())
@@ -118,7 +112,7 @@ func beDaemon(text string) error {
 	return nil
 }
 
-// daemon is such a process.
+// daemon is a daemon process.
 type daemon struct {
 	t       testing.TB
 	process *test.Process
@@ -165,7 +159,7 @@ func (d *daemon) line() string {
 	return strings.TrimSpace(line)
 }
 
-// stats asks the daemon for its counters.
+// stats returns the daemon's counters.
 func (d *daemon) stats() smtpd.Stats { return d.command("stats") }
 
 // command sends the daemon a line and returns its counters.
@@ -178,7 +172,7 @@ func (d *daemon) command(line string) (s smtpd.Stats) {
 	return s
 }
 
-// status returns a figure of /proc/PID/status in KiB.
+// status returns a value of /proc/PID/status in KiB.
 func (d *daemon) status(key string) (kib int) {
 	d.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.process.Cmd.Process.Pid))
@@ -187,7 +181,7 @@ func (d *daemon) status(key string) (kib int) {
 	}
 	_, rest, ok := strings.Cut(string(text), "\n"+key+":")
 	if !ok {
-		d.t.Fatalf("no %s in status", key)
+		d.t.Fatalf("/proc/PID/status lacks %s", key)
 	}
 	if _, err := fmt.Sscan(rest, &kib); err != nil {
 		d.t.Fatal(err)

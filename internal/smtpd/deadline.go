@@ -2,15 +2,15 @@ package smtpd
 
 import "time"
 
-// deadlines is a timer for any number of connections that all have the same
-// time: a list in order of renewal, oldest first. Renewing moves an entry to
-// the end, and only the head can be due, so both cost the same however many
-// there are; a changed timeout needs nothing but to be used.
+// deadlines is a list of timers that all have the same timeout, in the order of
+// their renewal, oldest first. Renewing a timer moves it to the end and only the
+// first can be due, so both take constant time. A changed timeout applies to all
+// timers at once.
 type deadlines struct {
-	root timer // of a ring: root.next is the oldest, root.prev the newest
+	root timer // of a ring: root.next is the oldest timer, root.prev the newest
 }
 
-// timer is an entry of deadlines; its zero value is in no list.
+// timer is an entry of deadlines. Its zero value is in no list.
 type timer struct {
 	conn       *conn
 	renewed    time.Duration // on the loop's clock
@@ -19,7 +19,7 @@ type timer struct {
 
 func (d *deadlines) init() { d.root.next, d.root.prev = &d.root, &d.root }
 
-// renew puts t at the end, from wherever it was.
+// renew moves t from the list that it is in, if any, to the end of d.
 func (d *deadlines) renew(t *timer, now time.Duration) {
 	t.stop()
 	t.renewed = now
@@ -27,7 +27,7 @@ func (d *deadlines) renew(t *timer, now time.Duration) {
 	t.prev.next, t.next.prev = t, t
 }
 
-// stop takes t out of the list it is in, if it is in one.
+// stop removes t from the list that it is in, if any.
 func (t *timer) stop() {
 	if t.next == nil {
 		return
@@ -36,7 +36,7 @@ func (t *timer) stop() {
 	t.prev, t.next = nil, nil
 }
 
-// due returns the oldest timer if its time is over, else nil.
+// due returns the oldest timer if its timeout has passed, else nil.
 func (d *deadlines) due(now, timeout time.Duration) *timer {
 	if t := d.root.next; t != &d.root && now-t.renewed >= timeout {
 		return t
@@ -44,8 +44,7 @@ func (d *deadlines) due(now, timeout time.Duration) *timer {
 	return nil
 }
 
-// wait returns how long the oldest timer has still to run, or limit if that is
-// shorter or there is none.
+// wait returns the time until the oldest timer is due, at most limit.
 func (d *deadlines) wait(now, timeout, limit time.Duration) time.Duration {
 	if t := d.root.next; t != &d.root {
 		return max(0, min(limit, t.renewed+timeout-now))

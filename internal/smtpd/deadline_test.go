@@ -23,19 +23,19 @@ func TestDeadlines(t *testing.T) {
 		return ended
 	}
 	if got := d.wait(0, timeout, time.Minute); got != time.Minute {
-		t.Errorf("an empty list waits %v", got)
+		t.Errorf("wait of an empty list = %v, want %v", got, time.Minute)
 	}
 	for i := range timers {
 		d.renew(&timers[i], time.Duration(i)*time.Second)
 	}
-	d.renew(&timers[1], 5*time.Second) // now the youngest
+	d.renew(&timers[1], 5*time.Second) // now the newest
 	timers[2].stop()
 	timers[2].stop() // in no list: nothing happens
 	if got := d.wait(6*time.Second, timeout, time.Minute); got != 4*time.Second {
-		t.Errorf("waits %v, want 4s", got)
+		t.Errorf("wait at 6s = %v, want 4s", got)
 	}
 	if got := d.wait(30*time.Second, timeout, time.Minute); got != 0 {
-		t.Errorf("waits %v for what is over", got)
+		t.Errorf("wait at 30s = %v, want 0", got)
 	}
 	for _, step := range []struct {
 		now, timeout time.Duration
@@ -48,7 +48,7 @@ func TestDeadlines(t *testing.T) {
 		{99 * time.Second, timeout, nil},
 	} {
 		if got := due(step.now, step.timeout); !slices.Equal(got, step.want) {
-			t.Errorf("at %v with %v: %v are due, want %v", step.now, step.timeout, got, step.want)
+			t.Errorf("at %v with timeout %v, timers %v are due, want %v", step.now, step.timeout, got, step.want)
 		}
 	}
 }

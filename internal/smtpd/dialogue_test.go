@@ -13,9 +13,8 @@ import (
 	"goguerrillad/internal/test/dialogue"
 )
 
-// TestDialogues holds every dialogue of the session's suite with a server, in
-// clear, inside TLS, over a unix socket, and with the client's bytes cut into
-// writes of one byte each.
+// TestDialogues runs every dialogue of package session with a server: in clear,
+// inside TLS, over a unix socket, and with writes of one byte each.
 func TestDialogues(t *testing.T) {
 	scripts, err := dialogue.Load(os.DirFS("../session/testdata"))
 	if err != nil {
@@ -25,34 +24,34 @@ func TestDialogues(t *testing.T) {
 		t.Run(script.Name, func(t *testing.T) {
 			t.Parallel()
 			if script.Settings.Clear {
-				t.Run("tcp", func(t *testing.T) { hold(t, script, "tcp", false, whole) })
-				t.Run("unix", func(t *testing.T) { hold(t, script, "unix", false, whole) })
+				t.Run("tcp", func(t *testing.T) { runScript(t, script, "tcp", false, whole) })
+				t.Run("unix", func(t *testing.T) { runScript(t, script, "unix", false, whole) })
 				switch script.Name {
-				case "tls-commands-behind-starttls": // they would be a ClientHello
-				case "quit-in-a-transaction": // what comes after QUIT can meet a closed socket
+				case "tls-commands-behind-starttls": // the server would take them for a ClientHello
+				case "quit-in-a-transaction": // the socket may be closed when the bytes after QUIT are written
 				default:
-					t.Run("bytes", func(t *testing.T) { hold(t, script, "tcp", false, 1) })
+					t.Run("bytes", func(t *testing.T) { runScript(t, script, "tcp", false, 1) })
 				}
 			}
 			if script.Settings.TLS {
-				t.Run("tls", func(t *testing.T) { hold(t, script, "tcp", true, whole) })
+				t.Run("tls", func(t *testing.T) { runScript(t, script, "tcp", true, whole) })
 			}
 		})
 	}
 }
 
-// whole is the size of the pieces of a client that does not cut its writes.
+// whole is the size of the pieces of a client that does not split its writes.
 const whole = 1 << 30
 
-// sliced is a connection that writes pieces of n bytes.
-type sliced struct{ slicer }
+// halfCloser is a slicer with CloseWrite.
+type halfCloser struct{ slicer }
 
-func (s sliced) CloseWrite() error {
+func (s halfCloser) CloseWrite() error {
 	return s.Conn.(interface{ CloseWrite() error }).CloseWrite()
 }
 
-// hold runs a script over a connection that writes pieces of n bytes.
-func hold(t *testing.T, script *dialogue.Script, network string, inside bool, n int) {
+// runScript runs a script over a connection that writes pieces of n bytes.
+func runScript(t *testing.T, script *dialogue.Script, network string, inside bool, n int) {
 	f := start(t, func(s *setup) {
 		s.settings = *script.Settings.Session()
 		s.loops = 1
@@ -60,7 +59,7 @@ func hold(t *testing.T, script *dialogue.Script, network string, inside bool, n 
 			go func() {
 				err := script.Settings.StoreError()
 				if err == nil {
-					s.fixture.note(e)
+					s.fixture.record(e)
 				}
 				done(err)
 			}()
@@ -75,8 +74,8 @@ func hold(t *testing.T, script *dialogue.Script, network string, inside bool, n 
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
-	script.Run(t, &sliced{slicer{conn, n}}, dialogue.Options{
+	conn.SetDeadline(time.Now().Add(testTimeout))
+	script.Run(t, &halfCloser{slicer{conn, n}}, dialogue.Options{
 		Inside: inside,
 		StartTLS: func(rw io.ReadWriter) (io.ReadWriter, error) {
 			c := tls.Client(rw.(net.Conn), clientTLS())
@@ -86,8 +85,7 @@ func hold(t *testing.T, script *dialogue.Script, network string, inside bool, n 
 	})
 }
 
-// TestOneWritePerGroup sends a pipelined group and wants all its replies in
-// the first segment that answers.
+// TestOneWritePerGroup: the replies to a pipelined group arrive in one segment.
 func TestOneWritePerGroup(t *testing.T) {
 	f := start(t, nil)
 	c := f.greeted()
@@ -105,6 +103,6 @@ func TestOneWritePerGroup(t *testing.T) {
 		}
 	}
 	if lines != 5 || in.Buffered() > 0 {
-		t.Errorf("first read has %d replies, want 5: %q", lines, buf[:n])
+		t.Errorf("the first read returned %d replies, want 5: %q", lines, buf[:n])
 	}
 }

@@ -7,78 +7,79 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// drainPatience is how long a transaction may stand still while the server
+// stallTime is how long a transaction may make no progress while the server
 // drains.
-const drainPatience = 5 * time.Second
+const stallTime = 5 * time.Second
 
-// drainInterval is how often that is looked at.
-const drainInterval = 250 * time.Millisecond
+// stallCheckInterval is the time between two checks for stalled transactions.
+const stallCheckInterval = 250 * time.Millisecond
 
-// drain begins to end the loop: nobody is accepted, who is idle gets 421, the
-// others after their transaction. It runs on the loop's thread, as all here.
+// drain starts the end of the loop: it accepts no more connections, and each
+// session gets 421 when it is idle. All functions of this file run on the loop's
+// thread.
 func (l *loop) drain() {
 	l.draining = true
-	l.deafen()
-	l.drainTick = l.now + drainInterval
+	l.unwatchListeners()
+	l.stallCheckAt = l.now + stallCheckInterval
 	l.each(func(c *conn) {
-		c.moved = l.now
+		c.lastProgress = l.now
 		switch c.phase {
-		case talking, roomless, checking, saving:
+		case talking, awaitingMemory, checking, saving:
 			out := c.session.Drain(l.out[:0])
 			if c.phase == talking && c.session.Wish() == session.WishClose {
 				c.proceed(nil, out)
 			}
-		case shaking:
-			c.cancelShake(errShuttingDown)
-		case meeting:
-			c.drop()
+		case handshaking:
+			c.cancelHandshake(errShuttingDown)
+		case awaitingHeader:
+			c.abort()
 		}
 	})
 }
 
-// cutIdlers ends transactions whose client does nothing.
-func (l *loop) cutIdlers() {
-	l.drainTick = l.now + drainInterval
+// terminateStalled terminates transactions that make no progress.
+func (l *loop) terminateStalled() {
+	l.stallCheckAt = l.now + stallCheckInterval
 	l.each(func(c *conn) {
-		if l.now-c.moved < drainPatience {
+		if l.now-c.lastProgress < stallTime {
 			return
 		}
 		switch c.phase {
 		case talking:
 			if len(c.unsent) > 0 {
-				c.drop()
+				c.abort()
 				return
 			}
 			c.proceed(nil, c.session.Cut(l.out[:0]))
-		case roomless:
-			c.memory.leave()
+		case awaitingMemory:
+			c.memory.dequeue()
 			c.proceed(nil, c.session.Cut(l.out[:0]))
-		case closing:
+		case flushing:
 			c.close()
 		}
 	})
 }
 
-// cut ends the loop with this round, whatever goes on; only handshakes are
-// waited for, since their goroutines use the descriptors.
-func (l *loop) cut() {
-	l.cutting = true
+// terminate ends the loop after this round. It waits only for the goroutines of
+// TLS handshakes, since they use the descriptors.
+func (l *loop) terminate() {
+	l.terminating = true
 	l.each(func(c *conn) {
-		if c.phase == shaking {
-			c.cancelShake(errShuttingDown)
+		if c.phase == handshaking {
+			c.cancelHandshake(errShuttingDown)
 		}
 	})
 }
 
-// abandon ends what is left when the loop does: each client that can be told
-// is told. What is being saved stands, but its client does not hear of it, and
-// will send it again.
-func (l *loop) abandon() {
+// closeAll aborts the connections that are left when the loop ends, and sends
+// 421 to the clients that can still receive it. A message that is being saved
+// may be stored although its client got 421; the client sends it again.
+func (l *loop) closeAll() {
 	l.each(func(c *conn) {
 		if c.phase <= saving && len(c.unsent) == 0 {
 			c.send(smtp.ReplyShuttingDown.Append(l.out[:0]), 0)
 		}
-		c.drop()
+		c.abort()
 	})
 }
 

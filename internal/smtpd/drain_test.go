@@ -15,8 +15,8 @@ import (
 	"goguerrillad/internal/smtpd"
 )
 
-// TestDrain: who is idle gets 421, transactions in flight finish, nobody is
-// accepted, and the listening socket stays open.
+// TestDrain: idle sessions get 421, transactions in flight finish, no connection
+// is accepted, and the listening socket stays open.
 func TestDrain(t *testing.T) {
 	for _, inside := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tls=%v", inside), func(t *testing.T) {
@@ -26,14 +26,14 @@ func TestDrain(t *testing.T) {
 				c := f.greeted()
 				if inside {
 					c.startTLS()
-					c.say("EHLO client.example", "250")
+					c.cmd("EHLO client.example", "250")
 				}
 				return c
 			}
 			idle, mail, data, saving := open(), open(), open(), open()
 			fresh := f.dial()
 			fresh.expect("220")
-			mail.say("MAIL FROM:<a@example.org>", "250")
+			mail.cmd("MAIL FROM:<a@example.org>", "250")
 			data.begin()
 			data.send("half a te")
 			saving.begin()
@@ -46,10 +46,10 @@ func TestDrain(t *testing.T) {
 				c.expect("421 4.3.2")
 				c.expectEnd()
 			}
-			// The backlog still takes connections; nobody greets them.
+			// The backlog still takes connections, but the server does not accept them.
 			late, err := net.Dial("tcp", f.addr)
 			if err != nil {
-				t.Fatalf("the listening socket is closed: %v", err)
+				t.Fatalf("connecting to the listening socket: %v", err)
 			}
 			defer late.Close()
 
@@ -62,7 +62,7 @@ func TestDrain(t *testing.T) {
 			(<-h.dones)(nil)
 			data.expect("250 2.0.0 OK: queued")
 			data.expect("421 4.3.2")
-			mail.say("RSET", "250")
+			mail.cmd("RSET", "250")
 			mail.expect("421 4.3.2")
 			for _, c := range []*client{idle, fresh, saving, data, mail} {
 				c.Close()
@@ -71,30 +71,30 @@ func TestDrain(t *testing.T) {
 				t.Error(err)
 			}
 			if s := f.server.Stats(); s.Accepted != 5 || s.Sessions != 0 || s.Memory != 0 {
-				t.Errorf("counters %+v", s)
+				t.Errorf("Stats() = %+v, want 5 accepted, no sessions, no memory in use", s)
 			}
 		})
 	}
 }
 
-// askedAbout is session.Recipients that knows every recipient but one.
-type askedAbout struct {
-	asked
+// oneLookup is session.Recipients that knows every recipient except address.
+type oneLookup struct {
+	lookups
 	address string
 }
 
-func (a askedAbout) Known(address string) (*smtp.Reply, bool) { return nil, address != a.address }
+func (a oneLookup) Known(address string) (*smtp.Reply, bool) { return nil, address != a.address }
 
-// TestDrainWithoutProgress: a drain closes the session of a client that stops in the
-// middle long before its own time is up. The duration of a commit or of a recipient
-// query does not count against the client.
+// TestDrainWithoutProgress: a drain terminates a transaction that makes no
+// progress, long before its timeout. The duration of a commit or of a recipient
+// look-up does not count against the client.
 func TestDrainWithoutProgress(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes six seconds")
 	}
-	h, questions := newHeld(), make(asked, 1)
+	h, pending := newHeld(), make(lookups, 1)
 	f := start(t, func(s *setup) {
-		s.save, s.settings.Recipients = h.save, askedAbout{questions, "ask@example.com"}
+		s.save, s.settings.Recipients = h.save, oneLookup{pending, "ask@example.com"}
 		s.loops, s.sendBuffer = 1, 4096
 	})
 	idle, data, later, mail, asking := f.greeted(), f.greeted(), f.greeted(), f.greeted(), f.greeted()
@@ -103,10 +103,10 @@ func TestDrainWithoutProgress(t *testing.T) {
 		c.send("half a te")
 	}
 	for _, c := range []*client{mail, asking} {
-		c.say("MAIL FROM:<a@example.org>", "250")
+		c.cmd("MAIL FROM:<a@example.org>", "250")
 	}
 	asking.send("RCPT TO:<ask@example.com>\r\n")
-	answer := <-questions
+	answer := <-pending
 	saving := f.dialBy(net.Dialer{Control: smallWindow}, "tcp", f.addr)
 	const replies = 300 // more than the socket takes
 	saving.send(strings.Repeat("EHLO a\r\n", replies) + "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nBDAT 6 LAST\r\ntext\r\n")
@@ -115,16 +115,16 @@ func TestDrainWithoutProgress(t *testing.T) {
 	drained := make(chan error, 1)
 	go func() { drained <- f.shutdown() }()
 	idle.expect("421 4.3.2")
-	f.await("closed by the server", func(s smtpd.Stats) bool { return s.Sessions == 5 })
+	f.await("close of the idle session", func(s smtpd.Stats) bool { return s.Sessions == 5 })
 	later.send("x")
 	for _, c := range []*client{data, mail} {
 		c.expect("421 4.3.2")
 	}
 	answer(nil)
 	done(nil)
-	later.expect("421 4.3.2") // and asking and saving are not cut by then
+	later.expect("421 4.3.2") // asking and saving are not terminated by then
 	asking.expect("250")
-	asking.say("RSET", "250")
+	asking.cmd("RSET", "250")
 	asking.expect("421 4.3.2")
 	saving.expect("220")
 	for range replies + 2 {
@@ -140,8 +140,9 @@ func TestDrainWithoutProgress(t *testing.T) {
 	}
 }
 
-// TestDrainCut: when the time is up everything ends, with 421.
-func TestDrainCut(t *testing.T) {
+// TestDrainTerminate: when the context of Shutdown is done, each session gets 421
+// and ends.
+func TestDrainTerminate(t *testing.T) {
 	h := newHeld()
 	f := start(t, func(s *setup) { s.save = h.save })
 	data, saving, shaking := f.greeted(), f.greeted(), f.greeted()
@@ -149,24 +150,24 @@ func TestDrainCut(t *testing.T) {
 	saving.begin()
 	saving.send("text\r\n.\r\n")
 	<-h.envelopes
-	shaking.say("STARTTLS", "220")
+	shaking.cmd("STARTTLS", "220")
 	shaking.send("\x16\x03\x01\x00\xff")
 	cause := errors.New("second signal")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(cause)
 	if err := f.server.Shutdown(ctx); !errors.Is(err, cause) {
-		t.Errorf("got %v", err)
+		t.Errorf("Shutdown returned %v, want %v", err, cause)
 	}
 	data.expect("421 4.3.2")
 	saving.expect("421 4.3.2")
-	(<-h.dones)(nil) // nobody is there to hear it
+	(<-h.dones)(nil) // is ignored
 	if s := f.server.Stats(); s.Sessions != 0 {
-		t.Errorf("counters %+v", s)
+		t.Errorf("%d sessions after Shutdown", s.Sessions)
 	}
 }
 
-// TestDrainGoneClient: an outcome is waited for though the client has gone, so
-// that the log has it.
+// TestDrainGoneClient: a drain waits for the outcome of a message whose client
+// has disconnected, so that the log has the outcome.
 func TestDrainGoneClient(t *testing.T) {
 	h := newHeld()
 	f := start(t, func(s *setup) { s.save = h.save })
@@ -176,29 +177,29 @@ func TestDrainGoneClient(t *testing.T) {
 	done := <-h.dones
 	c.Conn.(*net.TCPConn).SetLinger(0)
 	c.Close()
-	f.await("gone", func(s smtpd.Stats) bool { return s.Sessions == 0 })
+	f.await("close of the connection", func(s smtpd.Stats) bool { return s.Sessions == 0 })
 	drained := make(chan error, 1)
 	go func() { drained <- f.shutdown() }()
 	select {
 	case err := <-drained:
-		t.Fatalf("ended with %v before the outcome", err)
+		t.Fatalf("Shutdown returned %v before the outcome", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	done(nil)
 	if err := <-drained; err != nil {
 		t.Error(err)
 	}
-	if s := f.server.Stats(); s.Saved != 1 {
-		t.Errorf("counters %+v", s)
+	if log := f.log.String(); !strings.Contains(log, "message accepted") {
+		t.Errorf("the log lacks the outcome:\n%s", log)
 	}
 }
 
-// TestStartOnce: a server starts once, and not after a Shutdown, which a signal may
-// cause before the start.
+// TestStartOnce: Start fails if the server was started before, or after Shutdown,
+// which a signal may cause before the start.
 func TestStartOnce(t *testing.T) {
 	f := start(t, nil)
 	if err := f.server.Start(nil); err == nil {
-		t.Error("a server that serves starts again")
+		t.Error("Start of a running server did not fail")
 	}
 	for range 2 {
 		if err := f.shutdown(); err != nil {
@@ -206,7 +207,7 @@ func TestStartOnce(t *testing.T) {
 		}
 	}
 	if err := f.server.Start(nil); err == nil {
-		t.Error("a server that has ended starts again")
+		t.Error("Start of a stopped server did not fail")
 	}
 	world := &session.World{Settings: f.settings.Load, Log: slog.New(slog.DiscardHandler)}
 	server, err := smtpd.New(smtpd.Options{World: world, Save: f.keep})
@@ -217,6 +218,6 @@ func TestStartOnce(t *testing.T) {
 		t.Error(err)
 	}
 	if err := server.Start(nil); err == nil {
-		t.Error("a server starts after Shutdown")
+		t.Error("Start after Shutdown did not fail")
 	}
 }

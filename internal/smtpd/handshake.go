@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// crypto/tls runs a handshake in one go: it cannot be left when input is
-// missing and entered again. So it has a goroutine, from the client's first
-// bytes on until it is done; one at most for each connection. Afterwards
-// crypto/tls never waits (tls.go) and the loop goes on by itself, so that an
-// idle connection has neither a goroutine nor a stack.
+// crypto/tls cannot suspend a handshake that lacks input. So each handshake has
+// a goroutine, from the client's first bytes until it is complete. After that,
+// crypto/tls never waits (tls.go) and needs no goroutine, so an idle connection
+// costs no stack.
 //
-// While the goroutine runs, the descriptor and the TLS state are its own; the
-// loop only passes on that the socket is ready, and cancels.
+// While the goroutine runs, only the goroutine uses the descriptor and the TLS
+// state. The loop notifies the goroutine when the socket is ready, and cancels
+// the handshake.
 
 var (
 	errHandshakeTimeout = errors.New("handshake timed out")
@@ -23,29 +23,29 @@ var (
 	errInternal         = errors.New("internal error")
 )
 
-// shake is a handshake in progress.
-type shake struct {
-	conn   *conn
-	ready  chan struct{} // holds 1: the socket is ready
-	cancel chan struct{} // closed by the loop
-	cause  error         // why; set before cancel is closed
-	begun  bool          // the goroutine runs
+// handshake is a TLS handshake in progress.
+type handshake struct {
+	conn    *conn
+	ready   chan struct{} // capacity 1: the socket is ready
+	cancel  chan struct{} // closed by the loop
+	cause   error         // of the cancellation; set before cancel is closed
+	started bool          // the goroutine was started
 }
 
-// startTLS waits for the client's first bytes. No goroutine is spent on a
-// client that does not send any.
+// startTLS waits for the first bytes of the client's handshake, so that a client
+// that sends none costs no goroutine.
 func (c *conn) startTLS() {
 	if c.phase == closed {
 		return
 	}
 	config := c.loop.server.settings.Load().TLS
-	if config == nil { // withdrawn by a reload since STARTTLS was offered
-		c.drop()
+	if config == nil { // a reload removed the certificate after STARTTLS was offered
+		c.abort()
 		return
 	}
-	c.phase = shaking
+	c.phase = handshaking
 	w := &wire{fd: c.fd, loop: c.loop}
-	w.shake = &shake{conn: c, ready: make(chan struct{}, 1), cancel: make(chan struct{})}
+	w.handshake = &handshake{conn: c, ready: make(chan struct{}, 1), cancel: make(chan struct{})}
 	c.secured = &secured{Conn: tls.Server(w, config), wire: w}
 	c.turns = c.session.Turns()
 	c.loop.deadlines.renew(&c.timer, c.loop.now)
@@ -56,32 +56,32 @@ func (c *conn) startTLS() {
 	c.watch(unix.EPOLLIN | unix.EPOLLONESHOT)
 }
 
-// shakeReady is called by the loop when the socket is ready.
-func (c *conn) shakeReady() {
-	h := c.secured.wire.shake
-	if h.begun {
+// handshakeReady handles the event that the socket is ready in phase handshaking.
+func (c *conn) handshakeReady() {
+	h := c.secured.wire.handshake
+	if h.started {
 		select {
 		case h.ready <- struct{}{}:
-		default: // it knows already
+		default: // the goroutine has not received the previous notification yet
 		}
 		return
 	}
-	if len(c.unsent) > 0 { // the 220, still in clear
+	if len(c.unsent) > 0 { // the reply to STARTTLS, in clear
 		c.transmit(nil, 0)
-		if c.phase == shaking && len(c.unsent) == 0 {
+		if c.phase == handshaking && len(c.unsent) == 0 {
 			c.watch(unix.EPOLLIN | unix.EPOLLONESHOT)
 		}
 		return
 	}
-	h.begun = true
-	c.loop.shaking++
+	h.started = true
+	c.loop.handshakes++
 	go func() {
-		h.conn.loop.post(note{kind: noteShaken, conn: h.conn, err: h.run()})
+		h.conn.loop.post(note{kind: noteHandshake, conn: h.conn, err: h.run()})
 	}()
 }
 
-// run makes the handshake. A panic in it ends this connection only.
-func (h *shake) run() (err error) {
+// run performs the handshake. A panic ends only this connection.
+func (h *handshake) run() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			h.conn.panicked(r)
@@ -91,12 +91,11 @@ func (h *shake) run() (err error) {
 	return h.conn.secured.Handshake()
 }
 
-// cancelShake ends a handshake: at once, or as soon as its goroutine has
-// noticed.
-func (c *conn) cancelShake(cause error) {
-	h := c.secured.wire.shake
-	if !h.begun {
-		c.shaken(cause)
+// cancelHandshake ends a handshake, at once if its goroutine was not started yet.
+func (c *conn) cancelHandshake(cause error) {
+	h := c.secured.wire.handshake
+	if !h.started {
+		c.handshakeDone(cause)
 		return
 	}
 	if h.cause == nil {
@@ -105,20 +104,21 @@ func (c *conn) cancelShake(cause error) {
 	}
 }
 
-// shaken takes the connection back from the goroutine.
-func (c *conn) shaken(err error) {
+// handshakeDone continues the session after the handshake, or finishes the
+// connection if the handshake failed.
+func (c *conn) handshakeDone(err error) {
 	l := c.loop
-	if c.secured.wire.shake.begun {
-		l.shaking--
+	if c.secured.wire.handshake.started {
+		l.handshakes--
 	}
-	c.secured.wire.shake = nil
-	c.moved = l.now
+	c.secured.wire.handshake = nil
+	c.lastProgress = l.now
 	if err != nil {
 		l.server.counters.tlsFailed.Add(1)
 		l.server.log.Log(context.Background(), tlsLevel(err), "TLS handshake failed", "remote", c.peer, "error", err)
 		c.secured = nil
 		c.session.Abort()
-		c.conclude(nil)
+		c.finish(nil)
 		return
 	}
 	state := c.secured.ConnectionState()
@@ -127,22 +127,22 @@ func (c *conn) shaken(err error) {
 	} else {
 		l.server.counters.tls13.Add(1)
 	}
-	// A client without TCP_NODELAY sends no command until its Finished is
-	// acknowledged, and the kernel delays that by 40 ms (tcp(7)). The call
-	// fails on a unix socket, which delays nothing.
+	// A client without TCP_NODELAY sends no command until its Finished message is
+	// acknowledged, and the kernel delays the acknowledgement by 40 ms (tcp(7)).
+	// The call fails on a unix socket, which needs no acknowledgements.
 	_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 	c.session.TLSStarted(tlsVersion(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
-	c.interest = 0 // the goroutine's last request may be spent
+	c.interest = 0 // EPOLLONESHOT may have disabled what the goroutine watched
 	out := l.out[:0]
 	if l.draining {
 		out = c.session.Drain(out)
 	}
-	c.rejoin(out)
+	c.resume(out)
 }
 
-// wait blocks the handshake's goroutine until the socket is ready for events.
-func (h *shake) wait(fd int, events uint32) error {
-	// One shot: what comes between two waits does not concern the loop.
+// wait blocks the goroutine until the socket is ready for events.
+func (h *handshake) wait(fd int, events uint32) error {
+	// With EPOLLONESHOT the loop gets no events between two waits.
 	if err := h.conn.loop.watch(unix.EPOLL_CTL_MOD, fd, events|unix.EPOLLONESHOT, h.conn.generation); err != nil {
 		return err
 	}
@@ -154,7 +154,8 @@ func (h *shake) wait(fd int, events uint32) error {
 	}
 }
 
-// tlsVersion writes a version without a blank, as header fields have it.
+// tlsVersion returns the name of a version without a blank, for the Received
+// field.
 func tlsVersion(v uint16) string {
 	switch v {
 	case tls.VersionTLS12:

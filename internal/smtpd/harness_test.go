@@ -8,11 +8,11 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log/slog"
 	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -23,17 +23,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/listen"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtpd"
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/dialogue"
 )
 
-// patience is how long a test waits for what must happen. Nothing is measured
-// by it.
-const patience = 20 * time.Second
+// testTimeout is the maximum time that a test waits for an event.
+const testTimeout = 20 * time.Second
 
-// A fixture is a running server whose saver the test has in its hand.
+// A fixture is a running server with the messages that it saved.
 type fixture struct {
 	t        testing.TB
 	server   *smtpd.Server
@@ -41,7 +41,7 @@ type fixture struct {
 	unix     string // path
 	settings atomic.Pointer[session.Settings]
 	log      test.Log
-	panics   uint64 // expected
+	panics   uint64 // expected number
 
 	mu     sync.Mutex
 	stored []dialogue.Message
@@ -49,13 +49,14 @@ type fixture struct {
 
 // setup is what a test may change before the server starts.
 type setup struct {
-	fixture  *fixture // as it will be
+	fixture  *fixture // of the server, for use in save
 	settings session.Settings
 	limits   smtpd.Settings
 	loops    int
-	// sendBuffer is SO_SNDBUF of the server's TCP connections, 0 for the kernel's.
+	// sendBuffer is SO_SNDBUF of the server's TCP connections in bytes; 0 is the
+	// kernel's default.
 	sendBuffer int
-	// save takes the place of one that keeps the message and says yes.
+	// save is Options.Save; nil is a Save that keeps the message and succeeds.
 	save func(e *envelope.Envelope, done func(error))
 }
 
@@ -79,7 +80,7 @@ func start(t testing.TB, change func(*setup)) *fixture {
 		s.save = f.keep
 	}
 	f.settings.Store(&s.settings)
-	var hashes smtpd.Hashes
+	var hashes envelope.HashSource
 	f.server, err = smtpd.New(smtpd.Options{
 		Loops: s.loops,
 		World: &session.World{
@@ -101,7 +102,7 @@ func start(t testing.TB, change func(*setup)) *fixture {
 		defer cancel()
 		f.server.Shutdown(ctx)
 		if n := f.server.Stats().Panics; n != f.panics {
-			t.Errorf("%d panics, want %d: %s", n, f.panics, f.log.String())
+			t.Errorf("%d panics, want %d; log:\n%s", n, f.panics, f.log.String())
 		}
 	})
 	return f
@@ -110,48 +111,46 @@ func start(t testing.TB, change func(*setup)) *fixture {
 // listen starts the server on a TCP and a unix socket.
 func (f *fixture) listen(path string, sendBuffer int) (addr string) {
 	f.t.Helper()
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	sockets, err := listen.Bind([]string{"127.0.0.1:0"})
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	local, err := net.Listen("unix", path)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	var fds []int
-	for _, l := range []interface{ File() (*os.File, error) }{tcp.(*net.TCPListener), local.(*net.UnixListener)} {
-		file, err := l.File()
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		f.t.Cleanup(func() { file.Close() })
-		fds = append(fds, int(file.Fd()))
-	}
+	tcp := sockets[0]
+	f.t.Cleanup(func() { tcp.Close() })
 	if sendBuffer > 0 {
-		if err := unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer); err != nil {
+		if err := unix.SetsockoptInt(tcp.FD, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer); err != nil {
 			f.t.Fatal(err)
 		}
 	}
-	// The files are sockets of their own.
-	addr = tcp.Addr().String()
-	tcp.Close()
-	local.(*net.UnixListener).SetUnlinkOnClose(false)
-	local.Close()
-	if err := f.server.Start(fds); err != nil {
+	if err := f.server.Start([]int{tcp.FD, f.listenUnix(path)}); err != nil {
 		f.t.Fatal(err)
 	}
-	return addr
+	return tcp.Addr.String()
 }
 
-// keep is a saver that keeps the message.
+// listenUnix returns a listening unix socket, as systemd passes one.
+func (f *fixture) listenUnix(path string) (fd int) {
+	f.t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { unix.Close(fd) })
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Listen(fd, unix.SOMAXCONN)); err != nil {
+		f.t.Fatal(err)
+	}
+	return fd
+}
+
+// keep is a Save function that keeps the message.
 func (f *fixture) keep(e *envelope.Envelope, done func(error)) {
 	go func() {
-		f.note(e)
+		f.record(e)
 		done(nil)
 	}()
 }
 
-func (f *fixture) note(e *envelope.Envelope) {
+func (f *fixture) record(e *envelope.Envelope) {
 	m := dialogue.Message{From: e.From, Text: append([]byte(nil), e.Message()...)}
 	for _, r := range e.To {
 		m.To = append(m.To, r.Address)
@@ -167,33 +166,33 @@ func (f *fixture) messages() []dialogue.Message {
 	return f.stored
 }
 
-// await waits until the server's counters are as wanted.
+// await waits until ok returns true for the server's counters.
 func (f *fixture) await(what string, ok func(smtpd.Stats) bool) {
 	f.t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(testTimeout); ; time.Sleep(time.Millisecond) {
 		if s := f.server.Stats(); ok(s) {
 			return
 		} else if time.Now().After(end) {
-			f.t.Fatalf("%s: it did not come so: %+v", what, s)
+			f.t.Fatalf("timeout while waiting for %s: %+v", what, s)
 		}
 	}
 }
 
-// shutdown drains the server within patience.
+// shutdown shuts the server down within testTimeout.
 func (f *fixture) shutdown() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	return f.server.Shutdown(ctx)
 }
 
-// A client is a plain SMTP client that fails the test when it is let down.
+// A client is a simple SMTP client. An unexpected reply fails its test.
 type client struct {
 	net.Conn
 	t  testing.TB
 	in *bufio.Reader
 }
 
-// dial connects; read the greeting by expect.
+// dial connects and does not read the greeting.
 func (f *fixture) dial() *client {
 	f.t.Helper()
 	return f.dialTo("tcp", f.addr)
@@ -204,7 +203,7 @@ func (f *fixture) dialTo(network, addr string) *client {
 	return f.dialBy(net.Dialer{}, network, addr)
 }
 
-// dialFrom connects as the client of this address.
+// dialFrom connects from a local address.
 func (f *fixture) dialFrom(local string) *client {
 	f.t.Helper()
 	return f.dialBy(net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}}, "tcp", f.addr)
@@ -212,12 +211,12 @@ func (f *fixture) dialFrom(local string) *client {
 
 func (f *fixture) dialBy(d net.Dialer, network, addr string) *client {
 	f.t.Helper()
-	d.Timeout = patience
+	d.Timeout = testTimeout
 	conn, err := d.Dial(network, addr)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(testTimeout))
 	f.t.Cleanup(func() { conn.Close() })
 	return newClient(f.t, conn)
 }
@@ -226,12 +225,12 @@ func newClient(t testing.TB, conn net.Conn) *client {
 	return &client{Conn: conn, t: t, in: bufio.NewReader(conn)}
 }
 
-// greeted connects and says EHLO.
+// greeted connects and sends EHLO.
 func (f *fixture) greeted() *client {
 	f.t.Helper()
 	c := f.dial()
 	c.expect("220")
-	c.say("EHLO client.example", "250")
+	c.cmd("EHLO client.example", "250")
 	return c
 }
 
@@ -248,50 +247,51 @@ func (c *client) expect(code string) string {
 	for {
 		line, err := c.in.ReadString('\n')
 		if err != nil {
-			c.t.Fatalf("got %q and %v, want %s", line, err, code)
+			c.t.Fatalf("reading a reply returned %q and error %v, want reply %s", line, err, code)
 		}
 		if len(line) > 3 && line[3] == '-' {
 			continue
 		}
 		if !strings.HasPrefix(line, code) {
-			c.t.Fatalf("got %q, want %s", line, code)
+			c.t.Fatalf("reply is %q, want %s", line, code)
 		}
 		return line
 	}
 }
 
-// say sends a command and expects the code.
-func (c *client) say(command, code string) string {
+// cmd sends a command and expects a reply with this code.
+func (c *client) cmd(command, code string) string {
 	c.t.Helper()
 	c.send(command + "\r\n")
 	return c.expect(code)
 }
 
-// begin opens a transaction up to the 354.
+// begin starts a transaction, up to the 354.
 func (c *client) begin() {
 	c.t.Helper()
-	c.say("MAIL FROM:<a@example.org>", "250")
-	c.say("RCPT TO:<b@example.com>", "250")
-	c.say("DATA", "354")
+	c.cmd("MAIL FROM:<a@example.org>", "250")
+	c.cmd("RCPT TO:<b@example.com>", "250")
+	c.cmd("DATA", "354")
 }
 
-// expectEnd wants the server to have closed, after nothing more.
+// expectEnd expects that the server has closed the connection without more
+// replies.
 func (c *client) expectEnd() {
 	c.t.Helper()
 	if rest, err := io.ReadAll(c.in); len(rest) > 0 || err != nil {
-		c.t.Fatalf("got %q and %v, want the end", rest, err)
+		c.t.Fatalf("reading returned %q and error %v, want the end of the connection", rest, err)
 	}
 }
 
-// startTLS goes on inside TLS.
+// startTLS starts TLS.
 func (c *client) startTLS() {
 	c.t.Helper()
-	c.say("STARTTLS", "220")
-	c.shake()
+	c.cmd("STARTTLS", "220")
+	c.handshake()
 }
 
-// shake is the handshake after the reply to STARTTLS.
-func (c *client) shake() {
+// handshake performs the TLS handshake after the reply to STARTTLS.
+func (c *client) handshake() {
 	c.t.Helper()
 	inside := tls.Client(c.Conn, clientTLS())
 	if err := inside.Handshake(); err != nil {
@@ -302,7 +302,7 @@ func (c *client) shake() {
 
 func clientTLS() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
 
-// serverTLS returns a configuration with a certificate of its own.
+// serverTLS returns a configuration with a self-signed certificate.
 var serverTLS = sync.OnceValue(func() *tls.Config {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

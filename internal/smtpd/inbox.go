@@ -9,19 +9,19 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// inbox is how everything outside a loop speaks to it: the saver with
-// outcomes, the recipients with answers, the budget with room, shakes of hands, the server with commands.
-// Its length is bounded by the loop's sessions, each of which waits for one
-// note at most, and a few commands.
+// inbox is the queue of a loop's notes. Other goroutines post the outcomes of
+// messages, the results of recipient look-ups, grants of memory, the results of
+// TLS handshakes and the server's commands. Each session waits for at most one
+// note, so the number of sessions and of commands bounds the queue.
 type inbox struct {
 	mu     sync.Mutex
 	notes  []note
-	asleep bool // the loop blocks, or is about to: write to bell
-	bell   int  // eventfd; edge-triggered, so that nobody has to read it; -1 when closed
-	spare  []note
+	asleep bool   // the loop blocks in epoll_wait, or is about to: post must write to wakeFD
+	wakeFD int    // eventfd, watched edge-triggered, so that it needs no read; -1 if closed
+	spare  []note // the previous slice of receive, for reuse
 }
 
-// note is one thing that the loop is told.
+// note is an event from outside the loop.
 type note struct {
 	kind noteKind
 	conn *conn
@@ -34,40 +34,40 @@ type note struct {
 type noteKind uint8
 
 const (
-	noteCommand noteKind = iota // run run
-	noteSaved                   // err is the outcome of conn's message
-	noteChecked                 // refusal is what conn's recipient meets, nil for none
-	noteRoom                    // there is memory for conn
-	noteShaken                  // err is the outcome of conn's TLS handshake
+	noteCommand   noteKind = iota // call run
+	noteSaved                     // err is the outcome of conn's message
+	noteChecked                   // refusal is the reply if conn's recipient was refused, else nil
+	noteMemory                    // the budget granted memory to conn
+	noteHandshake                 // err is the result of conn's TLS handshake
 )
 
-func newBell() (int, error) {
+func newEventFD() (int, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		return -1, fmt.Errorf("create an eventfd: %w", err)
+		return -1, fmt.Errorf("create eventfd: %w", err)
 	}
 	return fd, nil
 }
 
-// post leaves a note. Only a loop that sleeps is woken: under load it looks by
-// itself in each round.
+// post adds a note. It wakes the loop only if it sleeps; a busy loop receives
+// its notes in each round.
 func (b *inbox) post(n note) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.bell < 0 {
+	if b.wakeFD < 0 {
 		return // the loop has ended
 	}
 	b.notes = append(b.notes, n)
 	if b.asleep {
 		b.asleep = false
 		one := [8]byte{1} // any value but 0, whatever the byte order
-		// It fails only when the counter is full, and then the bell has rung.
-		_, _ = unix.Write(b.bell, one[:])
+		// It fails only if the eventfd's counter is full, and then the loop wakes.
+		_, _ = unix.Write(b.wakeFD, one[:])
 	}
 }
 
-// sleep announces that the loop is about to block. It returns false when there
-// are notes to read first.
+// sleep records that the loop is about to block. It returns false if there are
+// notes to handle first.
 func (b *inbox) sleep() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -75,8 +75,8 @@ func (b *inbox) sleep() bool {
 	return b.asleep
 }
 
-// take returns all notes; the slice is valid until the next call.
-func (b *inbox) take() []note {
+// receive removes and returns all notes. The slice is valid until the next call.
+func (b *inbox) receive() []note {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asleep = false
@@ -86,12 +86,12 @@ func (b *inbox) take() []note {
 	return notes
 }
 
-// close ends the inbox: what is posted later is dropped.
+// close closes the eventfd. Notes that are posted later are ignored.
 func (b *inbox) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.bell >= 0 {
-		unix.Close(b.bell)
+	if b.wakeFD >= 0 {
+		unix.Close(b.wakeFD)
 	}
-	b.bell = -1
+	b.wakeFD = -1
 }

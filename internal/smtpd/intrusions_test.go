@@ -2,7 +2,8 @@ package smtpd_test
 
 import "strings"
 
-// Handshake messages: a type, a length of three bytes, and a body.
+// TLS handshake messages: a type, a length of three bytes, and a body (RFC 8446
+// section 4).
 const (
 	helloRequest     = "\x00\x00\x00\x00"
 	clientHello      = "\x01\x00\x00\x2b\x03\x03" + "01234567890123456789012345678901" + "\x00\x00\x02\x13\x01\x01\x00\x00\x00"
@@ -11,7 +12,8 @@ const (
 	requestKeyUpdate = "\x18\x00\x00\x01\x01"
 )
 
-// versions are those in which the server answers an intrusion with an alert.
+// versions are the TLS versions in which the server replies to an intrusion with
+// an alert.
 type versions uint8
 
 const (
@@ -20,8 +22,8 @@ const (
 	both
 )
 
-// intrusions are what ends a TLS connection with an error: the client's next
-// bytes, and whether the server sends an alert.
+// intrusions are inputs that end a TLS connection: the client's next bytes, and
+// the versions in which the server sends an alert.
 var intrusions = []struct {
 	name  string
 	bytes func(*sealer) string
@@ -60,7 +62,7 @@ var intrusions = []struct {
 	{"requested KeyUpdate, then a forged record", func(s *sealer) string {
 		return s.seal(recordHandshake, requestKeyUpdate) + s.seal(recordData, "NOOP\r\n") // with the old keys
 	}, both},
-	{"renegotiation", sealed(recordHandshake, helloRequest), only13}, // a warning in TLS 1.2, which the client ignores,
+	{"renegotiation", sealed(recordHandshake, helloRequest), only13}, // in TLS 1.2 the alert is a warning, which the client ignores
 	{"half a record", clear("\x17\x03\x03\x00\x40xxx"), none},
 	{"end", clear(""), none},
 }

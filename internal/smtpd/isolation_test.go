@@ -19,9 +19,9 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestTLSIsolation: what TLS writes for a client goes to that client or
-// nowhere. Clients that end their connections in every way that crypto/tls
-// reports do not change the dialogues of other clients of the same loop.
+// TestTLSIsolation: no client receives TLS records of another client. Clients that
+// cause every kind of error in crypto/tls do not change the dialogues of other
+// clients of the same loop.
 func TestTLSIsolation(t *testing.T) {
 	seed := test.Seed(t)
 	f := start(t, func(s *setup) { s.loops = 1 })
@@ -38,7 +38,7 @@ func TestTLSIsolation(t *testing.T) {
 				if err := f.intrude(rng, kind); err != nil {
 					t.Errorf("%s: %v", intrusions[kind].name, err)
 				}
-				if err := f.shakeBadly(rng); err != nil {
+				if err := f.breakHandshake(rng); err != nil {
 					t.Errorf("handshake: %v", err)
 				}
 			}
@@ -71,19 +71,19 @@ func TestTLSIsolation(t *testing.T) {
 	slices.Sort(sent)
 	slices.Sort(stored)
 	if !slices.Equal(sent, stored) {
-		t.Errorf("%d messages are stored, %d were sent, or they differ", len(stored), len(sent))
+		t.Errorf("%d messages are stored, %d were sent; they differ", len(stored), len(sent))
 	}
-	f.await("ended", func(s smtpd.Stats) bool { return s.Sessions == 0 && s.Memory == 0 })
+	f.await("end of all sessions", func(s smtpd.Stats) bool { return s.Sessions == 0 && s.Memory == 0 })
 	t.Logf("%d messages, %d intrusions", len(sent), intruded.Load())
 }
 
-// offered connects and has STARTTLS accepted.
-func (f *fixture) offered() (*net.TCPConn, error) {
-	conn, err := net.DialTimeout("tcp", f.addr, patience)
+// requestTLS connects and sends STARTTLS.
+func (f *fixture) requestTLS() (*net.TCPConn, error) {
+	conn, err := net.DialTimeout("tcp", f.addr, testTimeout)
 	if err != nil {
 		return nil, err
 	}
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(testTimeout))
 	in := bufio.NewReader(conn)
 	err = exchange(conn, in, "", "220")
 	if err == nil {
@@ -96,10 +96,10 @@ func (f *fixture) offered() (*net.TCPConn, error) {
 	return conn.(*net.TCPConn), nil
 }
 
-// secure connects and makes a handshake of this version. It returns TCP's
-// connection, TLS's, and a sealer that can take the place of its Write.
+// secure connects and performs a handshake of this version. It returns the TCP
+// connection, the TLS connection, and a sealer that can replace its Write.
 func (f *fixture) secure(version uint16) (*net.TCPConn, *tls.Conn, *sealer, error) {
-	tcp, err := f.offered()
+	tcp, err := f.requestTLS()
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -111,7 +111,7 @@ func (f *fixture) secure(version uint16) (*net.TCPConn, *tls.Conn, *sealer, erro
 	return tcp, inside, s, nil
 }
 
-// exchange sends commands and expects the replies' codes.
+// exchange sends commands and expects replies with these codes.
 func exchange(out io.Writer, in *bufio.Reader, commands string, codes ...string) error {
 	if _, err := io.WriteString(out, commands); err != nil {
 		return err
@@ -131,8 +131,7 @@ func exchange(out io.Writer, in *bufio.Reader, commands string, codes ...string)
 	return nil
 }
 
-// conversations are the commands that a client sends at once, each with the
-// codes of its replies.
+// conversations are groups of commands, each with the codes of its replies.
 var conversations = []struct{ commands, codes string }{
 	{"NOOP\r\n", "250"},
 	{"EHLO x\r\n", "250"},
@@ -141,8 +140,8 @@ var conversations = []struct{ commands, codes string }{
 	{"BLAH\r\n", "500"},
 }
 
-// converse is a client whose dialogue must be what it would be without the
-// other clients. It returns the messages that were acknowledged.
+// converse is a client whose dialogue must not be affected by other clients. It
+// returns the messages that were acknowledged.
 func (f *fixture) converse(rng *rand.Rand, name string) (texts []string, err error) {
 	tcp, inside, _, err := f.secure(randomVersion(rng))
 	if err != nil {
@@ -171,14 +170,13 @@ func (f *fixture) converse(rng *rand.Rand, name string) (texts []string, err err
 	if err := exchange(inside, in, "QUIT\r\n", "221"); err != nil {
 		return texts, err
 	}
-	if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil { // without error only behind a close_notify
+	if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil { // without an error only after a close_notify
 		return texts, fmt.Errorf("after QUIT: %q, %w", rest, err)
 	}
 	return texts, nil
 }
 
-// phases are where an intrusion happens: what the client sends before it, and
-// the codes of the replies.
+// phases are the commands before an intrusion, and the codes of their replies.
 var phases = []struct{ commands, codes string }{
 	{"N", ""},
 	{"EHLO x\r\nNO", "250"},
@@ -188,8 +186,8 @@ var phases = []struct{ commands, codes string }{
 	{strings.Repeat("NOOP\r\n", 500), strings.Repeat("250 ", 500)},
 }
 
-// intrude breaks a connection of its own, in a phase and in a version that
-// chance chooses, and expects the server's alert.
+// intrude breaks its own connection, in a random phase of a random TLS version,
+// and expects the server's alert.
 func (f *fixture) intrude(rng *rand.Rand, kind int) error {
 	version := randomVersion(rng)
 	tcp, inside, s, err := f.secure(version)
@@ -202,7 +200,7 @@ func (f *fixture) intrude(rng *rand.Rand, kind int) error {
 	out := &slicer{Conn: tcp, n: 1 + rng.IntN(1000)}
 	codes := strings.Fields(phase.codes)
 	before := s.seal(recordData, phase.commands)
-	if at := rng.IntN(4); at == 0 { // in one with what comes before it, whose replies may be lost
+	if at := rng.IntN(4); at == 0 { // in one write with the commands, whose replies may be lost
 		if _, err := io.WriteString(out, before+how.bytes(s)); err != nil {
 			return nil
 		}
@@ -225,15 +223,15 @@ func (f *fixture) intrude(rng *rand.Rand, kind int) error {
 	alert := err != nil && strings.HasPrefix(err.Error(), "remote error: tls: ")
 	want := how.alert == both || how.alert == only13 && version == tls.VersionTLS13
 	if alert != want {
-		return fmt.Errorf("version %x, after %.30q: %q and %v, want an alert: %v", version, phase.commands, rest, err, want)
+		return fmt.Errorf("version %x, after %.30q: received %q and error %v; an alert is expected: %v", version, phase.commands, rest, err, want)
 	}
 	return nil
 }
 
-// shakeBadly breaks a handshake of its own: in any byte that the client sends,
-// or by going away.
-func (f *fixture) shakeBadly(rng *rand.Rand) error {
-	tcp, err := f.offered()
+// breakHandshake breaks its own handshake: it changes a byte of the client, or
+// disconnects.
+func (f *fixture) breakHandshake(rng *rand.Rand) error {
+	tcp, err := f.requestTLS()
 	if err != nil {
 		return err
 	}
@@ -249,12 +247,12 @@ func (f *fixture) shakeBadly(rng *rand.Rand) error {
 	return nil
 }
 
-// A garbler changes one byte of what is written and ends with that write, or
-// ends before the byte.
+// A garbler changes one byte of the output and closes after the write that has
+// the byte, or closes before the byte.
 type garbler struct {
 	*net.TCPConn
-	left int // bytes before it
-	cut  bool
+	left int  // bytes before the byte
+	cut  bool // close before the byte
 }
 
 func (g *garbler) Write(p []byte) (int, error) {
@@ -262,7 +260,7 @@ func (g *garbler) Write(p []byte) (int, error) {
 	if g.left -= len(p); at < 0 || g.left >= 0 {
 		return g.TCPConn.Write(p)
 	}
-	defer g.CloseWrite() // the server may wait for more
+	defer g.CloseWrite() // the server may wait for more input
 	if g.cut {
 		return g.TCPConn.Write(p[:at])
 	}
@@ -275,8 +273,8 @@ func randomVersion(rng *rand.Rand) uint16 {
 	return tls.VersionTLS12 + uint16(rng.IntN(2))
 }
 
-// TestKeyUpdate: a client that asks for new keys with each command, and reads
-// nothing until the last, gets all replies.
+// TestKeyUpdate: a client that requests new keys with each of many pipelined
+// commands gets all replies.
 func TestKeyUpdate(t *testing.T) {
 	f := start(t, func(s *setup) { s.loops = 1 })
 	tcp, inside, s, err := f.secure(tls.VersionTLS13)
@@ -284,7 +282,7 @@ func TestKeyUpdate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tcp.Close()
-	tcp.SetDeadline(time.Now().Add(3 * time.Minute)) // a busy machine takes long
+	tcp.SetDeadline(time.Now().Add(3 * time.Minute)) // for a busy machine
 	const commands = 20_000
 	go func() {
 		var out strings.Builder
@@ -296,14 +294,14 @@ func TestKeyUpdate(t *testing.T) {
 			out.Reset()
 		}
 	}()
-	f.greeted().say("QUIT", "221") // others are served meanwhile
+	f.greeted().cmd("QUIT", "221") // the loop serves other clients meanwhile
 	if err := exchange(io.Discard, bufio.NewReader(inside), "", slices.Repeat([]string{"250"}, commands)...); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestPanic: a panic ends the connection whose bytes led to it, in a command
-// and in a handshake, and no other.
+// TestPanic: a panic in a command or in a handshake closes only the connection
+// that caused it.
 func TestPanic(t *testing.T) {
 	f := start(t, func(s *setup) {
 		s.loops = 1
@@ -314,20 +312,20 @@ func TestPanic(t *testing.T) {
 	f.panics = 2
 	other := f.greeted()
 	c := f.greeted()
-	c.say("MAIL FROM:<a@example.org>", "250")
+	c.cmd("MAIL FROM:<a@example.org>", "250")
 	c.send("RCPT TO:<b@example.com>\r\n")
 	c.expectEnd()
 	c = f.greeted()
-	c.say("STARTTLS", "220")
+	c.cmd("STARTTLS", "220")
 	if err := tls.Client(c.Conn, clientTLS()).Handshake(); err == nil {
-		t.Error("the handshake succeeds")
+		t.Error("the handshake did not fail")
 	}
 	c.Close()
-	other.say("QUIT", "221")
-	f.await("ended", func(s smtpd.Stats) bool { return s.Sessions == 0 && s.TLSFailed == 1 })
+	other.cmd("QUIT", "221")
+	f.await("end of all sessions, 1 failed handshake", func(s smtpd.Stats) bool { return s.Sessions == 0 && s.TLSFailed == 1 })
 	for _, reason := range []string{"no address", "no configuration"} {
 		if !strings.Contains(f.log.String(), reason) {
-			t.Errorf("the log lacks %q: %s", reason, f.log.String())
+			t.Errorf("the log lacks %q:\n%s", reason, f.log.String())
 		}
 	}
 }

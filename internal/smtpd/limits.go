@@ -8,59 +8,60 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// doors counts who is inside, over all loops.
-type doors struct {
-	sessions atomic.Int64
-	full     atomic.Bool // the log has been told
+// limiter counts the sessions of all loops, and those of each client address.
+type limiter struct {
+	sessions   atomic.Int64
+	fullLogged atomic.Bool // the log has the warning that MaxClients is reached
 
 	mu    sync.Mutex
-	perIP map[netip.Addr]int // only addresses with sessions; bounded by their number
+	perIP map[netip.Addr]int // only addresses that have sessions
 }
 
-// admit counts a connection in, or returns the refusal. Counted says that its
-// address was counted too: while that limit is off it costs nothing, hence
-// sessions from before a reload that turns it on are not in the count.
+// admit counts a new connection, or returns the refusal. counted reports
+// whether the connection was also counted for its address. Addresses are not
+// counted while MaxClientsPerIP is off, so a reload that turns it on misses the
+// sessions that are open.
 func (s *Server) admit(addr netip.Addr) (refusal *smtp.Reply, counted bool) {
 	limits := s.settings.Load()
-	if n := s.doors.sessions.Add(1); n > int64(limits.MaxClients) {
-		s.doors.sessions.Add(-1)
+	if n := s.limiter.sessions.Add(1); n > int64(limits.MaxClients) {
+		s.limiter.sessions.Add(-1)
 		s.counters.refusedFull.Add(1)
-		if !s.doors.full.Swap(true) {
-			s.log.Warn("too many clients, refusing new ones", "limit", limits.MaxClients)
+		if !s.limiter.fullLogged.Swap(true) {
+			s.log.Warn("client limit reached, refusing connections", "limit", limits.MaxClients)
 		}
 		return &smtp.ReplyTooManySessions, false
 	}
 	if limits.MaxClientsPerIP <= 0 || !addr.IsValid() || s.trusts(addr) {
 		return nil, false
 	}
-	if !s.doors.enter(countedAddr(addr), limits.MaxClientsPerIP) {
-		s.doors.sessions.Add(-1)
+	if !s.limiter.add(countedAddr(addr), limits.MaxClientsPerIP) {
+		s.limiter.sessions.Add(-1)
 		s.counters.refusedIP.Add(1)
 		return &smtp.ReplyTooManyPerIP, false
 	}
 	return nil, true
 }
 
-// trusts reports whether a peer speaks for clients, whose own addresses count
-// then.
+// trusts reports whether a peer is a trusted proxy. Its own address is not
+// limited; the addresses that it reports are.
 func (s *Server) trusts(peer netip.Addr) bool {
 	trusted := s.world.Settings().Trusted
 	return trusted != nil && trusted.Match(peer.Unmap())
 }
 
-// move counts a connection under the address that a trusted proxy speaks for,
-// in place of the one before, or returns the refusal.
+// move counts the connection for the client address that a trusted proxy
+// reports, instead of the previous address, or returns the refusal.
 func (c *conn) move(to netip.Addr) *smtp.Reply {
 	s := c.loop.server
 	if c.counted {
-		s.doors.leave(countedAddr(c.peer.Addr()))
+		s.limiter.remove(countedAddr(c.peer.Addr()))
 	}
 	c.peer, c.counted = netip.AddrPortFrom(to, 0), false
 	limit := s.settings.Load().MaxClientsPerIP
 	if limit <= 0 || !to.IsValid() {
 		return nil
 	}
-	if !s.doors.enter(countedAddr(to), limit) {
+	if !s.limiter.add(countedAddr(to), limit) {
 		s.counters.refusedIP.Add(1)
 		return &smtp.ReplyTooManyPerIP
 	}
@@ -68,26 +69,27 @@ func (c *conn) move(to netip.Addr) *smtp.Reply {
 	return nil
 }
 
-// Sessions returns how many there are now.
-func (s *Server) Sessions() int64 { return s.doors.sessions.Load() }
+// Sessions returns the number of open sessions.
+func (s *Server) Sessions() int64 { return s.limiter.sessions.Load() }
 
-// Full reports whether the server would refuse a session for want of room.
+// Full reports whether the server refuses new sessions because MaxClients is
+// reached.
 func (s *Server) Full() bool {
-	return s.doors.sessions.Load() >= int64(s.settings.Load().MaxClients)
+	return s.limiter.sessions.Load() >= int64(s.settings.Load().MaxClients)
 }
 
-// dismiss counts a connection out.
-func (s *Server) dismiss(addr netip.Addr, counted bool) {
-	if n := s.doors.sessions.Add(-1); n < int64(s.settings.Load().MaxClients)*9/10 {
-		s.doors.full.Store(false)
+// uncount ends the count of a connection.
+func (s *Server) uncount(addr netip.Addr, counted bool) {
+	if n := s.limiter.sessions.Add(-1); n < int64(s.settings.Load().MaxClients)*9/10 {
+		s.limiter.fullLogged.Store(false)
 	}
 	if counted {
-		s.doors.leave(countedAddr(addr))
+		s.limiter.remove(countedAddr(addr))
 	}
 }
 
-// countedAddr is what is counted as one client: an IPv4 address, or an IPv6
-// /64, since that is what one host gets.
+// countedAddr returns the address for which a client is counted: its IPv4
+// address or its IPv6 /64, since one host usually has a /64.
 func countedAddr(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap()
 	if addr.Is4() {
@@ -100,20 +102,22 @@ func countedAddr(addr netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
-func (d *doors) enter(addr netip.Addr, limit int) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.perIP[addr] >= limit {
+// add counts a session of addr unless addr already has limit sessions.
+func (l *limiter) add(addr netip.Addr, limit int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.perIP[addr] >= limit {
 		return false
 	}
-	d.perIP[addr]++
+	l.perIP[addr]++
 	return true
 }
 
-func (d *doors) leave(addr netip.Addr) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.perIP[addr]--; d.perIP[addr] <= 0 {
-		delete(d.perIP, addr)
+// remove ends the count of a session of addr.
+func (l *limiter) remove(addr netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.perIP[addr]--; l.perIP[addr] <= 0 {
+		delete(l.perIP, addr)
 	}
 }

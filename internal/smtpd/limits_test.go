@@ -16,22 +16,22 @@ func TestCountedAddr(t *testing.T) {
 		"::ffff:192.0.2.1%ab": "192.0.2.1",
 	} {
 		if got := countedAddr(netip.MustParseAddr(a)).String(); got != want {
-			t.Errorf("%s is counted as %s, want %s", a, got, want)
+			t.Errorf("countedAddr(%s) = %s, want %s", a, got, want)
 		}
 	}
 }
 
-func TestDoors(t *testing.T) {
-	d := doors{perIP: map[netip.Addr]int{}}
+func TestLimiter(t *testing.T) {
+	l := limiter{perIP: map[netip.Addr]int{}}
 	a := netip.MustParseAddr("192.0.2.1")
 	for i := range 3 {
-		if got, want := d.enter(a, 2), i < 2; got != want {
-			t.Errorf("session %d is let in: %v, want %v", i+1, got, want)
+		if got, want := l.add(a, 2), i < 2; got != want {
+			t.Errorf("add of session %d returned %v, want %v", i+1, got, want)
 		}
 	}
-	d.leave(a)
-	d.leave(a)
-	if len(d.perIP) != 0 {
-		t.Error("an address without sessions is remembered")
+	l.remove(a)
+	l.remove(a)
+	if len(l.perIP) != 0 {
+		t.Errorf("addresses without sessions are kept: %v", l.perIP)
 	}
 }

@@ -13,20 +13,22 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// Sizes that one loop has once, in bytes unless said otherwise.
+// Sizes of a loop's buffers.
 const (
-	maxEvents = 256       // events of one round
-	outKept   = 256 << 10 // a reply buffer that grew beyond it is dropped after use
-	// scratchSize is the most that one read takes. A PROXY header is read whole.
+	maxEvents = 256       // epoll events of one round
+	outKept   = 256 << 10 // bytes; a larger reply buffer is not reused
+	// scratchSize is the size in bytes of the read buffer. The longest PROXY
+	// header fits.
 	scratchSize = smtp.MaxProxyHeader + 1
 )
 
-// longestWait bounds one epoll_wait: nothing depends on it.
+// longestWait bounds one epoll_wait call. Its value is not critical.
 const longestWait = time.Minute
 
-// A loop owns connections: every method of them, of their sessions and of the
-// loop's buffers runs on its thread, but for what inbox.go and handshake.go
-// say. Nothing on that thread blocks but epoll_wait.
+// A loop serves its connections on one thread: the methods of the connections,
+// of their sessions and of the loop's buffers run there, except for those that
+// inbox.go and handshake.go name. The thread blocks only in epoll_wait and in
+// the short sleeps of pace.go.
 type loop struct {
 	server *Server
 	inbox
@@ -35,48 +37,48 @@ type loop struct {
 	events    [maxEvents]unix.EpollEvent
 
 	start time.Time
-	now   time.Duration // since start, once a round
+	now   time.Duration // since start; set once in each round
 
-	conns      []*conn // by descriptor; nil where none of this loop's is
+	conns      []*conn // by descriptor; nil if it is not a connection of this loop
 	live       int     // connections in conns
-	saving     int     // messages handed to Save and not answered yet
-	shaking    int     // goroutines that shake hands
-	generation int32   // of the newest connection; tells a stale event from one of a reused descriptor
+	saving     int     // messages passed to Options.Save that have no outcome yet
+	handshakes int     // running goroutines of TLS handshakes
+	generation int32   // of the newest connection; distinguishes a stale event from an event of a reused descriptor
 
-	deadlines deadlines // of those whose client is to act, Settings.Timeout each
-	lingering deadlines // of those that only wait for the client to close, lingerTime each
-	headers   deadlines // of trusted proxies before their PROXY header, headerTime each
-	strangers deadlines // of other peers where there is one to come, strangerTime each
-	again     []*conn   // that have input left which epoll does not see
-	buffers   buffers
+	deadlines  deadlines // session.Settings.Timeout: connections with a session
+	lingering  deadlines // lingerTime: connections in phase lingering
+	proxies    deadlines // headerTime: trusted peers in phase awaitingHeader
+	untrusted  deadlines // untrustedTime: other peers in phase awaitingHeader
+	unfinished []*conn   // connections that may have input left which epoll does not report
+	buffers    buffers
 
-	scratch []byte // what was read, until the turn ends
-	out     []byte // replies of the turn
-	records []byte // for the next wire that writes: empty, nil while a wire has it
+	scratch []byte // input of the current step
+	out     []byte // replies of the current step
+	records []byte // an empty buffer for the next wire that writes; nil while a wire has it
 
-	backoff     time.Duration // pause after an accept that failed; 0 when listening
-	lastBackoff time.Duration // the last one, until an accept succeeds
-	resumeAt    time.Duration // when to listen again
+	backoff     time.Duration // current pause after a failed accept; 0 if there is none
+	lastBackoff time.Duration // last pause; 0 after an accept succeeded
+	resumeAt    time.Duration // end of the current pause
 	pace        pace
 
-	draining  bool
-	drainTick time.Duration // when to look for sessions without progress
-	cutting   bool          // the drain's time is up
+	draining     bool
+	stallCheckAt time.Duration // time of the next check for stalled transactions
+	terminating  bool          // the loop ends when no handshake is running
 }
 
 func newLoop(s *Server, listeners []int) (*loop, error) {
 	l := &loop{
 		server:    s,
 		epoll:     -1,
-		inbox:     inbox{bell: -1},
+		inbox:     inbox{wakeFD: -1},
 		listeners: listeners,
 		scratch:   make([]byte, scratchSize),
 		start:     time.Now(),
 	}
 	l.deadlines.init()
 	l.lingering.init()
-	l.headers.init()
-	l.strangers.init()
+	l.proxies.init()
+	l.untrusted.init()
 	if err := l.openFiles(); err != nil {
 		l.closeFiles()
 		return nil, err
@@ -86,16 +88,16 @@ func newLoop(s *Server, listeners []int) (*loop, error) {
 
 func (l *loop) openFiles() (err error) {
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return fmt.Errorf("create an epoll: %w", err)
+		return fmt.Errorf("create epoll instance: %w", err)
 	}
-	if l.bell, err = newBell(); err != nil {
+	if l.wakeFD, err = newEventFD(); err != nil {
 		return err
 	}
-	ring := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(l.bell)}
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.bell, &ring); err != nil {
-		return fmt.Errorf("watch an eventfd: %w", err)
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(l.wakeFD)}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.wakeFD, &event); err != nil {
+		return fmt.Errorf("watch eventfd: %w", err)
 	}
-	return l.listen()
+	return l.watchListeners()
 }
 
 func (l *loop) closeFiles() {
@@ -106,71 +108,71 @@ func (l *loop) closeFiles() {
 	l.epoll = -1
 }
 
-// run is the loop.
+// run runs the loop until a drain is complete.
 func (l *loop) run() {
-	runtime.LockOSThread() // the thread's timer slack is changed: it ends with the loop
+	runtime.LockOSThread() // never unlocked: pace changes the thread's timer slack, so the thread ends with the loop
 	l.pace.init(len(l.server.loops))
 	defer l.closeFiles()
-	for !l.over() {
+	for !l.ended() {
 		events := l.wait()
-		notes := l.take()
+		notes := l.receive()
 		for i := range events {
-			l.handle(&events[i])
+			l.handleEvent(&events[i])
 		}
 		for i := range notes {
-			l.read(&notes[i])
+			l.handleNote(&notes[i])
 		}
-		l.goOn()
-		l.sweep()
+		l.readUnfinished()
+		l.runTimers()
 		l.pace.round(l.live, len(events)+len(notes))
 	}
-	l.abandon()
+	l.closeAll()
 }
 
-// over reports whether a drain has come to its end.
-func (l *loop) over() bool {
-	return l.cutting && l.shaking == 0 || l.draining && l.live == 0 && l.saving == 0
+// ended reports whether a drain is complete.
+func (l *loop) ended() bool {
+	return l.terminating && l.handshakes == 0 || l.draining && l.live == 0 && l.saving == 0
 }
 
-// wait returns the events of the next round.
+// wait waits for the next round and returns its epoll events.
 func (l *loop) wait() []unix.EpollEvent {
 	var wait time.Duration
-	if (l.shaking > 0 || !l.pace.nap()) && len(l.again) == 0 && l.sleep() {
+	if (l.handshakes > 0 || !l.pace.nap()) && len(l.unfinished) == 0 && l.sleep() {
 		wait = l.untilNext()
 	}
 	n, err := unix.EpollWait(l.epoll, l.events[:], milliseconds(wait))
 	if err != nil && err != unix.EINTR {
-		// Only a bug of ours: a wrong descriptor.
+		// Any other error is a bug in this package.
 		panic(os.NewSyscallError("epoll_wait", err))
 	}
 	l.now = time.Since(l.start)
 	return l.events[:max(n, 0)]
 }
 
-// milliseconds rounds up, so that what is waited for is due afterwards.
+// milliseconds rounds up, so that the deadline has passed after the wait.
 func milliseconds(d time.Duration) int {
 	return int((d + time.Millisecond - 1) / time.Millisecond)
 }
 
-// untilNext returns how long nothing is to do unless something happens.
+// untilNext returns the time until the next deadline.
 func (l *loop) untilNext() time.Duration {
 	now := time.Since(l.start)
 	wait := l.deadlines.wait(now, l.server.timeout(), longestWait)
 	wait = l.lingering.wait(now, lingerTime, wait)
-	wait = l.headers.wait(now, headerTime, wait)
-	wait = l.strangers.wait(now, strangerTime, wait)
+	wait = l.proxies.wait(now, headerTime, wait)
+	wait = l.untrusted.wait(now, untrustedTime, wait)
 	if l.backoff > 0 {
 		wait = min(wait, max(0, l.resumeAt-now))
 	}
 	if l.draining {
-		wait = min(wait, max(0, l.drainTick-now))
+		wait = min(wait, max(0, l.stallCheckAt-now))
 	}
 	return wait
 }
 
-// handle deals with one event. Its tag tells what it is about: a listener
-// (negative), the bell (0), or the connection of that generation.
-func (l *loop) handle(e *unix.EpollEvent) {
+// handleEvent handles one epoll event. Its tag is negative for a listening
+// socket, 0 for wakeFD, and else the generation of the connection.
+func (l *loop) handleEvent(e *unix.EpollEvent) {
 	switch {
 	case e.Pad < 0:
 		l.accept(l.listeners[^e.Pad])
@@ -181,41 +183,41 @@ func (l *loop) handle(e *unix.EpollEvent) {
 	}
 }
 
-// read deals with one note.
-func (l *loop) read(n *note) {
+// handleNote handles one note.
+func (l *loop) handleNote(n *note) {
 	c := n.conn
 	switch n.kind {
 	case noteCommand:
 		n.run(l)
 	case noteSaved:
-		l.guarded(c, func() { c.outcome(n.err) })
+		l.guarded(c, func() { c.saved(n.err) })
 	case noteChecked:
 		l.guarded(c, func() { c.checked(n.refusal) })
-	case noteRoom:
-		l.guarded(c, c.roomGranted)
-	case noteShaken:
-		l.guarded(c, func() { c.shaken(n.err) })
+	case noteMemory:
+		l.guarded(c, c.memoryGranted)
+	case noteHandshake:
+		l.guarded(c, func() { c.handshakeDone(n.err) })
 	}
 }
 
-// goOn continues connections whose last turn ended before their input did, so
-// that one of them could not keep the others waiting.
-func (l *loop) goOn() {
-	for range len(l.again) { // those that are added meanwhile wait for the next round
-		c := l.again[0]
-		l.again = l.again[1:]
+// readUnfinished continues the connections that stopped reading before the end
+// of their input, so that the other connections did not wait for them.
+func (l *loop) readUnfinished() {
+	for range len(l.unfinished) { // connections that are added now wait for the next round
+		c := l.unfinished[0]
+		l.unfinished = l.unfinished[1:]
 		c.queued = false
 		if c.phase == talking {
 			l.guarded(c, c.readable)
 		}
 	}
-	if len(l.again) == 0 {
-		l.again = nil
+	if len(l.unfinished) == 0 {
+		l.unfinished = nil
 	}
 }
 
-// sweep acts on all times that are over.
-func (l *loop) sweep() {
+// runTimers handles all deadlines that have passed.
+func (l *loop) runTimers() {
 	timeout := l.server.timeout()
 	for t := l.deadlines.due(l.now, timeout); t != nil; t = l.deadlines.due(l.now, timeout) {
 		c := t.conn
@@ -225,35 +227,35 @@ func (l *loop) sweep() {
 	for t := l.lingering.due(l.now, lingerTime); t != nil; t = l.lingering.due(l.now, lingerTime) {
 		t.conn.close()
 	}
-	for t := l.headers.due(l.now, headerTime); t != nil; t = l.headers.due(l.now, headerTime) {
+	for t := l.proxies.due(l.now, headerTime); t != nil; t = l.proxies.due(l.now, headerTime) {
 		t.stop()
-		l.guarded(t.conn, t.conn.unheard)
+		l.guarded(t.conn, t.conn.headerExpired)
 	}
-	for t := l.strangers.due(l.now, strangerTime); t != nil; t = l.strangers.due(l.now, strangerTime) {
+	for t := l.untrusted.due(l.now, untrustedTime); t != nil; t = l.untrusted.due(l.now, untrustedTime) {
 		t.stop()
-		l.guarded(t.conn, t.conn.unheard)
+		l.guarded(t.conn, t.conn.headerExpired)
 	}
 	if l.backoff > 0 && l.now >= l.resumeAt {
 		l.resumeAccept()
 	}
-	if l.draining && l.now >= l.drainTick {
-		l.cutIdlers()
+	if l.draining && l.now >= l.stallCheckAt {
+		l.terminateStalled()
 	}
 }
 
-// guarded runs a step of one connection. Should it panic, that connection ends
-// and no other: one client's bytes must not cost another its session.
+// guarded runs a step of one connection. A panic closes only this connection,
+// so that the input of one client cannot end the session of another client.
 func (l *loop) guarded(c *conn, step func()) {
 	defer func() {
 		if r := recover(); r != nil {
 			c.panicked(r)
-			c.discard()
+			c.closeBroken()
 		}
 	}()
 	step()
 }
 
-// panicked reports a panic in a step of the connection.
+// panicked logs a panic in a step of the connection.
 func (c *conn) panicked(r any) {
 	s := c.loop.server
 	s.counters.panics.Add(1)
@@ -261,8 +263,8 @@ func (c *conn) panicked(r any) {
 		"remote", c.peer, "error", fmt.Sprint(r), "stack", string(debug.Stack()))
 }
 
-// watch registers a descriptor, or changes what is watched of it. Running out
-// of kernel memory is the only error that can happen.
+// watch registers a descriptor, or changes the events to watch. It fails only if
+// the kernel is out of memory.
 func (l *loop) watch(op, fd int, events uint32, tag int32) error {
 	e := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: tag}
 	if err := unix.EpollCtl(l.epoll, op, fd, &e); err != nil && !errors.Is(err, unix.EEXIST) {

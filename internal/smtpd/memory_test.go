@@ -15,8 +15,8 @@ import (
 	"goguerrillad/internal/smtpd"
 )
 
-// TestBackPressure: messages of four times the budget, all at once. Each ends
-// in 250 or 452, none waits for ever, and all memory comes back.
+// TestBackPressure: 12 clients send messages that are three times the budget
+// together. Each gets 250 or 452 within testTimeout, and all memory is released.
 func TestBackPressure(t *testing.T) {
 	for _, inside := range []bool{false, true} {
 		for _, declared := range []bool{false, true} {
@@ -37,15 +37,15 @@ func TestBackPressure(t *testing.T) {
 						c := f.greeted()
 						if inside {
 							c.startTLS()
-							c.say("EHLO client.example", "250")
+							c.cmd("EHLO client.example", "250")
 						}
 						mail := "MAIL FROM:<a@example.org>"
 						if declared {
 							mail += fmt.Sprintf(" SIZE=%d", size)
 						}
-						c.say(mail, "250")
-						c.say("RCPT TO:<b@example.com>", "250")
-						// Half of each, before any sends the rest.
+						c.cmd(mail, "250")
+						c.cmd("RCPT TO:<b@example.com>", "250")
+						// No client sends its message before all have come here.
 						ready.Done()
 						ready.Wait()
 						c.send("DATA\r\n")
@@ -53,7 +53,7 @@ func TestBackPressure(t *testing.T) {
 						c.send(text[:len(text)/2])
 						c.send(text[len(text)/2:])
 						reply := c.expect("")[:3]
-						c.say("QUIT", "221")
+						c.cmd("QUIT", "221")
 						replies <- reply
 					}()
 				}
@@ -62,38 +62,38 @@ func TestBackPressure(t *testing.T) {
 					select {
 					case r := <-replies:
 						got[r]++
-					case <-time.After(patience):
-						t.Fatalf("a client waits for ever: replies so far %v, %+v", got, f.server.Stats())
+					case <-time.After(testTimeout):
+						t.Fatalf("timeout: replies so far %v, %+v", got, f.server.Stats())
 					}
 				}
 				if got["250"]+got["452"] != clients || got["250"] == 0 {
-					t.Errorf("replies %v", got)
+					t.Errorf("replies are %v, want %d of 250 and 452, at least one 250", got, clients)
 				}
-				f.await("memory given back", func(s smtpd.Stats) bool { return s.Memory == 0 && s.Waiting == 0 })
+				f.await("release of all memory", func(s smtpd.Stats) bool { return s.Memory == 0 && s.Waiting == 0 })
 			})
 		}
 	}
 }
 
-// TestRoomInTime: who waits for memory longer than the timeout gets 452, and
-// its session goes on.
-func TestRoomInTime(t *testing.T) {
+// TestMemoryTimeout: a client whose message waits for memory longer than the
+// timeout gets 452, and its session continues.
+func TestMemoryTimeout(t *testing.T) {
 	const size = 1 << 20
 	f := start(t, func(s *setup) {
 		s.settings.MaxSize = size
 		s.settings.Timeout = time.Second
 		s.limits.Memory = 3 * size / 2
 	})
-	hold := func() *client {
+	request := func() *client {
 		c := f.greeted()
-		c.say(fmt.Sprintf("MAIL FROM:<a@example.org> SIZE=%d", size-1000), "250")
-		c.say("RCPT TO:<b@example.com>", "250")
+		c.cmd(fmt.Sprintf("MAIL FROM:<a@example.org> SIZE=%d", size-1000), "250")
+		c.cmd("RCPT TO:<b@example.com>", "250")
 		c.send("DATA\r\n")
 		return c
 	}
-	first := hold()
+	first := request()
 	first.expect("354")
-	// Fast enough for the minimum rate, for ever.
+	// The first client keeps its memory, above the minimum rate.
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() {
@@ -106,36 +106,36 @@ func TestRoomInTime(t *testing.T) {
 			}
 		}
 	}()
-	second := hold()
+	second := request()
 	second.expect("452 4.3.1")
-	second.say("NOOP", "250")
-	third := hold()
-	f.await("waits", func(s smtpd.Stats) bool { return s.Waiting == 1 })
+	second.cmd("NOOP", "250")
+	third := request()
+	f.await("wait for memory", func(s smtpd.Stats) bool { return s.Waiting == 1 })
 	third.Conn.(*net.TCPConn).SetLinger(0)
 	third.Close()
-	f.await("left the queue", func(s smtpd.Stats) bool { return s.Waiting == 0 && s.Sessions == 2 })
+	f.await("end of the wait for memory", func(s smtpd.Stats) bool { return s.Waiting == 0 && s.Sessions == 2 })
 }
 
-// TestMemoryStays: what clients do does not show in the process's memory.
+// TestMemoryStays: the process's memory stays bounded whatever clients send.
 func TestMemoryStays(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		t.Skip("measures a process")
 	}
 	t.Run("line without end", func(t *testing.T) {
 		d := startDaemon(t, daemonSettings{MaxClients: 100, MaxSize: 1 << 20, Memory: 8 << 20})
-		d.client(t).say("NOOP", "250")
+		d.client(t).cmd("NOOP", "250")
 		before := d.status("VmHWM")
 		line := bytes.Repeat([]byte("x"), 26<<20)
 		c := d.client(t)
 		c.Write(line)
-		c.say("", "500")
+		c.cmd("", "500")
 		c.begin()
 		c.Write(line)
-		c.say("\r\n.", "552")
+		c.cmd("\r\n.", "552")
 		c.begin()
-		c.say("text\r\n.", "250")
+		c.cmd("text\r\n.", "250")
 		if grown := d.status("VmHWM") - before; grown > 6<<10 {
-			t.Errorf("52 MiB of lines without end took %d KiB", grown)
+			t.Errorf("52 MiB of lines without end took %d KiB, want at most 6 MiB", grown)
 		}
 	})
 	t.Run("many large messages", func(t *testing.T) {
@@ -146,13 +146,13 @@ func TestMemoryStays(t *testing.T) {
 		for range clients {
 			c := d.client(t)
 			c.SetDeadline(time.Now().Add(3 * time.Minute))
-			c.say("MAIL FROM:<a@example.org>", "250")
-			c.say("RCPT TO:<b@example.com>", "250")
+			c.cmd("MAIL FROM:<a@example.org>", "250")
+			c.cmd("RCPT TO:<b@example.com>", "250")
 			wg.Go(func() {
 				c.send("DATA\r\n")
 				if r := c.expect("")[:3]; r != "354" {
 					if r != "452" {
-						t.Errorf("DATA got %s", r)
+						t.Errorf("the reply to DATA is %s, want 354 or 452", r)
 					}
 					return
 				}
@@ -161,20 +161,20 @@ func TestMemoryStays(t *testing.T) {
 				}
 				c.send(".\r\n")
 				if r := c.expect("")[:3]; r != "250" && r != "452" {
-					t.Errorf("message got %s", r)
+					t.Errorf("the reply to the message is %s, want 250 or 452", r)
 				}
 			})
 		}
 		wg.Wait()
 		peak := d.status("VmHWM")
-		t.Logf("peak %d MiB, saved %d", peak>>10, d.stats().Saved)
+		t.Logf("peak %d MiB", peak>>10)
 		if peak > 400<<10 {
-			t.Errorf("%d clients with %d MiB each took %d MiB", clients, size>>20, peak>>10)
+			t.Errorf("%d clients with %d MiB each took %d MiB, want at most 400", clients, size>>20, peak>>10)
 		}
 	})
 }
 
-// TestIdleCost: an idle session costs under 2 KiB, one inside TLS under 15.
+// TestIdleCost: an idle session costs at most 2 KiB, and 15 KiB inside TLS.
 func TestIdleCost(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		t.Skip("measures a process")
@@ -194,20 +194,19 @@ func TestIdleCost(t *testing.T) {
 				c := d.client(t)
 				if test.inside {
 					c.startTLS()
-					c.say("EHLO client.example", "250")
+					c.cmd("EHLO client.example", "250")
 				}
-				// What a client costs the test is not the point.
-				c.in = nil
+				c.in = nil // saves memory of the test
 			}
 			for range 50 {
-				open() // what it costs once
+				open() // the first sessions also allocate what all sessions share
 			}
 			before := d.status("VmRSS")
 			for range test.n {
 				open()
 			}
 			each := (d.status("VmRSS") - before) << 10 / test.n
-			t.Logf("%d bytes each", each)
+			t.Logf("%d bytes for each session", each)
 			if each > test.most {
 				t.Errorf("an idle session costs %d bytes, want at most %d", each, test.most)
 			}
@@ -215,33 +214,33 @@ func TestIdleCost(t *testing.T) {
 	}
 }
 
-// client connects to the daemon and says EHLO.
+// client connects to the daemon and sends EHLO.
 func (d *daemon) client(t testing.TB) *client {
 	t.Helper()
 	f := &fixture{t: t, addr: d.addr}
 	return f.greeted()
 }
 
-// halting is session.Recipients that knows every recipient, and stops the
-// loop's thread at one of them until the test lets it go on.
-type halting struct{ reached, goOn chan struct{} }
+// pausing is session.Recipients that knows every recipient. At one recipient it
+// blocks the loop's thread until the test sends to resume.
+type pausing struct{ paused, resume chan struct{} }
 
-func (h halting) Known(address string) (*smtp.Reply, bool) {
-	if address == "halt@example.com" {
-		h.reached <- struct{}{}
-		<-h.goOn
+func (p pausing) Known(address string) (*smtp.Reply, bool) {
+	if address == "pause@example.com" {
+		p.paused <- struct{}{}
+		<-p.resume
 	}
 	return nil, true
 }
 
-func (halting) Ask(string, func(*smtp.Reply)) {}
+func (pausing) Ask(string, func(*smtp.Reply)) {}
 
-// TestRoomTooLate: a session whose deadline passes in the round in which it
-// gets its memory, and which then waits for memory again, still has its whole
-// time to wait.
-func TestRoomTooLate(t *testing.T) {
+// TestGrantAfterDeadline: if a session's deadline passes in the round in which it
+// gets its memory, and the session then waits for memory again, the second wait
+// has the whole timeout.
+func TestGrantAfterDeadline(t *testing.T) {
 	const size = 1 << 20
-	loop := halting{make(chan struct{}), make(chan struct{})}
+	loop := pausing{make(chan struct{}), make(chan struct{})}
 	var usual session.Settings
 	f := start(t, func(s *setup) {
 		s.loops = 1
@@ -259,26 +258,26 @@ func TestRoomTooLate(t *testing.T) {
 	setMemory := func(n int64) { f.server.Reload(smtpd.Settings{MaxClients: 10, Memory: n}) }
 
 	other, c, last := f.greeted(), f.greeted(), f.greeted()
-	last.say("MAIL FROM:<a@example.org>", "250")
+	last.cmd("MAIL FROM:<a@example.org>", "250")
 	mail := fmt.Sprintf("MAIL FROM:<a@example.org> SIZE=%d\r\n", size)
-	c.send(mail + "RCPT TO:<b@example.com>\r\nDATA\r\n" + mail + "RCPT TO:<halt@example.com>\r\nDATA\r\n")
-	f.await("waits", func(s smtpd.Stats) bool { return s.Waiting == 1 })
+	c.send(mail + "RCPT TO:<b@example.com>\r\nDATA\r\n" + mail + "RCPT TO:<pause@example.com>\r\nDATA\r\n")
+	f.await("wait for memory", func(s smtpd.Stats) bool { return s.Waiting == 1 })
 	for since := time.Now(); time.Since(since) < 5*time.Millisecond; {
-		other.say("NOOP", "250")
+		other.cmd("NOOP", "250")
 	}
-	last.send("RCPT TO:<halt@example.com>\r\n")
-	<-loop.reached // within a round: its notes have been taken
+	last.send("RCPT TO:<pause@example.com>\r\n")
+	<-loop.paused // within a round, after it received its notes
 	setMemory(4 * size)
 	setMemory(size / 2)
 	setTimeout(time.Millisecond)
-	loop.goOn <- struct{}{}
-	<-loop.reached // the first transaction has got its 452
+	loop.resume <- struct{}{}
+	<-loop.paused // the first transaction got its 452
 	setTimeout(time.Hour)
-	loop.goOn <- struct{}{}
+	loop.resume <- struct{}{}
 	for _, reply := range []string{"250", "250", "452", "250", "250"} {
 		c.expect(reply)
 	}
-	f.greeted().say("NOOP", "250") // the notes of that round are read
+	f.greeted().cmd("NOOP", "250") // the notes of that round are handled
 	setMemory(4 * size)
 	c.expect("354")
 }

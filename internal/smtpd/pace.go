@@ -8,40 +8,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Under load a loop that blocks in epoll_wait is woken for each packet, and
-// the wake-up is paid by the client's processor as much as by ours. When many
-// sessions are busy it is cheaper to sleep a moment on purpose and then to
-// look, without blocking, at all that has come: packets wake nobody, and are
-// handled in batches. With few sessions the moment would only be added to each
-// round trip, so the loop does that only while it is worth it; and never while
-// TLS handshakes go on, which have use for the processor.
+// Under load, each packet wakes a loop that blocks in epoll_wait, which costs
+// processor time of the server and of the client. With many busy sessions it is
+// cheaper to nap: to sleep for napTime and then to handle all events together
+// without blocking. With few sessions a nap would only delay each reply, and
+// during TLS handshakes the processor has other work, so the loop does not nap.
 const (
 	napTime     = 100 * time.Microsecond
-	napSessions = 8 // live sessions from which on a loop naps
-	napRounds   = 2 // rounds with work before the first nap
+	napSessions = 8 // minimum number of live sessions
+	napRounds   = 2 // consecutive rounds with work before the first nap
 )
 
-// pace decides whether a loop naps before the next look.
+// pace decides whether a loop naps before its next epoll_wait.
 type pace struct {
 	allowed bool
-	busy    int // rounds with work in a row, up to napRounds
+	busy    int // consecutive rounds with work, at most napRounds
 	live    int // sessions after the last round
 }
 
-// init prepares the calling thread, which is the loop's own. While it naps it
-// keeps its place among the GOMAXPROCS running threads, for handing it over
-// would cost more than it saves; so the loops must leave places to others.
+// init prepares the calling thread, which must be the loop's own. A napping
+// thread stays one of the GOMAXPROCS running threads, since giving that up would
+// cost more than the nap saves. So naps are allowed only if there are fewer loops
+// than GOMAXPROCS.
 func (p *pace) init(loops int) {
 	if loops >= runtime.GOMAXPROCS(0) {
 		return
 	}
-	// The kernel may round sleeps up by the thread's timer slack, 50 µs unless
-	// set.
+	// The kernel may extend a sleep by the thread's timer slack, 50 µs by default.
 	err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(time.Microsecond), 0, 0, 0)
 	p.allowed = err == nil
 }
 
-// round notes what the last round had to do.
+// round records the number of live sessions and of handled events and notes.
 func (p *pace) round(live, work int) {
 	p.live = live
 	if work == 0 {
@@ -51,13 +49,13 @@ func (p *pace) round(live, work int) {
 	}
 }
 
-// nap sleeps if that pays, and reports whether it did.
+// nap sleeps for napTime under load, and reports whether it did.
 func (p *pace) nap() bool {
 	if !p.allowed || p.live < napSessions || p.busy < napRounds {
 		return false
 	}
 	t := unix.NsecToTimespec(int64(napTime))
-	// Raw: the scheduler is not told. A signal that cuts it short does no harm.
+	// RawSyscall does not notify Go's scheduler. A signal may end the sleep early.
 	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0)
 	return true
 }

@@ -6,32 +6,32 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// Where PROXY headers are required of trusted proxies, nobody is greeted
-// before it is clear who speaks: a proxy gets headerTime to say for whom; any
-// other peer is heard for a moment, and closed if it claims to be a proxy.
+// With Settings.ProxyProtocol, the greeting waits until the client is known. A
+// trusted peer must send its PROXY header within headerTime. Any other peer gets
+// the greeting after untrustedTime or after its first bytes, and is closed if
+// these begin a PROXY header.
 const (
-	headerTime   = 5 * time.Second
-	strangerTime = 200 * time.Millisecond
+	headerTime    = 5 * time.Second
+	untrustedTime = 200 * time.Millisecond
 )
 
-// meet waits for what a new connection says by itself.
-func (c *conn) meet(trusted bool) {
-	c.phase = meeting
-	c.stranger = !trusted
-	c.introductions().renew(&c.timer, c.loop.now)
+// awaitHeader waits for the first bytes of a new connection.
+func (c *conn) awaitHeader(trusted bool) {
+	c.phase = awaitingHeader
+	c.untrusted = !trusted
+	c.headerDeadlines().renew(&c.timer, c.loop.now)
 }
 
-// introductions is the list that the timer of a connection in phase meeting is
-// in.
-func (c *conn) introductions() *deadlines {
-	if c.stranger {
-		return &c.loop.strangers
+// headerDeadlines returns the list of deadlines for phase awaitingHeader.
+func (c *conn) headerDeadlines() *deadlines {
+	if c.untrusted {
+		return &c.loop.untrusted
 	}
-	return &c.loop.headers
+	return &c.loop.proxies
 }
 
-// introduced reads what came before the greeting.
-func (c *conn) introduced() {
+// readHeader reads input in phase awaitingHeader.
+func (c *conn) readHeader() {
 	l := c.loop
 	kept := copy(l.scratch, c.pending)
 	n, err := readSocket(c.fd, l.scratch[kept:])
@@ -39,17 +39,17 @@ func (c *conn) introduced() {
 		return
 	}
 	if err != nil {
-		c.drop()
+		c.abort()
 		return
 	}
 	in := l.scratch[:kept+n]
-	if c.stranger {
+	if c.untrusted {
 		if claims, more := smtp.ClaimsProxyHeader(in); more {
 			c.keep(in)
 		} else if claims {
-			c.refuseHeader("a PROXY header from a peer that is not trusted")
+			c.refuseHeader("the peer is not trusted")
 		} else {
-			c.welcomed(in, c.session.Greet(l.out[:0]))
+			c.greet(in)
 		}
 		return
 	}
@@ -60,35 +60,35 @@ func (c *conn) introduced() {
 	case length == 0:
 		c.keep(in)
 	case header.Local:
-		c.welcomed(in[length:], c.session.Greet(l.out[:0]))
+		c.greet(in[length:])
 	default:
 		if refusal := c.session.Introduce(header.Client, header.TLS); refusal != nil {
-			c.conclude(refusal.Append(l.out[:0]))
+			c.finish(refusal.Append(l.out[:0]))
 			return
 		}
-		c.welcomed(in[length:], c.session.Greet(l.out[:0]))
+		c.greet(in[length:])
 	}
 }
 
-// welcomed begins the session with its greeting.
-func (c *conn) welcomed(in, out []byte) {
+// greet sends the greeting and feeds the input that has arrived before it.
+func (c *conn) greet(in []byte) {
 	c.loop.deadlines.renew(&c.timer, c.loop.now)
 	c.phase = talking
-	c.proceed(in, out)
+	c.proceed(in, c.session.Greet(c.loop.out[:0]))
 }
 
-// refuseHeader closes without a greeting.
+// refuseHeader aborts the connection before the greeting.
 func (c *conn) refuseHeader(reason string) {
 	c.loop.server.counters.refusedHeaders.Add(1)
 	c.loop.server.log.Warn("PROXY header refused", "remote", c.peer, "reason", reason)
-	c.drop()
+	c.abort()
 }
 
-// unheard acts on the end of the time for a header.
-func (c *conn) unheard() {
-	if c.stranger {
-		c.welcomed(c.pending, c.session.Greet(c.loop.out[:0]))
+// headerExpired handles the deadline of phase awaitingHeader.
+func (c *conn) headerExpired() {
+	if c.untrusted {
+		c.greet(c.pending)
 		return
 	}
-	c.refuseHeader("none came in time")
+	c.refuseHeader("timeout")
 }

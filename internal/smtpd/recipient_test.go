@@ -11,74 +11,74 @@ import (
 	"goguerrillad/internal/smtpd"
 )
 
-// asked is session.Recipients in the test's hand: nothing is known, and each
-// question waits for the test.
-type asked chan func(*smtp.Reply)
+// lookups is session.Recipients that knows no recipient. It passes each look-up
+// to the test, which finishes it.
+type lookups chan func(*smtp.Reply)
 
-func (asked) Known(string) (*smtp.Reply, bool) { return nil, false }
+func (lookups) Known(string) (*smtp.Reply, bool) { return nil, false }
 
-func (a asked) Ask(_ string, done func(*smtp.Reply)) { a <- done }
+func (a lookups) Ask(_ string, done func(*smtp.Reply)) { a <- done }
 
-var nobody = &smtp.Reply{Code: 550, Enhanced: smtp.NoSuchMailbox, Text: "Nobody"}
+var noSuchRecipient = &smtp.Reply{Code: 550, Enhanced: smtp.NoSuchMailbox, Text: "Nobody"}
 
-func startAsking(t *testing.T, timeout time.Duration) (*fixture, asked) {
-	questions := make(asked, 10)
+func startWithLookups(t *testing.T, timeout time.Duration) (*fixture, lookups) {
+	pending := make(lookups, 10)
 	return start(t, func(s *setup) {
-		s.settings.Recipients, s.settings.Timeout = questions, timeout
+		s.settings.Recipients, s.settings.Timeout = pending, timeout
 		s.loops = 1
-	}), questions
+	}), pending
 }
 
-// asking opens a transaction, up to the question about its recipient.
-func (f *fixture) asking(questions asked) (c *client, done func(*smtp.Reply)) {
+// beginLookup starts a transaction, up to the look-up of its recipient.
+func (f *fixture) beginLookup(pending lookups) (c *client, done func(*smtp.Reply)) {
 	f.t.Helper()
 	c = f.greeted()
-	c.say("MAIL FROM:<a@example.org>", "250")
+	c.cmd("MAIL FROM:<a@example.org>", "250")
 	c.send("RCPT TO:<b@example.com>\r\n")
-	return c, <-questions
+	return c, <-pending
 }
 
-// TestRecipientTakesTime: a question stops its own session alone, and its time
-// is not the client's.
-func TestRecipientTakesTime(t *testing.T) {
-	f, questions := startAsking(t, 500*time.Millisecond)
+// TestSlowLookup: a look-up blocks only its own session, and its duration does not
+// count against the client's timeout.
+func TestSlowLookup(t *testing.T) {
+	f, pending := startWithLookups(t, 500*time.Millisecond)
 	c, silent := f.greeted(), f.greeted()
 	c.send("MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nRCPT TO:<c@example.com>\r\nDATA\r\n")
 	c.expect("250")
-	first := <-questions
-	f.greeted().say("QUIT", "221")
-	silent.expect("421 4.4.2") // its time is over, and the other's would be
+	first := <-pending
+	f.greeted().cmd("QUIT", "221")
+	silent.expect("421 4.4.2") // the look-up has taken longer than the timeout by now
 	first(nil)
 	c.expect("250 2.1.5")
-	(<-questions)(nobody)
+	(<-pending)(noSuchRecipient)
 	c.expect("550 5.1.1")
 	c.expect("354")
 	c.send("text\r\n.\r\n")
 	c.expect("250")
 	if m := f.messages(); len(m) != 1 || len(m[0].To) != 1 || m[0].To[0] != "b@example.com" {
-		t.Errorf("stored %v", m)
+		t.Errorf("stored messages are %v, want one for b@example.com", m)
 	}
 }
 
-// TestGoneWhileAsked: an answer that comes when the client has gone meets
-// nobody, neither in the same place nor in one that was given to another.
-func TestGoneWhileAsked(t *testing.T) {
-	f, questions := startAsking(t, time.Minute)
-	c, late := f.asking(questions)
+// TestDisconnectDuringLookup: the result of a look-up whose client has
+// disconnected is ignored, even if another client has the same descriptor.
+func TestDisconnectDuringLookup(t *testing.T) {
+	f, pending := startWithLookups(t, time.Minute)
+	c, late := f.beginLookup(pending)
 	c.Conn.(*net.TCPConn).SetLinger(0)
 	c.Close()
-	f.await("descriptor given back", func(s smtpd.Stats) bool { return s.Sessions == 0 })
-	other, mine := f.asking(questions)
-	late(nobody)
+	f.await("close of the connection", func(s smtpd.Stats) bool { return s.Sessions == 0 })
+	other, mine := f.beginLookup(pending)
+	late(noSuchRecipient)
 	mine(nil)
 	other.expect("250 2.1.5")
 }
 
-// TestDrainWhileAsked: the transaction goes on, as any other, and the session
-// ends with it.
-func TestDrainWhileAsked(t *testing.T) {
-	f, questions := startAsking(t, time.Minute)
-	c, done := f.asking(questions)
+// TestDrainDuringLookup: a drain waits for the transaction and then ends the
+// session.
+func TestDrainDuringLookup(t *testing.T) {
+	f, pending := startWithLookups(t, time.Minute)
+	c, done := f.beginLookup(pending)
 	idle := f.greeted()
 	drained := make(chan error, 1)
 	go func() { drained <- f.shutdown() }()
@@ -86,7 +86,7 @@ func TestDrainWhileAsked(t *testing.T) {
 	idle.Close()
 	done(nil)
 	c.expect("250 2.1.5")
-	c.say("DATA", "354")
+	c.cmd("DATA", "354")
 	c.send("text\r\n.\r\nNOOP\r\n")
 	c.expect("250 2.0.0 OK: queued")
 	c.expect("421 4.3.2")
@@ -96,15 +96,16 @@ func TestDrainWhileAsked(t *testing.T) {
 	}
 }
 
-// TestCutWhileAsked: a question that is never answered holds no shutdown up.
-func TestCutWhileAsked(t *testing.T) {
-	f, questions := startAsking(t, time.Minute)
-	c, done := f.asking(questions)
+// TestTerminateDuringLookup: a shutdown does not wait for a look-up when its
+// context is done.
+func TestTerminateDuringLookup(t *testing.T) {
+	f, pending := startWithLookups(t, time.Minute)
+	c, done := f.beginLookup(pending)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := f.server.Shutdown(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+		t.Errorf("Shutdown returned %v, want context.Canceled", err)
 	}
 	c.expect("421 4.3.2")
-	done(nil) // to nobody
+	done(nil) // is ignored
 }

@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// Content types of TLS records (RFC 8446, section 5.1).
+// Content types of TLS records (RFC 8446 section 5.1).
 const (
 	recordCCS       = 20
 	recordAlert     = 21
@@ -23,19 +23,19 @@ const (
 	recordData      = 23
 )
 
-// A sealer encrypts records of any type with the client's keys of a TLS
-// connection, which crypto/tls does for well-formed ones only. It takes the
-// place of the client's Write after the handshake; Read goes on as before.
+// A sealer encrypts records with the client's keys of a TLS connection, also
+// malformed records, which crypto/tls cannot send. It replaces the client's Write
+// after the handshake; Read is not affected.
 type sealer struct {
 	version uint16
-	traffic []byte // the secret behind the keys, in TLS 1.3
+	traffic []byte // the traffic secret, in TLS 1.3
 	aead    cipher.AEAD
 	iv      []byte
 	seq     uint64
 }
 
-// intrude makes a handshake of this version on conn, and returns the client's
-// reading side and a sealer for the sending one.
+// intrude performs a handshake of this version on conn. It returns the client's
+// connection, to read from, and a sealer for its output.
 func intrude(conn net.Conn, version uint16) (*tls.Conn, *sealer, error) {
 	var keys bytes.Buffer
 	tap := &tap{Conn: conn}
@@ -67,12 +67,12 @@ func intrude(conn net.Conn, version uint16) (*tls.Conn, *sealer, error) {
 		client, master := secret("CLIENT_RANDOM")
 		block := prf(master, "key expansion", append(tap.serverRandom(), client...), 40)
 		s.setKey(block[:16])
-		s.iv, s.seq = block[32:36], 1 // 0 was Finished
+		s.iv, s.seq = block[32:36], 1 // record 0 was Finished
 	}
 	return inside, s, nil
 }
 
-// setKey chooses AES-128 in GCM.
+// setKey sets the key of AES-128-GCM.
 func (s *sealer) setKey(key []byte) {
 	block, err := aes.NewCipher(key)
 	if err == nil {
@@ -83,21 +83,22 @@ func (s *sealer) setKey(key []byte) {
 	}
 }
 
-// rekey begins to use a traffic secret (RFC 8446, section 7.3).
+// rekey changes to the keys of a traffic secret (RFC 8446 section 7.3).
 func (s *sealer) rekey(traffic []byte) {
 	s.traffic, s.seq = traffic, 0
 	s.setKey(expandLabel(traffic, "key", 16))
 	s.iv = expandLabel(traffic, "iv", 12)
 }
 
-// update returns a KeyUpdate that requests another, and goes on with new keys.
+// update returns a KeyUpdate that requests a KeyUpdate of the server, and changes
+// to new keys.
 func (s *sealer) update() string {
 	record := s.seal(recordHandshake, requestKeyUpdate)
 	s.rekey(expandLabel(s.traffic, "traffic upd", sha256.Size))
 	return record
 }
 
-// seal returns a record of this type.
+// seal returns an encrypted record of this type.
 func (s *sealer) seal(contentType byte, data string) string {
 	seq := binary.BigEndian.AppendUint64(nil, s.seq)
 	s.seq++
@@ -117,7 +118,7 @@ func (s *sealer) seal(contentType byte, data string) string {
 	return string(s.aead.Seal(append(header, seq...), append(s.iv[:4:4], seq...), []byte(data), additional))
 }
 
-// expandLabel is HKDF-Expand-Label without context (RFC 8446, section 7.1).
+// expandLabel is HKDF-Expand-Label without a context (RFC 8446 section 7.1).
 func expandLabel(secret []byte, label string, n int) []byte {
 	label = "tls13 " + label
 	info := string([]byte{0, byte(n), byte(len(label))}) + label + "\x00"
@@ -128,7 +129,7 @@ func expandLabel(secret []byte, label string, n int) []byte {
 	return out
 }
 
-// prf is that of TLS 1.2 (RFC 5246, section 5).
+// prf is the pseudorandom function of TLS 1.2 (RFC 5246 section 5).
 func prf(secret []byte, label string, seed []byte, n int) (out []byte) {
 	seed = append([]byte(label), seed...)
 	mac := func(b []byte) []byte {
@@ -142,7 +143,7 @@ func prf(secret []byte, label string, seed []byte, n int) (out []byte) {
 	return out[:n]
 }
 
-// A tap keeps the first bytes that are read.
+// A tap keeps the first 64 bytes, or more, that are read.
 type tap struct {
 	net.Conn
 	read []byte
@@ -156,6 +157,6 @@ func (t *tap) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// serverRandom is in the ServerHello, behind the headers of the record and of
-// the message, and a version.
+// serverRandom returns the random bytes of the ServerHello. They follow the
+// headers of the record and of the message, and a version.
 func (t *tap) serverRandom() []byte { return append([]byte(nil), t.read[11:43]...) }

@@ -2,9 +2,9 @@ package smtpd
 
 import "golang.org/x/sys/unix"
 
-// send writes out behind what is still unsent, encrypted where TLS is on, and
-// keeps what the client does not take. It returns out, empty, for the next
-// replies. A connection that is broken is dropped.
+// send sends out after the unsent bytes, encrypted if TLS is on, and keeps the
+// bytes that the socket does not accept. It returns an empty buffer for the next
+// replies. If the connection fails, send aborts it.
 func (c *conn) send(out []byte, flags int) []byte {
 	if c.secured == nil {
 		c.transmit(out, flags)
@@ -13,7 +13,7 @@ func (c *conn) send(out []byte, flags int) []byte {
 	if len(out) > 0 {
 		if _, err := c.secured.Write(out); err != nil {
 			c.flush(0) // crypto/tls has written an alert
-			c.drop()
+			c.abort()
 			return c.reuse(out)
 		}
 	}
@@ -21,7 +21,7 @@ func (c *conn) send(out []byte, flags int) []byte {
 	return c.reuse(out)
 }
 
-// reuse gives a reply buffer back to the loop.
+// reuse returns a reply buffer to the loop.
 func (c *conn) reuse(out []byte) []byte {
 	if cap(out) == 0 {
 		return c.loop.out[:0]
@@ -33,7 +33,8 @@ func (c *conn) reuse(out []byte) []byte {
 	return c.loop.out
 }
 
-// transmit makes one system call, unless there is nothing to send.
+// transmit sends the unsent bytes and p in one system call, and keeps the bytes
+// that the socket does not accept.
 func (c *conn) transmit(p []byte, flags int) {
 	if c.fd < 0 || len(c.unsent)+len(p) == 0 {
 		return
@@ -46,7 +47,7 @@ func (c *conn) transmit(p []byte, flags int) {
 	n, err := writeSocket(c.fd, p, flags)
 	if err != nil {
 		c.unsent = nil
-		c.drop()
+		c.abort()
 		return
 	}
 	switch p = p[n:]; {
@@ -59,7 +60,8 @@ func (c *conn) transmit(p []byte, flags int) {
 	}
 }
 
-// writeSocket returns how much the socket took at once, which may be nothing.
+// writeSocket returns the number of bytes that the socket accepted, which may be
+// 0.
 func writeSocket(fd int, p []byte, flags int) (n int, err error) {
 	for {
 		if flags == 0 {

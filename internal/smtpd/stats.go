@@ -2,41 +2,38 @@ package smtpd
 
 import "sync/atomic"
 
-// counters are shared by all loops.
+// counters are the counters of all loops together.
 type counters struct {
 	accepted, refusedFull, refusedIP, acceptErrors atomic.Uint64
-	submitted, saved, notSaved                     atomic.Uint64
 	tls12, tls13, tlsFailed                        atomic.Uint64
 	expired, panics, refusedHeaders                atomic.Uint64
 }
 
-// Stats are the server's counters. All but the first three only grow.
+// Stats is a snapshot of the server's state and counters. The counters never
+// decrease while the process runs.
 type Stats struct {
-	Sessions int64 // now
-	Memory   int64 // bytes of message buffers now
-	Waiting  int   // sessions that wait for memory now
+	Sessions int64 // open sessions
+	Memory   int64 // bytes of the message buffers in use
+	Waiting  int   // sessions that wait for memory
 
-	Accepted     uint64 // connections, refused ones included
-	RefusedFull  uint64 // connections beyond MaxClients
-	RefusedIP    uint64 // connections beyond MaxClientsPerIP
-	AcceptErrors uint64 // out of descriptors or memory
-	Submitted    uint64 // messages handed to Save
-	Saved        uint64 // of them durable
-	NotSaved     uint64 // of them failed
-	TLS12, TLS13 uint64 // shakes of hands that succeeded, by version
-	TLSFailed    uint64 // and that did not
-	Expired      uint64 // connections ended by a deadline
-	Panics       uint64 // connections ended by an error of ours
+	Accepted     uint64 // connections, including those that were refused
+	RefusedFull  uint64 // connections refused because of MaxClients
+	RefusedIP    uint64 // connections refused because of MaxClientsPerIP
+	AcceptErrors uint64 // failed accept calls
+	TLS12, TLS13 uint64 // completed TLS handshakes, by version
+	TLSFailed    uint64 // failed TLS handshakes
+	Expired      uint64 // connections closed at a deadline
+	Panics       uint64 // connections closed because of a panic
 
-	RefusedHeaders uint64 // connections closed for a PROXY header that was wrong, missing, or forged
+	RefusedHeaders uint64 // connections closed because their PROXY header was invalid, missing or from an untrusted peer
 }
 
-// Stats returns the counters of this moment.
+// Stats returns the current values.
 func (s *Server) Stats() Stats {
 	memory, waiting := s.budget.inUse()
 	c := &s.counters
 	return Stats{
-		Sessions: s.doors.sessions.Load(),
+		Sessions: s.limiter.sessions.Load(),
 		Memory:   memory,
 		Waiting:  waiting,
 
@@ -44,9 +41,6 @@ func (s *Server) Stats() Stats {
 		RefusedFull:  c.refusedFull.Load(),
 		RefusedIP:    c.refusedIP.Load(),
 		AcceptErrors: c.acceptErrors.Load(),
-		Submitted:    c.submitted.Load(),
-		Saved:        c.saved.Load(),
-		NotSaved:     c.notSaved.Load(),
 		TLS12:        c.tls12.Load(),
 		TLS13:        c.tls13.Load(),
 		TLSFailed:    c.tlsFailed.Load(),

@@ -12,50 +12,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// secured is the TLS layer of a connection. After the handshake neither its
-// Read nor its Write waits for the client.
+// secured is the TLS layer of a connection. After the handshake, its Read and
+// its Write do not wait for the client.
 type secured struct {
 	*tls.Conn
 	wire *wire
 }
 
-// wire is the net.Conn under crypto/tls. A read takes what the socket has, and
-// fails with errAgain if that is nothing: crypto/tls keeps a part of a record
-// and continues with it at the next Read. A write is appended to records and
-// sent by conn.send, because crypto/tls ends a connection whose write failed,
-// also if the socket's buffer was only full. During the handshake, reads and
-// writes wait for the socket instead.
+// wire is the net.Conn under crypto/tls. Read returns errAgain if the socket has
+// no input; crypto/tls keeps the part of a record that it has and continues at
+// the next Read. Write appends to records, which conn.send sends, because
+// crypto/tls ends a connection whose write fails, even if only the socket's
+// buffer is full. During the handshake, both wait for the socket instead.
 //
-// records belongs to this connection from the first write to the flush. A
-// connection that is closed in between takes records with it, so no other
+// records belongs to this connection from the first Write until flush. If the
+// connection is closed in between, its records are not reused, so that no other
 // client can receive them.
 type wire struct {
-	fd      int
-	loop    *loop
-	shake   *shake // nil after the handshake
-	records []byte // what crypto/tls wrote and flush has not sent
-	drained bool   // the last read has emptied the socket; the next event ends that
+	fd        int
+	loop      *loop
+	handshake *handshake // nil after the handshake
+	records   []byte     // what crypto/tls wrote and flush has not sent
+	emptied   bool       // the last read emptied the socket; false again after the next event
 }
 
 func (w *wire) Read(p []byte) (int, error) {
 	for {
-		if w.shake == nil && w.drained {
-			return 0, errAgain // without asking the kernel
+		if w.handshake == nil && w.emptied {
+			return 0, errAgain // saves a system call
 		}
 		n, err := readSocket(w.fd, p)
-		w.drained = n < len(p) && err == nil
-		if err != errAgain || w.shake == nil {
+		w.emptied = n < len(p) && err == nil
+		if err != errAgain || w.handshake == nil {
 			return n, err
 		}
-		if err := w.shake.wait(w.fd, unix.EPOLLIN); err != nil {
+		if err := w.handshake.wait(w.fd, unix.EPOLLIN); err != nil {
 			return 0, err
 		}
 	}
 }
 
 func (w *wire) Write(p []byte) (int, error) {
-	if w.shake == nil {
-		if w.records == nil { // the loop's spare buffer, which is empty
+	if w.handshake == nil {
+		if w.records == nil { // use the loop's empty buffer
 			w.records, w.loop.records = w.loop.records, nil
 		}
 		w.records = append(w.records, p...)
@@ -66,13 +65,14 @@ func (w *wire) Write(p []byte) (int, error) {
 		if sent += n; err != nil || sent == len(p) {
 			return sent, err
 		}
-		if err := w.shake.wait(w.fd, unix.EPOLLOUT); err != nil {
+		if err := w.handshake.wait(w.fd, unix.EPOLLOUT); err != nil {
 			return sent, err
 		}
 	}
 }
 
-// flush sends what crypto/tls wrote, and gives the empty buffer to the loop.
+// flush sends the records that crypto/tls wrote, and returns the buffer to the
+// loop.
 func (c *conn) flush(flags int) {
 	w := c.secured.wire
 	c.transmit(w.records, flags)
@@ -82,19 +82,19 @@ func (c *conn) flush(flags int) {
 	w.records = nil
 }
 
-// failTLS ends a connection on which crypto/tls reported an error. The client
-// receives the alert that crypto/tls wrote (RFC 8446, section 6.2), and no
+// failTLS finishes a connection after an error of crypto/tls. The client
+// receives the alert that crypto/tls wrote (RFC 8446 section 6.2), and no
 // close_notify after it.
 func (c *conn) failTLS(err error) {
 	c.loop.server.log.Log(context.Background(), tlsLevel(err), "TLS connection failed", "remote", c.peer, "error", err)
 	c.session.Abort()
 	c.flush(0)
 	c.secured = nil
-	c.conclude(nil)
+	c.finish(nil)
 }
 
-// tlsLevel is the level at which an error of crypto/tls is logged. A client
-// that goes away is common.
+// tlsLevel returns the log level of an error of crypto/tls: debug if the client
+// disconnected, which is common, or the server shuts down.
 func tlsLevel(err error) slog.Level {
 	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, errShuttingDown) {
 		return slog.LevelDebug
@@ -102,7 +102,8 @@ func tlsLevel(err error) slog.Level {
 	return slog.LevelInfo
 }
 
-// Close and deadlines are the loop's business.
+// The methods that net.Conn requires and that have no effect: the loop closes the
+// descriptor and keeps the deadlines.
 
 func (w *wire) Close() error                     { return nil }
 func (w *wire) LocalAddr() net.Addr              { return nil }

@@ -3,6 +3,7 @@ package smtpd_test
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -17,6 +18,8 @@ import (
 	"goguerrillad/internal/smtpd"
 )
 
+// TestTLSVersions: the server accepts TLS 1.2 and 1.3, and the envelope has the
+// version.
 func TestTLSVersions(t *testing.T) {
 	descriptions := make(chan string, 1)
 	f := start(t, func(s *setup) {
@@ -24,60 +27,60 @@ func TestTLSVersions(t *testing.T) {
 	})
 	for _, test := range []struct {
 		version uint16
-		want    string    // prefix of the description; "" when refused
-		counts  [3]uint64 // of TLS 1.3, of TLS 1.2, and of failures until then
+		want    string    // prefix of Envelope.TLS; "" if the handshake fails
+		counts  [3]uint64 // TLS13, TLS12 and TLSFailed of Stats
 	}{
 		{tls.VersionTLS13, "TLS1.3 TLS_", [3]uint64{1, 0, 0}},
 		{tls.VersionTLS12, "TLS1.2 TLS_", [3]uint64{1, 1, 0}},
 		{tls.VersionTLS11, "", [3]uint64{1, 1, 1}},
 	} {
 		c := f.greeted()
-		c.say("STARTTLS", "220")
+		c.cmd("STARTTLS", "220")
 		config := clientTLS()
 		config.MinVersion, config.MaxVersion = tls.VersionTLS10, test.version
 		inside := tls.Client(c.Conn, config)
 		err := inside.Handshake()
 		if (err == nil) != (test.want != "") {
-			t.Errorf("version %x: %v", test.version, err)
+			t.Errorf("version %x: the handshake returned %v, success is expected: %v", test.version, err, test.want != "")
 		}
-		f.await("counted", func(s smtpd.Stats) bool { return [3]uint64{s.TLS13, s.TLS12, s.TLSFailed} == test.counts })
+		f.await(fmt.Sprintf("TLS13, TLS12 and TLSFailed of %v", test.counts), func(s smtpd.Stats) bool { return [3]uint64{s.TLS13, s.TLS12, s.TLSFailed} == test.counts })
 		if err != nil {
 			continue
 		}
 		c = newClient(t, inside)
-		c.say("EHLO x", "250")
+		c.cmd("EHLO x", "250")
 		c.begin()
-		c.say("text\r\n.", "250")
+		c.cmd("text\r\n.", "250")
 		if got := <-descriptions; !strings.HasPrefix(got, test.want) {
-			t.Errorf("description %q, want %q…", got, test.want)
+			t.Errorf("version %x: TLS of the envelope is %q, want prefix %q", test.version, got, test.want)
 		}
-		c.say("QUIT", "221")
-		if _, err := io.ReadAll(c.in); err != nil { // io.EOF only behind a close_notify
-			t.Errorf("version %x: end is %v", test.version, err)
+		c.cmd("QUIT", "221")
+		if _, err := io.ReadAll(c.in); err != nil { // nil only after a close_notify
+			t.Errorf("version %x: the connection ended with %v", test.version, err)
 		}
 	}
 }
 
-// TestInjection: what comes in clear behind STARTTLS is not run inside TLS.
+// TestInjection: commands in clear after STARTTLS are not run inside TLS.
 func TestInjection(t *testing.T) {
 	f := start(t, nil)
 	c := f.greeted()
 	c.send("STARTTLS\r\nMAIL FROM:<evil@example.org>\r\nRCPT TO:<b@example.com>\r\n")
 	c.expect("220")
 	if n := c.in.Buffered(); n > 0 {
-		t.Fatalf("%d bytes behind the 220", n)
+		t.Fatalf("%d bytes after the 220, want 0", n)
 	}
 	inside := tls.Client(c.Conn, clientTLS())
 	if err := inside.Handshake(); err != nil {
 		t.Fatal(err)
 	}
 	c = newClient(t, inside)
-	c.say("EHLO x", "250")
-	c.say("DATA", "503") // no transaction was begun
+	c.cmd("EHLO x", "250")
+	c.cmd("DATA", "503") // there is no transaction
 }
 
-// TestHandshakeFails: neither garbage nor silence nor a client that goes away
-// leaves anything behind.
+// TestHandshakeFails: a failed handshake leaves no session and no memory, after
+// invalid input, a timeout or a disconnect.
 func TestHandshakeFails(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -100,7 +103,7 @@ func TestHandshakeFails(t *testing.T) {
 		{"end in a hello", func(c *client) { c.send("\x16\x03\x01\x02\x00\x01"); c.Conn.(*net.TCPConn).CloseWrite() }},
 		{"reset", func(c *client) { c.Conn.(*net.TCPConn).SetLinger(0); c.Close() }},
 		{"hello, then nothing", func(c *client) {
-			// The handshake's answer is never read on.
+			// The client does not read the server's part of the handshake.
 			tls.Client(writeOnly{c.Conn}, clientTLS()).Handshake()
 		}},
 	} {
@@ -108,59 +111,60 @@ func TestHandshakeFails(t *testing.T) {
 			t.Parallel()
 			f := start(t, func(s *setup) { s.settings.Timeout = 700 * time.Millisecond; s.loops = 1 })
 			c := f.greeted()
-			c.say("STARTTLS", "220")
+			c.cmd("STARTTLS", "220")
 			test.do(c)
-			other := f.greeted() // the loop goes on meanwhile
-			other.say("QUIT", "221")
-			f.await("ended", func(s smtpd.Stats) bool { return s.Sessions == 0 && s.TLSFailed == 1 && s.Memory == 0 })
+			other := f.greeted() // the loop serves other clients meanwhile
+			other.cmd("QUIT", "221")
+			f.await("end of all sessions, 1 failed handshake", func(s smtpd.Stats) bool { return s.Sessions == 0 && s.TLSFailed == 1 && s.Memory == 0 })
 		})
 	}
 }
 
-// writeOnly is a connection that reads nothing.
+// writeOnly is a connection whose Read fails.
 type writeOnly struct{ net.Conn }
 
-func (writeOnly) Read([]byte) (int, error) { return 0, errors.New("not read") }
+func (writeOnly) Read([]byte) (int, error) { return 0, errors.New("write only") }
 
-// TestTLSWithoutCloseNotify: a client that just goes away is no news.
+// TestTLSWithoutCloseNotify: a client that disconnects without close_notify causes
+// no warning.
 func TestTLSWithoutCloseNotify(t *testing.T) {
 	f := start(t, nil)
-	for _, gone := range []func(*net.TCPConn) error{(*net.TCPConn).Close, (*net.TCPConn).CloseWrite} {
+	for _, disconnect := range []func(*net.TCPConn) error{(*net.TCPConn).Close, (*net.TCPConn).CloseWrite} {
 		c := f.greeted()
 		raw := c.Conn.(*net.TCPConn)
 		c.startTLS()
-		c.say("NOOP", "250")
-		gone(raw)
-		f.await("ended", func(s smtpd.Stats) bool { return s.Sessions == 0 })
+		c.cmd("NOOP", "250")
+		disconnect(raw)
+		f.await("end of the session", func(s smtpd.Stats) bool { return s.Sessions == 0 })
 	}
 	for _, level := range []string{"WARN", "ERROR"} {
 		if strings.Contains(f.log.String(), "level="+level) {
-			t.Errorf("the log says: %s", f.log.String())
+			t.Errorf("the log has a line at level %s:\n%s", level, f.log.String())
 		}
 	}
 }
 
-// TestTLSRecords: a record that comes in parts, many records at once, and a
-// large message, with other sessions served meanwhile.
+// TestTLSRecords: the server handles a record in parts, many records at once and a
+// large message, and serves other clients meanwhile.
 func TestTLSRecords(t *testing.T) {
 	f := start(t, func(s *setup) { s.settings.MaxSize = 8 << 20; s.loops = 1 })
 	c := f.greeted()
 	slow := &slicer{Conn: c.Conn, n: 7}
-	c.say("STARTTLS", "220")
+	c.cmd("STARTTLS", "220")
 	inside := tls.Client(slow, clientTLS())
 	if err := inside.Handshake(); err != nil {
 		t.Fatal(err)
 	}
 	c = newClient(t, inside)
-	c.say("EHLO x", "250")
+	c.cmd("EHLO x", "250")
 	c.begin()
 	slow.n = 100_000
 	text := strings.Repeat(strings.Repeat("0123456789", 9)+"\r\n", 50_000)
 	c.send(text)
-	f.greeted().say("QUIT", "221")
-	c.say(".", "250")
+	f.greeted().cmd("QUIT", "221")
+	c.cmd(".", "250")
 	if got := f.messages(); len(got) != 1 || string(got[0].Text) != text {
-		t.Errorf("the message did not come as it was sent")
+		t.Errorf("%d messages are saved, want one with the text that was sent", len(got))
 	}
 	c.send(strings.Repeat("NOOP\r\n", 5000))
 	for range 5000 {
@@ -168,7 +172,7 @@ func TestTLSRecords(t *testing.T) {
 	}
 }
 
-// slicer cuts writes into pieces of n bytes.
+// slicer splits writes into pieces of n bytes.
 type slicer struct {
 	net.Conn
 	n int
@@ -185,7 +189,8 @@ func (s *slicer) Write(p []byte) (int, error) {
 	return sent, nil
 }
 
-// TestTLSClientThatDoesNotRead: what is encrypted for it has a bound too.
+// TestTLSClientThatDoesNotRead: the server stops reading from a client that reads
+// no replies, also inside TLS.
 func TestTLSClientThatDoesNotRead(t *testing.T) {
 	f := start(t, func(s *setup) { s.loops = 1 })
 	c := f.dialTo("unix", f.unix)
@@ -206,49 +211,50 @@ func TestTLSClientThatDoesNotRead(t *testing.T) {
 	}()
 	select {
 	case <-sent:
-		t.Fatal("the server took 800 kB from a client that reads nothing")
+		t.Fatal("the server read 800 kB from a client that reads no replies")
 	case <-time.After(500 * time.Millisecond):
 	}
-	f.greeted().say("QUIT", "221")
+	f.greeted().cmd("QUIT", "221")
 	for range 100 * 1000 {
 		c.expect("250")
 	}
 }
 
-// TestTLSReload: a new certificate is for new handshakes, the sessions go on.
+// TestTLSReload: a reload that removes the certificate does not affect sessions
+// inside TLS, and closes the connection of a client that then sends STARTTLS.
 func TestTLSReload(t *testing.T) {
 	f := start(t, nil)
 	old := f.greeted()
 	old.startTLS()
-	f.server.Reload(smtpd.Settings{MaxClients: 10, Memory: 1 << 20}) // withdrawn
-	old.say("NOOP", "250")
+	f.server.Reload(smtpd.Settings{MaxClients: 10, Memory: 1 << 20}) // without a certificate
+	old.cmd("NOOP", "250")
 	c := f.greeted()
-	c.say("STARTTLS", "220") // the session's settings still offer it
+	c.cmd("STARTTLS", "220") // the session's settings still offer it
 	c.expectEnd()
 }
 
-// TestStartTLSBehindReplies: the 220 to STARTTLS may wait until the client has read
-// what came before it.
-func TestStartTLSBehindReplies(t *testing.T) {
+// TestStartTLSAfterReplies: the reply to STARTTLS may wait until the client has
+// read the replies before it.
+func TestStartTLSAfterReplies(t *testing.T) {
 	f := start(t, func(s *setup) { s.loops = 1 })
 	other := f.greeted()
-	for n := 500; n < 1500; n += 20 { // the replies to that many fill the socket
+	for n := 500; n < 1500; n += 20 { // some of these numbers of replies just fill the socket
 		c := f.dialTo("unix", f.unix)
 		c.expect("220")
 		c.send(strings.Repeat("EHLO a\r\n", n) + "STARTTLS\r\n")
 		for range 10 {
-			other.say("NOOP", "250") // the loop has gone round meanwhile
+			other.cmd("NOOP", "250") // the loop has completed rounds meanwhile
 		}
 		for range n {
 			c.expect("250")
 		}
 		c.expect("220")
-		c.shake()
+		c.handshake()
 		c.Close()
 	}
 }
 
-// smallWindow has a connection receive little at once.
+// smallWindow sets a small receive buffer; for net.Dialer.Control.
 func smallWindow(_, _ string, c syscall.RawConn) (err error) {
 	failed := c.Control(func(fd uintptr) {
 		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096)
@@ -257,11 +263,11 @@ func smallWindow(_, _ string, c syscall.RawConn) (err error) {
 }
 
 // TestStartTLSAlone: a client that sends nothing after STARTTLS costs no goroutine,
-// also if the socket takes the reply in parts, and can still begin TLS.
+// also if the socket accepts the reply in parts, and can start TLS later.
 func TestStartTLSAlone(t *testing.T) {
 	f := start(t, func(s *setup) { s.loops, s.sendBuffer = 1, 4096 })
 	other := f.greeted()
-	for _, replies := range []int{0, 300} { // before that to STARTTLS
+	for _, replies := range []int{0, 300} { // before the reply to STARTTLS
 		before := runtime.NumGoroutine()
 		var clients []*client
 		for range 30 {
@@ -275,21 +281,21 @@ func TestStartTLSAlone(t *testing.T) {
 			clients = append(clients, c)
 		}
 		for range 10 {
-			other.say("NOOP", "250") // the loop has handled what its poll reported
+			other.cmd("NOOP", "250") // the loop has handled the events of all clients
 		}
 		if n := runtime.NumGoroutine() - before; n > len(clients)/2 {
 			t.Errorf("%d more goroutines for %d clients after %d replies", n, len(clients), replies)
 		}
 		for _, c := range clients {
-			c.shake()
+			c.handshake()
 		}
 	}
 }
 
-// TestFinishedAcknowledged: a client whose first command waits until the
-// kernel has acknowledged its Finished, since it does not set TCP_NODELAY,
-// does not wait for the kernel's 40 ms. The least time of many sessions is
-// compared, so that load does not count.
+// TestFinishedAcknowledged: a client without TCP_NODELAY, whose first command waits
+// for the acknowledgement of its Finished message, does not wait for the kernel's
+// delay of 40 ms. The test compares the minimum of many sessions, so that load
+// has no effect.
 func TestFinishedAcknowledged(t *testing.T) {
 	f := start(t, nil)
 	least := func(nodelay bool) time.Duration {
@@ -297,15 +303,15 @@ func TestFinishedAcknowledged(t *testing.T) {
 		for range 20 {
 			c := f.greeted()
 			c.Conn.(*net.TCPConn).SetNoDelay(nodelay)
-			begun := time.Now()
+			started := time.Now()
 			c.startTLS()
-			c.say("EHLO x", "250")
-			least = min(least, time.Since(begun))
+			c.cmd("EHLO x", "250")
+			least = min(least, time.Since(started))
 			c.Close()
 		}
 		return least
 	}
 	if with, without := least(true), least(false); without > with+20*time.Millisecond {
-		t.Errorf("a session takes %v without TCP_NODELAY, and %v with it", without, with)
+		t.Errorf("TLS and EHLO take %v without TCP_NODELAY and %v with it, want a difference of at most 20 ms", without, with)
 	}
 }

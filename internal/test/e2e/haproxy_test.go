@@ -104,8 +104,8 @@ func TestBalancingPage(t *testing.T) {
 	chooser.start(t)
 	v4, _ := front(t)
 	servers.Nginx(t, page.Block(t, "nginx balancing", "0.0.0.0:25", v4, "192.0.2.1:8025", chooser.auth), v4)
-	killOne(t, v4, other, chooser, func() { chooser.AwaitLog(t, "backend does not answer", 1) })
-	chooser.AwaitLog(t, "backend answers again", 1)
+	killOne(t, v4, other, chooser, func() { chooser.AwaitLog(t, "backend unhealthy", 1) })
+	chooser.AwaitLog(t, "backend healthy again", 1)
 }
 
 // killOne sends mail through a proxy to two servers, kills the victim in the

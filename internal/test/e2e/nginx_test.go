@@ -306,7 +306,7 @@ func TestAuthHTTPReload(t *testing.T) {
 			t.Errorf("%v: %v", tt.change, r)
 		}
 	}
-	for _, want := range []string{"XCLIENT refused", "nginx is not among the trusted proxies"} {
+	for _, want := range []string{"XCLIENT refused", "nginx is not a trusted proxy"} {
 		if n := strings.Count(b.Log(), want); n != 1 {
 			t.Errorf("%q is logged %d times", want, n)
 		}

@@ -15,7 +15,7 @@ import (
 	"goguerrillad/internal/smtpd"
 )
 
-// held is a saver whose outcomes the test gives.
+// held is a Save function whose outcomes the test decides.
 type held struct {
 	envelopes chan *envelope.Envelope
 	dones     chan func(error)
@@ -30,22 +30,26 @@ func (h *held) save(e *envelope.Envelope, done func(error)) {
 	h.dones <- done
 }
 
+// TestClientThatDoesNotRead: the server stops reading from a client that reads
+// no replies, and continues when the client reads.
+// TestClientThatDoesNotRead: the server stops reading from a client that reads
+// no replies, and continues when the client reads.
 func TestClientThatDoesNotRead(t *testing.T) {
 	f := start(t, func(s *setup) { s.loops = 1 })
 	for i := range 8 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			neverRead(t, f)
+			readLate(t, f)
 		})
 	}
 }
 
-func neverRead(t *testing.T, f *fixture) {
-	slow := f.dialTo("unix", f.unix) // whose buffers do not grow to many megabytes
+func readLate(t *testing.T, f *fixture) {
+	slow := f.dialTo("unix", f.unix) // its buffers do not grow to many megabytes
 	slow.t = t
 	slow.expect("220")
-	// Far more replies than the sockets take: the server must stop hearing it
-	// instead of keeping them.
+	// The sockets do not accept that many replies, and the server must not keep
+	// them in memory.
 	const group, groups = 1000, 60
 	written := make(chan struct{})
 	go func() {
@@ -54,22 +58,22 @@ func neverRead(t *testing.T, f *fixture) {
 			slow.Write([]byte(strings.Repeat("EHLO a\r\n", group)))
 		}
 	}()
-	// Far more replies than the sockets take: the server must stop hearing it
-	// instead of keeping them.
 	select {
 	case <-written:
-		t.Fatal("the server hears all that a client says which reads nothing")
+		t.Fatal("the server reads all commands of a client that reads no replies")
 	case <-time.After(200 * time.Millisecond):
 	}
-	// The loop goes on meanwhile.
-	f.greeted().say("QUIT", "221")
-	// And what it was asked is answered, once it reads.
+	// The loop serves other clients meanwhile.
+	f.greeted().cmd("QUIT", "221")
+	// When the client reads, it gets all replies.
 	for range group * groups {
 		slow.expect("250")
 	}
 }
 
-func TestClientThatNeverReadsIsDropped(t *testing.T) {
+// TestClientThatNeverReads: the server closes the connection of a client that
+// reads no replies when its deadline has passed.
+func TestClientThatNeverReads(t *testing.T) {
 	f := start(t, func(s *setup) { s.settings.Timeout = 500 * time.Millisecond })
 	c := f.greeted()
 	c.Conn.(*net.TCPConn).SetReadBuffer(4096)
@@ -80,17 +84,17 @@ func TestClientThatNeverReadsIsDropped(t *testing.T) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(err)
 	}
-	f.await("dropped", func(s smtpd.Stats) bool { return s.Sessions == 0 })
-	if err := f.server.Ping(t.Context()); err != nil { // the round in which it was dropped is over
+	f.await("close of the connection", func(s smtpd.Stats) bool { return s.Sessions == 0 })
+	if err := f.server.Ping(t.Context()); err != nil { // the round in which the connection was closed is complete
 		t.Error(err)
 	}
 	if n := f.server.Stats().Expired; n != 1 {
-		t.Errorf("%d connections ended by a deadline, want 1", n)
+		t.Errorf("%d connections closed at a deadline, want 1", n)
 	}
 }
 
 // TestHalfClose: a client that has closed its writing side gets all replies,
-// and its mail is kept.
+// and its message is saved.
 func TestHalfClose(t *testing.T) {
 	for _, inside := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tls=%v", inside), func(t *testing.T) {
@@ -99,7 +103,7 @@ func TestHalfClose(t *testing.T) {
 			c := f.greeted()
 			if inside {
 				c.startTLS()
-				c.say("EHLO client.example", "250")
+				c.cmd("EHLO client.example", "250")
 			}
 			c.begin()
 			c.send("text\r\n.\r\nNOOP\r\nNO")
@@ -111,7 +115,7 @@ func TestHalfClose(t *testing.T) {
 			c.expect("250 2.0.0 OK: queued")
 			c.expect("250 2.0.0")
 			c.expectEnd()
-			f.await("closed", func(s smtpd.Stats) bool { return s.Sessions == 0 && s.Memory == 0 })
+			f.await("close of the connection", func(s smtpd.Stats) bool { return s.Sessions == 0 && s.Memory == 0 })
 		})
 	}
 }
@@ -132,13 +136,13 @@ func TestBufferIsKeptWhileSaving(t *testing.T) {
 	}
 	for i, e := range saving {
 		if got := string(e.Message()); got != texts[i] {
-			t.Errorf("message %d changed while it was being saved: %.20q", i, got)
+			t.Errorf("message %d is %.20q while it is being saved, want %.20q", i, got, texts[i])
 		}
 	}
 }
 
-// TestResetDuringSave: the client is gone before the 250. Its message stands,
-// what it held is given back.
+// TestResetDuringSave: if the client disconnects before the 250, its message is
+// saved, and its memory is released after that.
 func TestResetDuringSave(t *testing.T) {
 	h := newHeld()
 	f := start(t, func(s *setup) { s.save = h.save })
@@ -148,20 +152,23 @@ func TestResetDuringSave(t *testing.T) {
 	e := <-h.envelopes
 	c.Conn.(*net.TCPConn).SetLinger(0)
 	c.Close()
-	f.await("descriptor given back", func(s smtpd.Stats) bool { return s.Sessions == 0 })
+	f.await("close of the connection", func(s smtpd.Stats) bool { return s.Sessions == 0 })
 	if f.server.Stats().Memory == 0 {
-		t.Fatal("the message's memory was given back while it is saved")
+		t.Fatal("the message's memory was released while it was being saved")
 	}
 	if got := string(e.Message()); got != "text\r\n" {
-		t.Errorf("message is %q", got)
+		t.Errorf("message is %q, want %q", got, "text\r\n")
 	}
 	(<-h.dones)(nil)
-	f.await("memory given back", func(s smtpd.Stats) bool { return s.Memory == 0 && s.Saved == 1 })
+	f.await("release of the memory", func(s smtpd.Stats) bool { return s.Memory == 0 })
+	if log := f.log.String(); !strings.Contains(log, "message accepted") {
+		t.Errorf("the log lacks the outcome:\n%s", log)
+	}
 }
 
-// TestPipelinedBehindSave: what comes while a message is being saved waits,
-// in whatever amount, and is answered in order.
-func TestPipelinedBehindSave(t *testing.T) {
+// TestPipelinedDuringSave: commands that arrive while a message is being saved
+// wait, however many there are, and get their replies in order.
+func TestPipelinedDuringSave(t *testing.T) {
 	h := newHeld()
 	f := start(t, func(s *setup) { s.save = h.save; s.loops = 1 })
 	c := f.greeted()
@@ -175,7 +182,7 @@ func TestPipelinedBehindSave(t *testing.T) {
 		if got := string((<-h.envelopes).Message()); got != want {
 			t.Errorf("message is %q, want %q", got, want)
 		}
-		f.greeted().say("QUIT", "221") // the loop does not wait
+		f.greeted().cmd("QUIT", "221") // the loop does not wait
 		(<-h.dones)(nil)
 		c.expect("250 2.0.0 OK: queued")
 		if want == "one\r\n" {
@@ -189,18 +196,22 @@ func TestPipelinedBehindSave(t *testing.T) {
 	}
 }
 
-// TestDoneAtOnce: a saver may call done before Save returns.
-func TestDoneAtOnce(t *testing.T) {
+// TestImmediateOutcome: Save may call done before it returns.
+func TestImmediateOutcome(t *testing.T) {
 	f := start(t, func(s *setup) {
 		s.save = func(_ *envelope.Envelope, done func(error)) { done(nil) }
 	})
 	c := f.greeted()
 	for range 3 {
 		c.begin()
-		c.say("text\r\n.", "250 2.0.0 OK: queued")
+		c.cmd("text\r\n.", "250 2.0.0 OK: queued")
 	}
 }
 
+// TestStoreFails: the client gets 451 if its message was not stored, and may try
+// again in the same session.
+// TestStoreFails: the client gets 451 if its message was not stored, and may try
+// again in the same session.
 func TestStoreFails(t *testing.T) {
 	var err atomic.Pointer[error]
 	down := errors.New("table is gone")
@@ -210,23 +221,25 @@ func TestStoreFails(t *testing.T) {
 	})
 	c := f.greeted()
 	c.begin()
-	c.say("text\r\n.", "451")
+	c.cmd("text\r\n.", "451")
 	up := error(nil)
 	err.Store(&up)
 	c.begin()
-	c.say("text\r\n.", "250")
-	if s := f.server.Stats(); s.Saved != 1 || s.NotSaved != 1 || s.Submitted != 2 {
-		t.Errorf("counters %+v", s)
+	c.cmd("text\r\n.", "250")
+	for _, event := range []string{"message not stored", "message accepted"} {
+		if n := strings.Count(f.log.String(), event); n != 1 {
+			t.Errorf("%q is in the log %d times, want once:\n%s", event, n, f.log.String())
+		}
 	}
 }
 
-// TestLastReplySurvives: the server hangs up on a client that is still
-// sending, and the client can read why.
-func TestLastReplySurvives(t *testing.T) {
+// TestLastReplyReceived: if the server closes the connection while the client is
+// still sending, the client can read the last reply.
+func TestLastReplyReceived(t *testing.T) {
 	f := start(t, nil)
 	for range 20 {
 		c := f.greeted()
-		// 20 errors end the session; the rest of the flood comes unread.
+		// 20 errors end the session; the server discards the other commands.
 		c.send(strings.Repeat("WRONG\r\n", 20000))
 		for range 20 {
 			c.expect("500")
@@ -234,17 +247,17 @@ func TestLastReplySurvives(t *testing.T) {
 		c.expect("421")
 		c.expectEnd()
 	}
-	f.await("closed", func(s smtpd.Stats) bool { return s.Sessions == 0 })
+	f.await("close of the connections", func(s smtpd.Stats) bool { return s.Sessions == 0 })
 }
 
-// TestRepliesDuringWait: a client receives the replies that its socket did not take
-// while its session waits for memory, for an answer about a recipient, or for a
-// commit.
+// TestRepliesDuringWait: a client receives the replies that its socket did not
+// accept at once while its session waits for memory, for a recipient look-up or
+// for a commit.
 func TestRepliesDuringWait(t *testing.T) {
 	const size = 1 << 20
-	h, questions := newHeld(), make(asked, 1)
+	h, pending := newHeld(), make(lookups, 1)
 	f := start(t, func(s *setup) {
-		s.save, s.settings.Recipients = h.save, askedAbout{questions, "ask@example.com"}
+		s.save, s.settings.Recipients = h.save, oneLookup{pending, "ask@example.com"}
 		s.settings.MaxSize, s.limits.Memory = size, 3*size/2
 		s.loops, s.sendBuffer = 1, 4096
 	})
@@ -253,7 +266,7 @@ func TestRepliesDuringWait(t *testing.T) {
 	first.send(mail + large)
 	first.expect("250")
 	first.expect("250")
-	first.expect("354") // it has the memory
+	first.expect("354") // first has the memory now
 	for _, tt := range []struct {
 		commands string
 		replies  int
@@ -261,11 +274,11 @@ func TestRepliesDuringWait(t *testing.T) {
 		reply    string
 	}{
 		{large, 2, func() func() {
-			f.await("waits", func(s smtpd.Stats) bool { return s.Waiting == 1 })
+			f.await("wait for memory", func(s smtpd.Stats) bool { return s.Waiting == 1 })
 			return func() { first.Close() }
 		}, "354"},
 		{"\r\nRCPT TO:<ask@example.com>\r\n", 1, func() func() {
-			answer := <-questions
+			answer := <-pending
 			return func() { answer(nil) }
 		}, "250"},
 		{"\r\nRCPT TO:<b@example.com>\r\nBDAT 6 LAST\r\ntext\r\n", 2, func() func() {

@@ -1,0 +1,136 @@
+package smtpd
+
+import (
+	"errors"
+	"io"
+
+	"golang.org/x/sys/unix"
+)
+
+// readable reads input and feeds it to the session, up to a bound.
+func (c *conn) readable() {
+	reads := readsPerStep
+	if c.secured != nil {
+		reads = tlsReadsPerStep
+	}
+	for range reads {
+		if c.phase != talking || len(c.unsent) > 0 {
+			return
+		}
+		more := c.readOnce()
+		if c.phase == talking && c.secured != nil {
+			c.send(nil, 0) // records that crypto/tls wrote, such as a KeyUpdate
+		}
+		if !more {
+			return
+		}
+	}
+	if c.phase == talking {
+		c.readLater()
+	}
+}
+
+// readOnce reads once. It returns false if there is no more input to read now.
+func (c *conn) readOnce() (more bool) {
+	l := c.loop
+	var n, size int
+	var err error
+	var in []byte
+	out := l.out[:0]
+	if space := c.session.Space(); space != nil && len(c.pending) == 0 {
+		// Text is read into the message's buffer. The bytes after the end of the
+		// text must fit into scratch.
+		space = space[:min(len(space), scratchSize)]
+		size = len(space)
+		if n, err = c.read(space); n > 0 {
+			var rest []byte
+			rest, out = c.session.Filled(n, out)
+			in = l.scratch[:copy(l.scratch, rest)]
+		}
+	} else {
+		kept := copy(l.scratch, c.pending)
+		size = len(l.scratch) - kept
+		if n, err = c.read(l.scratch[kept:]); n > 0 {
+			in = l.scratch[:kept+n]
+		}
+	}
+	switch {
+	case n > 0:
+		c.lastProgress = l.now
+		c.emptied = n < size && c.secured == nil
+		c.proceed(in, out)
+		return !c.emptied
+	case err == errAgain:
+		return false
+	case err == io.EOF:
+		c.inputEnded = true
+		c.session.Abort()
+		c.finish(nil)
+	case c.secured != nil:
+		c.failTLS(err)
+	default:
+		c.abort()
+	}
+	return false
+}
+
+// readLater makes the loop call readable in its next round.
+func (c *conn) readLater() {
+	if !c.queued {
+		c.queued = true
+		c.loop.unfinished = append(c.loop.unfinished, c)
+	}
+}
+
+// keep stores input until the session can consume it. The input may be in the
+// scratch buffer or in c.pending itself.
+func (c *conn) keep(in []byte) {
+	if len(in) == 0 {
+		c.pending = nil
+		return
+	}
+	c.pending = append(c.pending[:0], in...)
+}
+
+// errAgain reports that there is nothing to read now. It is a temporary
+// net.Error, the only kind of error after which crypto/tls lets the connection
+// be read again (tls.Conn.readRecordOrCCS).
+var errAgain error = again{}
+
+type again struct{}
+
+func (again) Error() string   { return "nothing to read now" }
+func (again) Timeout() bool   { return true }
+func (again) Temporary() bool { return true }
+
+// read returns n > 0 bytes of input, or errAgain, io.EOF if the client has closed
+// its side, or the error of the connection.
+func (c *conn) read(p []byte) (n int, err error) {
+	if c.secured == nil {
+		return readSocket(c.fd, p)
+	}
+	n, err = c.secured.Read(p)
+	switch {
+	case n > 0:
+		return n, nil
+	case errors.Is(err, io.ErrUnexpectedEOF): // no close_notify: common, not an error
+		return 0, io.EOF
+	}
+	return 0, err
+}
+
+// readSocket is read(2) with the errors of io.Reader and errAgain.
+func readSocket(fd int, p []byte) (int, error) {
+	for {
+		switch n, err := unix.Read(fd, p); {
+		case n > 0:
+			return n, nil
+		case err == nil:
+			return 0, io.EOF
+		case err == unix.EAGAIN:
+			return 0, errAgain
+		case err != unix.EINTR:
+			return 0, err
+		}
+	}
+}
