@@ -66,10 +66,9 @@ func (e *ConfigError) Unwrap() error { return e.err }
 // Run binds the sockets, drops the privileges, starts the servers, and returns
 // when a signal has stopped them. Its errors are those of the start.
 func Run(cfg *stores.Configuration, o Options) error {
-	root := os.Geteuid() == 0
-	drop := root && cfg.User.Name != ""
-	if root && !drop {
-		return &ConfigError{privdrop.RefuseRoot()}
+	drop := os.Geteuid() == 0 && cfg.User.Name != ""
+	if err := privdrop.RefuseRoot(); err != nil && !drop {
+		return &ConfigError{err}
 	}
 
 	d := &daemon{Options: o, descriptors: descriptorLimit()}

@@ -115,6 +115,20 @@ func TestReadersSIGHUP(t *testing.T) {
 	}
 }
 
+// TestRealUserRoot: a process whose real user alone is root could switch back to it,
+// so the daemon refuses to start.
+func TestRealUserRoot(t *testing.T) {
+	d := shared.Daemon(t, nil)
+	test.NeedRoot(t)
+	test.Need(t, "setpriv")
+	d.Under = []string{"setpriv", "--euid=65534"}
+	cmd := d.Cmd()
+	out, _ := cmd.CombinedOutput()
+	if status := cmd.ProcessState.ExitCode(); status != 78 || !strings.HasPrefix(string(out), "goguerrillad: started as root: ") {
+		t.Errorf("exit status %d, %s", status, out)
+	}
+}
+
 // TestWarnings: the daemon logs the warnings of its configuration at the start and at
 // each reload, and -t prints the warnings.
 func TestWarnings(t *testing.T) {
