@@ -23,8 +23,8 @@ import (
 
 // Options configures a new server.
 type Options struct {
-	World *session.World // decides about senders and recipients
-	NewID func() string  // returns the session id for log messages
+	Environment *session.Environment // decides about senders and recipients
+	NewID       func() string        // returns the session id for log messages
 	// Refuse returns the refusal if this daemon accepts no sessions now, else nil.
 	Refuse func() *smtp.Reply
 	// Sessions returns the number of this daemon's sessions.
@@ -53,7 +53,7 @@ type Server struct {
 
 // New returns a server without settings; call Reload before it serves.
 func New(o Options) *Server {
-	s := &Server{Options: o, log: o.World.Log}
+	s := &Server{Options: o, log: o.Environment.Log}
 	s.pool.log = s.log
 	return s
 }
@@ -66,7 +66,7 @@ func (s *Server) Reload(settings Settings) {
 	for _, b := range settings.Backends {
 		s.local[b] = isOwn(b, settings.Own)
 	}
-	s.pool.reload(settings.Backends, settings.ProxyProtocol, s.World.Settings().HostName)
+	s.pool.reload(settings.Backends, settings.ProxyProtocol, s.Environment.Settings().HostName)
 }
 
 // Close ends the checks of the backends.
@@ -146,7 +146,7 @@ func (s *Server) answer(r *http.Request) (netip.AddrPort, *smtp.Reply) {
 // SMTP server will refuse its XCLIENT.
 func (s *Server) warn(peer string) {
 	addr, err := netip.ParseAddrPort(peer)
-	trusted := s.World.Settings().Trusted
+	trusted := s.Environment.Settings().Trusted
 	if err == nil && trusted != nil && trusted.Match(addr.Addr().Unmap()) {
 		return
 	}

@@ -53,7 +53,7 @@ func startAt(t testing.TB, addr string, settings authhttp.Settings) *fixture {
 	}
 	f := &fixture{}
 	f.Server = authhttp.New(authhttp.Options{
-		World: &session.World{
+		Environment: &session.Environment{
 			Settings: func() *session.Settings {
 				settings := usual.Settings.Session()
 				settings.Verbose = true

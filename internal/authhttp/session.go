@@ -32,13 +32,13 @@ func (s *Server) trySession(h http.Header) *smtp.Reply {
 		return &smtp.ReplyMailAndRcpt
 	}
 	client, _ := netip.ParseAddr(h.Get("Client-Ip")) // not valid for a client on a unix socket
-	settings := *s.World.Settings()
+	settings := *s.Environment.Settings()
 	settings.Verbose, settings.Trusted = false, nil
-	world := *s.World
+	environment := *s.Environment
 	reply := smtp.ReplyMailAndRcpt // of the last command
-	world.Replied = func(r smtp.Reply) { reply = r }
-	world.Settings = func() *session.Settings { return &settings }
-	ses := session.New(&world, noMemory{}, s.NewID(), netip.AddrPortFrom(client.Unmap().WithZone(""), 0))
+	environment.Replied = func(r smtp.Reply) { reply = r }
+	environment.Settings = func() *session.Settings { return &settings }
+	ses := session.New(&environment, noMemory{}, s.NewID(), netip.AddrPortFrom(client.Unmap().WithZone(""), 0))
 	helo := h.Get("Auth-Smtp-Helo")
 	runCommand(ses, "EHLO "+helo[:min(len(helo), maxHelo)])
 	for _, line := range []string{from, to} {
@@ -59,7 +59,7 @@ func hasVerb(line, verb string) bool {
 // line.
 func runCommand(ses *session.Session, line string) {
 	_, out := ses.Feed([]byte(line+"\r\n"), nil)
-	if ses.Wish() == session.WishRecipient {
+	if ses.Request() == session.RequestRecipient {
 		answer := make(chan *smtp.Reply, 1)
 		ses.Check(func(refusal *smtp.Reply) { answer <- refusal })
 		ses.Checked(<-answer, out)

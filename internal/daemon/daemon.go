@@ -130,7 +130,7 @@ func (d *daemon) start(c *change) error {
 	d.recipients = recipient.New(d.log.Logger)
 	d.repeats = session.NewRepeats(d.log.Logger, isOutage)
 	d.settings.Store(&session.Settings{}) // smtpd.New reads them before apply
-	world := &session.World{
+	environment := &session.Environment{
 		Settings: d.settings.Load,
 		Now:      time.Now,
 		NewHash:  new(envelope.HashSource).New,
@@ -141,13 +141,13 @@ func (d *daemon) start(c *change) error {
 	}
 	var err error
 	d.server, err = smtpd.New(smtpd.Options{
-		World: world,
-		Save:  func(e *envelope.Envelope, done func(error)) { d.committer.Submit(e, done) },
+		Environment: environment,
+		Save:        func(e *envelope.Envelope, done func(error)) { d.committer.Submit(e, done) },
 	})
 	if err != nil {
 		return err
 	}
-	d.authHTTP = d.newAuthHTTP(world)
+	d.authHTTP = d.newAuthHTTP(environment)
 	d.authServer.handle("auth_http", d.authHTTP, d.log.Logger)
 	d.statusServer.handle("metrics", d.metrics, d.log.Logger)
 	if c.store, err = d.openStore(c.cfg); err != nil {

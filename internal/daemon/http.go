@@ -145,12 +145,12 @@ func (d *daemon) serveHTTP(c *change, clients int) error {
 	return errors.Join(errs...)
 }
 
-func (d *daemon) newAuthHTTP(world *session.World) *authhttp.Server {
+func (d *daemon) newAuthHTTP(environment *session.Environment) *authhttp.Server {
 	return authhttp.New(authhttp.Options{
-		World:    world,
-		NewID:    d.server.NewID,
-		Refuse:   d.refusal,
-		Sessions: d.server.Sessions,
+		Environment: environment,
+		NewID:       d.server.NewID,
+		Refuse:      d.refusal,
+		Sessions:    d.server.Sessions,
 	})
 }
 

@@ -18,19 +18,19 @@ import (
 	"goguerrillad/internal/test/dialogue"
 )
 
-// memory is a budget that a test looks into.
+// memory is a session.Memory that records its buffers and can deny memory.
 type memory struct {
 	t     testing.TB
-	held  map[*byte]int // capacity of each buffer that is out
+	held  map[*byte]int // capacity of each buffer that the session holds
 	grows int           // calls of Grow
 	deny  func(call, n int) bool
-	most  int // the largest buffer asked for
+	most  int // largest requested capacity
 }
 
 func (m *memory) Grow(buf []byte, n int) ([]byte, bool) {
 	m.grows++
 	if n <= cap(buf) || n <= 0 {
-		m.t.Errorf("Grow of a buffer of %d to %d", cap(buf), n)
+		m.t.Errorf("Grow of a buffer from capacity %d to %d", cap(buf), n)
 	}
 	m.most = max(m.most, n)
 	if m.deny != nil && m.deny(m.grows, n) {
@@ -48,30 +48,29 @@ func (m *memory) Release(buf []byte) {
 	}
 	key := &buf[:1][0]
 	if m.held[key] != cap(buf) {
-		m.t.Errorf("Release of a buffer that is not out")
+		m.t.Errorf("Release of a buffer that the session does not hold")
 	}
 	delete(m.held, key)
-	clear(buf[:cap(buf)]) // another session has it now
+	clear(buf[:cap(buf)]) // another session may use it now
 }
 
-// client is both ends in one: a driver of the session, and the connection
-// that a dialogue is held over.
+// client is a driver of a session, and the connection of a dialogue with it.
 type client struct {
-	t        testing.TB
-	s        *session.Session
-	world    *session.World
-	memory   *memory
-	settings *session.Settings
-	now      time.Time
-	log      test.Log
+	t           testing.TB
+	s           *session.Session
+	environment *session.Environment
+	memory      *memory
+	settings    *session.Settings
+	now         time.Time
+	log         test.Log
 
-	sizes    func() int // bytes of the next read, at least 1; nil: all there are
-	feedOnly bool       // Space is not used
-	store    func(*envelope.Envelope) error
-	room     func() bool // answers WishRoom
+	sizes           func() int // bytes of the next read, at least 1; nil: all bytes
+	feedOnly        bool       // Space is not used
+	store           func(*envelope.Envelope) error
+	memoryAvailable func() bool // completes RequestMemory; nil: false
 
-	wire, kept []byte // on the way, read and not consumed
-	fresh      bool   // kept is to be fed
+	wire, kept []byte // not read yet; read and not consumed
+	feedKept   bool   // kept must be fed before the next read
 	out        []byte
 	eof        bool // the client has stopped writing
 	stored     []dialogue.Message
@@ -82,30 +81,30 @@ type client struct {
 func newClient(t testing.TB, settings *session.Settings) *client {
 	c := &client{t: t, settings: settings, now: time.Now()}
 	c.memory = &memory{t: t, held: map[*byte]int{}}
-	c.world = &session.World{
+	c.environment = &session.Environment{
 		Settings: func() *session.Settings { return c.settings },
 		Now:      func() time.Time { return c.now },
 		NewHash:  func() string { c.hashes++; return fmt.Sprintf("%032x", c.hashes) },
 		Log:      slog.New(slog.NewTextHandler(&c.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
-	c.s = session.New(c.world, c.memory, "s1", netip.MustParseAddrPort("192.0.2.7:4711"))
+	c.s = session.New(c.environment, c.memory, "s1", netip.MustParseAddrPort("192.0.2.7:4711"))
 	c.out = c.s.Greet(nil)
 	return c
 }
 
-// usual returns the settings that scripts have.
-func usual(t testing.TB) *session.Settings {
+// testSettings returns the default settings of dialogues.
+func testSettings(t testing.TB) *session.Settings {
 	t.Helper()
-	s, err := dialogue.Parse("usual", "")
+	s, err := dialogue.Parse("settings", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s.Settings.Session()
 }
 
-// Write sends to the session, and has it do all that it can.
+// Write sends to the session, and drives it until it waits for input.
 func (c *client) Write(b []byte) (int, error) {
-	if c.s.Wish() == session.WishClose {
+	if c.s.Request() == session.RequestClose {
 		return 0, io.ErrClosedPipe
 	}
 	c.wire = append(c.wire, b...)
@@ -113,13 +112,13 @@ func (c *client) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Read returns replies. A session that has none to give is stuck.
+// Read returns replies. It fails if the session has not replied.
 func (c *client) Read(b []byte) (int, error) {
 	if len(c.out) == 0 {
-		if c.s.Wish() == session.WishClose || c.eof {
+		if c.s.Request() == session.RequestClose || c.eof {
 			return 0, io.EOF
 		}
-		return 0, errors.New("the session waits")
+		return 0, errors.New("no reply")
 	}
 	n := copy(b, c.out)
 	c.out = c.out[n:]
@@ -133,31 +132,31 @@ func (c *client) CloseWrite() error {
 
 func (c *client) pump() {
 	for {
-		switch c.s.Wish() {
-		case session.WishClose:
+		switch c.s.Request() {
+		case session.RequestClose:
 			if len(c.memory.held) != 0 {
-				c.t.Error("a session that closes holds memory")
+				c.t.Error("the session requests close and holds memory")
 			}
 			return
-		case session.WishStartTLS:
+		case session.RequestStartTLS:
 			c.wire, c.kept = nil, nil
 			return
-		case session.WishSave:
+		case session.RequestSave:
 			c.out = c.s.Saved(c.save(c.s.Envelope()), c.out)
-			c.fresh = true
+			c.feedKept = true
 			continue
-		case session.WishRecipient:
+		case session.RequestRecipient:
 			answer := make(chan *smtp.Reply)
 			c.s.Check(func(refusal *smtp.Reply) { answer <- refusal })
 			c.out = c.s.Checked(<-answer, c.out)
-			c.fresh = true
+			c.feedKept = true
 			continue
-		case session.WishRoom:
-			c.out = c.s.Room(c.room != nil && c.room(), c.out)
-			c.fresh = true
+		case session.RequestMemory:
+			c.out = c.s.MemoryAvailable(c.memoryAvailable != nil && c.memoryAvailable(), c.out)
+			c.feedKept = true
 			continue
 		}
-		if len(c.kept) > 0 && c.fresh {
+		if len(c.kept) > 0 && c.feedKept {
 			c.feed()
 			continue
 		}
@@ -169,15 +168,15 @@ func (c *client) pump() {
 }
 
 func (c *client) feed() {
-	turns := c.s.Turns()
+	progress := c.s.Progress()
 	var used int
 	used, c.out = c.s.Feed(c.kept, c.out)
-	if used == 0 && c.s.Turns() != turns {
-		c.t.Errorf("a turn without a byte")
+	if used == 0 && c.s.Progress() != progress {
+		c.t.Errorf("Feed makes progress without consuming a byte")
 	}
-	c.kept, c.fresh = c.kept[used:], false
-	if c.s.Wish() == session.WishInput && len(c.kept) > session.MaxLine {
-		c.t.Errorf("Feed leaves %d bytes", len(c.kept))
+	c.kept, c.feedKept = c.kept[used:], false
+	if c.s.Request() == session.RequestInput && len(c.kept) > session.MaxLine {
+		c.t.Errorf("Feed leaves %d bytes, want at most %d", len(c.kept), session.MaxLine)
 	}
 }
 
@@ -192,14 +191,14 @@ func (c *client) read() {
 	}
 	if space == nil || len(c.kept) > 0 || c.feedOnly {
 		c.kept = append(slices.Clone(c.kept), c.wire[:n]...)
-		c.wire, c.fresh = c.wire[n:], true
+		c.wire, c.feedKept = c.wire[n:], true
 		return
 	}
 	n = copy(space, c.wire[:n])
 	c.wire = c.wire[n:]
 	var rest []byte
 	rest, c.out = c.s.Filled(n, c.out)
-	c.kept, c.fresh = slices.Clone(rest), true
+	c.kept, c.feedKept = slices.Clone(rest), true
 }
 
 func (c *client) save(e *envelope.Envelope) error {
@@ -217,38 +216,39 @@ func (c *client) save(e *envelope.Envelope) error {
 	return nil
 }
 
-// say sends lines with CR LF and returns what is answered.
-func (c *client) say(lines ...string) string {
+// send sends lines with CR LF and returns the replies.
+func (c *client) send(lines ...string) string {
 	var b []byte
 	for _, line := range lines {
 		b = append(b, line+"\r\n"...)
 	}
-	return c.sayRaw(string(b))
+	return c.sendRaw(string(b))
 }
 
-func (c *client) sayRaw(text string) string {
+// sendRaw sends text as it is and returns the replies.
+func (c *client) sendRaw(text string) string {
 	c.out = nil
 	if _, err := c.Write([]byte(text)); err != nil {
 		c.t.Helper()
-		c.t.Fatalf("the session has ended before %.100q", text)
+		c.t.Fatalf("the session has requested close before %.100q", text)
 	}
-	answer := string(c.out)
+	replies := string(c.out)
 	c.out = nil
-	return answer
+	return replies
 }
 
-// expect says lines and holds the answer's codes against what they should be.
+// expect sends lines and checks the codes of the replies.
 func (c *client) expect(codes string, lines ...string) {
 	c.t.Helper()
-	if got := codesOf(c.say(lines...)); got != codes {
-		c.t.Fatalf("%.200q is answered %q, want %q", lines, got, codes)
+	if got := codesOf(c.send(lines...)); got != codes {
+		c.t.Fatalf("%.200q: replies %q, want %q", lines, got, codes)
 	}
 }
 
 // codesOf returns the codes of replies: "250 354".
-func codesOf(answer string) string {
+func codesOf(replies string) string {
 	var codes []byte
-	for line := range bytes.Lines([]byte(answer)) {
+	for line := range bytes.Lines([]byte(replies)) {
 		if len(line) > 3 && line[3] == ' ' {
 			codes = append(append(codes, line[:3]...), ' ')
 		}
@@ -256,11 +256,11 @@ func codesOf(answer string) string {
 	return string(bytes.TrimSuffix(codes, []byte(" ")))
 }
 
-// end closes the connection and looks for what the session still holds.
+// end closes the connection and checks that the session holds no memory.
 func (c *client) end() {
 	c.t.Helper()
 	c.s.Abort()
 	if len(c.memory.held) != 0 {
-		c.t.Errorf("%d buffers are held at the end", len(c.memory.held))
+		c.t.Errorf("the session holds %d buffers after the end", len(c.memory.held))
 	}
 }

@@ -7,22 +7,21 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// Feed consumes what the client sent: whole commands, and text that lies
-// behind them. What it leaves, in[used:], is half a command, or what stands
-// behind a wish; it is fed again, together with what follows. A line beyond
-// its limit is consumed as it comes and answered when it ends. Feed may change
-// in[:used], and keeps no reference to it.
+// Feed consumes input: complete commands, and text after them. The caller keeps
+// in[used:], which is an incomplete command or follows a request, and feeds it again
+// with the next input. A line that is too long is consumed as it arrives, and refused
+// at its end. Feed may change in[:used], and keeps no reference to in.
 func (s *Session) Feed(in, out []byte) (used int, _ []byte) {
-	out = s.leave(out)
-	for s.wish == WishInput && used < len(in) {
+	out = s.endIfDrained(out)
+	for s.request == RequestInput && used < len(in) {
 		var n int
 		switch s.state {
 		case inText, inChunk:
 			n, out = s.feedText(in[used:], out)
-		case inVoidText:
-			n, out = s.feedVoidText(in[used:], out)
-		case inVoidChunk:
-			n, out = s.feedVoidChunk(in[used:], out)
+		case inDiscardedText:
+			n, out = s.feedDiscardedText(in[used:], out)
+		case inDiscardedChunk:
+			n, out = s.feedDiscardedChunk(in[used:], out)
 		default:
 			n, out = s.feedLine(in[used:], out)
 		}
@@ -34,75 +33,74 @@ func (s *Session) Feed(in, out []byte) (used int, _ []byte) {
 	return used, out
 }
 
-// feedLine takes one command line. Only CR LF ends one (RFC 5321 section
-// 2.3.8). A bare LF is answered at once, since its sender may wait for that,
-// and takes what follows it up to the CR LF with it: nothing on the same line
-// is ever run as a command.
+// feedLine consumes one command line. Only CR LF ends a line (RFC 5321 section 2.3.8).
+// A bare LF is refused immediately, since the client may wait for a reply, and the bytes
+// from it to the next CR LF never run as a command.
 func (s *Session) feedLine(in, out []byte) (used int, _ []byte) {
-	if !s.secure && !s.long && !s.bareLF && smtp.LooksLikeTLS(in) {
+	if !s.inTLS && !s.longLine && !s.bareLF && smtp.LooksLikeTLS(in) {
 		s.log(slog.LevelDebug, "TLS without STARTTLS")
-		s.close()
+		s.requestClose()
 		return len(in), out
 	}
 	i := bytes.IndexByte(in, '\n')
 	if i < 0 {
-		return s.waitForLine(in), out
+		return s.incompleteLine(in), out
 	}
 	used = i + 1
 	crlf := i > 0 && in[i-1] == '\r'
 	line := in[:max(i-1, 0)]
 	refusal := smtp.Reply{}
 	switch {
-	case s.long || used > MaxLine || used > maxPlainLine && !hasUTF8(line):
+	case s.longLine || used > MaxLine || used > maxPlainLine && !hasUTF8(line):
 		refusal = smtp.ReplyLineTooLong
 	case !crlf || s.bareLF:
 		refusal = smtp.ReplyNoCRLF
 	case bytes.IndexByte(line, '\r') >= 0 || bytes.IndexByte(line, 0) >= 0:
 		refusal = smtp.ReplyControlCharacter
 	}
-	s.long, s.bareLF, s.spoken = false, !crlf, true
+	s.longLine, s.bareLF, s.lineReceived = false, !crlf, true
 	if refusal.Code != 0 {
 		s.logRefusedLine()
-		return used, s.answer(out, refusal)
+		return used, s.finishCommand(out, refusal)
 	}
-	return used, s.answer(out, s.command(line))
+	return used, s.finishCommand(out, s.command(line))
 }
 
-// waitForLine consumes nothing of a line that may still be good, and all of
-// one that is too long but a CR that may belong to its end.
-func (s *Session) waitForLine(in []byte) (used int) {
-	if !s.long && len(in) < MaxLine {
+// incompleteLine returns the number of bytes to consume of a line without an LF: none,
+// or if the line is too long, all except a final CR, which may begin a CR LF.
+func (s *Session) incompleteLine(in []byte) (used int) {
+	if !s.longLine && len(in) < MaxLine {
 		return 0
 	}
-	s.long = true
+	s.longLine = true
 	if in[len(in)-1] == '\r' {
 		return len(in) - 1
 	}
 	return len(in)
 }
 
-// hasUTF8 reports whether a long line has the parameter that allows it.
+// hasUTF8 reports whether a line has the parameter that allows more than maxPlainLine
+// bytes.
 func hasUTF8(line []byte) bool {
 	return bytes.Contains(bytes.ToUpper(line), []byte(" SMTPUTF8"))
 }
 
-// command runs one line. Every verb is a method of the same shape; the zero
-// Reply means that the answer comes later.
+// command runs one line. The zero Reply means that the reply follows later.
 func (s *Session) command(line []byte) smtp.Reply {
-	name, arg := smtp.ParseCommand(line)
-	run := verb(name)
+	verb, arg := smtp.ParseCommand(line)
+	run := method(verb)
 	if s.settings.Verbose {
 		s.logCommand(line, run != nil)
 	}
 	if run == nil {
-		return s.unknown(line)
+		return s.unknownCommand(line)
 	}
 	return run(s, arg)
 }
 
-// verb returns the method of a verb, nil when there is none.
-func verb(name string) func(*Session, string) smtp.Reply {
-	switch name {
+// method returns the method that implements a verb, nil if there is none.
+func method(verb string) func(*Session, string) smtp.Reply {
+	switch verb {
 	case "HELO":
 		return (*Session).helo
 	case "EHLO":

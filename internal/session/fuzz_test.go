@@ -15,12 +15,12 @@ import (
 
 var replyLine = regexp.MustCompile(`^[2-5][0-9][0-9][ -][ -~]*\r\n$`)
 
-// FuzzSession sends anything, cut anywhere, and with memory denied now and
-// then.
+// FuzzSession sends any text, whole and split at random, and with memory denied at
+// random.
 func FuzzSession(f *testing.F) {
 	long := strings.Repeat("x", 5000)
 	for i, text := range []string{
-		dataConversation, chunkConversation, bigConversation,
+		dataInput, chunkInput, bigInput,
 		"EHLO x\r\nSTARTTLS\r\nMAIL FROM:<a@example.org>\r\n",
 		"NOOP " + long + "\r\nNOOP\r\n" + long + "\nNOOP\r\n",
 		"HELO x\r\nMAIL FROM:<a@example.org> SMTPUTF8 BODY=BINARYMIME SIZE=100\r\nRCPT TO:<ü@example.com>\r\nRCPT TO:<postmaster>\r\nDATA\r\nBDAT 5\r\nabcdeBDAT 0 LAST\r\n",
@@ -34,11 +34,11 @@ func FuzzSession(f *testing.F) {
 		f.Add([]byte(text), uint64(i), i%2 == 0, uint8(i))
 	}
 	f.Fuzz(func(t *testing.T, text []byte, seed uint64, feedOnly bool, denied uint8) {
-		converse := func(prepare func(*client)) string {
-			settings := usual(t)
+		run := func(prepare func(*client)) string {
+			settings := testSettings(t)
 			settings.MaxSize = 600
 			if seed%2 == 0 {
-				settings.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
+				settings.Trusted = trustedPeer{netip.MustParseAddr("192.0.2.7")}
 			}
 			if seed%3 == 0 {
 				settings.Recipients = dialogue.Recipients{"b@example.com"}
@@ -53,38 +53,38 @@ func FuzzSession(f *testing.F) {
 						t.Errorf("stored for %q", to.Address)
 					}
 					if settings.Recipients != nil && to.Address != "b@example.com" {
-						t.Errorf("stored for %q, who is nobody", to.Address)
+						t.Errorf("stored for %q, which does not exist", to.Address)
 					}
 					e.Blob(i)
 				}
 				return nil
 			}
 			prepare(c)
-			replies := c.sayRaw(string(text))
+			replies := c.sendRaw(string(text))
 			for line := range strings.Lines(replies) {
 				if !replyLine.MatchString(line) {
 					t.Errorf("reply %q", line)
 				}
 			}
 			if c.memory.most > 600+2*session.MaxLine {
-				t.Errorf("asked for %d bytes", c.memory.most)
+				t.Errorf("requested %d bytes", c.memory.most)
 			}
 			c.end()
 			return replies + fmt.Sprintf("%q", c.stored)
 		}
-		whole := converse(func(*client) {})
+		whole := run(func(*client) {})
 		split := func(c *client) {
 			r := rand.New(rand.NewPCG(seed, seed))
 			c.feedOnly, c.sizes = feedOnly, func() int { return 1 + r.IntN(1+r.IntN(100)) }
 		}
-		if got := converse(split); got != whole {
-			t.Errorf("cut: %s\nwhole: %s", got, whole)
+		if got := run(split); got != whole {
+			t.Errorf("split: %s\nwhole: %s", got, whole)
 		}
-		converse(func(c *client) {
+		run(func(c *client) {
 			split(c)
 			r := rand.New(rand.NewPCG(seed, 1))
 			c.memory.deny = func(int, int) bool { return r.IntN(256) < int(denied) }
-			c.room = func() bool { return r.IntN(4) > 0 }
+			c.memoryAvailable = func() bool { return r.IntN(4) > 0 }
 		})
 	})
 }

@@ -10,39 +10,37 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// One line for each message and each refused recipient, found by hash, address
-// or session id. The client's own mistakes are info, what we owe it is error.
-// Escaping what a client controls is the handler's work; message text and
-// secrets never come here.
+// The log has one line for each message and each refused recipient. The log handler
+// escapes what a client controls. Message text and secrets are not logged.
 
 func (s *Session) log(level slog.Level, event string, attrs ...slog.Attr) {
 	ctx := context.Background()
-	if !s.world.Log.Enabled(ctx, level) {
+	if !s.environment.Log.Enabled(ctx, level) {
 		return
 	}
 	all := append(make([]slog.Attr, 0, 14), slog.String("session", s.id))
-	if s.spokenFor {
-		all = append(all, slog.String("remote", peerName(s.client, "unknown")), slog.String("proxy", peerName(s.socket, "unix")))
+	if s.clientReported {
+		all = append(all, slog.String("remote", addressOr(s.client, "unknown")), slog.String("proxy", addressOr(s.peer, "unix")))
 	} else {
-		all = append(all, slog.String("remote", peerName(s.client, "unix")))
+		all = append(all, slog.String("remote", addressOr(s.client, "unix")))
 	}
 	if s.login != "" {
 		all = append(all, slog.String("login", s.login))
 	}
-	s.world.Log.LogAttrs(ctx, level, event, append(all, attrs...)...)
+	s.environment.Log.LogAttrs(ctx, level, event, append(all, attrs...)...)
 }
 
-// peerName is an address, or what it means that there is none.
-func peerName(peer netip.AddrPort, none string) string {
-	if !peer.IsValid() {
-		return none
+// addressOr returns the address as text, or alternative if it is invalid.
+func addressOr(a netip.AddrPort, alternative string) string {
+	if !a.IsValid() {
+		return alternative
 	}
-	return peer.String()
+	return a.String()
 }
 
-// logMessage logs what became of a message. The zero Reply is none.
+// logMessage logs an event of a message. The zero Reply means that there was no reply.
 func (s *Session) logMessage(level slog.Level, event string, reply smtp.Reply, more ...slog.Attr) {
-	if !s.world.Log.Enabled(context.Background(), level) {
+	if !s.environment.Log.Enabled(context.Background(), level) {
 		return
 	}
 	env, size := &envelope.Envelope{Helo: s.name, TLS: s.tls}, int64(0)
@@ -71,33 +69,33 @@ func join(to []envelope.Recipient, part func(envelope.Recipient) string) string 
 	return strings.Join(parts, ",")
 }
 
-// logOutcome logs a message that the saver has had.
+// logOutcome logs the outcome of a Save.
 func (s *Session) logOutcome(reply smtp.Reply, err error) {
 	if err == nil {
 		s.logMessage(slog.LevelInfo, "message accepted", reply)
 		return
 	}
-	// An outage of the store is an error of its own, logged once.
-	if s.world.Repeats.isOutage(err) && !s.world.Repeats.first(slog.LevelWarn, "messages not stored", err.Error()) {
+	// The store logs its outage itself.
+	if s.environment.Repeats.isOutage(err) && !s.environment.Repeats.first(slog.LevelWarn, "messages not stored", err.Error()) {
 		return
 	}
 	s.logMessage(slog.LevelWarn, "message not stored", reply, slog.Any("error", err))
 }
 
-// refuseMessage logs a message that was refused before the saver saw it.
-func (s *Session) refuseMessage(reply smtp.Reply) {
+// logRefusedMessage logs a message that was refused before its Save.
+func (s *Session) logRefusedMessage(reply smtp.Reply) {
 	level := slog.LevelInfo
 	if reply == smtp.ReplyOutOfMemory {
 		level = slog.LevelWarn
-		if !s.world.Repeats.first(level, "messages refused", reply.Error()) {
+		if !s.environment.Repeats.first(level, "messages refused", reply.Error()) {
 			return
 		}
 	}
 	s.logMessage(level, "message refused", reply)
 }
 
-// refuseMail refuses a sender, and logs it.
-func (s *Session) refuseMail(from string, reply smtp.Reply) smtp.Reply {
+// refuseSender logs the refusal of MAIL and returns its reply.
+func (s *Session) refuseSender(from string, reply smtp.Reply) smtp.Reply {
 	s.log(slog.LevelInfo, "message refused",
 		slog.String("helo", s.name),
 		slog.String("from", from),
@@ -106,7 +104,7 @@ func (s *Session) refuseMail(from string, reply smtp.Reply) smtp.Reply {
 	return reply
 }
 
-func (s *Session) logRcpt(to string, reply smtp.Reply) {
+func (s *Session) logRefusedRecipient(to string, reply smtp.Reply) {
 	s.log(slog.LevelInfo, "recipient refused",
 		slog.String("helo", s.name),
 		slog.String("from", s.tx.env.From),
@@ -115,8 +113,8 @@ func (s *Session) logRcpt(to string, reply smtp.Reply) {
 		slog.String("tls", s.tls))
 }
 
-// logEnd logs the end of a session that we close: of interest where it costs
-// the client a message.
+// logEnd logs that the server ends the session: at level info if the client loses a
+// message or has made too many errors.
 func (s *Session) logEnd(reply smtp.Reply) {
 	switch {
 	case s.tx != nil:
@@ -128,21 +126,21 @@ func (s *Session) logEnd(reply smtp.Reply) {
 	}
 }
 
-// logGone logs a connection that ended by itself.
-func (s *Session) logGone() {
+// logAbort logs that the connection was lost.
+func (s *Session) logAbort() {
 	switch {
-	case s.wish == WishSave, s.wish == WishClose:
+	case s.request == RequestSave, s.request == RequestClose:
 	case s.state != inCommand:
-		s.logMessage(slog.LevelInfo, "connection lost in a message", smtp.Reply{})
-	case !s.spoken:
+		s.logMessage(slog.LevelInfo, "connection lost during a message", smtp.Reply{})
+	case !s.lineReceived:
 		s.log(slog.LevelDebug, "connection without a command")
 	default:
 		s.log(slog.LevelDebug, "connection lost")
 	}
 }
 
-// logCommand logs a line of the dialogue. What is no command of ours may be a
-// secret, or the text of a message that was refused.
+// logCommand logs a command line of the dialogue. An unknown command may be a secret,
+// or the text of a message that was refused.
 func (s *Session) logCommand(line []byte, known bool) {
 	text := "(unknown command)"
 	if known {

@@ -12,37 +12,37 @@ import (
 // Bounds of Repeats.
 const (
 	repeatInterval = time.Minute
-	maxReasons     = 20 // that are counted separately
+	maxReasons     = 20 // reasons that are counted separately
 )
 
-// Repeats keeps an outage from flooding the log. The first refusal for a reason
-// has its line, the refusals after it are counted, and the count is logged every
-// minute until a minute has none. Its methods may be called concurrently.
+// Repeats counts refusals during an outage instead of logging each of them. The first
+// refusal for a reason is logged, the next ones are counted, and their count is logged
+// every minute until a minute has none. The methods may be called concurrently.
 type Repeats struct {
 	log    *slog.Logger
 	outage func(error) bool
 
 	mu     sync.Mutex
-	counts map[repeat]int // refusals without a line, for each reason that has a timer
+	counts map[repeat]int // refusals since the last log line; each key has a timer
 }
 
-// A repeat is what is counted.
+// A repeat is a kind of refusal.
 type repeat struct {
 	level         slog.Level
 	event, reason string
 }
 
-// NewRepeats returns a Repeats that logs to log. outage reports whether an error
-// that Saved gets concerns every message; other errors keep their lines.
+// NewRepeats returns a Repeats that logs to log. outage reports whether an error of
+// Save concerns all messages; only such errors are counted.
 func NewRepeats(log *slog.Logger, outage func(error) bool) *Repeats {
 	return &Repeats{log: log, outage: outage, counts: make(map[repeat]int)}
 }
 
-// isOutage reports whether an error is counted. A nil Repeats counts nothing.
+// isOutage reports whether an error is counted, which is never so if r is nil.
 func (r *Repeats) isOutage(err error) bool { return r != nil && r.outage(err) }
 
-// first reports whether a refusal has its own line. If not, event is logged with
-// the count. A nil Repeats counts nothing.
+// first reports whether the caller should log a refusal. If it returns false, the
+// refusal is counted, and event is logged with the count. It returns true if r is nil.
 func (r *Repeats) first(level slog.Level, event, reason string) bool {
 	if r == nil {
 		return true
@@ -62,15 +62,15 @@ func (r *Repeats) first(level slog.Level, event, reason string) bool {
 	return true
 }
 
-// report logs a count, and again after each interval until it is 0.
+// report logs a count, and again after each interval until the count is 0.
 func (r *Repeats) report(key repeat) {
 	if r.flush(key) {
 		time.AfterFunc(repeatInterval, func() { r.report(key) })
 	}
 }
 
-// flush logs a count that is not 0 and begins again. It reports whether it did;
-// if not, the next refusal has its own line.
+// flush logs a count that is not 0 and resets it. It returns false if the count is 0;
+// then the next refusal is logged again.
 func (r *Repeats) flush(key repeat) bool {
 	r.mu.Lock()
 	n := r.counts[key]
@@ -85,7 +85,7 @@ func (r *Repeats) flush(key repeat) bool {
 	return n > 0
 }
 
-// Close logs the counts that wait for the end of their minute.
+// Close logs the counts now.
 func (r *Repeats) Close() {
 	r.mu.Lock()
 	keys := slices.Collect(maps.Keys(r.counts))

@@ -19,35 +19,34 @@ var errOutage = errors.New("store unavailable: disk full")
 func isOutage(err error) bool { return errors.Is(err, errOutage) }
 
 // send sends a message whose Save returns err.
-func (c *client) send(err error) {
+func (c *client) sendMessage(err error) {
 	c.store = func(*envelope.Envelope) error { return err }
-	c.say("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", "text", ".")
+	c.send("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", "text", ".")
 }
 
-// minute lets a minute go by, and the timers of it run.
+// minute waits a minute, until its timers have run.
 func minute() {
 	time.Sleep(time.Minute)
 	synctest.Wait()
 }
 
-// TestRepeats: in an outage the first message has its line, then a count comes
-// every minute.
+// TestRepeats: in an outage the first refusal is logged, then a count each minute.
 func TestRepeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newClient(t, usual(t))
-		c.world.Repeats = session.NewRepeats(c.world.Log, isOutage)
+		c := newClient(t, testSettings(t))
+		c.environment.Repeats = session.NewRepeats(c.environment.Log, isOutage)
 		want := func(when string, lines, counts int) {
 			t.Helper()
 			if n := c.log.Count(`msg="message not stored"`); n != lines {
-				t.Errorf("%s: %d lines, want %d", when, n, lines)
+				t.Errorf("%s: %d log lines, want %d", when, n, lines)
 			}
 			if n := c.log.Count("count="); n != counts {
 				t.Errorf("%s: %d counts, want %d", when, n, counts)
 			}
 		}
-		c.say("HELO x")
+		c.send("HELO x")
 		for range 50 {
-			c.send(errOutage)
+			c.sendMessage(errOutage)
 		}
 		want("50 messages", 1, 0)
 		minute()
@@ -55,22 +54,22 @@ func TestRepeats(t *testing.T) {
 		if log := c.log.String(); !strings.Contains(log, `level=WARN msg="messages not stored" count=49 interval=1m0s reason="store unavailable: disk full"`) {
 			t.Errorf("after a minute: %s", log)
 		}
-		c.send(errOutage)
+		c.sendMessage(errOutage)
 		want("in the second minute", 1, 1)
 		minute()
 		want("after the second minute", 1, 2)
 		minute()
-		want("after a minute of nothing", 1, 2)
+		want("after a minute without messages", 1, 2)
 		time.Sleep(30 * time.Second)
-		c.send(errOutage)
-		c.send(errOutage)
+		c.sendMessage(errOutage)
+		c.sendMessage(errOutage)
 		time.Sleep(59 * time.Second)
 		want("the next outage", 2, 2)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		want("a minute of the next outage", 2, 3)
-		c.send(errOutage)
-		c.world.Repeats.Close()
+		c.sendMessage(errOutage)
+		c.environment.Repeats.Close()
 		want("the end", 2, 4)
 		minute()
 		want("a minute after the end", 2, 4)
@@ -78,43 +77,43 @@ func TestRepeats(t *testing.T) {
 	})
 }
 
-// TestRepeatsKeep: a message that was accepted, or refused for its own reason, has
-// its line in an outage too.
-func TestRepeatsKeep(t *testing.T) {
+// TestRepeatsOutageOnly: messages that are accepted, or refused for other reasons, are
+// logged during an outage.
+func TestRepeatsOutageOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newClient(t, usual(t))
-		c.world.Repeats = session.NewRepeats(c.world.Log, isOutage)
-		c.say("HELO x")
+		c := newClient(t, testSettings(t))
+		c.environment.Repeats = session.NewRepeats(c.environment.Log, isOutage)
+		c.send("HELO x")
 		for range 3 {
-			c.send(errOutage)
-			c.send(errors.New("the value is too long"))
-			c.send(smtp.Reply{Code: 550, Enhanced: smtp.RelayDenied, Text: "Message refused"})
-			c.send(nil)
-			c.say("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.org>", "RSET")
+			c.sendMessage(errOutage)
+			c.sendMessage(errors.New("the value is too long"))
+			c.sendMessage(smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: "Message refused"})
+			c.sendMessage(nil)
+			c.send("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.org>", "RSET")
 		}
 		for text, want := range map[string]int{
 			"disk full": 1, "the value is too long": 3, `reply="550 5.7.1 Message refused"`: 3,
 			`msg="message accepted"`: 3, `msg="recipient refused"`: 3,
 		} {
 			if n := c.log.Count(text); n != want {
-				t.Errorf("%q is in %d lines, want %d", text, n, want)
+				t.Errorf("%d log lines with %q, want %d", n, text, want)
 			}
 		}
 		c.end()
 	})
 }
 
-// TestRepeatsBounded: reasons that differ each time are counted together.
+// TestRepeatsBounded: beyond maxReasons, refusals are counted together.
 func TestRepeatsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newClient(t, usual(t))
-		c.world.Repeats = session.NewRepeats(c.world.Log, isOutage)
-		c.say("HELO x")
+		c := newClient(t, testSettings(t))
+		c.environment.Repeats = session.NewRepeats(c.environment.Log, isOutage)
+		c.send("HELO x")
 		for n := range 500 {
-			c.send(fmt.Errorf("connection %d: %w", n, errOutage))
+			c.sendMessage(fmt.Errorf("connection %d: %w", n, errOutage))
 		}
 		if n := c.log.Count(`msg="message not stored"`); n > 25 {
-			t.Errorf("%d lines", n)
+			t.Errorf("%d log lines, want at most 25", n)
 		}
 		minute()
 		if log := c.log.String(); strings.Count(log, "count=") != 1 || !strings.Contains(log, `reason="other reasons"`) {
@@ -124,14 +123,14 @@ func TestRepeatsBounded(t *testing.T) {
 	})
 }
 
-// TestRepeatedReplies: recipients that cannot be checked, and messages without
-// memory, are counted as well.
+// TestRepeatedReplies: recipients that cannot be checked and messages without memory
+// are counted.
 func TestRepeatedReplies(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
-		adapt      func(*client)
+		prepare    func(*client)
 		lines      []string // of the client, after MAIL
-		own, count string   // the line of the first refusal, and that of the others
+		own, count string   // log lines of the first refusal and of the count
 	}{
 		{"recipients", func(c *client) { c.settings.Recipients = dialogue.Recipients{} }, []string{"RCPT TO:<later@example.com>", "RSET"},
 			`msg="recipient refused"`, `level=INFO msg="recipients refused" count=9 interval=1m0s reason="451 4.3.0 Later"`},
@@ -140,16 +139,16 @@ func TestRepeatedReplies(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newClient(t, usual(t))
-				c.world.Repeats = session.NewRepeats(c.world.Log, isOutage)
-				tt.adapt(c)
-				c.say("HELO x")
+				c := newClient(t, testSettings(t))
+				c.environment.Repeats = session.NewRepeats(c.environment.Log, isOutage)
+				tt.prepare(c)
+				c.send("HELO x")
 				for range 10 {
-					c.say("MAIL FROM:<a@example.org>")
-					c.say(tt.lines...)
+					c.send("MAIL FROM:<a@example.org>")
+					c.send(tt.lines...)
 				}
 				if n := c.log.Count(tt.own); n != 1 {
-					t.Errorf("%d lines, want 1", n)
+					t.Errorf("%d log lines, want 1", n)
 				}
 				minute()
 				if c.log.Count(tt.count) != 1 {

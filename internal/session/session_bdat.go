@@ -2,8 +2,8 @@ package session
 
 import "goguerrillad/internal/smtp"
 
-// bdat is RFC 3030 section 2. The chunk follows its command in any case, so it
-// is consumed, and then answered, even where it cannot be used.
+// bdat is RFC 3030 section 2. The chunk follows its command even if the session cannot
+// use it, so the chunk is always consumed before the reply.
 func (s *Session) bdat(arg string) smtp.Reply {
 	size, last, refusal := smtp.ParseBdat(arg)
 	if refusal != nil {
@@ -12,53 +12,53 @@ func (s *Session) bdat(arg string) smtp.Reply {
 	s.startWindow()
 	tx := s.tx
 	switch {
-	case tx == nil && s.lostChunk:
-		s.lostChunk = !last
-		return s.voidChunk(size, smtp.ReplyChunkDiscarded)
+	case tx == nil && s.chunkFailed:
+		s.chunkFailed = !last
+		return s.discardChunk(size, smtp.ReplyChunkDiscarded)
 	case tx == nil:
-		return s.voidChunk(size, smtp.ReplyMailFirst)
-	case tx.granted == 0:
-		return s.voidChunk(size, s.noRecipient())
+		return s.discardChunk(size, smtp.ReplyMailFirst)
+	case tx.accepted == 0:
+		return s.discardChunk(size, s.noRecipient())
 	}
 
 	if !tx.chunked {
-		s.prepare()
+		s.prepareMessage()
 	}
 	tx.chunked, tx.chunk, tx.last = true, size, last
 	if size > s.settings.MaxSize-tx.size() {
-		tx.fail(s.memory)
-		return s.voidChunk(size, smtp.ReplyTooBig)
+		tx.discard(s.memory)
+		return s.discardChunk(size, smtp.ReplyTooBig)
 	}
 	s.state = inChunk
-	if n := s.chunkRoom(); n > cap(tx.buf) && !s.grow(n) {
+	if n := s.chunkBuffer(); n > cap(tx.buf) && !s.growBuffer(n) {
 		return smtp.Reply{}
 	}
 	return s.endChunk()
 }
 
-// chunkRoom returns the capacity that the current chunk needs: the first takes
-// what MAIL declared, later ones grow the buffer by a factor where more may
-// follow, so that many small chunks are not copied over and over.
-func (s *Session) chunkRoom() int {
+// chunkBuffer returns the capacity of the buffer for the current chunk. The first chunk
+// reserves the size that MAIL declared. Later chunks grow the buffer by a factor unless
+// they are the last, so many small chunks cause few copies.
+func (s *Session) chunkBuffer() int {
 	tx := s.tx
 	need := tx.text + int(tx.chunk)
-	wanted := need
+	capacity := need
 	switch {
 	case tx.buf == nil:
-		wanted = tx.room + max(0, int(tx.params.Size))
+		capacity = tx.headRoom + max(0, int(tx.params.Size))
 	case need > cap(tx.buf) && !tx.last:
-		wanted = growth * cap(tx.buf)
+		capacity = growthFactor * cap(tx.buf)
 	}
-	return max(need, min(wanted, s.limit()))
+	return max(need, min(capacity, s.maxBuffer()))
 }
 
-// endChunk answers a chunk that is complete.
+// endChunk returns the reply to a complete chunk, or the zero Reply.
 func (s *Session) endChunk() smtp.Reply {
 	switch {
 	case s.tx.chunk > 0:
 		return smtp.Reply{}
 	case s.tx.last:
-		s.complete()
+		s.requestSave()
 		return smtp.Reply{}
 	}
 	s.state = inCommand

@@ -2,8 +2,8 @@ package session
 
 import "goguerrillad/internal/smtp"
 
-// data is RFC 5321 section 4.1.1.4: memory for the declared size is taken
-// first, so that 354 is a promise.
+// data is RFC 5321 section 4.1.1.4. It reserves memory for the declared size before it
+// replies 354.
 func (s *Session) data(arg string) smtp.Reply {
 	tx := s.tx
 	switch {
@@ -15,16 +15,16 @@ func (s *Session) data(arg string) smtp.Reply {
 		return smtp.ReplyDataAfterChunk
 	case tx.params.Body == smtp.BodyBinaryMIME: // RFC 3030 section 3
 		return smtp.ReplyBinaryData
-	case tx.granted == 0:
+	case tx.accepted == 0:
 		return s.noRecipient()
 	}
 
-	s.prepare()
-	n := firstRoom
+	s.prepareMessage()
+	n := firstBuffer
 	if tx.params.Size > 0 {
-		n = tx.room + int(tx.params.Size) + slack
+		n = tx.headRoom + int(tx.params.Size) + slack
 	}
-	if !s.grow(min(n, s.limit())) {
+	if !s.growBuffer(min(n, s.maxBuffer())) {
 		return smtp.Reply{}
 	}
 	s.state = inText
@@ -32,10 +32,9 @@ func (s *Session) data(arg string) smtp.Reply {
 	return smtp.ReplySendData
 }
 
-// noRecipient tells a client that named none from one whose recipients were
-// all refused (RFC 5321 section 3.3). Where one of them may be tried again the
-// message is not refused for good, whatever the client makes of the replies to
-// RCPT: it may have sent DATA before it read them.
+// noRecipient returns the refusal of a message without an accepted recipient (RFC 5321
+// section 3.3). It is temporary if the refusal of one recipient was temporary, since the
+// client may have sent DATA before it read the replies to RCPT.
 func (s *Session) noRecipient() smtp.Reply {
 	switch {
 	case s.tx.deferred:

@@ -7,19 +7,19 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// SessionsKeyword stands in front of the number of our sessions in the reply
-// to EHLO. Only trusted proxies see it.
+// SessionsKeyword precedes the number of sessions in the reply to EHLO. Only trusted
+// peers receive it.
 const SessionsKeyword = "X-SESSIONS"
 
-// helo is RFC 5321 section 4.1.1.1. Devices send all kinds of names, and none.
+// helo is RFC 5321 section 4.1.1.1. Any name is valid, also none, since devices send it.
 func (s *Session) helo(arg string) smtp.Reply {
-	s.meet(arg, false)
+	s.hello(arg, false)
 	return smtp.ReplyHello(s.settings.HostName)
 }
 
-// ehlo is helo with the list of what we can.
+// ehlo is helo with the list of the extensions.
 func (s *Session) ehlo(arg string) smtp.Reply {
-	s.meet(arg, true)
+	s.hello(arg, true)
 	var b [512]byte
 	text := append(b[:0], s.settings.HostName...)
 	text = append(text, "\nSIZE "...)
@@ -27,30 +27,30 @@ func (s *Session) ehlo(arg string) smtp.Reply {
 	text = append(text, "\nPIPELINING\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\nENHANCEDSTATUSCODES\nLIMITS RCPTMAX="...)
 	text = strconv.AppendInt(text, maxRecipients, 10)
 	switch {
-	case s.secure:
+	case s.inTLS:
 		text = append(text, "\nREQUIRETLS"...)
 	case s.settings.StartTLS && s.tls == "":
 		text = append(text, "\nSTARTTLS"...)
 	}
 	if s.mayXClient() {
 		text = append(text, "\nXCLIENT "+smtp.XClientNames...)
-		if s.world.Sessions != nil {
+		if s.environment.Sessions != nil {
 			text = append(text, "\n"+SessionsKeyword+" "...)
-			text = strconv.AppendInt(text, s.world.Sessions(), 10)
+			text = strconv.AppendInt(text, s.environment.Sessions(), 10)
 		}
 	}
 	return smtp.ReplyHello(string(text))
 }
 
-// meet begins the session anew under a name.
-func (s *Session) meet(name string, extended bool) {
+// hello resets the session and sets the client's name.
+func (s *Session) hello(name string, extended bool) {
 	s.reset()
-	s.settings = s.world.Settings()
-	s.name, s.greeted, s.extended = clip(name), true, extended
+	s.settings = s.environment.Settings()
+	s.name, s.helloReceived, s.extended = truncate(name), true, extended
 }
 
-// clip returns a copy of the first maxName bytes of a name.
-func clip(name string) string {
+// truncate returns at most maxName bytes of a name, cut at a character.
+func truncate(name string) string {
 	if len(name) <= maxName {
 		return name
 	}
@@ -58,5 +58,5 @@ func clip(name string) string {
 	for end > maxName-utf8.UTFMax && !utf8.RuneStart(name[end]) {
 		end--
 	}
-	return string([]byte(name[:end])) // lets go of the whole line
+	return string([]byte(name[:end])) // a copy, which does not keep the whole line in memory
 }

@@ -8,7 +8,7 @@ import (
 // mail is RFC 5321 section 4.1.1.2.
 func (s *Session) mail(arg string) smtp.Reply {
 	switch {
-	case !s.greeted:
+	case !s.helloReceived:
 		return smtp.ReplyHelloFirst
 	case s.tx != nil:
 		return smtp.ReplyNestedMail
@@ -21,18 +21,18 @@ func (s *Session) mail(arg string) smtp.Reply {
 	if refusal != nil {
 		return *refusal
 	}
-	s.settings = s.world.Settings()
+	s.settings = s.environment.Settings()
 	address := from.String()
 	switch {
 	case !params.UTF8 && !from.ASCII():
-		return s.refuseMail(address, smtp.ReplyNeedUTF8)
-	case params.RequireTLS && !s.secure:
-		return s.refuseMail(address, smtp.ReplyNeedTLS)
+		return s.refuseSender(address, smtp.ReplyNeedUTF8)
+	case params.RequireTLS && !s.inTLS:
+		return s.refuseSender(address, smtp.ReplyNeedTLS)
 	case params.Size > s.settings.MaxSize:
-		return s.refuseMail(address, smtp.ReplyTooBig)
+		return s.refuseSender(address, smtp.ReplyTooBig)
 	}
 
-	s.lostChunk = false
+	s.chunkFailed = false
 	s.tx = &transaction{params: params, env: envelope.Envelope{
 		Session:  s.id,
 		Remote:   s.client,
@@ -45,10 +45,9 @@ func (s *Session) mail(arg string) smtp.Reply {
 	return smtp.ReplySenderOK
 }
 
-// protocol returns the keyword of RFC 3848 and RFC 6531 section 4.3; its A is
-// for a login at a proxy, since there is none here. None is
-// registered for HELO inside TLS: SMTP, since the added header lines name the
-// cipher anyway.
+// protocol returns the keyword of RFC 3848 and RFC 6531 section 4.3 for the Received
+// field. An A means a login at a proxy. No keyword is registered for HELO inside TLS; it
+// is SMTP, since the field also contains the TLS version and cipher suite.
 func (s *Session) protocol(utf8 bool) string {
 	secure := s.tls != ""
 	switch {
@@ -81,8 +80,8 @@ func (s *Session) rset(arg string) smtp.Reply {
 	return smtp.ReplyOK
 }
 
-// reset forgets the transaction.
+// reset ends the transaction, and forgets a lost chunk.
 func (s *Session) reset() {
-	s.drop()
-	s.lostChunk = false
+	s.endTransaction()
+	s.chunkFailed = false
 }

@@ -8,8 +8,8 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// rcpt is RFC 5321 section 4.1.1.3. A recipient that is repeated is granted
-// again and stays one row; it is the same when it has the same bytes.
+// rcpt is RFC 5321 section 4.1.1.3. A repeated recipient is accepted again but stays one
+// row. Recipients are equal if their bytes are equal.
 func (s *Session) rcpt(arg string) smtp.Reply {
 	switch {
 	case s.tx == nil:
@@ -27,51 +27,51 @@ func (s *Session) rcpt(arg string) smtp.Reply {
 	address := s.mailbox(to)
 	switch {
 	case !s.tx.params.UTF8 && !to.ASCII():
-		return s.refuseRcpt(address, smtp.ReplyNeedUTF8)
-	case s.tx.granted == maxRecipients:
-		return s.refuseRcpt(address, smtp.ReplyTooManyRecipients)
+		return s.refuseRecipient(address, smtp.ReplyNeedUTF8)
+	case s.tx.accepted == maxRecipients:
+		return s.refuseRecipient(address, smtp.ReplyTooManyRecipients)
 	case to.Domain != "" && !s.settings.Hosts.Match(to.Domain):
-		return s.refuseRcpt(address, smtp.ReplyRelayingDenied)
+		return s.refuseRecipient(address, smtp.ReplyRelayingDenied)
 	}
 	if s.settings.Fits != nil {
 		if refusal := s.settings.Fits(address); refusal != nil {
-			return s.refuseRcpt(address, *refusal)
+			return s.refuseRecipient(address, *refusal)
 		}
 	}
 	if s.settings.Recipients != nil {
 		refusal, known := s.settings.Recipients.Known(address)
 		if !known {
-			s.tx.candidate, s.wish = address, WishRecipient
+			s.tx.candidate, s.request = address, RequestRecipient
 			return smtp.Reply{}
 		}
 		if refusal != nil {
-			return s.refuseRcpt(address, *refusal)
+			return s.refuseRecipient(address, *refusal)
 		}
 	}
-	return s.grantRcpt(address)
+	return s.acceptRecipient(address)
 }
 
-// Check asks about the recipient of WishRecipient; done is as Recipients.Ask
-// has it, and what it hears is for Checked.
+// Check looks up the recipient of RequestRecipient with Recipients.Ask. The driver
+// passes the refusal that done receives to Checked.
 func (s *Session) Check(done func(refusal *smtp.Reply)) {
 	s.settings.Recipients.Ask(s.tx.candidate, done)
 }
 
-// Checked answers WishRecipient: nil, or the refusal.
+// Checked completes RequestRecipient with nil or the refusal.
 func (s *Session) Checked(refusal *smtp.Reply, out []byte) []byte {
-	if s.wish != WishRecipient {
+	if s.request != RequestRecipient {
 		return out
 	}
-	s.wish = WishInput
+	s.request = RequestInput
 	if refusal != nil {
-		return s.answer(out, s.refuseRcpt(s.tx.candidate, *refusal))
+		return s.finishCommand(out, s.refuseRecipient(s.tx.candidate, *refusal))
 	}
-	return s.answer(out, s.grantRcpt(s.tx.candidate))
+	return s.finishCommand(out, s.acceptRecipient(s.tx.candidate))
 }
 
-// grantRcpt takes a recipient.
-func (s *Session) grantRcpt(address string) smtp.Reply {
-	s.tx.granted++
+// acceptRecipient adds a recipient unless it is repeated.
+func (s *Session) acceptRecipient(address string) smtp.Reply {
+	s.tx.accepted++
 	for _, known := range s.tx.env.To {
 		if known.Address == address {
 			return smtp.ReplyRecipientOK
@@ -81,30 +81,31 @@ func (s *Session) grantRcpt(address string) smtp.Reply {
 	return smtp.ReplyRecipientOK
 }
 
-// refuseRcpt refuses a recipient, and logs it: of recipients that are too many only
-// the first, since nothing bounds their number, and of an outage as Repeats has it.
-func (s *Session) refuseRcpt(address string, reply smtp.Reply) smtp.Reply {
+// refuseRecipient logs the refusal of a recipient and returns its reply. Of the
+// recipients beyond maxRecipients only the first is logged, since their number is
+// unbounded, and Repeats limits the log of temporary refusals.
+func (s *Session) refuseRecipient(address string, reply smtp.Reply) smtp.Reply {
 	switch {
 	case reply == smtp.ReplyTooManyRecipients:
-		if s.tx.overfull {
+		if s.tx.tooMany {
 			return reply
 		}
-		s.tx.overfull = true
+		s.tx.tooMany = true
 	case reply.Code >= 500:
 		s.tx.refused = true
 		s.refused++
 	default:
 		s.tx.deferred = true
-		if !s.world.Repeats.first(slog.LevelInfo, "recipients refused", reply.Error()) {
+		if !s.environment.Repeats.first(slog.LevelInfo, "recipients refused", reply.Error()) {
 			return reply
 		}
 	}
-	s.logRcpt(address, reply)
+	s.logRefusedRecipient(address, reply)
 	return reply
 }
 
-// mailbox returns the address as it is stored: as given, but for a postmaster
-// without a domain (RFC 5321 section 2.3.5), the one path that may lack it.
+// mailbox returns the address that is stored: the path as given, with PrimaryHost for a
+// postmaster without a domain (RFC 5321 section 2.3.5).
 func (s *Session) mailbox(to smtp.Path) string {
 	if to.Domain == "" && strings.EqualFold(to.Local, "postmaster") {
 		return "postmaster@" + s.settings.PrimaryHost

@@ -2,32 +2,31 @@ package session
 
 import "goguerrillad/internal/smtp"
 
-// startTLS is RFC 3207. What came in clear behind it is never fed to the
-// session: Feed consumes nothing beyond it, and the driver throws it away.
+// startTLS is RFC 3207. Feed consumes nothing after the command, and the driver discards
+// what the client has sent in clear after it.
 func (s *Session) startTLS(arg string) smtp.Reply {
 	switch {
 	case arg != "":
 		return smtp.ReplyNoArgument
 	case s.tls != "":
 		return smtp.ReplyTLSActive
-	case !s.world.Settings().StartTLS:
+	case !s.environment.Settings().StartTLS:
 		return smtp.ReplyNoTLS
 	}
 	s.reset()
-	s.wish = WishStartTLS
+	s.request = RequestStartTLS
 	return smtp.ReplyStartTLS
 }
 
-// TLSStarted answers WishStartTLS: all that comes is inside TLS now, and all
-// that was said before is forgotten (RFC 3207 section 4.2), except how often
-// the client was wrong. The description is the protocol version and the cipher
-// suite.
+// TLSStarted completes RequestStartTLS. The session forgets what the client has sent
+// before (RFC 3207 section 4.2), except the number of errors. The description is the
+// protocol version and the cipher suite.
 func (s *Session) TLSStarted(description string) {
-	if s.wish != WishStartTLS {
+	if s.request != RequestStartTLS {
 		return
 	}
-	s.wish = WishInput
-	s.secure, s.tls = true, description
-	s.name, s.greeted, s.extended = "", false, false
-	s.turns++
+	s.request = RequestInput
+	s.inTLS, s.tls = true, description
+	s.name, s.helloReceived, s.extended = "", false, false
+	s.progress++
 }

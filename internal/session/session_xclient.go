@@ -7,17 +7,17 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// xclient lets a trusted proxy say whom it speaks for (Postfix's XCLIENT). The
-// session is back at its greeting then, but for what was said here, for TLS,
-// and for a HELO: a proxy whose client has not greeted sends none of its own.
+// xclient is Postfix's XCLIENT, by which a trusted proxy reports its client. The session
+// returns to the greeting, but keeps TLS. It also accepts MAIL without another HELO, since
+// a proxy whose client sent no HELO sends none.
 //
-// Once the client's address is given nothing more is taken: proxies pass on
-// what their clients send, and that may be XCLIENT.
+// After a report of the client's address XCLIENT is refused, since a proxy may forward an
+// XCLIENT of its client.
 func (s *Session) xclient(arg string) smtp.Reply {
 	switch {
 	case !s.mayXClient():
-		if !s.forging {
-			s.forging = true
+		if !s.xclientLogged {
+			s.xclientLogged = true
 			s.log(slog.LevelWarn, "XCLIENT refused", slog.String("reply", smtp.ReplyNotTrusted.Error()))
 		}
 		return smtp.ReplyNotTrusted
@@ -29,19 +29,19 @@ func (s *Session) xclient(arg string) smtp.Reply {
 		return *refusal
 	}
 	s.reset()
-	s.settings = s.world.Settings()
+	s.settings = s.environment.Settings()
 	s.name, s.extended = "", x.Proto == "ESMTP"
 	if x.HasHelo {
-		s.name, s.greeted = x.Helo, true
+		s.name, s.helloReceived = x.Helo, true
 	}
 	if x.HasLogin {
 		s.login = x.Login
 	}
 	if x.HasAddr {
-		s.client, s.spokenFor = netip.AddrPortFrom(x.Addr, x.Port), true
-		if s.move != nil {
-			if refusal := s.move(x.Addr); refusal != nil {
-				s.close()
+		s.client, s.clientReported = netip.AddrPortFrom(x.Addr, x.Port), true
+		if s.onClientAddress != nil {
+			if refusal := s.onClientAddress(x.Addr); refusal != nil {
+				s.requestClose()
 				return *refusal
 			}
 		}
@@ -49,8 +49,8 @@ func (s *Session) xclient(arg string) smtp.Reply {
 	return s.greeting()
 }
 
-// mayXClient reports whether the peer may say whom it speaks for.
+// mayXClient reports whether the client may use XCLIENT.
 func (s *Session) mayXClient() bool {
-	trusted := s.world.Settings().Trusted
-	return !s.spokenFor && trusted != nil && trusted.Match(s.socket.Addr().Unmap())
+	trusted := s.environment.Settings().Trusted
+	return !s.clientReported && trusted != nil && trusted.Match(s.peer.Addr().Unmap())
 }

@@ -2,11 +2,11 @@ package session
 
 import "goguerrillad/internal/smtp"
 
-// Space returns the free end of the message's buffer while text is to be
-// stored, never empty, and nil at all other times: then the driver reads
-// elsewhere and calls Feed. Inside a chunk it ends where the chunk ends.
+// Space returns the free end of the message's buffer, which is never empty, while the
+// session stores text. It returns nil if the driver should call Feed instead. Inside a
+// chunk, Space ends where the chunk ends.
 func (s *Session) Space() []byte {
-	if s.wish != WishInput {
+	if s.request != RequestInput {
 		return nil
 	}
 	switch s.state {
@@ -19,130 +19,128 @@ func (s *Session) Space() []byte {
 	return nil
 }
 
-// Filled takes n bytes, 1 to len(Space()), that were read into Space. It
-// returns the bytes behind the end of the text, nil where there are none; they
-// lie in a buffer of the session's and are valid until its next call, so the
-// driver copies them and feeds them when the wish is answered.
+// Filled consumes n bytes, 1 to len(Space()), that were read into Space. rest has the
+// bytes after the end of the text, nil if there are none. It is valid until the next call
+// of the session, so the driver must copy it, and feeds it later.
 func (s *Session) Filled(n int, out []byte) (rest, _ []byte) {
-	s.arrived += int64(n)
+	s.windowBytes += int64(n)
 	tx := s.tx
 	tx.buf = tx.buf[:len(tx.buf)+n]
 	if s.state == inChunk {
 		tx.text = len(tx.buf)
 		tx.chunk -= int64(n)
-		return nil, s.answer(out, s.endChunk())
+		return nil, s.finishCommand(out, s.endChunk())
 	}
 	text, used, end := tx.dot.Next(tx.buf[tx.text:])
-	behind := tx.buf[tx.text+used:]
+	unused := tx.buf[tx.text+used:]
 	tx.text += text
 	switch {
 	case end && tx.size() > s.settings.MaxSize:
-		// The buffer goes back before the driver has seen the rest of it.
-		rest = append(rest, behind...)
-		s.voidText(smtp.ReplyTooBig)
-		return rest, s.answer(out, s.endVoid())
+		rest = append(rest, unused...) // a copy, since discardText releases the buffer
+		s.discardText(smtp.ReplyTooBig)
+		return rest, s.finishCommand(out, s.endDiscard())
 	case end:
-		s.complete()
-		return behind, out
+		s.requestSave()
+		return unused, out
 	case tx.size() > s.settings.MaxSize:
-		tx.carry = append(tx.carry, behind...)
-		s.voidText(smtp.ReplyTooBig)
+		tx.unresolved = append(tx.unresolved, unused...)
+		s.discardText(smtp.ReplyTooBig)
 		return nil, out
 	}
-	tx.buf = tx.buf[:tx.text+copy(tx.buf[tx.text:], behind)]
+	tx.buf = tx.buf[:tx.text+copy(tx.buf[tx.text:], unused)]
 	if len(tx.buf) == cap(tx.buf) {
-		s.grow(min(growth*cap(tx.buf), s.limit()))
+		s.growBuffer(min(growthFactor*cap(tx.buf), s.maxBuffer()))
 	}
 	return nil, out
 }
 
-// limit is the capacity beyond which no buffer grows: it shows a message to be
-// too big before it is full.
-func (s *Session) limit() int { return s.tx.room + int(s.settings.MaxSize) + slack }
+// maxBuffer returns the maximum capacity of the buffer. A message exceeds MaxSize before
+// it fills such a buffer.
+func (s *Session) maxBuffer() int { return s.tx.headRoom + int(s.settings.MaxSize) + slack }
 
-// feedText stores text that came with other bytes.
+// feedText stores text that the driver has not read into Space.
 func (s *Session) feedText(in, out []byte) (used int, _ []byte) {
 	n := copy(s.Space(), in)
 	rest, out := s.Filled(n, out)
 	return n - len(rest), out
 }
 
-// voidText throws the text away, what came and what comes, and has the verdict
-// answered at its end.
-func (s *Session) voidText(verdict smtp.Reply) {
-	s.tx.fail(s.memory)
-	s.state, s.verdict = inVoidText, verdict
+// discardText discards the message and the rest of its text. The reply follows at the
+// end of the text.
+func (s *Session) discardText(reply smtp.Reply) {
+	s.tx.discard(s.memory)
+	s.state, s.discardReply = inDiscardedText, reply
 }
 
-// voidChunk throws the n bytes of a chunk away that are still to come, and has
-// the verdict answered behind them.
-func (s *Session) voidChunk(n int64, verdict smtp.Reply) smtp.Reply {
-	s.state, s.void, s.verdict = inVoidChunk, n, verdict
+// discardChunk discards the next n bytes, which belong to a chunk. The reply follows
+// after them.
+func (s *Session) discardChunk(n int64, reply smtp.Reply) smtp.Reply {
+	s.state, s.discardBytes, s.discardReply = inDiscardedChunk, n, reply
 	if n == 0 {
-		return s.endVoid()
+		return s.endDiscard()
 	}
 	return smtp.Reply{}
 }
 
-// fail gives the message's memory back; the transaction ends with the void.
-func (tx *transaction) fail(m Memory) {
+// discard releases the message's memory. The transaction ends in endDiscard.
+func (tx *transaction) discard(m Memory) {
 	m.Release(tx.buf)
-	tx.buf, tx.failed = nil, true
+	tx.buf, tx.discarded = nil, true
 }
 
-// feedVoidText looks for the end of a text that is not stored.
-func (s *Session) feedVoidText(in, out []byte) (used int, _ []byte) {
+// feedDiscardedText looks for the end of a text that is discarded.
+func (s *Session) feedDiscardedText(in, out []byte) (used int, _ []byte) {
 	tx, end := s.tx, false
-	if len(tx.carry) == 0 {
+	if len(tx.unresolved) == 0 {
 		_, used, end = tx.dot.Next(in)
 	} else {
-		// Some more bytes resolve those that were carried over; what is
-		// unresolved after that lies in the input alone.
+		// MaxUnresolved+1 bytes of the input resolve these bytes. The bytes that
+		// are unresolved then are in the input only.
 		n := min(len(in), smtp.MaxUnresolved+1)
-		joined := append(tx.carry, in[:n]...)
+		joined := append(tx.unresolved, in[:n]...)
 		_, used, end = tx.dot.Next(joined)
-		tx.carry = nil
+		tx.unresolved = nil
 		if !end && n == len(in) {
-			tx.carry = joined[used:]
+			tx.unresolved = joined[used:]
 			used = len(joined)
 		}
 		used -= len(joined) - n
 	}
-	s.arrived += int64(used)
+	s.windowBytes += int64(used)
 	if end {
-		out = s.answer(out, s.endVoid())
+		out = s.finishCommand(out, s.endDiscard())
 	}
 	return used, out
 }
 
-// feedVoidChunk counts the bytes of a chunk that is not stored.
-func (s *Session) feedVoidChunk(in, out []byte) (used int, _ []byte) {
-	used = int(min(int64(len(in)), s.void))
-	s.void -= int64(used)
-	s.arrived += int64(used)
-	if s.void == 0 {
-		out = s.answer(out, s.endVoid())
+// feedDiscardedChunk discards bytes of a chunk.
+func (s *Session) feedDiscardedChunk(in, out []byte) (used int, _ []byte) {
+	used = int(min(int64(len(in)), s.discardBytes))
+	s.discardBytes -= int64(used)
+	s.windowBytes += int64(used)
+	if s.discardBytes == 0 {
+		out = s.finishCommand(out, s.endDiscard())
 	}
 	return used, out
 }
 
-// endVoid gives the verdict on what was thrown away.
-func (s *Session) endVoid() smtp.Reply {
-	if s.tx != nil && s.tx.failed {
-		s.lostChunk = s.tx.chunked && !s.tx.last
-		s.refuseMessage(s.verdict)
-		s.drop()
+// endDiscard returns the reply to a text or chunk that was discarded.
+func (s *Session) endDiscard() smtp.Reply {
+	if s.tx != nil && s.tx.discarded {
+		s.chunkFailed = s.tx.chunked && !s.tx.last
+		s.logRefusedMessage(s.discardReply)
+		s.endTransaction()
 	}
 	s.state = inCommand
-	return s.verdict
+	return s.discardReply
 }
 
-// startWindow begins to measure the rate of a text anew.
+// startWindow restarts the measurement of the rate of a text.
 func (s *Session) startWindow() {
-	s.since, s.arrived = s.world.Now(), 0
+	s.windowStart, s.windowBytes = s.environment.Now(), 0
 }
 
-// slow reports whether text came at less than minRate since startWindow.
-func (s *Session) slow() bool {
-	return float64(s.arrived) < minRate*s.world.Now().Sub(s.since).Seconds()
+// tooSlow reports whether the rate since startWindow is less than minRate.
+func (s *Session) tooSlow() bool {
+	return float64(s.windowBytes) < minRate*s.environment.Now().Sub(s.windowStart).Seconds()
 }

@@ -10,71 +10,70 @@ import (
 	"goguerrillad/internal/session"
 )
 
-// start brings a session to where it is in the middle of something.
+// starts are the states in which a test begins.
 var starts = []struct {
 	name  string
-	lines []string // CR LF is put behind each
+	lines []string // without CR LF
 	idle  bool
 	text  bool
 }{
 	{"greeted", nil, true, false},
-	{"met", []string{"HELO x"}, true, false},
+	{"HELO", []string{"HELO x"}, true, false},
 	{"mail", []string{"HELO x", "MAIL FROM:<a@example.org>"}, false, false},
 	{"rcpt", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>"}, false, false},
 	{"data", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA"}, false, true},
 	{"chunk", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "BDAT 1000000"}, false, true},
 	{"between chunks", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "BDAT 2", ""}, false, false},
-	{"void data", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", strings.Repeat("x", 200_000)}, false, true},
-	{"void chunk", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "BDAT 90000000"}, false, true},
-	{"unasked chunk", []string{"BDAT 90000000"}, false, true},
-	{"half a command", []string{"HELO x", "\x00"}, true, false},
+	{"discarded data", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", strings.Repeat("x", 200_000)}, false, true},
+	{"discarded chunk", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "BDAT 90000000"}, false, true},
+	{"chunk without MAIL", []string{"BDAT 90000000"}, false, true},
+	{"refused command", []string{"HELO x", "\x00"}, true, false},
 }
 
-// at returns a session at one of the starts, a bare CR LF short.
+// at returns a client that has sent these lines.
 func at(t *testing.T, lines []string) *client {
-	c := newClient(t, usual(t))
+	c := newClient(t, testSettings(t))
 	c.settings.MaxSize = 1_000_000
 	if len(lines) > 0 && len(lines[len(lines)-1]) == 200_000 {
 		c.settings.MaxSize = 100_000
 	}
-	c.say(lines...)
+	c.send(lines...)
 	return c
 }
 
-// TestExpired: a command has Timeout, and text goes on while it comes at 100
-// bytes a second.
+// TestExpired: a command ends after Timeout, and text ends if it is slower than 100 bytes
+// per second.
 func TestExpired(t *testing.T) {
 	for _, start := range starts {
 		t.Run(start.name, func(t *testing.T) {
 			c := at(t, start.lines)
 			if start.text {
 				for _, n := range []int{10_000, 10_001, 50_000} {
-					// What came before the window does not count.
-					c.sayRaw(strings.Repeat("y", n))
+					// Bytes before the window do not count.
+					c.sendRaw(strings.Repeat("y", n))
 					c.now = c.now.Add(100 * time.Second)
-					if out := c.s.Expired(nil); len(out) > 0 || c.s.Wish() != session.WishInput {
-						t.Fatalf("%d bytes are too slow: %q", n, out)
+					if out := c.s.Expired(nil); len(out) > 0 || c.s.Request() != session.RequestInput {
+						t.Fatalf("%d bytes in 100 s: replies %q, want none", n, out)
 					}
 				}
-				c.sayRaw(strings.Repeat("y", 9_999))
+				c.sendRaw(strings.Repeat("y", 9_999))
 				c.now = c.now.Add(100 * time.Second)
 			}
-			if out := string(c.s.Expired(nil)); !strings.HasPrefix(out, "421 4.4.2 ") || c.s.Wish() != session.WishClose {
-				t.Fatalf("answer %q, wish %d", out, c.s.Wish())
+			if out := string(c.s.Expired(nil)); !strings.HasPrefix(out, "421 4.4.2 ") || c.s.Request() != session.RequestClose {
+				t.Fatalf("replies %q, request %d, want 421 and close", out, c.s.Request())
 			}
 			if len(c.memory.held) != 0 {
-				t.Error("memory is held")
+				t.Error("the session holds memory")
 			}
 			if out := c.s.Expired(nil); len(out) > 0 {
-				t.Errorf("a second answer: %q", out)
+				t.Errorf("the second Expired: replies %q, want none", out)
 			}
 			c.end()
 		})
 	}
 }
 
-// TestClockSteps: a wall clock that is set forward ends no transfer, and one
-// that is set back keeps no slow transfer alive.
+// TestClockSteps: the rate does not depend on steps of the wall clock.
 func TestClockSteps(t *testing.T) {
 	for _, start := range starts {
 		if !start.text {
@@ -82,31 +81,30 @@ func TestClockSteps(t *testing.T) {
 		}
 		for _, step := range []int{+3600, -3600} {
 			c := at(t, start.lines)
-			c.sayRaw(strings.Repeat("y", 10_000))
+			c.sendRaw(strings.Repeat("y", 10_000))
 			c.now = stepped(c.now.Add(100*time.Second), step)
 			if out := c.s.Expired(nil); len(out) > 0 {
-				t.Errorf("%s, %+d s: 100 bytes/s are too slow: %q", start.name, step, out)
+				t.Errorf("%s, step of %+d s: replies %q at 100 bytes/s, want none", start.name, step, out)
 			}
-			c.sayRaw(strings.Repeat("y", 9_999))
+			c.sendRaw(strings.Repeat("y", 9_999))
 			c.now = stepped(c.now.Add(100*time.Second), step)
 			if out := string(c.s.Expired(nil)); !strings.HasPrefix(out, "421 4.4.2 ") {
-				t.Errorf("%s, %+d s: below 100 bytes/s the session replies %q", start.name, step, out)
+				t.Errorf("%s, step of %+d s: replies %q below 100 bytes/s, want 421", start.name, step, out)
 			}
 		}
 	}
 }
 
-// stepped returns t as time.Now would return it after the wall clock was set
-// forward by a number of seconds. The monotonic reading stays.
+// stepped returns t as time.Now returns it after the wall clock was set forward by a
+// number of seconds. The monotonic reading does not change.
 func stepped(t time.Time, seconds int) time.Time {
-	// Of package time's representation: 33 bits of seconds above 30 bits of
-	// nanoseconds.
+	// In package time, wall has 33 bits of seconds above 30 bits of nanoseconds.
 	wall := (*uint64)(unsafe.Pointer(&t))
 	*wall += uint64(seconds) << 30
 	return t
 }
 
-// TestStepped: the helper does what its name promises.
+// TestStepped checks stepped.
 func TestStepped(t *testing.T) {
 	now := time.Now()
 	for _, step := range []int{+3600, -3600} {
@@ -117,74 +115,74 @@ func TestStepped(t *testing.T) {
 	}
 }
 
-// TestExpiredAfterRoom: the client is not charged for our own waiting.
-func TestExpiredAfterRoom(t *testing.T) {
+// TestExpiredAfterMemory: the time that a session waits for memory does not count.
+func TestExpiredAfterMemory(t *testing.T) {
 	c := at(t, []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA"})
-	turns := c.s.Turns()
+	progress := c.s.Progress()
 	c.memory.deny = func(int, int) bool { return true }
-	c.room = func() bool {
+	c.memoryAvailable = func() bool {
 		c.now = c.now.Add(time.Hour)
 		c.memory.deny = nil
 		return true
 	}
-	c.sayRaw(strings.Repeat("x", 10_000))
-	if c.s.Turns() == turns {
-		t.Error("room is no turn")
+	c.sendRaw(strings.Repeat("x", 10_000))
+	if c.s.Progress() == progress {
+		t.Error("MemoryAvailable makes no progress")
 	}
-	c.sayRaw(strings.Repeat("x", 10_000))
+	c.sendRaw(strings.Repeat("x", 10_000))
 	c.now = c.now.Add(100 * time.Second)
 	if out := c.s.Expired(nil); len(out) > 0 {
-		t.Errorf("answer %q", out)
+		t.Errorf("replies %q at 100 bytes/s, want none", out)
 	}
 	c.end()
 
-	// When time is up while waiting, it is memory that was lacking.
-	c = newClient(t, usual(t))
+	// If the time passes during the wait, the reply is 452.
+	c = newClient(t, testSettings(t))
 	c.expect("250 250 250", "HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>")
 	c.memory.deny = func(int, int) bool { return true }
 	c.s.Feed([]byte("DATA\r\n"), nil)
-	if out := string(c.s.Expired(nil)); !strings.HasPrefix(out, "452 4.3.1 ") || c.s.Wish() != session.WishInput {
-		t.Errorf("answer %q, wish %d", out, c.s.Wish())
+	if out := string(c.s.Expired(nil)); !strings.HasPrefix(out, "452 4.3.1 ") || c.s.Request() != session.RequestInput {
+		t.Errorf("replies %q, request %d, want 452 and input", out, c.s.Request())
 	}
 }
 
-// TestTurns: every command and every text renews the time, a byte does not.
-func TestTurns(t *testing.T) {
-	c := newClient(t, usual(t))
+// TestProgress: complete commands make progress, bytes do not.
+func TestProgress(t *testing.T) {
+	c := newClient(t, testSettings(t))
 	c.sizes = func() int { return 1 }
 	for _, line := range []string{"HELO x", "BLAH", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "NOOP", "BDAT 2\r\nxy"[:9], "RSET"} {
-		before := c.s.Turns()
+		before := c.s.Progress()
 		half := line[:len(line)/2]
-		if c.sayRaw(half); c.s.Turns() != before {
-			t.Errorf("half of %q is a turn", line)
+		if c.sendRaw(half); c.s.Progress() != before {
+			t.Errorf("half of %q makes progress", line)
 		}
-		if c.sayRaw(line[len(half):] + "\r\n"); c.s.Turns() == before {
-			t.Errorf("%q is no turn", line)
+		if c.sendRaw(line[len(half):] + "\r\n"); c.s.Progress() == before {
+			t.Errorf("%q makes no progress", line)
 		}
 	}
 	c.end()
 }
 
-// TestDrain: an idle session ends at once, others when they become idle.
+// TestDrain: an idle session ends immediately, and other sessions when they become idle.
 func TestDrain(t *testing.T) {
 	for _, start := range starts {
 		t.Run(start.name, func(t *testing.T) {
 			c := at(t, start.lines)
 			if c.s.Idle() != start.idle {
-				t.Errorf("Idle is %v", c.s.Idle())
+				t.Errorf("Idle: %v, want %v", c.s.Idle(), start.idle)
 			}
 			out := string(c.s.Drain(nil))
 			if start.idle {
-				if !strings.HasPrefix(out, "421 4.3.2 ") || c.s.Wish() != session.WishClose {
-					t.Errorf("answer %q, wish %d", out, c.s.Wish())
+				if !strings.HasPrefix(out, "421 4.3.2 ") || c.s.Request() != session.RequestClose {
+					t.Errorf("Drain: replies %q, request %d, want 421 and close", out, c.s.Request())
 				}
 				return
 			}
-			if out != "" || c.s.Wish() == session.WishClose {
-				t.Fatalf("a transaction is cut: %q", out)
+			if out != "" || c.s.Request() == session.RequestClose {
+				t.Fatalf("Drain during a transaction: replies %q, request %d", out, c.s.Request())
 			}
-			if out := string(c.s.Cut(nil)); !strings.HasPrefix(out, "421 4.3.2 ") || c.s.Wish() != session.WishClose {
-				t.Errorf("cut: answer %q, wish %d", out, c.s.Wish())
+			if out := string(c.s.Terminate(nil)); !strings.HasPrefix(out, "421 4.3.2 ") || c.s.Request() != session.RequestClose {
+				t.Errorf("Terminate: replies %q, request %d, want 421 and close", out, c.s.Request())
 			}
 			c.end()
 		})
@@ -194,18 +192,18 @@ func TestDrain(t *testing.T) {
 		lines []string
 		codes string
 	}{
-		"data":       {[]string{"DATA", "x", "."}, "354 250 421"},
-		"chunk":      {[]string{"BDAT 0 LAST"}, "250 421"},
-		"rset":       {[]string{"RSET"}, "250 421"},
-		"hello":      {[]string{"HELO y"}, "250 421"},
-		"quit":       {[]string{"QUIT"}, "221"},
-		"pipelined":  {[]string{"DATA", "x", ".", "MAIL FROM:<a@example.org>"}, "354 250 421"},
-		"too big":    {[]string{"BDAT 200000 LAST", strings.Repeat("x", 200_000)}, "552 421"},
-		"no command": {[]string{"BLAH", "RSET"}, "500 250 421"},
+		"data":      {[]string{"DATA", "x", "."}, "354 250 421"},
+		"chunk":     {[]string{"BDAT 0 LAST"}, "250 421"},
+		"rset":      {[]string{"RSET"}, "250 421"},
+		"hello":     {[]string{"HELO y"}, "250 421"},
+		"quit":      {[]string{"QUIT"}, "221"},
+		"pipelined": {[]string{"DATA", "x", ".", "MAIL FROM:<a@example.org>"}, "354 250 421"},
+		"too big":   {[]string{"BDAT 200000 LAST", strings.Repeat("x", 200_000)}, "552 421"},
+		"unknown":   {[]string{"BLAH", "RSET"}, "500 250 421"},
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
-			c := newClient(t, usual(t))
+			c := newClient(t, testSettings(t))
 			c.expect("250 250 250", "HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>")
 			c.out = c.s.Drain(nil)
 			c.expect(end.codes, end.lines...)
@@ -214,62 +212,62 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestDrainInHandshake says nothing until TLS is there.
+// TestDrainInHandshake: the session sends no reply during a handshake.
 func TestDrainInHandshake(t *testing.T) {
-	c := newClient(t, usual(t))
+	c := newClient(t, testSettings(t))
 	c.expect("220", "STARTTLS")
-	if out := c.s.Drain(nil); len(out) > 0 || c.s.Wish() != session.WishStartTLS {
-		t.Fatalf("%q in the handshake", out)
+	if out := c.s.Drain(nil); len(out) > 0 || c.s.Request() != session.RequestStartTLS {
+		t.Fatalf("Drain in the handshake: replies %q, request %d", out, c.s.Request())
 	}
 	c.s.TLSStarted("TLS1.3")
 	c.expect("421", "NOOP")
-	if out := c.s.Cut(nil); len(out) > 0 {
-		t.Errorf("%q behind the end", out)
+	if out := c.s.Terminate(nil); len(out) > 0 {
+		t.Errorf("Terminate after the end: replies %q, want none", out)
 	}
 
-	for name, end := range map[string]func(*session.Session, []byte) []byte{"Expired": (*session.Session).Expired, "Cut": (*session.Session).Cut} {
-		c = newClient(t, usual(t))
+	for name, end := range map[string]func(*session.Session, []byte) []byte{"Expired": (*session.Session).Expired, "Terminate": (*session.Session).Terminate} {
+		c = newClient(t, testSettings(t))
 		c.expect("220", "STARTTLS")
-		if out := end(c.s, nil); len(out) > 0 || c.s.Wish() != session.WishClose {
-			t.Errorf("%s in the handshake: %q and wish %d", name, out, c.s.Wish())
+		if out := end(c.s, nil); len(out) > 0 || c.s.Request() != session.RequestClose {
+			t.Errorf("%s in the handshake: replies %q, request %d, want close", name, out, c.s.Request())
 		}
 	}
 }
 
-// TestAbort: the connection goes at any moment.
+// TestAbort loses the connection in each state.
 func TestAbort(t *testing.T) {
 	for _, start := range starts {
 		t.Run(start.name, func(t *testing.T) {
 			c := at(t, start.lines)
 			c.end()
 			c.end()
-			if c.s.Wish() != session.WishClose {
-				t.Errorf("wish is %d", c.s.Wish())
+			if c.s.Request() != session.RequestClose {
+				t.Errorf("request %d, want close", c.s.Request())
 			}
 		})
 	}
 }
 
-// TestAbortWhileSaving: the buffer is the saver's until it is done with it.
+// TestAbortWhileSaving: the session keeps the buffer until Saved.
 func TestAbortWhileSaving(t *testing.T) {
-	c := newClient(t, usual(t))
+	c := newClient(t, testSettings(t))
 	c.store = func(e *envelope.Envelope) error {
-		for _, do := range []func([]byte) []byte{c.s.Expired, c.s.Drain, c.s.Cut} {
-			if out := do(nil); len(out) > 0 || c.s.Wish() != session.WishSave {
-				t.Errorf("%q while saving, wish %d", out, c.s.Wish())
+		for _, do := range []func([]byte) []byte{c.s.Expired, c.s.Drain, c.s.Terminate} {
+			if out := do(nil); len(out) > 0 || c.s.Request() != session.RequestSave {
+				t.Errorf("replies %q, request %d while saving", out, c.s.Request())
 			}
 		}
 		c.s.Abort()
 		if len(c.memory.held) != 1 || string(e.Message()) != "x\r\n" {
-			t.Error("the saver's buffer is gone")
+			t.Error("Abort has released the buffer")
 		}
 		return nil
 	}
-	if answer := c.say("HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", "x", ".", "NOOP"); strings.Contains(answer, "queued") {
-		t.Errorf("answer to a client that is gone: %q", answer)
+	if replies := c.send("HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", "x", ".", "NOOP"); strings.Contains(replies, "queued") {
+		t.Errorf("replies %q after Abort, want none", replies)
 	}
 	if len(c.stored) != 1 || !strings.Contains(c.log.String(), "message accepted") {
-		t.Error("the message is not logged")
+		t.Error("the message is not stored and logged")
 	}
 	c.end()
 }

@@ -5,136 +5,137 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// A transaction is what stands between MAIL and the outcome of the message.
+// A transaction lasts from MAIL to the outcome of the message.
 type transaction struct {
-	env     envelope.Envelope
-	params  smtp.MailParams
-	granted int // recipients answered 250, repeated ones included
+	env      envelope.Envelope
+	params   smtp.MailParams
+	accepted int // recipients with reply 250, including repeated recipients
 
-	buf   []byte         // room, text, then bytes that dot has not resolved yet
-	room  int            // bytes of buf for the added header lines
-	text  int            // end of the text in buf
-	need  int            // WishRoom: the capacity that buf is to have
-	dot   smtp.DotReader // finds the end of the text behind DATA
-	carry []byte         // inVoidText: bytes that dot has not resolved yet, when the driver has not kept them
+	buf        []byte         // head room, text, and bytes that dot has not resolved yet
+	headRoom   int            // bytes of buf for the added header lines
+	text       int            // end of the text in buf
+	capacity   int            // in RequestMemory: the requested capacity of buf
+	dot        smtp.DotReader // finds the end of the text after DATA
+	unresolved []byte         // in state inDiscardedText: consumed bytes that dot has not resolved yet
 
-	chunk   int64 // bytes of the chunk that are still to come
-	chunked bool  // a BDAT came
-	last    bool  // the chunk is the last
-	failed  bool  // the rest of the message is thrown away
+	chunk     int64 // bytes of the chunk that are still to arrive
+	chunked   bool  // the client has sent BDAT
+	last      bool  // the chunk is the last
+	discarded bool  // the message is refused and the rest of it discarded
 
-	candidate string // WishRecipient: who is asked for
+	candidate string // in RequestRecipient: the recipient
 
-	refused  bool // a recipient was refused for good
-	deferred bool // a recipient was refused for the time being
-	overfull bool // a recipient beyond maxRecipients was refused
+	refused  bool // a recipient was refused permanently
+	deferred bool // a recipient was refused temporarily
+	tooMany  bool // a recipient beyond maxRecipients was refused
 }
 
-// size is the number of bytes of the message that were stored.
-func (tx *transaction) size() int64 { return int64(tx.text - tx.room) }
+// size returns the number of bytes of the message that are stored.
+func (tx *transaction) size() int64 { return int64(tx.text - tx.headRoom) }
 
-// prepare makes the message's identity final: what the added header lines are
-// made of is known now, and their room.
-func (s *Session) prepare() {
+// prepareMessage assigns the hashes and reserves room for the added header lines, whose
+// content is known now.
+func (s *Session) prepareMessage() {
 	for i := range s.tx.env.To {
-		s.tx.env.To[i].Hash = s.world.NewHash()
+		s.tx.env.To[i].Hash = s.environment.NewHash()
 	}
-	s.tx.room = s.tx.env.HeadRoom()
-	s.tx.text = s.tx.room
+	s.tx.headRoom = s.tx.env.HeadRoom()
+	s.tx.text = s.tx.headRoom
 }
 
-// grow asks for a buffer of n bytes, or wishes for the room.
-func (s *Session) grow(n int) bool {
+// growBuffer grows the buffer to capacity n, or requests the memory and returns false.
+func (s *Session) growBuffer(n int) bool {
 	tx := s.tx
-	filled := max(len(tx.buf), tx.room)
+	filled := max(len(tx.buf), tx.headRoom)
 	buf, ok := s.memory.Grow(tx.buf, n)
 	if !ok {
-		tx.need, s.wish = n, WishRoom
+		tx.capacity, s.request = n, RequestMemory
 		return false
 	}
 	tx.buf = buf[:filled]
 	return true
 }
 
-// Room answers WishRoom: room may be had now, or time is up.
-func (s *Session) Room(ok bool, out []byte) []byte {
-	if s.wish != WishRoom {
+// MemoryAvailable completes RequestMemory. If ok is true, the session tries again to
+// allocate, and may request memory again. If ok is false, it refuses the message.
+func (s *Session) MemoryAvailable(ok bool, out []byte) []byte {
+	if s.request != RequestMemory {
 		return out
 	}
-	s.wish = WishInput
+	s.request = RequestInput
 	if !ok {
-		return s.noRoom(out)
+		return s.refuseForMemory(out)
 	}
-	if !s.grow(s.tx.need) {
+	if !s.growBuffer(s.tx.capacity) {
 		return out
 	}
-	s.turns++
+	s.progress++
 	s.startWindow()
 	switch s.state {
 	case inCommand:
 		s.state = inText
-		return s.answer(out, smtp.ReplySendData)
+		return s.finishCommand(out, smtp.ReplySendData)
 	case inChunk:
-		return s.answer(out, s.endChunk())
+		return s.finishCommand(out, s.endChunk())
 	}
 	return out
 }
 
-// noRoom refuses the message for want of memory, at once where its text has
-// not begun, otherwise at its real end.
-func (s *Session) noRoom(out []byte) []byte {
+// refuseForMemory refuses the message for lack of memory: immediately if its text has
+// not begun, otherwise at the end of the text.
+func (s *Session) refuseForMemory(out []byte) []byte {
 	switch s.state {
 	case inText:
-		s.tx.carry = append(s.tx.carry, s.tx.buf[s.tx.text:]...)
-		s.voidText(smtp.ReplyOutOfMemory)
+		s.tx.unresolved = append(s.tx.unresolved, s.tx.buf[s.tx.text:]...)
+		s.discardText(smtp.ReplyOutOfMemory)
 		return out
 	case inChunk:
-		s.tx.fail(s.memory)
-		return s.answer(out, s.voidChunk(s.tx.chunk, smtp.ReplyOutOfMemory))
+		s.tx.discard(s.memory)
+		return s.finishCommand(out, s.discardChunk(s.tx.chunk, smtp.ReplyOutOfMemory))
 	}
-	s.refuseMessage(smtp.ReplyOutOfMemory)
-	s.drop()
-	return s.answer(out, smtp.ReplyOutOfMemory)
+	s.logRefusedMessage(smtp.ReplyOutOfMemory)
+	s.endTransaction()
+	return s.finishCommand(out, smtp.ReplyOutOfMemory)
 }
 
-// Envelope returns the message to be committed, while the wish is WishSave.
+// Envelope returns the message of RequestSave, and nil if the request is another one.
 func (s *Session) Envelope() *envelope.Envelope {
-	if s.wish != WishSave {
+	if s.request != RequestSave {
 		return nil
 	}
 	return &s.tx.env
 }
 
-// complete hands the whole message over.
-func (s *Session) complete() {
+// requestSave requests the Save of a complete message.
+func (s *Session) requestSave() {
 	tx := s.tx
-	tx.env.Date = s.world.Now()
-	tx.env.SetMessage(tx.buf[:tx.text], tx.room)
-	s.state, s.wish = inCommand, WishSave
-	s.turns++
+	tx.env.Date = s.environment.Now()
+	tx.env.SetMessage(tx.buf[:tx.text], tx.headRoom)
+	s.state, s.request = inCommand, RequestSave
+	s.progress++
 }
 
-// Saved answers WishSave with the outcome: nil when the message is durable. An
-// error that is or wraps a smtp.Reply of 400 or more is answered by that, any
-// other by 451, its text going to the log alone. After Abort nothing is
-// appended.
+// Saved completes RequestSave with the outcome: nil if the message is durable. If the
+// error is or wraps an smtp.Reply with a code of 400 or more, the session replies with
+// it. The reply to any other error is 451, and only the log contains its text. After
+// Abort, Saved appends nothing.
 func (s *Session) Saved(err error, out []byte) []byte {
-	if s.wish != WishSave {
+	if s.request != RequestSave {
 		return out
 	}
-	reply := s.outcome(err)
+	reply := s.outcomeReply(err)
 	s.logOutcome(reply, err)
-	s.drop()
-	if s.gone {
-		s.wish = WishClose
+	s.endTransaction()
+	if s.aborted {
+		s.request = RequestClose
 		return out
 	}
-	s.wish = WishInput
-	return s.answer(out, reply)
+	s.request = RequestInput
+	return s.finishCommand(out, reply)
 }
 
-// drop ends the transaction, whatever became of it.
-func (s *Session) drop() {
+// endTransaction ends the transaction and releases its memory.
+func (s *Session) endTransaction() {
 	if s.tx != nil {
 		s.memory.Release(s.tx.buf)
 		s.tx = nil

@@ -11,12 +11,12 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// trusting matches one address.
-type trusting struct{ addr netip.Addr }
+// trustedPeer matches one address.
+type trustedPeer struct{ addr netip.Addr }
 
-func (t trusting) Match(addr netip.Addr) bool { return addr == t.addr }
+func (p trustedPeer) Match(addr netip.Addr) bool { return addr == p.addr }
 
-// TestXClientEnvelope: what a proxy has said is in the envelope and the log.
+// TestXClientEnvelope: the envelope and the log contain what a proxy reports.
 func TestXClientEnvelope(t *testing.T) {
 	for _, tt := range []struct {
 		xclient, hello         string
@@ -31,8 +31,8 @@ func TestXClientEnvelope(t *testing.T) {
 		{"ADDR=198.51.100.9 HELO=[UNAVAILABLE]", "", "198.51.100.9:0", "", "SMTP", false},
 		{"ADDR=[UNAVAILABLE]", "EHLO client.example", "invalid AddrPort", "client.example", "ESMTP", false},
 	} {
-		settings := usual(t)
-		settings.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
+		settings := testSettings(t)
+		settings.Trusted = trustedPeer{netip.MustParseAddr("192.0.2.7")}
 		c := newClient(t, settings)
 		var got envelope.Envelope
 		c.store = func(e *envelope.Envelope) error { got = *e; return nil }
@@ -47,87 +47,88 @@ func TestXClientEnvelope(t *testing.T) {
 			}
 		}
 		if got.Remote.String() != tt.remote || got.Helo != tt.helo || got.Protocol != tt.protocol {
-			t.Errorf("%s, %s: remote %v, helo %q, protocol %s\n%s", tt.xclient, tt.hello, got.Remote, got.Helo, got.Protocol, c.out)
+			t.Errorf("XCLIENT %s, %s: remote %v, helo %q, protocol %s, want %s, %q, %s; replies %q",
+				tt.xclient, tt.hello, got.Remote, got.Helo, got.Protocol, tt.remote, tt.helo, tt.protocol, c.out)
 		}
 		log := c.log.String()
 		if !strings.Contains(log, "remote="+strings.Replace(tt.remote, "invalid AddrPort", "unknown", 1)) ||
 			!strings.Contains(log, "proxy=192.0.2.7:4711") || strings.Contains(tt.xclient, "LOGIN=me") != strings.Contains(log, "login=me") {
-			t.Errorf("%s: the log says %s", tt.xclient, log)
+			t.Errorf("XCLIENT %s: log %s", tt.xclient, log)
 		}
 	}
 }
 
-// TestXClientForged: who is not trusted is refused however often it tries, and
-// the log hears of it once; the address that it claims changes nothing.
-func TestXClientForged(t *testing.T) {
-	settings := usual(t)
-	settings.Trusted = trusting{netip.MustParseAddr("127.0.0.1")}
+// TestXClientUntrusted: XCLIENT of an untrusted peer is refused each time, logged once,
+// and has no effect.
+func TestXClientUntrusted(t *testing.T) {
+	settings := testSettings(t)
+	settings.Trusted = trustedPeer{netip.MustParseAddr("127.0.0.1")}
 	c := newClient(t, settings)
 	c.Write([]byte(strings.Repeat("XCLIENT ADDR=127.0.0.1\r\n", 50)))
 	if n := strings.Count(string(c.out), "550 5.7.0"); n != 50 {
-		t.Errorf("%d refusals: %s", n, c.out)
+		t.Errorf("%d refusals, want 50: %s", n, c.out)
 	}
 	if log := c.log.String(); strings.Count(log, "XCLIENT refused") != 1 || !strings.Contains(log, "remote=192.0.2.7:4711") {
-		t.Errorf("the log says %s", log)
+		t.Errorf("log %s", log)
 	}
 }
 
-// TestXClientReload: the list of now counts, not that of the connection.
+// TestXClientReload: XCLIENT uses the current trusted proxies.
 func TestXClientReload(t *testing.T) {
-	c := newClient(t, usual(t))
+	c := newClient(t, testSettings(t))
 	c.Write([]byte("XCLIENT ADDR=198.51.100.9\r\n"))
-	trusted := usual(t)
-	trusted.Trusted, trusted.HostName = trusting{netip.MustParseAddr("192.0.2.7")}, "new.example"
+	trusted := testSettings(t)
+	trusted.Trusted, trusted.HostName = trustedPeer{netip.MustParseAddr("192.0.2.7")}, "new.example"
 	c.settings = trusted
 	c.out = nil
 	c.Write([]byte("XCLIENT HELO=x\r\n"))
 	if string(c.out) != "220 new.example ESMTP\r\n" {
-		t.Errorf("trusted now: %s", c.out)
+		t.Errorf("trusted: reply %q, want the greeting", c.out)
 	}
-	c.settings = usual(t)
+	c.settings = testSettings(t)
 	c.out = nil
 	c.Write([]byte("XCLIENT ADDR=198.51.100.9\r\n"))
 	if !strings.HasPrefix(string(c.out), "550 ") {
-		t.Errorf("trusted no more: %s", c.out)
+		t.Errorf("no longer trusted: reply %q, want 550", c.out)
 	}
 }
 
-// TestXClientMove: the address that is spoken for may be one too many.
-func TestXClientMove(t *testing.T) {
-	settings := usual(t)
-	settings.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
+// TestXClientAddressRefused: OnClientAddress can refuse the reported address.
+func TestXClientAddressRefused(t *testing.T) {
+	settings := testSettings(t)
+	settings.Trusted = trustedPeer{netip.MustParseAddr("192.0.2.7")}
 	c := newClient(t, settings)
-	var moved netip.Addr
-	c.s.OnMove(func(to netip.Addr) *smtp.Reply {
-		moved = to
+	var reported netip.Addr
+	c.s.OnClientAddress(func(addr netip.Addr) *smtp.Reply {
+		reported = addr
 		return &smtp.Reply{Code: 421, Enhanced: "4.3.2", Text: "Too many"}
 	})
 	c.out = nil
 	c.Write([]byte("XCLIENT ADDR=198.51.100.9\r\n"))
-	if string(c.out) != "421 4.3.2 Too many\r\n" || c.s.Wish() != session.WishClose || moved.String() != "198.51.100.9" {
-		t.Errorf("%q, moved to %v", c.out, moved)
+	if string(c.out) != "421 4.3.2 Too many\r\n" || c.s.Request() != session.RequestClose || reported.String() != "198.51.100.9" {
+		t.Errorf("reply %q, request %d, address %v", c.out, c.s.Request(), reported)
 	}
 }
 
-// TestIntroduce: what a PROXY header contains is in the envelope and cannot be changed,
-// and a client that uses TLS to the proxy is offered none.
-func TestIntroduce(t *testing.T) {
+// TestSetClient: the envelope contains what a PROXY header reports, XCLIENT cannot change
+// it, and EHLO offers no STARTTLS to a client that uses TLS to the proxy.
+func TestSetClient(t *testing.T) {
 	const tls = "TLS1.3 TLS_AES_128_GCM_SHA256"
-	settings := usual(t)
-	settings.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
+	settings := testSettings(t)
+	settings.Trusted = trustedPeer{netip.MustParseAddr("192.0.2.7")}
 	c := newClient(t, settings)
 	full := &smtp.Reply{Code: 421, Enhanced: "4.3.2", Text: "Too many"}
 	for _, want := range []*smtp.Reply{full, nil} {
-		c.s = session.New(c.world, c.memory, "s1", netip.MustParseAddrPort("192.0.2.7:4711"))
-		var moved netip.Addr
-		c.s.OnMove(func(to netip.Addr) *smtp.Reply { moved = to; return want })
-		if got := c.s.Introduce(netip.MustParseAddrPort("198.51.100.9:77"), tls); got != want || moved.String() != "198.51.100.9" {
-			t.Errorf("refusal %v, moved to %v", got, moved)
+		c.s = session.New(c.environment, c.memory, "s1", netip.MustParseAddrPort("192.0.2.7:4711"))
+		var reported netip.Addr
+		c.s.OnClientAddress(func(addr netip.Addr) *smtp.Reply { reported = addr; return want })
+		if got := c.s.SetClient(netip.MustParseAddrPort("198.51.100.9:77"), tls); got != want || reported.String() != "198.51.100.9" {
+			t.Errorf("refusal %v, want %v, for address %v", got, want, reported)
 		}
 	}
 	for _, word := range []string{"STARTTLS", "REQUIRETLS", "XCLIENT"} {
-		if reply := c.say("EHLO client.example"); strings.Contains(reply, word) {
-			t.Errorf("%s is offered: %s", word, reply)
+		if reply := c.send("EHLO client.example"); strings.Contains(reply, word) {
+			t.Errorf("EHLO offers %s: %s", word, reply)
 		}
 	}
 	c.expect("503 550 530", "STARTTLS", "XCLIENT ADDR=192.0.2.1", "MAIL FROM:<a@example.org> REQUIRETLS")
@@ -135,46 +136,45 @@ func TestIntroduce(t *testing.T) {
 	for _, event := range []string{"message refused", "recipient refused", "message accepted"} {
 		_, rest, _ := strings.Cut(c.log.String(), `msg="`+event+`" session=s1 remote=198.51.100.9:77 proxy=192.0.2.7:4711 helo=client.example `)
 		if line, _, _ := strings.Cut(rest, "\n"); !strings.Contains(line, ` tls="`+tls+`"`) {
-			t.Errorf("%s: the log has %s", event, c.log.String())
+			t.Errorf("%s: log %s", event, c.log.String())
 		}
 	}
 	if e := c.envelopes[0]; e.Remote.String() != "198.51.100.9:77" || e.TLS != tls || e.Protocol != "ESMTPS" {
-		t.Errorf("envelope of %v with %s by %s", e.Remote, e.TLS, e.Protocol)
+		t.Errorf("envelope with remote %v, TLS %q, protocol %s", e.Remote, e.TLS, e.Protocol)
 	}
 	c.end()
 }
 
-// TestSessionsTold: a trusted peer learns the number of sessions, and no other peer
-// does.
-func TestSessionsTold(t *testing.T) {
+// TestSessionsKeyword: EHLO reports the number of sessions only to a trusted peer.
+func TestSessionsKeyword(t *testing.T) {
 	for _, trusted := range []bool{true, false} {
-		settings := usual(t)
+		settings := testSettings(t)
 		if trusted {
-			settings.Trusted = trusting{netip.MustParseAddr("192.0.2.7")}
+			settings.Trusted = trustedPeer{netip.MustParseAddr("192.0.2.7")}
 		}
 		c := newClient(t, settings)
-		c.world.Sessions = func() int64 { return 17 }
-		reply := c.say("EHLO proxy.example")
-		if told := strings.Contains(reply, session.SessionsKeyword+" 17\r\n"); told != trusted || strings.Contains(reply, session.SessionsKeyword) != trusted {
-			t.Errorf("trusted %v: %s", trusted, reply)
+		c.environment.Sessions = func() int64 { return 17 }
+		reply := c.send("EHLO proxy.example")
+		if found := strings.Contains(reply, session.SessionsKeyword+" 17\r\n"); found != trusted || strings.Contains(reply, session.SessionsKeyword) != trusted {
+			t.Errorf("trusted %v: reply %q", trusted, reply)
 		}
 		c.end()
 	}
 }
 
-// TestLongName: of the name in HELO 255 bytes are kept, cut at a character.
+// TestLongName: a name in EHLO is cut at a character, to at most 255 bytes.
 func TestLongName(t *testing.T) {
 	for n := range 300 {
 		for _, char := range []string{"a", "\u00e9", "\u20ac", "\U0001f600"} {
-			c := newClient(t, usual(t))
-			c.say("EHLO "+strings.Repeat("x", n)+strings.Repeat(char, 200), "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", ".")
+			c := newClient(t, testSettings(t))
+			c.send("EHLO "+strings.Repeat("x", n)+strings.Repeat(char, 200), "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", ".")
 			want := strings.Repeat("x", n) + strings.Repeat(char, 200)
 			for len(want) > 255 {
 				_, size := utf8.DecodeLastRuneInString(want)
 				want = want[:len(want)-size]
 			}
 			if got := c.envelopes[0].Helo; got != want {
-				t.Fatalf("%d bytes and %q: %d bytes are kept, want %d", n, char, len(got), len(want))
+				t.Fatalf("%d bytes and 200 times %q: %d bytes are kept, want %d", n, char, len(got), len(want))
 			}
 			c.end()
 		}

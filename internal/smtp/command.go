@@ -2,10 +2,9 @@ package smtp
 
 import "bytes"
 
-// ParseCommand splits a command line that is given without its CR LF: the verb
-// in upper case, up to the first blank, and what follows without the blanks
-// round it. Blanks are spaces and tabs. A verb that this package knows costs
-// no allocation; any other comes back as it is, in upper case.
+// ParseCommand splits a command line without its CR LF into the verb in upper case
+// and the argument without blanks around it. Blanks are spaces and tabs. Only a
+// verb that the server does not implement is allocated.
 func ParseCommand(line []byte) (verb, arg string) {
 	line = bytes.Trim(line, blanks)
 	word := line
@@ -16,14 +15,14 @@ func ParseCommand(line []byte) (verb, arg string) {
 	return upperVerb(word), arg
 }
 
-// blanks separate words. RFC 5321 has the space alone; a tab does no harm.
+// blanks separate words. RFC 5321 allows only spaces; tabs do no harm.
 const blanks = " \t"
 
 // longestVerb is the length of STARTTLS.
 const longestVerb = 8
 
-// upperVerb returns the word in upper case. Only the letters of ASCII have one
-// here: by the rules of Unicode, a verb could be spelled with a long s.
+// upperVerb converts ASCII letters to upper case. By the rules of Unicode, a long s
+// would become an S.
 func upperVerb(word []byte) string {
 	var buf [longestVerb]byte
 	up := append(buf[:0], word...)
@@ -65,9 +64,8 @@ func upperVerb(word []byte) string {
 	return string(up)
 }
 
-// LooksLikeHTTP reports whether a command line begins a request of HTTP: a
-// browser, or a web client that was talked into speaking to us. None of the
-// methods is a verb of SMTP, so the word alone decides, in any case.
+// LooksLikeHTTP reports whether a command line begins with an HTTP method, in any
+// case. No method is also an SMTP verb.
 func LooksLikeHTTP(line []byte) bool {
 	verb, _ := ParseCommand(line)
 	switch verb {
@@ -77,9 +75,8 @@ func LooksLikeHTTP(line []byte) bool {
 	return false
 }
 
-// LooksLikeTLS reports whether the first bytes of a client are a TLS record
-// with a handshake message, sent before STARTTLS (RFC 8446 section 5.1: type
-// 22, version 3.x). The client is waiting for an answer in TLS.
+// LooksLikeTLS reports whether a client's first bytes begin a TLS handshake record
+// (RFC 8446 section 5.1: type 22, version 3.x), sent without STARTTLS.
 func LooksLikeTLS(first []byte) bool {
 	return len(first) >= 2 && first[0] == 22 && first[1] == 3
 }

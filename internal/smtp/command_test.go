@@ -15,12 +15,12 @@ func TestParseCommand(t *testing.T) {
 		{"StartTLS", "STARTTLS", ""},
 		{"xClient ADDR=1.2.3.4 NAME=x", "XCLIENT", "ADDR=1.2.3.4 NAME=x"},
 
-		// Blanks, which are spaces and tabs, are lost round the argument only.
+		// Spaces and tabs are removed around the argument only.
 		{"QUIT \t ", "QUIT", ""},
 		{" \tRCPT\tTO:<a@b>  X  Y ", "RCPT", "TO:<a@b>  X  Y"},
 		{"NOOP \v x\u00a0", "NOOP", "\v x\u00a0"},
 
-		// Not verbs of ours.
+		// Unknown verbs.
 		{"", "", ""},
 		{"   ", "", ""},
 		{"wiz", "WIZ", ""},
@@ -29,14 +29,17 @@ func TestParseCommand(t *testing.T) {
 		{"DATA\x00", "DATA\x00", ""},
 		{"\xff\xfe", "\xff\xfe", ""},
 
-		// Long s and dotless i are no letters of a verb, as they are for Unicode.
+		// By the rules of Unicode, long s and dotless i would become S and I.
 		{"ſTARTTLS", "ſTARTTLS", ""},
 		{"RſET", "RſET", ""},
 		{"MAıL FROM:<>", "MAıL", "FROM:<>"},
 	} {
 		verb, arg := smtp.ParseCommand([]byte(c.line))
-		if verb != c.verb || arg != c.arg {
-			t.Errorf("ParseCommand(%q) = %q, %q, want %q, %q", c.line, verb, arg, c.verb, c.arg)
+		if verb != c.verb {
+			t.Errorf("ParseCommand(%q): verb %q, want %q", c.line, verb, c.verb)
+		}
+		if arg != c.arg {
+			t.Errorf("ParseCommand(%q): argument %q, want %q", c.line, arg, c.arg)
 		}
 	}
 }
@@ -45,10 +48,10 @@ func TestKnownVerbsDoNotAllocate(t *testing.T) {
 	for verb := range strings.FieldsSeq("helo ehlo mail rcpt data bdat rset noop quit vrfy expn help starttls xclient") {
 		line := []byte(verb)
 		if n := testing.AllocsPerRun(100, func() { smtp.ParseCommand(line) }); n != 0 {
-			t.Errorf("%s: %v allocations", verb, n)
+			t.Errorf("ParseCommand(%q): %v allocations, want 0", verb, n)
 		}
 		if got, _ := smtp.ParseCommand(line); got != strings.ToUpper(verb) {
-			t.Errorf("ParseCommand(%q) = %q", verb, got)
+			t.Errorf("ParseCommand(%q): verb %q, want %q", verb, got, strings.ToUpper(verb))
 		}
 	}
 }
@@ -73,7 +76,7 @@ func TestLooksLikeHTTP(t *testing.T) {
 		{"", false},
 	} {
 		if got := smtp.LooksLikeHTTP([]byte(c.line)); got != c.want {
-			t.Errorf("LooksLikeHTTP(%q) = %v", c.line, got)
+			t.Errorf("LooksLikeHTTP(%q) = %v, want %v", c.line, got, c.want)
 		}
 	}
 }
@@ -86,14 +89,14 @@ func TestLooksLikeTLS(t *testing.T) {
 		{"\x16\x03\x01\x02\x00\x01", true},
 		{"\x16\x03", true},
 
-		{"\x16", false}, // not yet to be said
+		{"\x16", false}, // one byte is not enough
 		{"", false},
 		{"\x16\n", false},
 		{"\x17\x03\x03", false},
 		{"EHLO x", false},
 	} {
 		if got := smtp.LooksLikeTLS([]byte(c.first)); got != c.want {
-			t.Errorf("LooksLikeTLS(%q) = %v", c.first, got)
+			t.Errorf("LooksLikeTLS(%q) = %v, want %v", c.first, got, c.want)
 		}
 	}
 }
@@ -103,22 +106,25 @@ func FuzzParseCommand(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		given := string(line)
+		original := string(line)
 		verb, arg := smtp.ParseCommand(line)
 		smtp.LooksLikeHTTP(line)
 		smtp.LooksLikeTLS(line)
-		if string(line) != given {
-			t.Error("the line was changed")
+		if string(line) != original {
+			t.Errorf("the line was changed to %q", line)
 		}
-		if strings.ContainsAny(verb, " \t") || arg != strings.Trim(arg, " \t") {
-			t.Errorf("verb %q, argument %q", verb, arg)
+		if strings.ContainsAny(verb, " \t") {
+			t.Errorf("verb %q has blanks", verb)
 		}
-		// Put together again they are the line, but for blanks and case.
-		if again, same := smtp.ParseCommand([]byte(verb + " " + arg)); again != verb || same != arg {
-			t.Errorf("%q, %q became %q, %q", verb, arg, again, same)
+		if arg != strings.Trim(arg, " \t") {
+			t.Errorf("argument %q has blanks at an end", arg)
 		}
-		if len(verb)+len(arg) > len(strings.Trim(given, " \t")) {
-			t.Errorf("%q and %q are longer than %q", verb, arg, given)
+		// Verb and argument are the line, except for blanks and case.
+		if verb2, arg2 := smtp.ParseCommand([]byte(verb + " " + arg)); verb2 != verb || arg2 != arg {
+			t.Errorf("verb %q and argument %q are parsed as %q and %q", verb, arg, verb2, arg2)
+		}
+		if len(verb)+len(arg) > len(strings.Trim(original, " \t")) {
+			t.Errorf("verb %q and argument %q are longer than the line %q", verb, arg, original)
 		}
 	})
 }

@@ -2,42 +2,40 @@ package smtp
 
 import "bytes"
 
-// DotReader finds the end of a text behind DATA and undoes the stuffing of
-// dots (RFC 5321 section 4.5.2), in the buffer that the text was read into.
+// A DotReader finds the end of the text after DATA and removes the dot stuffing
+// (RFC 5321 section 4.5.2) in place.
 //
-// A line begins behind CR LF and nowhere else. There, a dot and CR LF end the
-// text; a dot and anything else loses the dot, and nothing but the dot. All
-// other bytes pass as they are: lone CR, lone LF, NUL, 8-bit, lines of any
-// length. So a text has one end, whatever other servers take for a line.
+// Only CR LF ends a line. At the start of a line, a dot and CR LF end the text, and
+// any other dot is removed. All other bytes are text and stay unchanged: a lone CR
+// or LF, NUL, 8-bit bytes, lines of any length. So the end of a text is unambiguous,
+// even if other servers accept other line endings.
 //
-// The zero value is at the start of a text, which is the start of a line: the
-// CR LF behind DATA came before it.
+// The zero value is at the start of a text, which is the start of a line.
 type DotReader struct {
 	last ending
 }
 
-// MaxUnresolved is how many bytes [DotReader.Next] leaves at most, in bytes: a
-// dot and CR at the start of a line.
+// MaxUnresolved is the maximum number of bytes that [DotReader.Next] leaves: a dot
+// and a CR at the start of a line.
 const MaxUnresolved = 2
 
-// ending says what the text has ended in so far.
+// An ending is how the text ends so far.
 type ending uint8
 
 const (
-	lineEnd ending = iota // CR LF, or the text is empty
-	afterCR               // CR
-	inLine                // anything else
+	lineEnd ending = iota // with CR LF, or the text is empty
+	afterCR               // with CR
+	inLine                // with another byte
 )
 
-// Next works on b, which starts with the bytes that the last call left
-// unresolved and goes on with newly read ones. It moves what is text to the
-// front, b[:text], and reports how many bytes of b it has used up. A text that
-// has no stuffed dot is not moved at all.
+// Next processes b: the bytes that the last call left unused, and newly read bytes
+// after them. It moves the text to b[:text] and returns the number of bytes used.
+// Text without a stuffed dot is not moved.
 //
-// Without end, the caller keeps b[used:], at most [MaxUnresolved] bytes, and
-// puts what it reads behind them. With end, b[used:] is what stands behind the
-// CR LF of the final dot, and the reader is used no more. The CR LF before the
-// final dot is text.
+// If end is false, the caller keeps b[used:], at most [MaxUnresolved] bytes, and
+// appends the next bytes to it. If end is true, b[used:] follows the CR LF of the
+// final dot, and the caller must not use the reader again. The CR LF before the final
+// dot is text.
 func (d *DotReader) Next(b []byte) (text, used int, end bool) {
 	if d.last == afterCR && len(b) > 0 && b[0] == '\n' {
 		d.last, text, used = lineEnd, 1, 1
@@ -52,8 +50,8 @@ func (d *DotReader) Next(b []byte) (text, used int, end bool) {
 			}
 			used++
 		}
-		// All up to the next dot at the start of a line is text. Most large
-		// texts are base64 and have no dot: one byte is found much faster.
+		// All bytes before the next dot at the start of a line are text. Most large
+		// texts are base64 without dots, and IndexByte is much faster than Index.
 		rest := b[used:]
 		if dot := bytes.IndexByte(rest, '.'); dot >= 0 {
 			from := max(0, dot-len("\r\n"))
@@ -74,8 +72,8 @@ func (d *DotReader) Next(b []byte) (text, used int, end bool) {
 // lineDot is a dot at the start of a line.
 var lineDot = []byte("\r\n.")
 
-// endingOf returns what a piece of text ends in that begins inside a line or
-// at its start. A piece has at least one byte.
+// endingOf returns how a piece of text ends. The piece has at least one byte and
+// does not begin between a CR and an LF.
 func endingOf(piece []byte) ending {
 	switch n := len(piece); {
 	case piece[n-1] == '\r':

@@ -9,11 +9,11 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// model is what DATA sends, told byte by byte: the text, and what stands
-// behind its end, if it has one.
-func model(wire string) (text, behind string, end bool) {
+// model is a byte-by-byte implementation of the end of the text: it returns the text,
+// and the bytes after its end if it has one.
+func model(wire string) (text, rest string, end bool) {
 	var out []byte
-	for line := true; wire != ""; { // line: CR LF came just before
+	for line := true; wire != ""; { // line: at the start of a line
 		switch {
 		case line && strings.HasPrefix(wire, ".\r\n"):
 			return string(out), wire[3:], true
@@ -28,9 +28,9 @@ func model(wire string) (text, behind string, end bool) {
 	return string(out), "", false
 }
 
-// read feeds the wire to a DotReader as a session does, in pieces of the given
-// sizes and then the rest, and checks what each step claims.
-func read(t *testing.T, wire string, sizes ...int) (text, behind string, end bool) {
+// read feeds the wire to a DotReader as a session does, in pieces of the given sizes
+// and then the remaining bytes, and checks the results of each step.
+func read(t *testing.T, wire string, sizes ...int) (text, rest string, end bool) {
 	t.Helper()
 	var d smtp.DotReader
 	buf, done := make([]byte, 0, len(wire)), 0 // buf[:done] is text
@@ -58,12 +58,12 @@ func read(t *testing.T, wire string, sizes ...int) (text, behind string, end boo
 
 func TestDotReader(t *testing.T) {
 	for _, c := range []struct {
-		wire   string
-		text   string
-		behind string
-		end    bool
+		wire string
+		text string
+		rest string
+		end  bool
 	}{
-		// The plain course, with and without text and what is pipelined behind.
+		// With and without text and pipelined commands after it.
 		{"a\r\n.\r\n", "a\r\n", "", true},
 		{"a\r\nb\r\n.\r\nQUIT\r\n", "a\r\nb\r\n", "QUIT\r\n", true},
 		{".\r\n", "", "", true},
@@ -74,7 +74,7 @@ func TestDotReader(t *testing.T) {
 		{"a", "a", "", false},
 		{"a\r\n", "a\r\n", "", false},
 
-		// Stuffed dots: one is lost at the start of a line, none elsewhere.
+		// Stuffed dots: one is removed at the start of a line, none elsewhere.
 		{"..\r\n.\r\n", ".\r\n", "", true},
 		{"..a\r\n...\r\n.b\r\n.\r\n", ".a\r\n..\r\nb\r\n", "", true},
 		{"a.\r\n.\r\n", "a.\r\n", "", true},
@@ -88,8 +88,8 @@ func TestDotReader(t *testing.T) {
 		{"a\r\n.\r", "a\r\n", "", false},
 		{"a\r", "a\r", "", false},
 
-		// Smuggling: what other servers take for the end. All is text, and the
-		// dot is lost only where CR LF stands before it.
+		// Smuggling: bytes that other servers accept as the end of the text. They
+		// are text, and a dot is removed only after CR LF.
 		{"a\n.\n", "a\n.\n", "", false},
 		{"a\n.\r\n", "a\n.\r\n", "", false},
 		{"a\r.\r\n", "a\r.\r\n", "", false},
@@ -110,9 +110,9 @@ func TestDotReader(t *testing.T) {
 		{"a\x85.\x85b\u2028.\u2028", "a\x85.\x85b\u2028.\u2028", "", false},
 		{"a\n.\nRSET\r\n.\r\nQUIT", "a\n.\nRSET\r\n", "QUIT", true},
 		{"a\n..\nb\n.\r\n.\r\n", "a\n..\nb\n.\r\n", "", true},
-		{"a\r\r\n.\r\n", "a\r\r\n", "", true}, // CR CR LF ends in CR LF
+		{"a\r\r\n.\r\n", "a\r\r\n", "", true}, // CR CR LF ends with CR LF
 
-		// The first bytes: only the CR LF of DATA stands before them.
+		// The first bytes, which follow the CR LF of DATA.
 		{".\n.\r\n", "\n.\r\n", "", false},
 		{".\r.\r\n", "\r.\r\n", "", false},
 		{"\n.\r\n", "\n.\r\n", "", false},
@@ -122,23 +122,35 @@ func TestDotReader(t *testing.T) {
 		{"\x00\xff\x80\x1a\x7f\r\n.\r\n", "\x00\xff\x80\x1a\x7f\r\n", "", true},
 		{strings.Repeat("x", 5000) + "\r\n.\r\n", strings.Repeat("x", 5000) + "\r\n", "", true},
 	} {
-		if text, behind, end := model(c.wire); end && text != c.text || behind != c.behind || end != c.end {
-			t.Errorf("the model says %q, %q, %v of %q", text, behind, end, c.wire)
+		if text, rest, end := model(c.wire); end && text != c.text || rest != c.rest || end != c.end {
+			t.Errorf("model(%q) = %q, %q, %v, want %q, %q, %v", c.wire, text, rest, end, c.text, c.rest, c.end)
 		}
 		splits := [][]int{nil, {1}, {2}, {3}, bytewise(len(c.wire))}
 		if len(c.wire) < 100 {
 			splits = append(splits, pairs(len(c.wire))...)
 		}
 		for _, sizes := range splits {
-			text, behind, end := read(t, c.wire, sizes...)
-			if text != c.text || behind != c.behind || end != c.end {
-				t.Errorf("%q in %v = %q, %q, %v, want %q, %q, %v", c.wire, sizes, text, behind, end, c.text, c.behind, c.end)
-			}
+			checkRead(t, c.wire, sizes, c.text, c.rest, c.end)
 		}
 	}
 }
 
-// bytewise splits n bytes into single ones.
+// checkRead reads the wire in pieces of the given sizes and checks the results.
+func checkRead(t *testing.T, wire string, sizes []int, wantText, wantRest string, wantEnd bool) {
+	t.Helper()
+	text, rest, end := read(t, wire, sizes...)
+	if text != wantText {
+		t.Fatalf("%q in pieces of %v: text %q, want %q", wire, sizes, text, wantText)
+	}
+	if rest != wantRest {
+		t.Fatalf("%q in pieces of %v: rest %q, want %q", wire, sizes, rest, wantRest)
+	}
+	if end != wantEnd {
+		t.Fatalf("%q in pieces of %v: end %v, want %v", wire, sizes, end, wantEnd)
+	}
+}
+
+// bytewise splits n bytes into single bytes.
 func bytewise(n int) []int {
 	sizes := make([]int, n)
 	for i := range sizes {
@@ -147,7 +159,7 @@ func bytewise(n int) []int {
 	return sizes
 }
 
-// pairs are all splits of n bytes into three pieces, some of them empty.
+// pairs returns all splits of n bytes into three pieces, which may be empty.
 func pairs(n int) (all [][]int) {
 	for i := range n + 1 {
 		for j := range n - i + 1 {
@@ -157,15 +169,15 @@ func pairs(n int) (all [][]int) {
 	return all
 }
 
-// All texts of seven bytes out of those that matter, in every split into
-// three, against the model.
-func TestDotReaderAgainstModel(t *testing.T) {
+// TestDotReaderModel compares the reader with the model for all texts of seven dots,
+// CRs, LFs and letters, in all splits into three pieces.
+func TestDotReaderModel(t *testing.T) {
 	const alphabet, length = ".\r\nx", 7
 	splits := append(pairs(length), bytewise(length))
 	wire := make([]byte, length)
 	step := 1
 	if testing.Short() {
-		step = 13 // a sample: no power of two, so that every byte changes
+		step = 13 // a sample; not a power of two, so that all bytes vary
 	}
 	for n := 0; n < 1<<(2*length); n += step {
 		for i := range wire {
@@ -178,15 +190,12 @@ func TestDotReaderAgainstModel(t *testing.T) {
 // compare checks splits of a wire against the model.
 func compare(t *testing.T, wire string, splits ...[]int) {
 	t.Helper()
-	text, behind, end := model(wire)
+	text, rest, end := model(wire)
 	if !end && strings.HasSuffix("\r\n"+wire, "\r\n.\r") {
-		text = strings.TrimSuffix(text, "\r") // this CR may belong to the end: it is not text yet
+		text = strings.TrimSuffix(text, "\r") // the CR may belong to the end of the text
 	}
 	for _, sizes := range splits {
-		gotText, gotBehind, gotEnd := read(t, wire, sizes...)
-		if gotText != text || gotBehind != behind || gotEnd != end {
-			t.Fatalf("%q in %v = %q, %q, %v, want %q, %q, %v", wire, sizes, gotText, gotBehind, gotEnd, text, behind, end)
-		}
+		checkRead(t, wire, sizes, text, rest, end)
 	}
 }
 
@@ -195,34 +204,31 @@ func FuzzDotReader(f *testing.F) {
 		f.Add(s, byte(1), byte(2))
 	}
 	f.Fuzz(func(t *testing.T, wire string, i, j byte) {
-		var regular []int
+		var equal []int
 		for range len(wire)/int(i%16+1) + 1 {
-			regular = append(regular, int(i%16)+1)
+			equal = append(equal, int(i%16)+1)
 		}
-		compare(t, wire, nil, bytewise(len(wire)), []int{int(i), int(j)}, regular)
-		stuffing(t, wire, int(i))
+		compare(t, wire, nil, bytewise(len(wire)), []int{int(i), int(j)}, equal)
+		checkStuffing(t, wire, int(i))
 	})
 }
 
-// stuffing sends a text as a client does and gets it back.
-func stuffing(t *testing.T, text string, size int) {
+// checkStuffing stuffs a text as a client does and checks that the reader returns it.
+func checkStuffing(t *testing.T, text string, size int) {
 	text += "\r\n"
 	wire := strings.ReplaceAll("\r\n"+text, "\r\n.", "\r\n..")[2:] + ".\r\n"
-	if got, behind, end := read(t, wire+"QUIT", size); got != text || behind != "QUIT" || !end {
-		t.Fatalf("%q came as %q, %q, %v", text, got, behind, end)
-	}
+	checkRead(t, wire+"QUIT", []int{size}, text, "QUIT", true)
 }
 
-// A text without stuffed dots is not moved, nor is what stands before the
-// first of them: not a byte of it is written.
+// TestDotReaderDoesNotMove: a text without stuffed dots is not written.
 func TestDotReaderDoesNotMove(t *testing.T) {
 	var d smtp.DotReader
 	b := []byte("line\r\nline.\r\n.\r\nMAIL")
 	if text, used, end := d.Next(b); text != 13 || used != 16 || !end {
-		t.Errorf("%d, %d, %v", text, used, end)
+		t.Errorf("Next returns %d, %d, %v, want 13, 16, true", text, used, end)
 	}
 	if !bytes.Equal(b, []byte("line\r\nline.\r\n.\r\nMAIL")) {
-		t.Errorf("the buffer became %q", b)
+		t.Errorf("the buffer was changed to %q", b)
 	}
 }
 
@@ -234,7 +240,7 @@ func TestDotReaderDoesNotAllocate(t *testing.T) {
 		var d smtp.DotReader
 		d.Next(b)
 	}); n != 0 {
-		t.Errorf("%v allocations", n)
+		t.Errorf("%v allocations, want 0", n)
 	}
 }
 
@@ -256,7 +262,7 @@ func BenchmarkDotReader(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
 					var d smtp.DotReader
-					copy(buf, wire) // the dots are lost, so it is part of every turn
+					copy(buf, wire) // in each iteration, since Next removes the dots
 					for i := 0; i < len(buf); {
 						_, used, _ := d.Next(buf[i:min(i+size, len(buf))])
 						i += used

@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// cutPath splits a path, with its angle brackets where it has them, from the
-// parameters behind it. It reports false when a bracket or a quoted string is
-// not closed, or when no blank stands behind the closing bracket.
+// cutPath splits s into a path, with its angle brackets if it has any, and the
+// parameters after it. closed is false if a bracket or a quoted string is not closed,
+// or if no blank follows the closing bracket.
 func cutPath(s string) (path, params string, closed bool) {
 	bracketed := strings.HasPrefix(s, "<")
 	for i := 0; i < len(s); i++ {
@@ -31,17 +31,17 @@ func cutPath(s string) (path, params string, closed bool) {
 	return s, "", !bracketed
 }
 
-// cutRoute returns what stands behind a source route, "@a,@b:" (RFC 5321
-// section 4.1.2, A-d-l). It reports false when the route is malformed.
+// cutRoute removes a source route, "@a,@b:" (RFC 5321 section 4.1.2, A-d-l). It
+// returns false if the route is malformed.
 func cutRoute(s string) (mailbox string, ok bool) {
 	for strings.HasPrefix(s, "@") {
 		n := 1 + hopLen(s[1:])
-		switch behind := s[n:]; {
+		switch rest := s[n:]; {
 		case !isDomain(s[1:n]):
 			return "", false
-		case strings.HasPrefix(behind, ":"):
-			return behind[1:], true
-		case !strings.HasPrefix(behind, ",@"):
+		case strings.HasPrefix(rest, ":"):
+			return rest[1:], true
+		case !strings.HasPrefix(rest, ",@"):
 			return "", false
 		}
 		s = s[n+1:]
@@ -49,8 +49,8 @@ func cutRoute(s string) (mailbox string, ok bool) {
 	return s, true
 }
 
-// hopLen returns the length of the domain or address literal that s starts
-// with, in a source route.
+// hopLen returns the length of the domain or address literal at the start of s, in a
+// source route.
 func hopLen(s string) int {
 	if strings.HasPrefix(s, "[") {
 		return strings.IndexByte(s, ']') + 1
@@ -61,8 +61,8 @@ func hopLen(s string) int {
 	return len(s)
 }
 
-// localLen returns the length of the local part that s starts with, 0 when
-// there is none: a quoted string, or atoms and dots.
+// localLen returns the length of the local part at the start of s, a quoted string or
+// atoms and dots; 0 if there is no local part.
 func localLen(s string) int {
 	if strings.HasPrefix(s, `"`) {
 		return quotedLen(s)
@@ -75,9 +75,8 @@ func localLen(s string) int {
 	return len(s)
 }
 
-// quotedLen returns the length of the quoted string that s starts with (RFC
-// 5321 section 4.1.2, Quoted-string), 0 when it has no end or a control
-// character.
+// quotedLen returns the length of the quoted string at the start of s (RFC 5321
+// section 4.1.2, Quoted-string), or 0 if it has no end or a control character.
 func quotedLen(s string) int {
 	for i := 1; i < len(s); i++ {
 		switch c := s[i]; {
@@ -95,14 +94,13 @@ func quotedLen(s string) int {
 	return 0
 }
 
-// isDomain reports whether s is a domain or an address literal. Labels have
-// letters, digits, hyphens and underscores anywhere, and any character beyond
-// ASCII.
+// isDomain reports whether s is a domain or an address literal. A label has letters,
+// digits, hyphens, underscores and non-ASCII characters, in any order.
 func isDomain(s string) bool {
 	if strings.HasPrefix(s, "[") {
 		return len(s) <= maxDomain && isLiteral(s)
 	}
-	label := 0 // bytes so far
+	label := 0 // length in bytes
 	for i := range len(s) {
 		switch c := s[i]; {
 		case c == '.':
@@ -119,9 +117,9 @@ func isDomain(s string) bool {
 	return label > 0 && len(s) <= maxDomain
 }
 
-// isLiteral reports whether s is an address literal (RFC 5321 section 4.1.3):
-// [192.0.2.1], [IPv6:2001:db8::1], or [tag:anything] with a tag to come; anything
-// but < and >, by which a path is told from what follows it.
+// isLiteral reports whether s, which starts with a bracket, is an address literal
+// (RFC 5321 section 4.1.3): [192.0.2.1], [IPv6:2001:db8::1], or [tag:content] with an
+// unknown tag. The content may not have < or >, which delimit a path.
 func isLiteral(s string) bool {
 	s = s[1:]
 	if !strings.HasSuffix(s, "]") {
@@ -130,7 +128,7 @@ func isLiteral(s string) bool {
 	s = s[:len(s)-1]
 	tag, content, tagged := strings.Cut(s, ":")
 	switch {
-	case !tagged: // IPv4, since IPv6 has colons
+	case !tagged: // IPv4, since IPv6 addresses have colons
 		_, err := netip.ParseAddr(s)
 		return err == nil
 	case isWord(tag, "IPv6"):
@@ -145,8 +143,8 @@ func isLiteral(s string) bool {
 	return content != "" && isKeyword(tag) && !strings.HasSuffix(tag, "-")
 }
 
-// isKeyword reports whether s is an esmtp-keyword (RFC 5321 section 4.1.2):
-// letters, digits and hyphens, none of those in front.
+// isKeyword reports whether s is an esmtp-keyword (RFC 5321 section 4.1.2): letters,
+// digits and hyphens, the first not a hyphen.
 func isKeyword(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; !isAlnum(c) && (c != '-' || i == 0) {
@@ -156,13 +154,13 @@ func isKeyword(s string) bool {
 	return s != ""
 }
 
-// isAtext reports a character of an atom (RFC 5322 section 3.2.3) in ASCII.
+// isAtext reports whether c is an ASCII character of an atom (RFC 5322 section 3.2.3).
 func isAtext(c byte) bool {
 	return isAlnum(c) || strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
 }
 
-// isWord reports whether s is the word, in letters of either case. The length
-// keeps out what Unicode folds to letters of ASCII: the long s, the Kelvin sign.
+// isWord reports whether s is the ASCII word, in any case. The lengths differ if s has
+// a character that Unicode folds to an ASCII letter: the long s or the Kelvin sign.
 func isWord(s, word string) bool {
 	return len(s) == len(word) && strings.EqualFold(s, word)
 }
@@ -182,9 +180,9 @@ func isASCII(s string) bool {
 	return true
 }
 
-// hasOddRune reports whether s has a control character or a space beyond
-// ASCII. Those in ASCII are the grammar's business.
-func hasOddRune(s string) bool {
+// hasControlOrSpace reports whether s has a non-ASCII control character or space. The
+// grammar decides on the ASCII ones.
+func hasControlOrSpace(s string) bool {
 	for _, r := range s {
 		if r >= utf8.RuneSelf && (unicode.IsControl(r) || unicode.IsSpace(r)) {
 			return true

@@ -5,28 +5,27 @@ import (
 	"strings"
 )
 
-// Body is what the client says of the message's bytes (RFC 6152, RFC 3030).
+// A Body is the type of a message's text (RFC 6152, RFC 3030).
 type Body uint8
 
 const (
-	Body7Bit Body = iota // or not said
+	Body7Bit Body = iota // the default
 	Body8BitMIME
 	BodyBinaryMIME
 )
 
-// MailParams is what the parameters of MAIL say.
+// MailParams are the parameters of MAIL.
 type MailParams struct {
-	Size       int64 // declared bytes (RFC 1870), math.MaxInt64 for more than that, -1 when not declared
+	Size       int64 // declared size in bytes (RFC 1870); math.MaxInt64 if it is larger, -1 if it is not declared
 	Body       Body
 	UTF8       bool // RFC 6531
 	RequireTLS bool // RFC 8689
 }
 
-// ParseMailParams reads what stands behind the path of MAIL. AUTH=, RET= and
-// ENVID= are read and ignored, since some senders send them unasked and never
-// repeat without. Keywords and values are in any case. A refusal is 555 5.5.4
-// for a parameter that is not known, and 501 5.5.4 for one that is malformed
-// or comes twice.
+// ParseMailParams parses the parameters of MAIL; keywords and values are valid in any
+// case. AUTH=, RET= and ENVID= are ignored, since some senders send them although EHLO
+// does not announce them, and do not retry without them. A refusal is 555 5.5.4 for an
+// unknown parameter, and 501 5.5.4 for a parameter that is malformed or appears twice.
 func ParseMailParams(params string) (MailParams, *Reply) {
 	m := MailParams{Size: -1}
 	names := []string{"SIZE", "BODY", "SMTPUTF8", "REQUIRETLS", "AUTH", "RET", "ENVID"}
@@ -53,18 +52,18 @@ func ParseMailParams(params string) (MailParams, *Reply) {
 	return m, nil
 }
 
-// ParseRcptParams reads what stands behind the path of RCPT: NOTIFY= and
-// ORCPT=, which are ignored. Its refusals are those of [ParseMailParams].
+// ParseRcptParams checks the parameters of RCPT: NOTIFY= and ORCPT=, which are
+// ignored. Its refusals are those of [ParseMailParams].
 func ParseRcptParams(params string) *Reply {
 	return eachParam(params, []string{"NOTIFY", "ORCPT"}, func(_, value string) bool {
 		return value != ""
 	})
 }
 
-// eachParam calls take for each parameter, with its name as it stands in names
-// and its value, "" when it has none; take reports whether the value is good.
-func eachParam(params string, names []string, take func(name, value string) bool) *Reply {
-	seen := 0 // a bit for each of the names
+// eachParam calls set for each parameter, with its name as written in names, and its
+// value, "" if it has none. set reports whether the value is valid.
+func eachParam(params string, names []string, set func(name, value string) (ok bool)) *Reply {
+	seen := 0 // one bit for each name
 	for params = strings.Trim(params, blanks); params != ""; {
 		word := params
 		if i := strings.IndexAny(params, blanks); i >= 0 {
@@ -72,8 +71,8 @@ func eachParam(params string, names []string, take func(name, value string) bool
 		}
 		params = strings.TrimLeft(params[len(word):], blanks)
 
-		keyword, value, valued := strings.Cut(word, "=")
-		if !isKeyword(keyword) || valued && !isValue(value) {
+		keyword, value, hasValue := strings.Cut(word, "=")
+		if !isKeyword(keyword) || hasValue && !isValue(value) {
 			return &ReplyMalformedParameter
 		}
 		i := 0
@@ -85,7 +84,7 @@ func eachParam(params string, names []string, take func(name, value string) bool
 			return &ReplyUnknownParameter
 		case seen&(1<<i) != 0:
 			return replyTwice(names[i])
-		case !take(names[i], value):
+		case !set(names[i], value):
 			return replyMalformed("parameter", names[i])
 		}
 		seen |= 1 << i
@@ -93,8 +92,8 @@ func eachParam(params string, names []string, take func(name, value string) bool
 	return nil
 }
 
-// isValue reports whether s is an esmtp-value (RFC 5321 section 4.1.2, RFC
-// 6531 section 3.3). An equals sign in it harms nothing.
+// isValue reports whether s is an esmtp-value (RFC 5321 section 4.1.2, RFC 6531
+// section 3.3), or one with an equals sign, which does no harm.
 func isValue(s string) bool {
 	for i := range len(s) {
 		if isControl(s[i]) {
@@ -104,10 +103,11 @@ func isValue(s string) bool {
 	return s != ""
 }
 
-// maxSizeDigits is how long a declared size may be (RFC 1870 section 3).
+// maxSizeDigits is the maximum length of a declared size (RFC 1870 section 3).
 const maxSizeDigits = 20
 
-// parseSize reads decimal digits; what is beyond an int64 is math.MaxInt64.
+// parseSize parses decimal digits. It returns math.MaxInt64 for a number that does not
+// fit into an int64.
 func parseSize(s string) (n int64, ok bool) {
 	for i := range len(s) {
 		d := int64(s[i]) - '0'
@@ -135,9 +135,9 @@ func parseBody(s string) (b Body, ok bool) {
 	return Body7Bit, false
 }
 
-// ParseBdat reads the argument of BDAT: the bytes that follow its line, and
-// whether they are the last (RFC 3030 section 2). A size beyond an int64 is
-// math.MaxInt64. A refusal, 501 5.5.4, leaves it open how many bytes follow.
+// ParseBdat parses the argument of BDAT (RFC 3030 section 2): the size of the chunk in
+// bytes, math.MaxInt64 if it does not fit into an int64, and whether the chunk is the
+// last. A refusal is 501 5.5.4; the size of the chunk is unknown then.
 func ParseBdat(arg string) (size int64, last bool, refusal *Reply) {
 	arg = strings.Trim(arg, blanks)
 	digits := arg

@@ -8,16 +8,16 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// refused compares a refusal with "" for none, or a code and an enhanced code.
-func refused(t *testing.T, what string, got *smtp.Reply, want string) {
+// checkRefusal compares a refusal with its code and enhanced code, or "" for none.
+func checkRefusal(t *testing.T, arg string, got *smtp.Reply, want string) {
 	t.Helper()
 	switch {
 	case got == nil && want != "":
-		t.Errorf("%s: taken, want %s", what, want)
+		t.Errorf("%q: accepted, want %s", arg, want)
 	case got != nil && want == "":
-		t.Errorf("%s: %v, want it taken", what, got)
+		t.Errorf("%q: %v, want no refusal", arg, got)
 	case got != nil && !strings.HasPrefix(got.Error(), want+" "):
-		t.Errorf("%s: %v, want %s", what, got, want)
+		t.Errorf("%q: %v, want %s", arg, got, want)
 	}
 }
 
@@ -31,7 +31,7 @@ func TestParseMailParams(t *testing.T) {
 		{"", none, ""},
 		{" \t ", none, ""},
 
-		// Each that is known, in any case, in any order, with any blanks.
+		// Known parameters, in any case, in any order, with any blanks.
 		{"SIZE=0", smtp.MailParams{Size: 0}, ""},
 		{"size=1234", smtp.MailParams{Size: 1234}, ""},
 		{"BODY=7BIT", smtp.MailParams{Size: -1, Body: smtp.Body7Bit}, ""},
@@ -42,11 +42,11 @@ func TestParseMailParams(t *testing.T) {
 		{"  REQUIRETLS\tSMTPUTF8   BODY=8BITMIME SIZE=7 ",
 			smtp.MailParams{Size: 7, Body: smtp.Body8BitMIME, UTF8: true, RequireTLS: true}, ""},
 
-		// Sent unasked, read and ignored.
+		// Not announced by EHLO, and ignored.
 		{"AUTH=<> RET=HDRS ENVID=QQ314159", none, ""},
 		{"auth=a+40b.example ret=full envid=a=b SIZE=1", smtp.MailParams{Size: 1}, ""},
 
-		// Sizes of 20 digits; what is too much for us is very much.
+		// Sizes of 20 digits; larger numbers become MaxInt64.
 		{"SIZE=9223372036854775807", smtp.MailParams{Size: math.MaxInt64}, ""},
 		{"SIZE=9223372036854775808", smtp.MailParams{Size: math.MaxInt64}, ""},
 		{"SIZE=99999999999999999999", smtp.MailParams{Size: math.MaxInt64}, ""},
@@ -91,9 +91,18 @@ func TestParseMailParams(t *testing.T) {
 		{"ſIZE=1", none, "501 5.5.4"},
 	} {
 		got, refusal := smtp.ParseMailParams(c.params)
-		refused(t, c.params, refusal, c.refusal)
-		if got != c.want {
-			t.Errorf("%q = %+v, want %+v", c.params, got, c.want)
+		checkRefusal(t, c.params, refusal, c.refusal)
+		if got.Size != c.want.Size {
+			t.Errorf("%q: size %d, want %d", c.params, got.Size, c.want.Size)
+		}
+		if got.Body != c.want.Body {
+			t.Errorf("%q: body %d, want %d", c.params, got.Body, c.want.Body)
+		}
+		if got.UTF8 != c.want.UTF8 {
+			t.Errorf("%q: UTF8 %v, want %v", c.params, got.UTF8, c.want.UTF8)
+		}
+		if got.RequireTLS != c.want.RequireTLS {
+			t.Errorf("%q: RequireTLS %v, want %v", c.params, got.RequireTLS, c.want.RequireTLS)
 		}
 	}
 }
@@ -112,7 +121,7 @@ func TestParseRcptParams(t *testing.T) {
 		{"SIZE=1", "555 5.5.4"},
 		{"SMTPUTF8", "555 5.5.4"},
 	} {
-		refused(t, c.params, smtp.ParseRcptParams(c.params), c.refusal)
+		checkRefusal(t, c.params, smtp.ParseRcptParams(c.params), c.refusal)
 	}
 }
 
@@ -129,7 +138,7 @@ func TestParseBdat(t *testing.T) {
 		{" 1000 \t last ", 1000, true, ""},
 		{"00012 Last", 12, true, ""},
 
-		// More than there is: no byte of it is to be run as a command.
+		// Sizes larger than an int64: none of the bytes may run as a command.
 		{"9223372036854775808 LAST", math.MaxInt64, true, ""},
 		{strings.Repeat("9", 100), math.MaxInt64, false, ""},
 
@@ -148,9 +157,12 @@ func TestParseBdat(t *testing.T) {
 		{"١", 0, false, "501 5.5.4"},
 	} {
 		size, last, refusal := smtp.ParseBdat(c.arg)
-		refused(t, c.arg, refusal, c.refusal)
-		if size != c.size || last != c.last {
-			t.Errorf("ParseBdat(%q) = %d, %v, want %d, %v", c.arg, size, last, c.size, c.last)
+		checkRefusal(t, c.arg, refusal, c.refusal)
+		if size != c.size {
+			t.Errorf("ParseBdat(%q): size %d, want %d", c.arg, size, c.size)
+		}
+		if last != c.last {
+			t.Errorf("ParseBdat(%q): last %v, want %v", c.arg, last, c.last)
 		}
 	}
 }
@@ -164,17 +176,17 @@ func FuzzParams(f *testing.F) {
 		m, refusal := smtp.ParseMailParams(params)
 		switch {
 		case m.Size < -1, m.Body > smtp.BodyBinaryMIME:
-			t.Errorf("%+v", m)
+			t.Errorf("size %d, body %d", m.Size, m.Body)
 		case refusal != nil && (m != smtp.MailParams{Size: -1} || refusal.Code != 501 && refusal.Code != 555):
-			t.Errorf("%+v with %v", m, refusal)
+			t.Errorf("parameters %+v with refusal %v", m, refusal)
 		case refusal == nil:
-			// A parameter twice is never taken, whatever its case.
+			// No parameter may appear twice, in any case.
 			if _, again := smtp.ParseMailParams(params + " " + strings.ToLower(params)); again == nil && strings.Trim(params, " \t") != "" {
-				t.Errorf("%q taken twice", params)
+				t.Errorf("%q accepted twice", params)
 			}
 		}
 		if r := smtp.ParseRcptParams(params); r != nil && r.Code != 501 && r.Code != 555 {
-			t.Errorf("RCPT: %v", r)
+			t.Errorf("RCPT: refusal %v, want 501 or 555", r)
 		}
 	})
 }
@@ -186,10 +198,10 @@ func FuzzBdat(f *testing.F) {
 	f.Fuzz(func(t *testing.T, arg string) {
 		size, last, refusal := smtp.ParseBdat(arg)
 		if size < 0 || refusal != nil && (size != 0 || last || refusal.Code != 501) {
-			t.Errorf("%d, %v, %v", size, last, refusal)
+			t.Errorf("size %d, last %v, refusal %v", size, last, refusal)
 		}
 		if fields := strings.Fields(arg); refusal == nil && (len(fields) == 2) != last {
-			t.Errorf("%q: last is %v", arg, last)
+			t.Errorf("%q: last %v", arg, last)
 		}
 	})
 }

@@ -5,11 +5,11 @@ import (
 	"unicode/utf8"
 )
 
-// Path is the mailbox in a reverse-path or forward-path, as it was given. A
-// source route in front of it is forgotten (RFC 5321 appendix C).
+// A Path is the mailbox of a reverse-path or forward-path, as given. A source route
+// before it is dropped (RFC 5321 appendix C).
 type Path struct {
-	Local  string // quotes and backslashes kept
-	Domain string // or address literal with its brackets; "" for the null path, a bare postmaster, and a sender without one
+	Local  string // with quotes and backslashes
+	Domain string // or address literal with brackets; "" for the null path, a bare postmaster, and a sender without a domain
 }
 
 // String returns the mailbox without angle brackets, "" for the null path.
@@ -20,46 +20,45 @@ func (p Path) String() string {
 	return p.Local + "@" + p.Domain
 }
 
-// ASCII reports whether the path can be used without SMTPUTF8.
+// ASCII reports whether the path needs no SMTPUTF8.
 func (p Path) ASCII() bool { return isASCII(p.Local) && isASCII(p.Domain) }
 
-// Lengths in octets. RFC 5321 section 4.5.3.1 asks for at least 64 and 255,
-// and for no limit where that can be. Bounce addresses that name the recipient
-// (VERP, SRS) go beyond 64, and no large receiver refuses them.
+// Maximum lengths in bytes. RFC 5321 section 4.5.3.1 requires at least 64 and 255.
+// Bounce addresses that contain the recipient (VERP, SRS) exceed 64 bytes.
 const (
 	maxLocal  = 256
 	maxDomain = 255
 )
 
-// A side is what the two kinds of path differ in.
-type side struct {
-	keyword string // in front of the colon
+// A pathKind is what the paths of MAIL and RCPT differ in.
+type pathKind struct {
+	keyword string // before the colon
 	usage   string // of the command
-	code    string // enhanced code of an address with bad syntax
-	name    string // of the address, in a reply
+	code    string // enhanced code for a malformed address
+	party   string // in a reply
 }
 
-// ParseReversePath reads the argument of MAIL: FROM:, the path, and what
-// stands behind it. A null path is <>. A sender without a domain is taken, as
-// Postfix does: devices and cron jobs have no better name.
+// ParseReversePath parses the argument of MAIL: FROM:, the path, and the parameters,
+// which it returns unparsed. A null path is <>. A sender without a domain is valid, as
+// in Postfix, since devices and cron jobs send it.
 //
-// Also taken: the keyword in any case, blanks round its colon and inside the
-// brackets, a path without brackets, a local part with dots where RFC 5321 has
-// none, a domain with underscores, or with the dot of the root, which is
-// dropped. A refusal is 501, with 5.5.4 where there is no path to be seen and
-// 5.1.7 where it is wrong, or 553 5.6.7 for an address that is not UTF-8.
+// Beyond RFC 5321 it accepts: blanks around the colon and inside the brackets, a path
+// without brackets, a local part with dots at any place, a domain with underscores,
+// and a domain with a final dot, which it drops. The keyword is valid in any case. A
+// refusal is 501 5.5.4 if there is no path, 501 5.1.7 if the path is malformed, and
+// 553 5.6.7 if the address is not UTF-8.
 func ParseReversePath(arg string) (p Path, params string, refusal *Reply) {
-	from := side{"FROM", "MAIL FROM:<address>", BadSenderSyntax, "Sender"}
+	from := pathKind{"FROM", "MAIL FROM:<address>", codeBadSenderSyntax, "Sender"}
 	return from.parse(arg)
 }
 
-// ParseForwardPath reads the argument of RCPT: TO:, the path, and what stands
-// behind it. It is as lenient as [ParseReversePath], but takes no null path
-// and only postmaster, in any case, without a domain (RFC 5321 section
-// 4.1.1.3). A refusal is 501, with 5.5.4 where there is no path to be seen and
-// 5.1.3 where it is wrong, or 553 5.6.7 for an address that is not UTF-8.
+// ParseForwardPath parses the argument of RCPT: TO:, the path, and the parameters. It
+// accepts the same as [ParseReversePath], but no null path, and of the addresses
+// without a domain only postmaster, in any case (RFC 5321 section 4.1.1.3). A refusal
+// is 501 5.5.4 if there is no path, 501 5.1.3 if the path is malformed, and 553 5.6.7
+// if the address is not UTF-8.
 func ParseForwardPath(arg string) (p Path, params string, refusal *Reply) {
-	to := side{"TO", "RCPT TO:<address>", BadRecipientSyntax, "Recipient"}
+	to := pathKind{"TO", "RCPT TO:<address>", codeBadRecipientSyntax, "Recipient"}
 	p, params, refusal = to.parse(arg)
 	switch {
 	case refusal != nil:
@@ -71,27 +70,27 @@ func ParseForwardPath(arg string) (p Path, params string, refusal *Reply) {
 	return p, params, refusal
 }
 
-// parse reads one argument.
-func (s side) parse(arg string) (p Path, params string, refusal *Reply) {
+// parse parses the argument of MAIL or RCPT.
+func (k pathKind) parse(arg string) (p Path, params string, refusal *Reply) {
 	word, rest, found := strings.Cut(arg, ":")
 	path, params, closed := cutPath(strings.Trim(rest, blanks))
 	mailbox, bracketed := strings.CutPrefix(path, "<")
 	switch {
-	case !found, path == "", !isWord(strings.Trim(word, blanks), s.keyword),
-		!bracketed && !strings.Contains(path, "@") && strings.Contains(path, "="): // a parameter, and no path
-		return Path{}, "", replySyntax(s.usage)
+	case !found, path == "", !isWord(strings.Trim(word, blanks), k.keyword),
+		!bracketed && !strings.Contains(path, "@") && strings.Contains(path, "="): // a parameter instead of a path
+		return Path{}, "", replySyntax(k.usage)
 	case !closed:
-		return Path{}, "", s.refuse("has unbalanced brackets or quotes, or no blank after it")
+		return Path{}, "", k.refuse("has unbalanced brackets or quotes, or no space after it")
 	case !utf8.ValidString(path):
-		return Path{}, "", replyNotUTF8(s.name)
-	case hasOddRune(path):
-		return Path{}, "", s.refuse("has a control character or a space")
+		return Path{}, "", replyNotUTF8(k.party)
+	case hasControlOrSpace(path):
+		return Path{}, "", k.refuse("has a control character or a space")
 	case !bracketed:
-		p, refusal = s.mailbox(path)
+		p, refusal = k.mailbox(path)
 	default:
 		mailbox = strings.Trim(strings.TrimSuffix(mailbox, ">"), blanks)
 		if mailbox != "" {
-			p, refusal = s.mailbox(mailbox)
+			p, refusal = k.mailbox(mailbox)
 		}
 	}
 	if refusal != nil {
@@ -100,30 +99,30 @@ func (s side) parse(arg string) (p Path, params string, refusal *Reply) {
 	return p, params, nil
 }
 
-// mailbox reads what stands between the brackets, when it is not empty.
-func (s side) mailbox(text string) (Path, *Reply) {
+// mailbox parses a mailbox that is not empty, with its source route.
+func (k pathKind) mailbox(text string) (Path, *Reply) {
 	text, ok := cutRoute(text)
 	if !ok {
-		return Path{}, s.refuse("has a bad source route")
+		return Path{}, k.refuse("has a bad source route")
 	}
 	n := localLen(text)
 	p := Path{Local: text[:n]}
 	domain, found := strings.CutPrefix(text[n:], "@")
 	switch {
 	case n == 0, !found && domain != "":
-		return Path{}, s.refuse("has a bad local part")
+		return Path{}, k.refuse("has a bad local part")
 	case n > maxLocal:
-		return Path{}, s.refuse("has a local part that is too long")
+		return Path{}, k.refuse("has a local part that is too long")
 	case found:
 		if p.Domain = domain; !strings.HasPrefix(domain, "[") {
 			p.Domain = strings.TrimSuffix(domain, ".")
 		}
 		if !isDomain(p.Domain) {
-			return Path{}, s.refuse("has a bad domain")
+			return Path{}, k.refuse("has a bad domain")
 		}
 	}
 	return p, nil
 }
 
-// refuse returns the refusal of a path that is there and wrong.
-func (s side) refuse(why string) *Reply { return replyAddress(s.code, s.name, why) }
+// refuse refuses a malformed address.
+func (k pathKind) refuse(problem string) *Reply { return replyAddress(k.code, k.party, problem) }

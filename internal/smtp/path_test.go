@@ -7,22 +7,25 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// wanted is what a path is parsed to.
-type wanted struct {
+// pathTest is an argument and the expected results of its parser.
+type pathTest struct {
 	arg     string
 	local   string
 	domain  string
 	params  string
-	refusal string // "" for none, else code and enhanced code
+	refusal string // code and enhanced code; "" for none
 }
 
-func check(t *testing.T, parse func(string) (smtp.Path, string, *smtp.Reply), cases []wanted) {
+func checkPaths(t *testing.T, parse func(string) (smtp.Path, string, *smtp.Reply), cases []pathTest) {
 	t.Helper()
 	for _, c := range cases {
 		p, params, refusal := parse(c.arg)
-		refused(t, c.arg, refusal, c.refusal)
-		if want := (smtp.Path{Local: c.local, Domain: c.domain}); p != want || params != c.params {
-			t.Errorf("%q = %+q, %q, want %+q, %q", c.arg, p, params, want, c.params)
+		checkRefusal(t, c.arg, refusal, c.refusal)
+		if p.Local != c.local || p.Domain != c.domain {
+			t.Errorf("%q: local part %q and domain %q, want %q and %q", c.arg, p.Local, p.Domain, c.local, c.domain)
+		}
+		if params != c.params {
+			t.Errorf("%q: parameters %q, want %q", c.arg, params, c.params)
 		}
 	}
 }
@@ -30,14 +33,13 @@ func check(t *testing.T, parse func(string) (smtp.Path, string, *smtp.Reply), ca
 func TestParseReversePath(t *testing.T) {
 	local256, local257 := strings.Repeat("l", 256), strings.Repeat("l", 257)
 	domain255 := strings.Repeat("d.", 127) + "d"
-	check(t, smtp.ParseReversePath, []wanted{
-		// The plain path, the null path, and what stands behind them.
+	checkPaths(t, smtp.ParseReversePath, []pathTest{
 		{"FROM:<a@b.example>", "a", "b.example", "", ""},
 		{"FROM:<a@b.example> SIZE=1 BODY=7BIT", "a", "b.example", "SIZE=1 BODY=7BIT", ""},
 		{"FROM:<>", "", "", "", ""},
 		{"FROM:<> SIZE=1", "", "", "SIZE=1", ""},
 
-		// Keyword in any case, blanks where real senders put them.
+		// Keyword in any case, blanks where real senders write them.
 		{"from:<a@b>", "a", "b", "", ""},
 		{"From: \t<a@b>\t  X ", "a", "b", "X", ""},
 		{" FROM :<a@b>", "a", "b", "", ""},
@@ -50,7 +52,7 @@ func TestParseReversePath(t *testing.T) {
 		{"FROM:a=1@b X=2", "a=1", "b", "X=2", ""},
 		{`FROM:"a b"@c X`, `"a b"`, "c", "X", ""},
 		{"FROM:root", "root", "", "", ""},
-		{"FROM: SIZE=1", "", "", "", "501 5.5.4"}, // nobody
+		{"FROM: SIZE=1", "", "", "", "501 5.5.4"}, // no path
 
 		// A sender without a domain.
 		{"FROM:<root>", "root", "", "", ""},
@@ -59,7 +61,7 @@ func TestParseReversePath(t *testing.T) {
 		{"FROM:<@b>", "", "", "", "501 5.1.7"},
 		{"FROM:<@>", "", "", "", "501 5.1.7"},
 
-		// Local parts: every character of an atom, dots anywhere, strings.
+		// Local parts: all characters of an atom, dots at any place, quoted strings.
 		{"FROM:<!#$%&'*+-/=?^_`{|}~09azAZ@b>", "!#$%&'*+-/=?^_`{|}~09azAZ", "b", "", ""},
 		{"FROM:<.a..b.@docomo.example>", ".a..b.", "docomo.example", "", ""},
 		{"FROM:<SRS0=x=y=a.example=u@b>", "SRS0=x=y=a.example=u", "b", "", ""},
@@ -131,7 +133,7 @@ func TestParseReversePath(t *testing.T) {
 		{"FROM:<a@" + domain255 + "d>", "", "", "", "501 5.1.7"},
 		{"FROM:<a@[x:" + strings.Repeat("y", 252) + "]>", "", "", "", "501 5.1.7"},
 
-		// Unbalanced, and what stands behind without a blank.
+		// Unbalanced brackets and quotes, and no blank after the path.
 		{"FROM:<a@b", "", "", "", "501 5.1.7"},
 		{"FROM:<", "", "", "", "501 5.1.7"},
 		{"FROM:a@b>", "", "", "", "501 5.1.7"},
@@ -157,14 +159,14 @@ func TestParseReversePath(t *testing.T) {
 		{"FROM:<a@b\u2028c>", "", "", "", "501 5.1.7"},
 		{"FROM:<a\u00a0b@c>", "", "", "", "501 5.1.7"},
 
-		// Beyond ASCII.
+		// Non-ASCII.
 		{"FROM:<björn@bücher.example>", "björn", "bücher.example", "", ""},
 		{`FROM:<"б б"@例え.テスト> SMTPUTF8`, `"б б"`, "例え.テスト", "SMTPUTF8", ""},
 		{"FROM:<bj\xf6rn@b>", "", "", "", "553 5.6.7"},
 		{"FROM:<a@b\xc3>", "", "", "", "553 5.6.7"},
 		{"FROM:<\xed\xa0\x80@b>", "", "", "", "553 5.6.7"}, // half of a surrogate pair
 
-		// No path to be seen.
+		// No path.
 		{"", "", "", "", "501 5.5.4"},
 		{"FROM", "", "", "", "501 5.5.4"},
 		{"FROM:", "", "", "", "501 5.5.4"},
@@ -177,13 +179,13 @@ func TestParseReversePath(t *testing.T) {
 }
 
 func TestParseForwardPath(t *testing.T) {
-	check(t, smtp.ParseForwardPath, []wanted{
+	checkPaths(t, smtp.ParseForwardPath, []pathTest{
 		{"TO:<a@b.example>", "a", "b.example", "", ""},
 		{"to: <a@b> NOTIFY=NEVER", "a", "b", "NOTIFY=NEVER", ""},
 		{"TO:a@b ORCPT=x", "a", "b", "ORCPT=x", ""},
 		{"TO:<@a,@b:u@c>", "u", "c", "", ""},
 
-		// The postmaster needs no domain, anybody else does.
+		// Only the postmaster needs no domain.
 		{"TO:<postmaster>", "postmaster", "", "", ""},
 		{"TO:<PostMaster> X", "PostMaster", "", "X", ""},
 		{"TO:postmaster", "postmaster", "", "", ""},
@@ -193,14 +195,14 @@ func TestParseForwardPath(t *testing.T) {
 		{"TO:<root> X", "", "", "", "501 5.1.3"},
 		{"TO:root", "", "", "", "501 5.1.3"},
 
-		// Nobody.
+		// No recipient.
 		{"TO:<>", "", "", "", "501 5.1.3"},
 		{"TO:< > X", "", "", "", "501 5.1.3"},
 		{"TO:", "", "", "", "501 5.5.4"},
 		{"TO: NOTIFY=NEVER", "", "", "", "501 5.5.4"},
 		{"FROM:<a@b>", "", "", "", "501 5.5.4"},
 
-		// As with senders.
+		// Faults of a sender.
 		{"TO:<a@b", "", "", "", "501 5.1.3"},
 		{"TO:<a@b>x", "", "", "", "501 5.1.3"},
 		{"TO:<a@b..c>", "", "", "", "501 5.1.3"},
@@ -226,7 +228,7 @@ func TestPath(t *testing.T) {
 			t.Errorf("%+v.String() = %q, want %q", c.path, got, c.text)
 		}
 		if got := c.path.ASCII(); got != c.ascii {
-			t.Errorf("%+v.ASCII() = %v", c.path, got)
+			t.Errorf("%+v.ASCII() = %v, want %v", c.path, got, c.ascii)
 		}
 	}
 }
@@ -242,23 +244,23 @@ func FuzzPath(f *testing.F) {
 	})
 }
 
-// fuzzPath checks what holds of every path that was taken.
+// fuzzPath checks the properties of an accepted path.
 func fuzzPath(t *testing.T, keyword, arg string, parse func(string) (smtp.Path, string, *smtp.Reply)) {
 	p, params, refusal := parse(keyword + arg)
 	if refusal != nil {
 		if p != (smtp.Path{}) || params != "" || refusal.Code != 501 && refusal.Code != 553 {
-			t.Errorf("%q = %+q, %q with %v", arg, p, params, refusal)
+			t.Errorf("%q: path %+q, parameters %q with refusal %v", arg, p, params, refusal)
 		}
 		return
 	}
 	text := p.String()
 	bare := p.Local
 	if strings.HasPrefix(bare, `"`) {
-		bare = "" // all that is printable may stand in a quoted string
+		bare = "" // a quoted string may have any printable character
 	}
 	domain := p.Domain
 	if strings.HasPrefix(domain, "[") {
-		// All that is printable may stand in a literal, but brackets of both kinds and \.
+		// An address literal may have any printable character except brackets and \.
 		domain = strings.Trim(strings.Map(func(r rune) rune {
 			if strings.ContainsRune("\"()@:,", r) {
 				return 'x'
@@ -274,14 +276,14 @@ func fuzzPath(t *testing.T, keyword, arg string, parse func(string) (smtp.Path, 
 		!strings.Contains(arg, p.Local), !strings.Contains(arg, p.Domain),
 		p.ASCII() != !strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 }),
 		keyword == "TO:" && p.Domain == "" && !strings.EqualFold(text, "postmaster"):
-		t.Errorf("%q = %+q, %q", arg, p, params)
+		t.Errorf("%q: path %+q, parameters %q", arg, p, params)
 	}
 	for _, again := range []string{"<" + text + ">", "<@x.example,@[192.0.2.1]:" + text + ">", text} {
 		if text == "" && again != "<>" || p.Domain == "" && strings.Contains(text, "=") {
-			continue // there is no way to say this one
+			continue // not a valid argument
 		}
-		if same, rest, refusal := parse(keyword + again + " X=Y"); same != p || rest != "X=Y" || refusal != nil {
-			t.Errorf("%q = %+q, again %+q, %q, %v", arg, p, same, rest, refusal)
+		if p2, params, refusal := parse(keyword + again + " X=Y"); p2 != p || params != "X=Y" || refusal != nil {
+			t.Errorf("%q: path %+q is parsed as %+q, %q, %v", arg, p, p2, params, refusal)
 		}
 	}
 }

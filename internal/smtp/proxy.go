@@ -10,53 +10,52 @@ import (
 	"strings"
 )
 
-// A ProxyHeader is what a proxy reports of its client before all other bytes, by
-// the PROXY protocol, version 1 or 2 (HAProxy's doc/proxy-protocol.txt).
+// A ProxyHeader describes a proxy's client. The proxy sends it before all other bytes,
+// by the PROXY protocol, version 1 or 2 (HAProxy's doc/proxy-protocol.txt). Section
+// numbers in this file are those of that document.
 type ProxyHeader struct {
-	// Local: the proxy connects on its own behalf, to check the server.
-	Local  bool
-	Client netip.AddrPort // not valid if the proxy does not know it
-	TLS    string         // version and cipher suite between client and proxy, "" in clear or if not reported
+	Local  bool           // the proxy has no client: it checks the server
+	Client netip.AddrPort // invalid if the proxy does not know it
+	TLS    string         // version and cipher suite between client and proxy; "" without TLS or if not reported
 }
 
 // Bounds of a header, in bytes.
 const (
-	maxProxyV1 = 107 // with its CR LF
+	maxProxyV1 = 107 // with CR LF
 	proxyV2Len = 16  // before the addresses
-	maxTLSName = 64  // of a version or a cipher suite
+	maxTLSName = 64  // a version or a cipher suite
 	// MaxProxyHeader is the length of the longest header.
 	MaxProxyHeader = proxyV2Len + 1<<16 - 1
 )
 
-// How the headers of both versions begin.
+// The signatures of both versions.
 const (
-	proxyV1Mark = "PROXY "
-	proxyV2Mark = "\r\n\r\n\x00\r\nQUIT\n"
+	proxyV1Signature = "PROXY "
+	proxyV2Signature = "\r\n\r\n\x00\r\nQUIT\n"
 )
 
-// LocalProxyHeader is what a connection begins with that checks a server on its
-// own behalf.
-const LocalProxyHeader = proxyV2Mark + "\x20\x00\x00\x00"
+// LocalProxyHeader is the header of a connection that only checks a server.
+const LocalProxyHeader = proxyV2Signature + "\x20\x00\x00\x00"
 
 var errNoProxyHeader = errors.New("no PROXY header")
 
-// ParseProxyHeader reads the header with which in begins, and returns its length
-// in bytes. A length of 0 without an error means that more of it must come.
+// ParseProxyHeader parses the header at the start of in, and returns its length in
+// bytes. It returns length 0 without an error if the header is incomplete.
 func ParseProxyHeader(in []byte) (h ProxyHeader, length int, err error) {
 	switch {
-	case startsLike(in, proxyV2Mark):
+	case hasPartialPrefix(in, proxyV2Signature):
 		length = MaxProxyHeader
 		if len(in) >= proxyV2Len {
 			length = proxyV2Len + int(binary.BigEndian.Uint16(in[proxyV2Len-2:]))
 		}
-		switch err = checkV2(in[min(len(in), len(proxyV2Mark)):]); {
-		case err != nil: // at once: the block may never come
+		switch err = checkV2(in[min(len(in), len(proxyV2Signature)):]); {
+		case err != nil: // without waiting for the block, which the peer may never send
 		case len(in) < length:
 			return ProxyHeader{}, 0, nil
 		default:
-			err = h.parseV2(in[len(proxyV2Mark)], in[len(proxyV2Mark)+1], in[proxyV2Len:length])
+			err = h.parseV2(in[len(proxyV2Signature)], in[len(proxyV2Signature)+1], in[proxyV2Len:length])
 		}
-	case startsLike(in, proxyV1Mark):
+	case hasPartialPrefix(in, proxyV1Signature):
 		line, _, found := bytes.Cut(in[:min(len(in), maxProxyV1)], []byte("\n"))
 		switch {
 		case found:
@@ -76,24 +75,24 @@ func ParseProxyHeader(in []byte) (h ProxyHeader, length int, err error) {
 	return h, length, nil
 }
 
-// ClaimsProxyHeader reports whether in begins as a PROXY header does, or whether
-// more of it must come to decide that.
-func ClaimsProxyHeader(in []byte) (claims, more bool) {
-	for _, mark := range []string{proxyV1Mark, proxyV2Mark} {
-		if startsLike(in, mark) {
-			return len(in) >= len(mark), len(in) < len(mark)
+// HasProxySignature reports whether in begins with the signature of a PROXY header, or
+// whether more bytes are needed to decide it.
+func HasProxySignature(in []byte) (found, more bool) {
+	for _, signature := range []string{proxyV1Signature, proxyV2Signature} {
+		if hasPartialPrefix(in, signature) {
+			return len(in) >= len(signature), len(in) < len(signature)
 		}
 	}
 	return false, false
 }
 
-// startsLike reports whether in begins with what it has of mark.
-func startsLike(in []byte, mark string) bool {
-	n := min(len(in), len(mark))
-	return string(in[:n]) == mark[:n]
+// hasPartialPrefix reports whether in begins with prefix, or is shorter and begins it.
+func hasPartialPrefix(in []byte, prefix string) bool {
+	n := min(len(in), len(prefix))
+	return string(in[:n]) == prefix[:n]
 }
 
-// parseV1 reads a line without its LF (section 2.1).
+// parseV1 parses a line without its LF (section 2.1).
 func (h *ProxyHeader) parseV1(line string) error {
 	line, ok := strings.CutSuffix(line, "\r")
 	if !ok {
@@ -101,7 +100,7 @@ func (h *ProxyHeader) parseV1(line string) error {
 	}
 	words := strings.Split(line, " ")
 	if words[1] == "UNKNOWN" {
-		return nil // whatever comes after it
+		return nil // the receiver must ignore the rest of the line
 	}
 	if len(words) != 6 {
 		return fmt.Errorf("%d words", len(words))
@@ -110,8 +109,8 @@ func (h *ProxyHeader) parseV1(line string) error {
 	if err != nil {
 		return fmt.Errorf("client: %w", err)
 	}
-	// An nginx that received a PROXY header itself sends the client's family, but
-	// its own address may be of the other family.
+	// nginx behind another proxy sends the family of the client, but its own address
+	// may be of the other family.
 	if _, err := parseV1Address(words[3], words[5]); err != nil {
 		return fmt.Errorf("server: %w", err)
 	}
@@ -152,8 +151,8 @@ const (
 	v2LastTransport = 2
 )
 
-// checkV2 refuses what may not follow the mark, of which more may have to come:
-// version and command, family and transport.
+// checkV2 checks the bytes after the signature that are there: version and command,
+// family and transport.
 func checkV2(in []byte) error {
 	if len(in) > 0 && in[0] != v2Local && in[0] != v2Proxy {
 		return fmt.Errorf("version and command %#x", in[0])
@@ -164,14 +163,14 @@ func checkV2(in []byte) error {
 	return nil
 }
 
-// parseV2 reads what follows the mark, which checkV2 has passed, and the block of
-// addresses and TLVs.
+// parseV2 parses the bytes after the signature, which checkV2 has accepted, and the
+// block of addresses and TLVs.
 func (h *ProxyHeader) parseV2(command, family byte, block []byte) error {
-	if command == v2Local { // family and block are ignored, whatever they are
+	if command == v2Local { // the receiver must ignore the family and the block
 		h.Local = true
 		return nil
 	}
-	addresses := 0 // bytes
+	addresses := 0 // length in bytes
 	switch family {
 	case v2TCP4:
 		addresses = 4 + 4 + 2 + 2
@@ -184,7 +183,7 @@ func (h *ProxyHeader) parseV2(command, family byte, block []byte) error {
 			h.TLS = ""
 		}
 		return nil
-	default: // read as if unspecified
+	default: // a valid family that is not supported: like unspecified
 		return nil
 	}
 	if len(block) < addresses {
@@ -198,19 +197,19 @@ func (h *ProxyHeader) parseV2(command, family byte, block []byte) error {
 	return h.parseTLVs(block[addresses:])
 }
 
-// Types of TLVs, and of those within PP2_TYPE_SSL (section 2.2.6).
+// Types of TLVs, and of the TLVs inside PP2_TYPE_SSL (section 2.2.6).
 const (
 	tlvSSL        = 0x20
 	tlvSSLVersion = 0x21
 	tlvSSLCipher  = 0x23
 
-	sslClient = 0x01 // bit of its first byte: the client connected by TLS
+	sslClient = 0x01 // bit of the first byte of PP2_TYPE_SSL: the client uses TLS
 )
 
-// parseTLVs keeps the client's TLS.
+// parseTLVs sets TLS.
 func (h *ProxyHeader) parseTLVs(block []byte) error {
 	return eachTLV(block, func(kind byte, value []byte) error {
-		const verify = 1 + 4 // bytes before the TLVs within
+		const verify = 1 + 4 // bytes before the inner TLVs: client, verify
 		switch {
 		case kind != tlvSSL:
 			return nil
@@ -222,7 +221,7 @@ func (h *ProxyHeader) parseTLVs(block []byte) error {
 		var version, cipher string
 		err := eachTLV(value[verify:], func(kind byte, value []byte) error {
 			switch kind {
-			case tlvSSLVersion: // written as our own are
+			case tlvSSLVersion: // TLS1.3 instead of TLSv1.3, as smtpd writes it
 				version = tlsName(strings.Replace(string(value), "TLSv", "TLS", 1))
 			case tlvSSLCipher:
 				cipher = tlsName(string(value))
@@ -234,7 +233,7 @@ func (h *ProxyHeader) parseTLVs(block []byte) error {
 	})
 }
 
-// eachTLV calls f for each TLV: a type, a length of two bytes, a value.
+// eachTLV calls f for each TLV: one byte of type, two bytes of length, the value.
 func eachTLV(block []byte, f func(kind byte, value []byte) error) error {
 	for len(block) > 0 {
 		const header = 1 + 2
@@ -250,12 +249,12 @@ func eachTLV(block []byte, f func(kind byte, value []byte) error) error {
 	return nil
 }
 
-// tlsName returns s if it is a name, else "".
+// tlsName returns s if it can be a version or a cipher suite, else "".
 func tlsName(s string) string {
-	odd := func(c rune) bool {
+	invalid := func(c rune) bool {
 		return !('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || strings.ContainsRune("._-", c))
 	}
-	if len(s) > maxTLSName || strings.ContainsFunc(s, odd) {
+	if len(s) > maxTLSName || strings.ContainsFunc(s, invalid) {
 		return ""
 	}
 	return s

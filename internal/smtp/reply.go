@@ -2,18 +2,17 @@ package smtp
 
 import "strings"
 
-// Reply is one answer of the server. It is an error as well, so that whoever
-// refuses something can return the very answer the client is to get.
+// A Reply is one reply of the server. It is also an error, so a function that
+// refuses something can return the reply to the client.
 type Reply struct {
 	Code     int    // RFC 5321 section 4.2, 200 to 599
-	Enhanced string // RFC 3463, one of the codes in this package; "" where none belongs (greeting, EHLO, 354)
-	Text     string // lines separated by "\n", none at the end
+	Enhanced string // RFC 3463; "" in replies without a code (greeting, HELO, EHLO, 354)
+	Text     string // lines separated by "\n", without one at the end
 }
 
-// Append appends the reply as it goes over the wire: a line for each line of
-// Text, the enhanced code on every one of them (RFC 2034 section 4). A control
-// character in Text becomes a question mark: no text, whoever chose it, makes
-// a reply of its own.
+// Append appends the reply as it is sent: one line for each line of Text, each
+// with the enhanced code (RFC 2034 section 4). A control character in Text becomes
+// a question mark, so no text can contain another reply.
 func (r Reply) Append(out []byte) []byte {
 	for text, more := r.Text, true; more; {
 		var line string
@@ -46,5 +45,5 @@ func (r Reply) Error() string {
 	return strings.TrimSuffix(lines, "\r\n")
 }
 
-// isControl reports a control character of ASCII.
+// isControl reports whether c is an ASCII control character.
 func isControl(c byte) bool { return c < ' ' || c == 0x7f }

@@ -6,33 +6,31 @@ import (
 	"strings"
 )
 
-// XClientNames are the attributes of XCLIENT, as EHLO announces them.
+// XClientNames are the attributes of XCLIENT that EHLO announces.
 const XClientNames = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT REVERSE_NAME"
 
-// maxXClientValue bounds a value, in bytes, as Postfix does.
+// maxXClientValue is the maximum length of a value in bytes, as in Postfix.
 const maxXClientValue = 255
 
-// XClient is what one XCLIENT command says of the client that a proxy speaks
-// for (Postfix's XCLIENT_README). NAME, REVERSE_NAME, DESTADDR and DESTPORT
-// are checked and not kept: nothing is decided or stored by them.
+// An XClient is what an XCLIENT command reports about a proxy's client (Postfix's
+// XCLIENT_README). NAME, REVERSE_NAME, DESTADDR and DESTPORT are checked and ignored.
 type XClient struct {
 	HasAddr bool
-	Addr    netip.Addr // not valid when the proxy does not know it
-	Port    uint16     // 0 when the proxy does not say or know it
+	Addr    netip.Addr // invalid if the proxy does not know it
+	Port    uint16     // 0 if the proxy does not report or know it
 
 	HasHelo bool
-	Helo    string // "" when the client gave no name
+	Helo    string // "" if the client gave no name
 
-	Proto string // SMTP, ESMTP, or "" when it is not said
+	Proto string // SMTP, ESMTP, or "" if not reported
 
 	HasLogin bool
-	Login    string // "" when the client has not logged in
+	Login    string // "" if the client has not logged in
 }
 
-// ParseXClient reads the argument of XCLIENT: name=value with blanks between,
-// names in any case, values in xtext (RFC 3461 section 4). A value that is no
-// xtext is taken as it stands, since not all proxies encode what they send. A
-// refusal is 501 5.5.4.
+// ParseXClient parses the argument of XCLIENT: name=value separated by blanks, names in
+// any case, values in xtext (RFC 3461 section 4). A value that is not xtext is used as
+// it is, since not all proxies encode values. A refusal is 501 5.5.4.
 func ParseXClient(arg string) (XClient, *Reply) {
 	var x XClient
 	if strings.Trim(arg, blanks) == "" {
@@ -44,7 +42,7 @@ func ParseXClient(arg string) (XClient, *Reply) {
 		if value == "" || len(value) > maxXClientValue || !isValue(value) {
 			return XClient{}, &ReplyMalformedAttribute
 		}
-		if known, ok := x.take(name, value); !known {
+		if known, ok := x.set(name, value); !known {
 			return XClient{}, &ReplyUnknownAttribute
 		} else if !ok {
 			return XClient{}, replyMalformed("attribute", strings.ToUpper(name))
@@ -53,9 +51,9 @@ func ParseXClient(arg string) (XClient, *Reply) {
 	return x, nil
 }
 
-// take reads one attribute, and reports whether there is one of that name and
-// whether the value is good.
-func (x *XClient) take(name, value string) (known, ok bool) {
+// set sets one attribute. It reports whether the attribute is known and its value is
+// valid.
+func (x *XClient) set(name, value string) (known, ok bool) {
 	unknown := isWord(value, "[UNAVAILABLE]") || isWord(value, "[TEMPUNAVAIL]")
 	switch {
 	case isWord(name, "ADDR"), isWord(name, "DESTADDR"):
@@ -80,24 +78,24 @@ func (x *XClient) take(name, value string) (known, ok bool) {
 		x.Proto = strings.ToUpper(value)
 		return true, isWord(value, "SMTP") || isWord(value, "ESMTP")
 	case isWord(name, "HELO"):
-		x.HasHelo, x.Helo = true, orNothing(value, unknown)
+		x.HasHelo, x.Helo = true, emptyIf(unknown, value)
 		return true, true
 	case isWord(name, "LOGIN"):
-		x.HasLogin, x.Login = true, orNothing(value, unknown)
+		x.HasLogin, x.Login = true, emptyIf(unknown, value)
 		return true, true
 	}
 	return isWord(name, "NAME") || isWord(name, "REVERSE_NAME"), true
 }
 
-func orNothing(value string, unknown bool) string {
+func emptyIf(unknown bool, value string) string {
 	if unknown {
 		return ""
 	}
 	return value
 }
 
-// parseXClientAddr reads an address; one of IPv6 has a prefix, as in a literal
-// of RFC 5321 section 4.1.3.
+// parseXClientAddr parses an address. An IPv6 address has a prefix, as in an address
+// literal (RFC 5321 section 4.1.3).
 func parseXClientAddr(value string) (netip.Addr, error) {
 	const prefix = "IPV6:"
 	if len(value) > len(prefix) && isWord(value[:len(prefix)], prefix) {
@@ -114,8 +112,8 @@ func parseXClientAddr(value string) (netip.Addr, error) {
 	return addr, err
 }
 
-// decodeXText undoes "+" and two upper-case hexadecimal digits; what is no
-// xtext is returned as it is.
+// decodeXText decodes "+" and two upper-case hexadecimal digits. It returns s unchanged
+// if s is not xtext.
 func decodeXText(s string) string {
 	if !strings.Contains(s, "+") {
 		return s

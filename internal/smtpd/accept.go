@@ -137,8 +137,8 @@ func (l *loop) newConn(fd int, peer netip.AddrPort) {
 		memory:       claim{budget: &l.server.budget, buffers: &l.buffers},
 	}
 	c.timer.conn = c
-	c.session = session.New(l.server.world, &c.memory, l.server.NewID(), peer)
-	c.session.OnMove(c.move) // also of a stranger: a reload may make it a trusted proxy
+	c.session = session.New(l.server.environment, &c.memory, l.server.NewID(), peer)
+	c.session.OnClientAddress(c.setClientAddress) // for untrusted peers as well: a reload may change that
 	for len(l.conns) <= fd {
 		l.conns = append(l.conns, nil)
 	}

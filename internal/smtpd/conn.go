@@ -51,7 +51,7 @@ type conn struct {
 	pending []byte // input that the session has not consumed
 	unsent  []byte // output that the socket has not accepted
 
-	turns        uint64        // the session's, when the deadline was last renewed
+	progress     uint64        // the session's, when the deadline was last renewed
 	lastProgress time.Duration // when the last input or result of a wait arrived; on the loop's clock
 	fd           int           // -1 when closed
 	interest     uint32        // the events that epoll watches
@@ -107,15 +107,15 @@ func (c *conn) event(events uint32) {
 func (c *conn) proceed(in, out []byte) {
 	s := c.session
 	for c.phase != closed {
-		switch s.Wish() {
-		case session.WishInput:
+		switch s.Request() {
+		case session.RequestInput:
 			c.phase = talking
 			half := false // a command
 			if len(in) > 0 && len(c.unsent) == 0 {
 				used := 0
 				used, out = s.Feed(in[:min(len(in), feedSize)], out)
 				in = in[used:]
-				half = used == 0 && s.Wish() == session.WishInput
+				half = used == 0 && s.Request() == session.RequestInput
 				if len(out) >= outHigh {
 					out = c.send(out, 0)
 				}
@@ -130,25 +130,25 @@ func (c *conn) proceed(in, out []byte) {
 				continue
 			}
 			c.updateInterest()
-		case session.WishRoom:
+		case session.RequestMemory:
 			c.keep(in)
 			c.send(out, 0)
 			c.awaitMemory()
-		case session.WishRecipient:
+		case session.RequestRecipient:
 			c.keep(in)
 			c.check()
 			c.send(out, 0)
 			c.updateInterest()
-		case session.WishSave:
+		case session.RequestSave:
 			c.keep(in)
 			c.save()
 			c.send(out, 0)
 			c.updateInterest()
-		case session.WishStartTLS:
+		case session.RequestStartTLS:
 			c.keep(nil) // discards what the client sent in clear after STARTTLS
 			c.send(out, 0)
 			c.startTLS()
-		case session.WishClose:
+		case session.RequestClose:
 			c.finish(out)
 		}
 		return
@@ -170,8 +170,8 @@ func (c *conn) updateInterest() {
 	if c.phase == closed {
 		return
 	}
-	if turns := c.session.Turns(); turns != c.turns && c.phase != saving && c.phase != checking {
-		c.turns = turns
+	if progress := c.session.Progress(); progress != c.progress && c.phase != saving && c.phase != checking {
+		c.progress = progress
 		c.loop.deadlines.renew(&c.timer, c.loop.now)
 	}
 	switch {
@@ -212,7 +212,7 @@ func (c *conn) expired() {
 			return
 		}
 		out := c.session.Expired(l.out[:0])
-		if c.session.Wish() == session.WishClose {
+		if c.session.Request() == session.RequestClose {
 			l.server.counters.expired.Add(1)
 		}
 		c.resume(out)

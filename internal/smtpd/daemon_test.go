@@ -80,7 +80,7 @@ func runDaemon(text string) error {
 		}
 	}()
 	server, err := smtpd.New(smtpd.Options{
-		World: &session.World{
+		Environment: &session.Environment{
 			Settings: func() *session.Settings { return settings },
 			Now:      time.Now,
 			NewHash:  hashes.New,

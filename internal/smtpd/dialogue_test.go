@@ -27,7 +27,7 @@ func TestDialogues(t *testing.T) {
 				t.Run("tcp", func(t *testing.T) { runScript(t, script, "tcp", false, whole) })
 				t.Run("unix", func(t *testing.T) { runScript(t, script, "unix", false, whole) })
 				switch script.Name {
-				case "tls-commands-behind-starttls": // the server would take them for a ClientHello
+				case "tls-commands-after-starttls": // the server would take them for a ClientHello
 				case "quit-in-a-transaction": // the socket may be closed when the bytes after QUIT are written
 				default:
 					t.Run("bytes", func(t *testing.T) { runScript(t, script, "tcp", false, 1) })

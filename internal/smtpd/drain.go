@@ -26,7 +26,7 @@ func (l *loop) drain() {
 		switch c.phase {
 		case talking, awaitingMemory, checking, saving:
 			out := c.session.Drain(l.out[:0])
-			if c.phase == talking && c.session.Wish() == session.WishClose {
+			if c.phase == talking && c.session.Request() == session.RequestClose {
 				c.proceed(nil, out)
 			}
 		case handshaking:
@@ -50,10 +50,10 @@ func (l *loop) terminateStalled() {
 				c.abort()
 				return
 			}
-			c.proceed(nil, c.session.Cut(l.out[:0]))
+			c.proceed(nil, c.session.Terminate(l.out[:0]))
 		case awaitingMemory:
 			c.memory.dequeue()
-			c.proceed(nil, c.session.Cut(l.out[:0]))
+			c.proceed(nil, c.session.Terminate(l.out[:0]))
 		case flushing:
 			c.close()
 		}

@@ -209,8 +209,8 @@ func TestStartOnce(t *testing.T) {
 	if err := f.server.Start(nil); err == nil {
 		t.Error("Start of a stopped server did not fail")
 	}
-	world := &session.World{Settings: f.settings.Load, Log: slog.New(slog.DiscardHandler)}
-	server, err := smtpd.New(smtpd.Options{World: world, Save: f.keep})
+	environment := &session.Environment{Settings: f.settings.Load, Log: slog.New(slog.DiscardHandler)}
+	server, err := smtpd.New(smtpd.Options{Environment: environment, Save: f.keep})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func (c *conn) startTLS() {
 	w := &wire{fd: c.fd, loop: c.loop}
 	w.handshake = &handshake{conn: c, ready: make(chan struct{}, 1), cancel: make(chan struct{})}
 	c.secured = &secured{Conn: tls.Server(w, config), wire: w}
-	c.turns = c.session.Turns()
+	c.progress = c.session.Progress()
 	c.loop.deadlines.renew(&c.timer, c.loop.now)
 	if len(c.unsent) > 0 {
 		c.watch(unix.EPOLLOUT)

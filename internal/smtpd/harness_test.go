@@ -83,7 +83,7 @@ func start(t testing.TB, change func(*setup)) *fixture {
 	var hashes envelope.HashSource
 	f.server, err = smtpd.New(smtpd.Options{
 		Loops: s.loops,
-		World: &session.World{
+		Environment: &session.Environment{
 			Settings: f.settings.Load,
 			Now:      time.Now,
 			NewHash:  hashes.New,

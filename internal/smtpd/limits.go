@@ -45,13 +45,13 @@ func (s *Server) admit(addr netip.Addr) (refusal *smtp.Reply, counted bool) {
 // trusts reports whether a peer is a trusted proxy. Its own address is not
 // limited; the addresses that it reports are.
 func (s *Server) trusts(peer netip.Addr) bool {
-	trusted := s.world.Settings().Trusted
+	trusted := s.environment.Settings().Trusted
 	return trusted != nil && trusted.Match(peer.Unmap())
 }
 
-// move counts the connection for the client address that a trusted proxy
+// setClientAddress counts the connection for the client address that a trusted proxy
 // reports, instead of the previous address, or returns the refusal.
-func (c *conn) move(to netip.Addr) *smtp.Reply {
+func (c *conn) setClientAddress(to netip.Addr) *smtp.Reply {
 	s := c.loop.server
 	if c.counted {
 		s.limiter.remove(countedAddr(c.peer.Addr()))

@@ -44,9 +44,9 @@ func (c *conn) readHeader() {
 	}
 	in := l.scratch[:kept+n]
 	if c.untrusted {
-		if claims, more := smtp.ClaimsProxyHeader(in); more {
+		if found, more := smtp.HasProxySignature(in); more {
 			c.keep(in)
-		} else if claims {
+		} else if found {
 			c.refuseHeader("the peer is not trusted")
 		} else {
 			c.greet(in)
@@ -62,7 +62,7 @@ func (c *conn) readHeader() {
 	case header.Local:
 		c.greet(in[length:])
 	default:
-		if refusal := c.session.Introduce(header.Client, header.TLS); refusal != nil {
+		if refusal := c.session.SetClient(header.Client, header.TLS); refusal != nil {
 			c.finish(refusal.Append(l.out[:0]))
 			return
 		}

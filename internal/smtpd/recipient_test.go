@@ -19,7 +19,7 @@ func (lookups) Known(string) (*smtp.Reply, bool) { return nil, false }
 
 func (a lookups) Ask(_ string, done func(*smtp.Reply)) { a <- done }
 
-var noSuchRecipient = &smtp.Reply{Code: 550, Enhanced: smtp.NoSuchMailbox, Text: "Nobody"}
+var noSuchRecipient = &smtp.Reply{Code: 550, Enhanced: "5.1.1", Text: "Nobody"}
 
 func startWithLookups(t *testing.T, timeout time.Duration) (*fixture, lookups) {
 	pending := make(lookups, 10)

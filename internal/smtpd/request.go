@@ -32,7 +32,7 @@ func (c *conn) saved(err error) {
 		return
 	}
 	c.lastProgress = l.now
-	c.turns = c.session.Turns()
+	c.progress = c.session.Progress()
 	l.deadlines.renew(&c.timer, l.now)
 	c.resume(out)
 }
@@ -57,7 +57,7 @@ func (c *conn) checked(refusal *smtp.Reply) {
 	}
 	out := c.session.Checked(refusal, l.out[:0])
 	c.lastProgress = l.now
-	c.turns = c.session.Turns()
+	c.progress = c.session.Progress()
 	l.deadlines.renew(&c.timer, l.now)
 	c.resume(out)
 }
@@ -78,10 +78,10 @@ func (c *conn) memoryGranted() {
 	if !c.memory.hasGrant() { // the deadline or the end of the connection came first
 		return
 	}
-	out := c.session.Room(true, c.loop.out[:0])
-	if c.session.Wish() == session.WishRoom { // the system has none: do not try for ever
+	out := c.session.MemoryAvailable(true, c.loop.out[:0])
+	if c.session.Request() == session.RequestMemory { // the system has no memory: refuse the message
 		c.memory.dequeue()
-		out = c.session.Room(false, out)
+		out = c.session.MemoryAvailable(false, out)
 	}
 	c.resume(out)
 }

@@ -32,9 +32,9 @@ import (
 type Options struct {
 	// Loops is the number of event loops; 0 is one for two CPUs.
 	Loops int
-	// World is shared by all sessions. The server also takes the timeout of a
+	// Environment is shared by all sessions. The server also takes the timeout of a
 	// command and the maximum size of a message from its settings.
-	World *session.World
+	Environment *session.Environment
 	// Save accepts a message and returns at once. It calls done once, from any
 	// goroutine, with nil when the message is durable. After done is called, Save
 	// must not use the envelope's buffer, which may be unmapped. Each session
@@ -57,14 +57,14 @@ type Settings struct {
 // A Server serves SMTP on listening sockets. Its methods may be called from
 // any goroutine.
 type Server struct {
-	world    *session.World
-	save     func(*envelope.Envelope, func(error))
-	log      *slog.Logger
-	settings atomic.Pointer[Settings]
-	ids      atomic.Uint64
-	limiter  limiter
-	budget   budget
-	counters counters
+	environment *session.Environment
+	save        func(*envelope.Envelope, func(error))
+	log         *slog.Logger
+	settings    atomic.Pointer[Settings]
+	ids         atomic.Uint64
+	limiter     limiter
+	budget      budget
+	counters    counters
 
 	acceptFailing atomic.Bool // for lack of descriptors or memory; the error is logged
 
@@ -78,15 +78,15 @@ type Server struct {
 
 // New returns a server that serves no socket until Start.
 func New(o Options) (*Server, error) {
-	if o.World == nil || o.Save == nil {
-		return nil, errors.New("smtpd: World and Save must be given")
+	if o.Environment == nil || o.Save == nil {
+		return nil, errors.New("smtpd: Environment and Save must be given")
 	}
 	s := &Server{
-		world:  o.World,
-		save:   o.Save,
-		log:    o.World.Log,
-		target: o.Loops,
-		done:   make(chan struct{}),
+		environment: o.Environment,
+		save:        o.Save,
+		log:         o.Environment.Log,
+		target:      o.Loops,
+		done:        make(chan struct{}),
 	}
 	if s.target <= 0 {
 		s.target = DefaultLoops()
@@ -102,7 +102,7 @@ func New(o Options) (*Server, error) {
 func DefaultLoops() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 // Reload replaces the settings; sessions continue. It must also be called when
-// World's settings have changed, since the timeout and the maximum size of a
+// Environment's settings have changed, since the timeout and the maximum size of a
 // message are there.
 func (s *Server) Reload(settings Settings) {
 	if settings.TLS != nil && settings.TLS.MinVersion < tls.VersionTLS12 {
@@ -110,7 +110,7 @@ func (s *Server) Reload(settings Settings) {
 		settings.TLS.MinVersion = tls.VersionTLS12
 	}
 	s.settings.Store(&settings)
-	s.budget.configure(settings.Memory, s.world.Settings().MaxSize)
+	s.budget.configure(settings.Memory, s.environment.Settings().MaxSize)
 	s.postAll(func(*loop) {}) // each loop checks its deadlines against the new timeout
 }
 
@@ -225,5 +225,5 @@ func (s *Server) postAll(f func(*loop)) {
 
 // timeout returns the current time limit of one command.
 func (s *Server) timeout() time.Duration {
-	return max(s.world.Settings().Timeout, time.Millisecond)
+	return max(s.environment.Settings().Timeout, time.Millisecond)
 }

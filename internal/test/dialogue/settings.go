@@ -106,9 +106,9 @@ func (r Recipients) Ask(address string, done func(*smtp.Reply)) { go done(r.refu
 func (r Recipients) refusal(address string) *smtp.Reply {
 	switch {
 	case strings.HasPrefix(address, "later"):
-		return &smtp.Reply{Code: 451, Enhanced: smtp.SystemTrouble, Text: "Later"}
+		return &smtp.Reply{Code: 451, Enhanced: "4.3.0", Text: "Later"}
 	case !slices.Contains(r, address):
-		return &smtp.Reply{Code: 550, Enhanced: smtp.NoSuchMailbox, Text: "Nobody"}
+		return &smtp.Reply{Code: 550, Enhanced: "5.1.1", Text: "Nobody"}
 	}
 	return nil
 }
