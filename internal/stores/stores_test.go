@@ -2,28 +2,21 @@ package stores_test
 
 import (
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"goguerrillad/internal/config"
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/stores"
+	"goguerrillad/internal/test"
 )
 
 // parse parses a configuration on a machine with a state directory.
 func parse(t *testing.T, state, text string) *stores.Configuration {
 	t.Helper()
-	c, err := stores.Parse("f", []byte(text), config.Environment{
-		Getenv:   func(name string) string { return map[string]string{"STATE_DIRECTORY": state}[name] },
-		ReadFile: func(string) ([]byte, error) { return nil, fs.ErrNotExist },
-		Now:      time.Now,
-		Memory:   func() int64 { return 1 << 30 },
-		FQDN:     func() string { return "mx.example.com" },
-	})
+	c, err := stores.Parse("f", []byte(text), test.Environment(map[string]string{"STATE_DIRECTORY": state}, nil))
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}

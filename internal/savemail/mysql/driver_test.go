@@ -1,30 +1,22 @@
 package mysql
 
 import (
-	"io/fs"
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/test"
 )
 
 // parse parses a configuration, with a credential unless pass is "".
 func parse(text, pass string, selected bool) (*Options, *config.Config, error) {
 	o := &Options{}
-	env := config.Environment{
-		Getenv: func(name string) string { return map[string]string{"CREDENTIALS_DIRECTORY": "/creds"}[name] },
-		ReadFile: func(path string) ([]byte, error) {
-			if path != "/creds/mysql_pass" || pass == "" {
-				return nil, fs.ErrNotExist
-			}
-			return []byte(pass), nil
-		},
-		Now:    time.Now,
-		Memory: func() int64 { return 1 << 30 },
-		FQDN:   func() string { return "mx.example.com" },
+	files := map[string]string{}
+	if pass != "" {
+		files["/creds/mysql_pass"] = pass
 	}
+	env := test.Environment(map[string]string{"CREDENTIALS_DIRECTORY": "/creds"}, files)
 	c, err := config.Parse("f", []byte(text), env, config.Extension{
 		Keys:  append(keys(o), config.Key{Name: "GM_SAVE_MAIL", Set: func(*config.Draft, string) error { return nil }}),
 		Check: func(draft *config.Draft) error { return check(draft, o, selected) },

@@ -1,31 +1,24 @@
 package redis
 
 import (
-	"io/fs"
 	"strings"
 	"testing"
 	"time"
 
 	"goguerrillad/internal/config"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/test"
 )
 
 // parse parses a configuration of Redis around a store with a table, with a
 // credential unless pass is "".
 func parse(text, pass string) (Options, error) {
 	s := &Settings{}
-	env := config.Environment{
-		Getenv: func(name string) string { return map[string]string{"CREDENTIALS_DIRECTORY": "/creds"}[name] },
-		ReadFile: func(path string) ([]byte, error) {
-			if path != "/creds/redis_pass" || pass == "" {
-				return nil, fs.ErrNotExist
-			}
-			return []byte(pass), nil
-		},
-		Now:    time.Now,
-		Memory: func() int64 { return 1 << 30 },
-		FQDN:   func() string { return "mx.example.com" },
+	files := map[string]string{}
+	if pass != "" {
+		files["/creds/redis_pass"] = pass
 	}
+	env := test.Environment(map[string]string{"CREDENTIALS_DIRECTORY": "/creds"}, files)
 	c, err := config.Parse("f", []byte(text), env, config.Extension{
 		Keys:  s.Keys(),
 		Check: func(d *config.Draft) error { return s.Check(d, savemail.Driver{Name: "sqlite", Table: true}) },
