@@ -1,4 +1,3 @@
-// Package attacks has no code: its tests do to a daemon what hostile clients
-// do, hold it to bounds of memory, descriptors and time, and see that a
-// well-behaved client beside them is served meanwhile.
+// Package attacks contains only tests. They run hostile clients against a daemon, check its
+// memory, descriptors and times, and that a well-behaved client is served during the attack.
 package attacks

@@ -19,22 +19,21 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// nasty is what somebody may put where others will read it: ends of lines,
-// what steers a terminal, what turns text round, and what ends a string.
-var nasty = []string{
+// injections are texts that would change the log or a terminal: line ends, control sequences,
+// bidirectional controls, and ends of strings.
+var injections = []string{
 	"\r\nlevel=ERROR msg=forged", "\nforged=1", "\rforged", "\x1b[2J\x1b]0;title\x07", "\x9b31m", "\u202eforged\u202c", "\u2066\u2069",
 	"\x00", "\x7f\x08\x08", "\u0085forged", "\u2028forged\u2029", "\ufeff", "\xff\xfe", `" forged="1`, `\" forged=\"`, "%s%n%x", "${jndi:x}",
 }
 
-// TestLogInjection puts nasty things into every field that a client controls,
-// with all of the dialogue logged: no line of the log begins, ends or is drawn
-// otherwise than we wrote it.
+// TestLogInjection sends injections in every field that a client controls, and logs the whole
+// dialogue. Each line of the log must be a line of the daemon, with printable characters only.
 func TestLogInjection(t *testing.T) {
 	d := shared.Daemon(t, map[string]string{"GSMTP_VERBOSE": "Y", "GM_ALLOWED_HOSTS": ".", "GSMTP_TRUSTED_PROXIES": "127.0.0.0/8"})
 	log := filepath.Join(d.Dir, "mail.log")
 	d.Configure(t, map[string]string{"GSMTP_LOG_FILE": log})
 	d.Start(t)
-	for _, x := range nasty {
+	for _, x := range injections {
 		for _, dialogue := range []string{
 			x + "\r\n",
 			"EHLO a" + x + "\r\n",
@@ -55,7 +54,7 @@ func TestLogInjection(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.Conn.Write([]byte(dialogue + "QUIT\r\n"))
-			ended(t, c.Conn, 20*time.Second)
+			readToEnd(t, c.Conn, 20*time.Second)
 			c.Close()
 		}
 	}
@@ -70,10 +69,10 @@ func TestLogInjection(t *testing.T) {
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(text), "\n"), "\n") {
 		lines++
 		if !strings.HasPrefix(line, "time=20") {
-			t.Fatalf("no line of ours: %q", line)
+			t.Fatalf("line of the log without a time: %q", line)
 		}
 		if strings.Contains(line, " forged=1") || strings.Contains(line, " msg=forged") {
-			t.Errorf("a field of the attacker's: %q", line)
+			t.Errorf("line of the log with a forged attribute: %q", line)
 		}
 		for _, r := range line {
 			if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
@@ -82,15 +81,15 @@ func TestLogInjection(t *testing.T) {
 		}
 	}
 	if lines < 500 {
-		t.Errorf("only %d lines", lines)
+		t.Errorf("%d lines in the log, want at least 500", lines)
 	}
 }
 
-// TestSQLInjection puts SQL into every field: it is stored as it came.
+// TestSQLInjection sends SQL in every field. It is stored unchanged.
 func TestSQLInjection(t *testing.T) {
 	for _, store := range []string{"sqlite", "mysql"} {
 		t.Run(store, func(t *testing.T) {
-			a := &arena{Daemon: shared.Daemon(t, map[string]string{"GM_ALLOWED_HOSTS": "."})}
+			a := &target{Daemon: shared.Daemon(t, map[string]string{"GM_ALLOWED_HOSTS": "."})}
 			rows := func(to string) []map[string]string { return a.rows(t, "to", to) }
 			if store == "mysql" {
 				m := shared.MariaDB()
@@ -116,22 +115,30 @@ func TestSQLInjection(t *testing.T) {
 					"Content-Disposition: attachment; filename=\"" + quoted + "\"\r\n\r\n" + sql + "\r\n"
 				r, err := c.Send(from, "", []string{to}, []byte(text))
 				if err != nil || r.Code != 250 {
-					t.Fatalf("%s: %v, %v", sql, r, err)
+					t.Fatalf("%s: reply %v, %v", sql, r, err)
 				}
 				c.Close()
 				got := rows(to)
 				if len(got) != 1 {
-					t.Fatalf("%s: %d rows", sql, len(got))
+					t.Fatalf("%s: %d rows, want 1", sql, len(got))
 				}
-				if row := got[0]; row["from"] != from || row["subject"] != sql || !strings.HasSuffix(row["mail"], text) {
-					t.Errorf("%s: %q", sql, row)
+				row := got[0]
+				if row["from"] != from {
+					t.Errorf("from is %q, want %q", row["from"], from)
+				}
+				if row["subject"] != sql {
+					t.Errorf("subject is %q, want %q", row["subject"], sql)
+				}
+				if !strings.HasSuffix(row["mail"], text) {
+					t.Errorf("mail is %q, want the end %q", row["mail"], text)
 				}
 			}
 		})
 	}
 }
 
-// TestRedisInjection speaks Redis's protocol in every field.
+// TestRedisInjection sends commands of Redis's protocol in every field. Redis does not execute
+// them.
 func TestRedisInjection(t *testing.T) {
 	redis := servers.Redis(t)
 	d := shared.Daemon(t, map[string]string{"GM_ALLOWED_HOSTS": ".", "REDIS_HOST": redis.Addr})
@@ -151,74 +158,77 @@ func TestRedisInjection(t *testing.T) {
 	text := "Subject: x" + flush + "\r\n" + flush
 	r, err := c.Send("flushall@example.org", "", []string{`"*1 $8 FLUSHALL"@example.com`}, []byte(text))
 	if err != nil || r.Code != 250 {
-		t.Fatalf("%v, %v", r, err)
+		t.Fatalf("reply %v, %v", r, err)
 	}
 	if v, err := redigo.String(db.Do("GET", "precious")); err != nil || v != "value" {
-		t.Errorf("precious is %q, %v", v, err)
+		t.Errorf("precious is %q, %v, want value", v, err)
 	}
 	if v, err := redigo.String(db.Do("GET", r.Hash())); err != nil || !strings.HasSuffix(v, text) {
-		t.Errorf("the copy is %q, %v", v, err)
+		t.Errorf("the copy of the message is %q, %v", v, err)
 	}
 }
 
-// TestOddFiles gives the daemon, who is root when it begins, what is no plain
-// file of its own to log or to store into: it says so, and hangs nowhere.
-func TestOddFiles(t *testing.T) {
+// TestUnsafeFiles starts the daemon as root with a log file or an SQLite file that is not a
+// regular file of its user. The daemon ends or replies 451, and does not change the files of
+// root.
+func TestUnsafeFiles(t *testing.T) {
 	test.NeedRoot(t)
 	for _, key := range []string{"GSMTP_LOG_FILE", "SQLITE_FILE"} {
-		for _, kind := range []string{"symbolic link to a file of root's", "FIFO", "directory", "device", "link into nothing"} {
+		for _, kind := range []string{"symbolic link to a file of root", "FIFO", "directory", "device", "dangling symbolic link"} {
 			if key == "GSMTP_LOG_FILE" && kind == "device" {
-				continue // as good as /dev/null
+				continue // a device is a valid log, such as /dev/null
 			}
 			t.Run(key+" "+kind, func(t *testing.T) {
 				d := shared.Daemon(t, nil)
-				path := filepath.Join(d.Dir, "odd")
-				roots := filepath.Join(test.PublicDir(t), "roots")
-				err := os.WriteFile(roots, []byte("precious"), 0o600)
+				path := filepath.Join(d.Dir, "unsafe")
+				rootFile := filepath.Join(test.PublicDir(t), "roots")
+				err := os.WriteFile(rootFile, []byte("precious"), 0o600)
 				switch kind {
-				case "symbolic link to a file of root's":
-					err = os.Symlink(roots, path)
+				case "symbolic link to a file of root":
+					err = os.Symlink(rootFile, path)
 				case "FIFO":
 					err = unix.Mkfifo(path, 0o666)
 				case "directory":
 					err = os.Mkdir(path, 0o777)
 				case "device":
 					path = "/dev/full"
-				case "link into nothing":
-					err = os.Symlink(filepath.Join(filepath.Dir(roots), "nothing"), path)
+				case "dangling symbolic link":
+					err = os.Symlink(filepath.Join(filepath.Dir(rootFile), "nothing"), path)
 				}
 				if err != nil {
 					t.Fatal(err)
 				}
 				d.Configure(t, map[string]string{key: path})
 				p := test.Start(t, d.Cmd())
-				test.Await(t, nil, 20*time.Second, "neither an end nor a refusal", func() error {
+				test.Await(t, nil, 20*time.Second, "waiting for the end of the daemon or a reply 451", func() error {
 					select {
 					case <-p.Done():
 						return nil
 					default:
 					}
-					if key == "SQLITE_FILE" { // a store that is away is no reason to end
-						return refuses(d)
+					if key == "SQLITE_FILE" { // the daemon continues with an unavailable store
+						return refusesMessage(d)
 					}
-					return fmt.Errorf("it runs\n%s", p.Output())
+					return fmt.Errorf("the daemon runs\n%s", p.Output())
 				})
 				if code := p.Cmd.ProcessState; code != nil && code.ExitCode() != 1 && code.ExitCode() != 78 {
-					t.Errorf("%v\n%s", code, p.Output())
+					t.Errorf("%v, want exit status 1 or 78\n%s", code, p.Output())
 				}
-				if text, err := os.ReadFile(roots); err != nil || string(text) != "precious" {
-					t.Errorf("the file of root's is now %q, %v", text, err)
+				if text, err := os.ReadFile(rootFile); err != nil || string(text) != "precious" {
+					t.Errorf("the file of root contains %q, %v, want precious", text, err)
 				}
-				if info, err := os.Stat(roots); err != nil || info.Mode().Perm() != 0o600 || info.Sys().(*syscall.Stat_t).Uid != 0 {
-					t.Errorf("the file of root's has become somebody's: %v, %v", info, err)
+				if info, err := os.Stat(rootFile); err != nil {
+					t.Error(err)
+				} else if uid := info.Sys().(*syscall.Stat_t).Uid; info.Mode().Perm() != 0o600 || uid != 0 {
+					t.Errorf("the file of root has mode %v and uid %d, want 0600 and 0", info.Mode().Perm(), uid)
 				}
 			})
 		}
 	}
 }
 
-// refuses is nil when a mail gets 451.
-func refuses(d *daemon.Daemon) error {
+// refusesMessage returns nil if the daemon replies 451 to a message.
+func refusesMessage(d *daemon.Daemon) error {
 	c, err := client.Connect(d.Addr, 10*time.Second)
 	if err != nil {
 		return err
@@ -229,7 +239,7 @@ func refuses(d *daemon.Daemon) error {
 	}
 	r, err := c.Send("a@example.org", "", []string{"b@example.com"}, []byte("Subject: x\r\n\r\n"))
 	if err == nil && r.Code != 451 {
-		err = fmt.Errorf("%v", r)
+		err = fmt.Errorf("reply %v, want 451", r)
 	}
 	return err
 }

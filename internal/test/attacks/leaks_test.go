@@ -15,50 +15,49 @@ import (
 	"goguerrillad/internal/test/client"
 )
 
-// TestNothingLeaks ends 100,000 connections in many ways, and looks for what
-// is left of them.
-func TestNothingLeaks(t *testing.T) {
+// TestLeaks ends 100,000 connections in many ways. The goroutines, descriptors, threads and
+// memory of the daemon must not grow.
+func TestLeaks(t *testing.T) {
 	metrics := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
 	d := shared.Daemon(t, map[string]string{"GM_METRICS": metrics, "GM_MAX_CLIENTS": "400"})
 	cert := test.NewCertificate(t, d.Dir, "mx")
 	d.Configure(t, map[string]string{"GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile})
 	d.Start(t)
-	a := &arena{Daemon: d, cert: cert}
-	a.endings(t, 5000) // what the first ones cost is the daemon's, not theirs
-	before := a.weigh(t, metrics)
-	a.endings(t, 100_000)
-	after := a.weigh(t, metrics)
+	a := &target{Daemon: d, cert: cert}
+	a.endConnections(t, 5000) // the first connections allocate memory that all connections share
+	before := a.measure(t, metrics)
+	a.endConnections(t, 100_000)
+	after := a.measure(t, metrics)
 	t.Logf("before %v, after %v", before, after)
-	// The connection that asks for the metrics, and threads that the runtime
-	// starts when it pleases.
+	// The connection of the metrics may count, and the runtime may start threads at any time.
 	if after.goroutines > before.goroutines+4 || after.descriptors > before.descriptors+4 || after.threads > before.threads+4 {
-		t.Errorf("before %v, after %v", before, after)
+		t.Errorf("before %v, after %v, want at most 4 more of each", before, after)
 	}
 	if after.resident > before.resident+16<<20 {
-		t.Errorf("%d MiB more", (after.resident-before.resident)>>20)
+		t.Errorf("memory grew by %d MiB, want at most 16", (after.resident-before.resident)>>20)
 	}
 }
 
-// A weight is what a daemon at rest holds.
-type weight struct {
+// A usage is the resources that a daemon without sessions uses.
+type usage struct {
 	goroutines, descriptors, threads int
 	resident                         int64 // bytes
 }
 
-func (w weight) String() string {
+func (w usage) String() string {
 	return fmt.Sprintf("%d goroutines, %d descriptors, %d threads, %d MiB", w.goroutines, w.descriptors, w.threads, w.resident>>20)
 }
 
-// weigh waits until the last session is over.
-func (a *arena) weigh(t *testing.T, metrics string) (w weight) {
+// measure waits until the last session has ended, and returns the usage.
+func (a *target) measure(t *testing.T, metrics string) (w usage) {
 	t.Helper()
-	test.Await(t, a.Process(), 30*time.Second, "sessions do not end", func() error {
+	test.Await(t, a.Process(), 30*time.Second, "waiting for the end of the sessions", func() error {
 		page, err := gauges(metrics)
 		if err != nil {
 			return err
 		}
 		if n := page["goguerrilla_sessions"]; n != 0 {
-			return fmt.Errorf("%v are open", n)
+			return fmt.Errorf("%v sessions are open", n)
 		}
 		w.goroutines, w.threads = int(page["go_goroutines"]), int(page["go_threads"])
 		w.resident = int64(page["process_resident_memory_bytes"])
@@ -68,7 +67,7 @@ func (a *arena) weigh(t *testing.T, metrics string) (w weight) {
 	return w
 }
 
-// gauges reads the metrics that have no label.
+// gauges reads the metrics without labels.
 func gauges(addr string) (map[string]float64, error) {
 	r, err := http.Get("http://" + addr + "/metrics")
 	if err != nil {
@@ -89,10 +88,9 @@ func gauges(addr string) (map[string]float64, error) {
 	return values, nil
 }
 
-// endings opens n connections, a few hundred at a time, and ends each at
-// another point: in the greeting, a command, a text, a handshake, by QUIT, by
-// FIN, by a reset.
-func (a *arena) endings(t *testing.T, n int) {
+// endConnections opens n connections, 100 concurrently, and ends them in different states:
+// in the greeting, a command, a text or a handshake, with QUIT, FIN or a reset.
+func (a *target) endConnections(t *testing.T, n int) {
 	t.Helper()
 	dialogues := []string{
 		"", "EHLO x\r\nQUIT\r\n", "EHLO x\r\n", "EH", "EHLO x\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nSubject: ha",
@@ -110,11 +108,11 @@ func (a *arena) endings(t *testing.T, n int) {
 					return
 				}
 				switch {
-				case i%1000 == 7: // a whole mail, inside TLS
-					a.secureMail(t, conn)
+				case i%1000 == 7:
+					a.sendTLS(t, conn)
 				default:
 					conn.Write([]byte(dialogues[i%len(dialogues)]))
-					if i%3 == 0 { // what was said has been read
+					if i%3 == 0 { // wait until the daemon has read the dialogue
 						conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 						conn.Read(make([]byte, 100))
 					}
@@ -129,7 +127,8 @@ func (a *arena) endings(t *testing.T, n int) {
 	all.Wait()
 }
 
-func (a *arena) secureMail(t *testing.T, conn net.Conn) {
+// sendTLS sends a message inside TLS.
+func (a *target) sendTLS(t *testing.T, conn net.Conn) {
 	c, err := client.New(conn, 30*time.Second)
 	if err == nil {
 		err = c.Hello()

@@ -8,9 +8,9 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// rows returns the rows of the daemon's file whose column has a value, by the
-// names of columns.
-func (a *arena) rows(t *testing.T, column, value string) []map[string]string {
+// rows returns the rows of the daemon's SQLite file whose column has a value. The keys of a
+// row are the names of the columns.
+func (a *target) rows(t *testing.T, column, value string) []map[string]string {
 	t.Helper()
 	db, err := sql.Open("sqlite", fmt.Sprintf("file:%s?mode=ro&_pragma=busy_timeout(10000)", a.Keys["SQLITE_FILE"]))
 	if err != nil {
@@ -20,6 +20,7 @@ func (a *arena) rows(t *testing.T, column, value string) []map[string]string {
 	return query(t, db, column, value)
 }
 
+// query is rows for any database.
 func query(t *testing.T, db *sql.DB, column, value string) (rows []map[string]string) {
 	t.Helper()
 	found, err := db.Query("SELECT `from`, `to`, subject, charset, content_type, attach_info, mail, hash FROM new_mail WHERE `"+column+"` = ?", value)

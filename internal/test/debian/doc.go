@@ -1,3 +1,3 @@
-// Package debian holds the tests of the Debian package: installed, run under
-// systemd, upgraded and removed on Debian systems that are booted for them.
+// Package debian contains the tests of the Debian package. They install, run, upgrade and
+// remove the package on Debian systems in containers.
 package debian

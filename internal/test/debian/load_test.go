@@ -15,11 +15,11 @@ import (
 	"goguerrillad/internal/test/client"
 )
 
-// loadClients is how many clients send at a time.
+// loadClients is the number of concurrent clients.
 const loadClients = 6
 
-// A load is clients that send without a break, each mail on a connection of
-// its own, and count what befalls them.
+// A load is clients that send continuously, each message on a new connection, and count the
+// outcomes.
 type load struct {
 	box     *box.Box
 	quit    chan struct{}
@@ -28,9 +28,9 @@ type load struct {
 	mu           sync.Mutex
 	acknowledged []string // hashes
 	refused      int      // connections
-	reset        int      // connections that ended without a word
-	later        int      // 421 and 451
-	other        []string // what should not be
+	reset        int      // connections that were closed without a reply
+	temporary    int      // replies 421 and 451
+	unexpected   []string // other replies and errors
 	longest      time.Duration
 }
 
@@ -43,8 +43,8 @@ func startLoad(box *box.Box) *load {
 				case <-l.quit:
 					return
 				default:
-					if !l.mail() {
-						time.Sleep(50 * time.Millisecond) // a sender would wait much longer
+					if !l.send() {
+						time.Sleep(50 * time.Millisecond) // then a retry
 					}
 				}
 			}
@@ -53,11 +53,11 @@ func startLoad(box *box.Box) *load {
 	return l
 }
 
-// mail sends one mail and reports whether it was acknowledged.
-func (l *load) mail() bool {
-	begun := time.Now()
-	reply, err := sendMail(l.box, "127.0.0.1:25", "load@example.com")
-	took := time.Since(begun)
+// send sends one message and reports whether it was acknowledged.
+func (l *load) send() bool {
+	began := time.Now()
+	reply, err := sendMessage(l.box, "127.0.0.1:25", "load@example.com")
+	took := time.Since(began)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.longest = max(l.longest, took)
@@ -65,27 +65,27 @@ func (l *load) mail() bool {
 	case err == nil && reply.Code == 250:
 		l.acknowledged = append(l.acknowledged, reply.Hash())
 	case err == nil && (reply.Code == 421 || reply.Code == 451):
-		l.later++
+		l.temporary++
 	case errors.Is(err, syscall.ECONNREFUSED):
 		l.refused++
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		l.reset++
 	default:
-		l.other = append(l.other, fmt.Sprint(reply, err))
+		l.unexpected = append(l.unexpected, fmt.Sprint(reply, err))
 	}
 	return err == nil && reply.Code == 250
 }
 
-// progress waits until so many more mails are acknowledged.
-func (l *load) progress(t *testing.T, more int) {
+// awaitAcks waits until n more messages are acknowledged.
+func (l *load) awaitAcks(t *testing.T, n int) {
 	t.Helper()
 	count := func() int {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return len(l.acknowledged)
 	}
-	want := count() + more
-	test.Await(t, nil, time.Minute, "no mail gets through", func() error {
+	want := count() + n
+	test.Await(t, nil, time.Minute, "waiting for acknowledged messages", func() error {
 		if n := count(); n < want {
 			return fmt.Errorf("%d acknowledged, want %d", n, want)
 		}
@@ -93,7 +93,7 @@ func (l *load) progress(t *testing.T, more int) {
 	})
 }
 
-// stop ends the load and wants every acknowledged mail in the table, once.
+// stop ends the load and checks that every acknowledged message is stored.
 func (l *load) stop(t *testing.T) {
 	t.Helper()
 	close(l.quit)
@@ -109,16 +109,16 @@ func (l *load) stop(t *testing.T) {
 			lost++
 		}
 	}
-	t.Logf("acknowledged %d, lost %d, later %d, refused connections %d, reset %d, longest mail %v",
-		len(l.acknowledged), lost, l.later, l.refused, l.reset, l.longest.Round(time.Millisecond))
-	if lost > 0 || len(l.other) > 0 {
-		t.Errorf("%d lost, and %q", lost, l.other)
+	t.Logf("%d acknowledged, %d lost, %d replies 421 or 451, %d connections refused, %d reset, slowest message %v",
+		len(l.acknowledged), lost, l.temporary, l.refused, l.reset, l.longest.Round(time.Millisecond))
+	if lost > 0 || len(l.unexpected) > 0 {
+		t.Errorf("%d acknowledged messages lost, unexpected outcomes %q", lost, l.unexpected)
 	}
 }
 
-// sendMail sends one mail on a connection of its own and returns the last
-// reply: 250, or what stood in the way.
-func sendMail(box *box.Box, addr, to string) (client.Reply, error) {
+// sendMessage sends one message on a new connection and returns the last reply: 250, or the
+// first refusal.
+func sendMessage(box *box.Box, addr, to string) (client.Reply, error) {
 	c, err := box.Connect(addr, 30*time.Second)
 	if err != nil {
 		return client.Reply{}, err

@@ -23,7 +23,7 @@ const (
 	program    = "/usr/sbin/goguerrillad -config " + configFile
 )
 
-// packages are two versions of the package, made once.
+// packages builds two versions of the package, once.
 var packages = sync.OnceValues(func() (built [2]string, err error) {
 	root, err := test.ModuleRoot()
 	if err != nil {
@@ -37,21 +37,21 @@ var packages = sync.OnceValues(func() (built [2]string, err error) {
 		}
 		arch, err := exec.Command("dpkg", "--print-architecture").Output()
 		if err != nil {
-			return built, fmt.Errorf("ask for the architecture: %w", err)
+			return built, fmt.Errorf("dpkg --print-architecture: %w", err)
 		}
 		built[i] = filepath.Join(root, "build", "goguerrillad_"+version+"_"+strings.TrimSpace(string(arch))+".deb")
 	}
 	return built, nil
 })
 
-// A machine is a box that the package is to run on.
+// A machine is a box with two versions of the package.
 type machine struct {
 	*box.Box
 	debs   [2]string // paths in the box
 	readme string
 }
 
-// boot starts a box with the packages lying in it.
+// boot starts a box and copies the packages into it.
 func boot(t *testing.T, release string) *machine {
 	t.Helper()
 	debs := built(t)
@@ -67,13 +67,13 @@ func boot(t *testing.T, release string) *machine {
 	t.Cleanup(func() {
 		if t.Failed() {
 			log, _ := m.Try("journalctl --no-pager --lines=200 --unit=goguerrillad.service --unit=goguerrillad.socket; systemctl --no-pager status goguerrillad.service goguerrillad.socket")
-			t.Logf("the journal of %s:\n%s", release, log)
+			t.Logf("journal of %s:\n%s", release, log)
 		}
 	})
 	return m
 }
 
-// configure changes keys of the configuration, whose owner and mode stay.
+// configure changes keys of the configuration. The owner and the mode of the file stay.
 func (m *machine) configure(t *testing.T, changes map[string]string) {
 	t.Helper()
 	path := filepath.Join(m.Root, configFile)
@@ -96,7 +96,7 @@ func (m *machine) configure(t *testing.T, changes map[string]string) {
 	}
 }
 
-// readme is what people read.
+// readme returns the text of README.md.
 func readme(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(moduleRoot(t), "README.md"))
@@ -106,70 +106,71 @@ func readme(t *testing.T) string {
 	return string(text)
 }
 
-// documented runs a command that README has, in a form that fits the box.
-func (m *machine) documented(t *testing.T, command, here string) {
+// runDocumented checks that README.md contains a command, and runs the command as adapted
+// to the box.
+func (m *machine) runDocumented(t *testing.T, command, adapted string) {
 	t.Helper()
 	if !strings.Contains(m.readme, "\n"+command+" ") {
-		t.Errorf("README does not say: %s", command)
+		t.Errorf("README.md does not contain the command: %s", command)
 	}
-	m.Run(t, here)
+	m.Run(t, adapted)
 }
 
-// show returns properties of a unit.
+// show returns a property of a unit.
 func (m *machine) show(t *testing.T, unit, property string) string {
 	t.Helper()
 	return m.Run(t, "systemctl show --value --property="+property+" "+unit)
 }
 
-// is waits until a property of a unit has a value.
-func (m *machine) is(t *testing.T, unit, property, want string) {
+// awaitProperty waits until a property of a unit has a value.
+func (m *machine) awaitProperty(t *testing.T, unit, property, want string) {
 	t.Helper()
-	test.Await(t, nil, 30*time.Second, unit+" has not the "+property+" "+want, func() error {
+	test.Await(t, nil, 30*time.Second, "waiting for "+unit, func() error {
 		if got := m.show(t, unit, property); got != want {
-			return fmt.Errorf("it is %q", got)
+			return fmt.Errorf("%s is %q, want %q", property, got, want)
 		}
 		return nil
 	})
 }
 
-// takes sends a mail, wants it acknowledged, and returns its hash.
-func (m *machine) takes(t *testing.T, addr string) string {
+// send sends a message, which must be acknowledged, and returns its hash.
+func (m *machine) send(t *testing.T, addr string) string {
 	t.Helper()
-	reply, err := sendMail(m.Box, addr, "b@example.com")
+	reply, err := sendMessage(m.Box, addr, "b@example.com")
 	if err != nil || reply.Code != 250 {
-		t.Fatalf("mail to %s: %v, %v", addr, reply, err)
+		t.Fatalf("message to %s: reply %v, %v, want 250", addr, reply, err)
 	}
 	return reply.Hash()
 }
 
-// stored wants a mail in the table.
-func (m *machine) stored(t *testing.T, hash string) {
+// expectStored checks that -show prints a message.
+func (m *machine) expectStored(t *testing.T, hash string) {
 	t.Helper()
 	if out, err := m.Try(program + " -show " + hash); err != nil || !strings.HasSuffix(out, "text") {
 		t.Errorf("-show %s: %v, %q", hash, err, out)
 	}
 }
 
-// dropIn adds a file of settings to the service.
+// dropIn adds a drop-in to the service.
 func (m *machine) dropIn(t *testing.T, name, text string) {
 	t.Helper()
 	m.Write(t, "/etc/systemd/system/goguerrillad.service.d/"+name, text)
 	m.Run(t, "systemctl daemon-reload")
 }
 
-// noDropIn takes all of them away.
-func (m *machine) noDropIn(t *testing.T) {
+// removeDropIns removes all drop-ins of the service.
+func (m *machine) removeDropIns(t *testing.T) {
 	t.Helper()
-	// The steps start the units more often in ten seconds than systemd lets them.
+	// The steps start the units more often in 10 s than systemd allows.
 	m.Run(t, "rm -rf /etc/systemd/system/goguerrillad.service.d; systemctl daemon-reload; systemctl reset-failed "+socket+" "+service+" || true")
 }
 
-// refuses reports whether nobody listens on an address.
-func (m *machine) refuses(addr string) error {
+// refusesConnections returns an error if a process listens on an address.
+func (m *machine) refusesConnections(addr string) error {
 	conn, err := m.Dial("tcp", addr, 5*time.Second)
 	if err == nil {
 		conn.Close()
-		return errors.New("somebody listens on " + addr)
+		return errors.New("a process listens on " + addr)
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// moduleRoot is the checkout.
+// moduleRoot returns the directory of the checkout.
 func moduleRoot(t *testing.T) string {
 	t.Helper()
 	root, err := test.ModuleRoot()
@@ -24,7 +24,8 @@ func moduleRoot(t *testing.T) string {
 	return root
 }
 
-// built returns the paths of the two versions of the package.
+// built returns the paths of the two versions of the package. It skips the test if a tool is
+// missing.
 func built(t *testing.T, tools ...string) [2]string {
 	t.Helper()
 	if testing.Short() {
@@ -38,17 +39,17 @@ func built(t *testing.T, tools ...string) [2]string {
 	return debs
 }
 
-// TestLintian: it has nothing to say but what is overridden, with a reason.
+// TestLintian: lintian reports no tag that is not overridden.
 func TestLintian(t *testing.T) {
 	deb := built(t, "lintian")[0]
 	out, err := exec.Command("lintian", "--allow-root", "--display-info", "--pedantic", "--fail-on", "error,warning,info,pedantic", deb).CombinedOutput()
 	if err != nil {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("lintian: %v\n%s", err, out)
 	}
 }
 
-// TestReproducible: the same tree makes the same package, byte for byte, in
-// another place and at another time.
+// TestReproducible: the same tree in another directory, with other file times, results in the
+// same package, byte for byte.
 func TestReproducible(t *testing.T) {
 	deb := built(t)[0]
 	want, err := os.ReadFile(deb)
@@ -56,7 +57,7 @@ func TestReproducible(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := moduleRoot(t)
-	epoch, err := exec.Command("dpkg-deb", "--show", "--showformat=${Version}", deb).Output()
+	version, err := exec.Command("dpkg-deb", "--show", "--showformat=${Version}", deb).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,51 +67,52 @@ func TestReproducible(t *testing.T) {
 	}
 	for _, name := range []string{"cmd", "docs", "internal", "man", "packaging", "go.mod", "go.sum", "Makefile",
 		"goguerrilla.conf.sample", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE"} {
-		// Without the times of the files.
+		// cp without -p does not copy the times of the files.
 		if out, err := exec.Command("cp", "-r", filepath.Join(root, name), copied).CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
+			t.Fatalf("copy %s: %v\n%s", name, err, out)
 		}
 	}
-	date, commit := gitSays(root, "log", "-1", "--format=%ct"), gitSays(root, "rev-parse", "--short=12", "HEAD")
-	cmd := exec.Command("make", "deb", "VERSION="+string(epoch), "COMMIT="+commit)
+	date, commit := git(root, "log", "-1", "--format=%ct"), git(root, "rev-parse", "--short=12", "HEAD")
+	cmd := exec.Command("make", "deb", "VERSION="+string(version), "COMMIT="+commit)
 	cmd.Dir = copied
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+date)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
 	}
 	got, err := os.ReadFile(filepath.Join(copied, "build", filepath.Base(deb)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%d bytes, and then others: %d", len(want), len(got))
+		t.Errorf("the package of %d bytes differs from the first package of %d bytes", len(got), len(want))
 	}
 }
 
-func gitSays(dir string, args ...string) string {
+// git returns the output of a git command, or "" outside a repository.
+func git(dir string, args ...string) string {
 	cmd := exec.Command("git", args...)
 	cmd.Dir = dir
 	out, _ := cmd.Output()
 	return strings.TrimSpace(string(out))
 }
 
-// TestARM64: the package of another architecture has a program that runs.
+// TestARM64: the program in the package for arm64 runs.
 func TestARM64(t *testing.T) {
 	built(t, "qemu-aarch64-static")
 	cmd := exec.Command("make", "deb", "VERSION=1.0~test1", "DEB_ARCH=arm64")
 	cmd.Dir = moduleRoot(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
 	}
 	dir := t.TempDir()
 	deb := filepath.Join(cmd.Dir, "build", "goguerrillad_1.0~test1_arm64.deb")
 	if out, err := exec.Command("dpkg-deb", "--extract", deb, dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("extract the package: %v\n%s", err, out)
 	}
 	run := func(args ...string) string {
 		out, err := exec.Command("qemu-aarch64-static", append([]string{filepath.Join(dir, "usr/sbin/goguerrillad")}, args...)...).CombinedOutput()
 		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
+			t.Fatalf("qemu-aarch64-static %q: %v\n%s", args, err, out)
 		}
 		return string(out)
 	}
@@ -122,18 +124,17 @@ func TestARM64(t *testing.T) {
 	}
 }
 
-// TestUnits: systemd has no complaint, and the service is exposed no more than
-// it should be. It reads the units as they would be installed.
+// TestUnits: systemd-analyze rates the exposure of the installed units as low.
 func TestUnits(t *testing.T) {
 	deb := built(t, "systemd-analyze")[0]
 	root := t.TempDir()
 	if out, err := exec.Command("dpkg-deb", "--extract", deb, root).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("extract the package: %v\n%s", err, out)
 	}
 	units := filepath.Join(root, "usr/lib/systemd/system")
 	for _, c := range []struct {
 		dropIn string
-		most   float64
+		limit  float64
 	}{{"", 1.1}, {"isolated.conf", 0.2}} {
 		args := []string{"security", "--offline=true", "--no-pager", "--root=" + root, service}
 		if c.dropIn != "" {
@@ -151,22 +152,22 @@ func TestUnits(t *testing.T) {
 		}
 		out, err := exec.Command("systemd-analyze", args...).CombinedOutput()
 		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
+			t.Fatalf("systemd-analyze: %v\n%s", err, out)
 		}
 		_, level, ok := strings.Cut(string(out), "Overall exposure level for "+service+": ")
 		if !ok {
-			t.Fatalf("no level: %s", out)
+			t.Fatalf("systemd-analyze printed no exposure level: %s", out)
 		}
 		got, err := strconv.ParseFloat(strings.Fields(level)[0], 64)
-		if err != nil || got > c.most {
-			t.Errorf("%q: exposure %v, %v, want at most %v", c.dropIn, got, err, c.most)
+		if err != nil || got > c.limit {
+			t.Errorf("drop-in %q: exposure %v, %v, want at most %v", c.dropIn, got, err, c.limit)
 		}
-		t.Logf("exposure with %q: %v", c.dropIn, got)
+		t.Logf("drop-in %q: exposure %v", c.dropIn, got)
 	}
 }
 
-// TestMakeInstall: everything goes where prefix and DESTDIR say, a
-// configuration that is there stays, and uninstall leaves only that.
+// TestMakeInstall: `make install` installs the files below DESTDIR and prefix and keeps an
+// existing configuration. `make uninstall` leaves only the configuration.
 func TestMakeInstall(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the program")
@@ -196,22 +197,22 @@ func TestMakeInstall(t *testing.T) {
 		"/opt/gg/share/man/man5/goguerrilla.conf.5", "/opt/gg/share/man/man8/goguerrillad.8",
 	}
 	if got := files(); !slices.Equal(got, want) {
-		t.Errorf("installed are\n%q, want\n%q", got, want)
+		t.Errorf("installed files\n%q, want\n%q", got, want)
 	}
 	unit, err := os.ReadFile(filepath.Join(dir, "/opt/gg/lib/systemd/system", service))
 	if err != nil || strings.Contains(string(unit), "/usr/sbin") || !strings.Contains(string(unit), "ExecStart=/opt/gg/sbin/goguerrillad") {
-		t.Errorf("%v, %s", err, unit)
+		t.Errorf("the unit does not start /opt/gg/sbin/goguerrillad: %v\n%s", err, unit)
 	}
-	mine := filepath.Join(dir, configFile)
-	if err := os.WriteFile(mine, []byte("mine"), 0o640); err != nil {
+	existing := filepath.Join(dir, configFile)
+	if err := os.WriteFile(existing, []byte("existing"), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	run("install")
-	if text, err := os.ReadFile(mine); string(text) != "mine" {
-		t.Errorf("the configuration became %q, %v", text, err)
+	if text, err := os.ReadFile(existing); string(text) != "existing" {
+		t.Errorf("the installation changed the configuration to %q, %v", text, err)
 	}
 	run("uninstall")
 	if got := files(); !slices.Equal(got, []string{configFile}) {
-		t.Errorf("left are %q", got)
+		t.Errorf("make uninstall left %q, want only %s", got, configFile)
 	}
 }

@@ -9,26 +9,26 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// upgrade: the same for a new version of the package.
+// upgrade: an upgrade of the package refuses no connection and closes none without a reply.
 func (m *machine) upgrade(t *testing.T) {
 	pid := m.show(t, service, "MainPID")
 	l := startLoad(m.Box)
-	l.progress(t, 20)
+	l.awaitAcks(t, 20)
 	m.Run(t, "dpkg --install "+m.debs[1])
-	l.progress(t, 20)
+	l.awaitAcks(t, 20)
 	l.stop(t)
 	if l.refused > 0 || l.reset > 0 {
 		t.Errorf("%d connections were refused, %d reset", l.refused, l.reset)
 	}
 	if now := m.show(t, service, "MainPID"); now == pid {
-		t.Error("the old version goes on")
+		t.Error("the old process still runs")
 	}
 	if got := m.Run(t, "/usr/sbin/goguerrillad -version"); !strings.Contains(got, "1.0~test2") {
-		t.Errorf("version %s", got)
+		t.Errorf("version %s, want 1.0~test2", got)
 	}
 }
 
-// autopkgtest: what Debian's machinery runs after an installation.
+// autopkgtest runs the test that autopkgtest(1) runs after an installation.
 func (m *machine) autopkgtest(t *testing.T) {
 	root, err := test.ModuleRoot()
 	if err != nil {
@@ -45,22 +45,22 @@ func (m *machine) autopkgtest(t *testing.T) {
 	m.awaitReply(t, 250)
 }
 
-// manual: both pages are there for man(1), without a complaint.
-func (m *machine) manual(t *testing.T) {
+// manualPages: man(1) displays both pages.
+func (m *machine) manualPages(t *testing.T) {
 	for page, want := range map[string]string{"goguerrillad": "SIGNALS", "goguerrilla.conf": "GM_ALLOWED_HOSTS"} {
 		if out := m.Run(t, "MANWIDTH=80 man -P cat "+page); !strings.Contains(out, want) {
-			t.Errorf("man %s: %s", page, out)
+			t.Errorf("man %s does not contain %s: %s", page, want, out)
 		}
 	}
 }
 
-// examples: what goguerrillad(8) shows can be done.
+// examples runs the examples of goguerrillad(8).
 func (m *machine) examples(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(moduleRoot(t), "man/goguerrillad.8"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	hash := m.takes(t, "127.0.0.1:25")
+	hash := m.send(t, "127.0.0.1:25")
 	_, section, _ := strings.Cut(string(text), ".Sh EXAMPLES\n")
 	section, _, _ = strings.Cut(section, ".Sh ")
 	for _, part := range strings.Split(section, ".Bd -literal -offset indent\n")[1:] {
@@ -69,23 +69,23 @@ func (m *machine) examples(t *testing.T) {
 		script = strings.ReplaceAll(script, "95b6e6209cb775dd98a421780a03a718", hash)
 		script = strings.ReplaceAll(script, "192.0.2.1", "127.0.0.1")
 		if out := m.Run(t, "set -e\n"+script); strings.Contains(script, "journalctl") && strings.Count(out, hash) < 2 {
-			t.Errorf("%s: %s", script, out)
+			t.Errorf("the output of %s does not contain the hash twice: %s", script, out)
 		}
 	}
-	m.takes(t, "127.0.0.1:25")
-	m.takes(t, "127.0.0.1:2525")
+	m.send(t, "127.0.0.1:25")
+	m.send(t, "127.0.0.1:2525")
 	if got := m.show(t, service, "MemoryMax"); got != "268435456" {
-		t.Errorf("MemoryMax is %s", got)
+		t.Errorf("MemoryMax is %s, want 268435456", got)
 	}
 	m.Run(t, "rm -r /etc/systemd/system/goguerrillad.socket.d; systemctl revert "+service+"; systemctl daemon-reload; systemctl stop "+socket+"; systemctl start "+socket)
 }
 
-// remove: mail and configuration stay, and are there for who comes back; a
-// purge leaves the user alone.
+// remove: a removal keeps the messages and the configuration, and a new installation uses
+// them. A purge removes all files but keeps the user.
 func (m *machine) remove(t *testing.T) {
-	hash := m.takes(t, "127.0.0.1:25")
+	hash := m.send(t, "127.0.0.1:25")
 	m.Run(t, "dpkg --remove goguerrillad")
-	if err := m.refuses("127.0.0.1:25"); err != nil {
+	if err := m.refusesConnections("127.0.0.1:25"); err != nil {
 		t.Error(err)
 	}
 	for _, path := range []string{configFile, "/var/lib/goguerrillad/mail.db"} {
@@ -94,16 +94,16 @@ func (m *machine) remove(t *testing.T) {
 		}
 	}
 	m.Run(t, "dpkg --install "+m.debs[1])
-	m.stored(t, hash)
-	// The mail may lie on a volume of its own.
+	m.expectStored(t, hash)
+	// A purge must also work if the messages are on their own volume.
 	m.Run(t, "systemctl stop "+socket+" "+service+" && mount -t tmpfs tmpfs /var/lib/goguerrillad && touch /var/lib/goguerrillad/mail.db")
 	m.Run(t, "dpkg --purge goguerrillad")
 	m.Run(t, "test -z \"$(ls -A /var/lib/goguerrillad)\" && umount /var/lib/goguerrillad && rm -r /var/lib/goguerrillad")
 	left := m.Run(t, "find / -xdev \\( -name '*goguerrill*' -o -path '*/goguerrill*' \\) ! -path '/proc/*' ! -path '/sys/*' ! -path '/root/*' ! -path '/run/*' ! -path '/var/log/journal/*' ! -path '/var/cache/man/*'")
 	if left != "" {
-		t.Errorf("a purge leaves\n%s", left)
+		t.Errorf("the purge left\n%s", left)
 	}
 	if got := m.Run(t, "getent passwd goguerrilla"); !strings.HasPrefix(got, "goguerrilla:") {
-		t.Errorf("the user: %q", got)
+		t.Errorf("getent passwd goguerrilla after the purge: %q", got)
 	}
 }

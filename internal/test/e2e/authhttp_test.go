@@ -11,11 +11,12 @@ import (
 	"testing"
 
 	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/client"
 )
 
-// TestAuthHTTPListens: auth_http answers on a unix socket from systemd, and on an
-// address that the network reaches, of which the log warns.
-func TestAuthHTTPListens(t *testing.T) {
+// TestAuthHTTPListeners: auth_http replies on a unix socket from systemd, and on an
+// address that the network can reach. For such an address the log has a warning.
+func TestAuthHTTPListeners(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		network  string
@@ -47,18 +48,59 @@ func TestAuthHTTPListens(t *testing.T) {
 			q.Header.Set("Auth-Method", "none")
 			r, err := client.Do(q)
 			if err != nil {
-				t.Fatalf("%v\n%s", err, d.Log())
+				t.Fatalf("request to auth_http: %v\n%s", err, d.Log())
 			}
 			r.Body.Close()
 			if got := net.JoinHostPort(r.Header.Get("Auth-Server"), r.Header.Get("Auth-Port")); r.Header.Get("Auth-Status") != "OK" || got != d.Addr {
-				t.Errorf("answer %v, want server %s", r.Header, d.Addr)
+				t.Errorf("Auth-Status %q, server %s, want OK and %s", r.Header.Get("Auth-Status"), got, d.Addr)
 			}
 			if code := d.Terminate(t); code != 0 {
 				t.Errorf("exit status %d", code)
 			}
 			if n := strings.Count(d.Log(), "auth_http is open to the network"); n != tt.warnings {
-				t.Errorf("%d warnings that auth_http is open:\n%s", n, d.Log())
+				t.Errorf("%d warnings that auth_http is open, want %d:\n%s", n, tt.warnings, d.Log())
 			}
 		})
+	}
+}
+
+// TestAuthHTTPReload: a reload starts and stops auth_http, and changes the trusted
+// proxies and the allowed hosts.
+func TestAuthHTTPReload(t *testing.T) {
+	b, v4, _, _ := startBehindNginx(t, nil)
+	try := func() client.Reply {
+		t.Helper()
+		c := dialFrom(t, "127.0.0.2", v4)
+		if err := c.Hello(); err != nil {
+			t.Fatal(err)
+		}
+		r, err := c.Send("a@example.org", "", []string{"reload@example.com"}, []byte("x\r\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for _, tt := range []struct {
+		change map[string]string
+		code   int
+	}{
+		{map[string]string{"GM_MAX_CLIENTS": "100"}, 250},
+		{map[string]string{"NGINX_AUTH_ENABLED": "N"}, 451}, // nginx cannot connect to auth_http
+		{map[string]string{"NGINX_AUTH_ENABLED": "Y"}, 250},
+		{map[string]string{"GSMTP_TRUSTED_PROXIES": "192.0.2.1"}, 550}, // XCLIENT is refused
+		{map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.1"}, 250},
+		{map[string]string{"GM_ALLOWED_HOSTS": "elsewhere.example"}, 550},
+	} {
+		if !b.Reload(t, tt.change) {
+			t.Fatalf("reload with %v refused:\n%s", tt.change, b.Log())
+		}
+		if r := try(); r.Code != tt.code {
+			t.Errorf("after the reload with %v: reply %v, want %d", tt.change, r, tt.code)
+		}
+	}
+	for _, want := range []string{"XCLIENT refused", "nginx is not a trusted proxy"} {
+		if n := strings.Count(b.Log(), want); n != 1 {
+			t.Errorf("%q is logged %d times, want 1", want, n)
+		}
 	}
 }

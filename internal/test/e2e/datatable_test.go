@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-var modes = []string{"", "STRICT_ALL_TABLES", "TRADITIONAL", "ANSI", "NO_BACKSLASH_ESCAPES", "PAD_CHAR_TO_FULL_LENGTH,STRICT_TRANS_TABLES", "EMPTY_STRING_IS_NULL"}
+var sqlModes = []string{"", "STRICT_ALL_TABLES", "TRADITIONAL", "ANSI", "NO_BACKSLASH_ESCAPES", "PAD_CHAR_TO_FULL_LENGTH,STRICT_TRANS_TABLES", "EMPTY_STRING_IS_NULL"}
 
 // A textColumn is a column for text.
 type textColumn struct {
 	kind  string // varchar, char, tinytext, text, varbinary
-	width int    // of the kinds that have one
+	width int    // characters, or bytes of a varbinary; 0 for the kinds without a width
 }
 
 func (c textColumn) String() string {
@@ -22,15 +22,15 @@ func (c textColumn) String() string {
 	return c.kind
 }
 
-// A dataTable is a table's definition.
+// A dataTable is the definition of a table.
 type dataTable struct {
 	set, collation string
-	most           int // bytes of a character
+	maxWidth       int // bytes of the longest character of the set
 	text           map[string]textColumn
-	mail           string // its type
+	mail           string // type of the column mail
 }
 
-// columns are of random types and widths.
+// columns returns columns of random types and widths.
 func (v values) columns(set, collation string) *dataTable {
 	d := &dataTable{set: set, collation: collation, text: map[string]textColumn{}, mail: []string{"longblob", "mediumblob", "longtext"}[v.IntN(3)]}
 	for _, c := range []struct {
@@ -44,7 +44,7 @@ func (v values) columns(set, collation string) *dataTable {
 		width := c.least + v.IntN(c.most-c.least+1)
 		switch kind {
 		case "char":
-			if width = min(width, 60); set == "binary" { // which pads with NUL
+			if width = min(width, 60); set == "binary" { // a binary CHAR is padded with NUL
 				kind = "varchar"
 			}
 		case "tinytext", "text":

@@ -10,11 +10,11 @@ import (
 	"goguerrillad/internal/test/client"
 )
 
-// TestIdleClientsLeaveDescriptorsForTheStore: a daemon with few descriptors
-// accepts fewer clients than GM_MAX_CLIENTS and warns. When idle clients have
-// taken all that there are for them, a message is stored at once.
-func TestIdleClientsLeaveDescriptorsForTheStore(t *testing.T) {
-	const most = 64
+// TestDescriptorReserve: a daemon with few descriptors accepts fewer clients than
+// GM_MAX_CLIENTS and logs a warning. It still stores a message and reloads when idle
+// clients use all descriptors for clients.
+func TestDescriptorReserve(t *testing.T) {
+	const limit = 64 // as in ulimit below
 	for _, store := range []string{"sqlite", "maildir"} {
 		t.Run(store, func(t *testing.T) {
 			d := newDaemon(t, map[string]string{"GM_SAVE_MAIL": store})
@@ -25,7 +25,7 @@ func TestIdleClientsLeaveDescriptorsForTheStore(t *testing.T) {
 			for refused := false; !refused; {
 				c, err := client.Connect(d.Addr, 10*time.Second)
 				if err != nil {
-					t.Fatalf("client %d is not answered: %v\n%s", len(clients), err, d.Log())
+					t.Fatalf("client %d receives no greeting: %v\n%s", len(clients), err, d.Log())
 				}
 				defer c.Close()
 				switch c.Greeting.Code {
@@ -34,16 +34,16 @@ func TestIdleClientsLeaveDescriptorsForTheStore(t *testing.T) {
 				case 421:
 					refused = true
 				default:
-					t.Fatalf("greeting %v", c.Greeting)
+					t.Fatalf("client %d: greeting %v, want 220 or 421", len(clients), c.Greeting)
 				}
-				if len(clients) > most {
-					t.Fatalf("%d clients with %d descriptors", len(clients), most)
+				if len(clients) > limit {
+					t.Fatalf("%d clients with %d descriptors", len(clients), limit)
 				}
 			}
 			if len(clients) < 8 {
-				t.Errorf("only %d clients with %d descriptors", len(clients), most)
+				t.Errorf("%d clients with %d descriptors, want at least 8", len(clients), limit)
 			}
-			t.Logf("%d clients, %d descriptors are open", len(clients), d.Descriptors())
+			t.Logf("%d clients, %d open descriptors", len(clients), d.Descriptors())
 			last := clients[len(clients)-1]
 			if err := last.Hello(); err != nil {
 				t.Fatal(err)
@@ -55,13 +55,13 @@ func TestIdleClientsLeaveDescriptorsForTheStore(t *testing.T) {
 			send(t, last, "b@example.com")
 			if log := d.Log(); !strings.Contains(log, "too few descriptors for GM_MAX_CLIENTS: RLIMIT_NOFILE is 64, ") ||
 				strings.Contains(log, "cannot accept connections") {
-				t.Errorf("log:\n%s", log)
+				t.Errorf("want a warning of too few descriptors, and no failed accept:\n%s", log)
 			}
 			var stderr strings.Builder
 			check := d.Cmd("-t")
 			check.Stderr = &stderr
 			if err := check.Run(); err != nil || !strings.Contains(stderr.String(), "warning: too few descriptors for GM_MAX_CLIENTS") {
-				t.Errorf("-t: %v, %s", err, stderr.String())
+				t.Errorf("-t with few descriptors: %v, %s", err, stderr.String())
 			}
 			check = exec.Command(d.Program, "-config", d.ConfigFile(), "-t")
 			if out, err := check.CombinedOutput(); err != nil || strings.Contains(string(out), "RLIMIT_NOFILE") {

@@ -1,3 +1,3 @@
-// Package e2e has no code: its tests run the built daemon as a whole, with
-// real senders in front of it and real databases behind it.
+// Package e2e contains only tests. They run the built daemon with real senders,
+// proxies and stores.
 package e2e

@@ -16,17 +16,17 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// TestHAProxyPages runs the configurations of haproxy.md with one server.
+// TestHAProxyPages runs the configurations of haproxy.md that have one server.
 func TestHAProxyPages(t *testing.T) {
 	page := test.ReadPage(t, "haproxy.md")
 	for _, title := range []string{"tcp", "tcp of version 1", "check", "tls", "unix"} {
 		t.Run(title, func(t *testing.T) {
-			v4, v6 := front(t)
+			v4, v6 := proxyAddresses(t)
 			json := "tcp"
 			if title == "unix" {
 				json = title
 			}
-			b := newBehind(t, page, json)
+			b := newProxied(t, page, json)
 			cert := test.NewCertificate(t, b.Dir, "mail")
 			b.Configure(t, map[string]string{"GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile})
 			pairs := []string{"0.0.0.0:25", v4, "127.0.0.1:2525", b.Addr}
@@ -39,7 +39,7 @@ func TestHAProxyPages(t *testing.T) {
 				pairs = append(pairs, "[::]:25", v6)
 			case "tls":
 				pairs[0] = "0.0.0.0:465"
-				pairs = append(pairs, "/etc/haproxy/mail.example.com.pem", joined(t, b.Dir, cert))
+				pairs = append(pairs, "/etc/haproxy/mail.example.com.pem", joinCertificate(t, b.Dir, cert))
 			case "unix":
 				path := filepath.Join(b.Dir, "smtp.sock")
 				b.Sockets = append(b.Sockets, unixSocket(t, path))
@@ -49,12 +49,12 @@ func TestHAProxyPages(t *testing.T) {
 			haproxy := servers.HAProxy(t, page.Block(t, "haproxy "+title, pairs...), v4)
 			if title == "tls" {
 				r := b.deliver(t, dialTLS(t, v4, cert), "tls@example.com")
-				came(t, r, "127.0.0.1", "ESMTPS")
+				checkClient(t, r, "127.0.0.1", "ESMTPS")
 				if head := strings.ReplaceAll(string(r.mail), "\r\n\t", " "); !strings.Contains(head, "ESMTPS (TLS1.3 TLS_") {
-					t.Errorf("Received does not tell of the TLS: %s", head)
+					t.Errorf("Received does not name the TLS version and cipher: %s", head)
 				}
 			} else {
-				came(t, b.deliver(t, dialFrom(t, "127.0.0.2", v4), "clear@example.com"), "127.0.0.2", "ESMTP")
+				checkClient(t, b.deliver(t, dialFrom(t, "127.0.0.2", v4), "clear@example.com"), "127.0.0.2", "ESMTP")
 				c := dialFrom(t, "127.0.0.3", v4)
 				if err := c.Hello(); err != nil {
 					t.Fatal(err)
@@ -62,38 +62,39 @@ func TestHAProxyPages(t *testing.T) {
 				if err := c.StartTLS(cert.ClientConfig()); err != nil {
 					t.Fatal(err)
 				}
-				came(t, b.deliver(t, c, "tls@example.com"), "127.0.0.3", "ESMTPS")
+				checkClient(t, b.deliver(t, c, "tls@example.com"), "127.0.0.3", "ESMTPS")
 				for _, forged := range []string{"PROXY TCP4 192.0.2.66 192.0.2.1 1 25", "XCLIENT ADDR=192.0.2.66"} {
 					if r, err := c.Cmd("%s", forged); err != nil || r.Code < 500 {
-						t.Errorf("%s: %v, %v", forged, r, err)
+						t.Errorf("%s: %v, %v, want 5xx", forged, r, err)
 					}
 				}
 			}
 			if title == "tcp" {
-				came(t, b.deliver(t, dialFrom(t, "::1", v6), "v6@example.com"), "::1", "ESMTP")
+				checkClient(t, b.deliver(t, dialFrom(t, "::1", v6), "v6@example.com"), "::1", "ESMTP")
 			}
 			if log := b.Log(); strings.Contains(log, "header refused") || strings.Contains(log, "remote=127.0.0.1:") && title != "tls" {
-				t.Errorf("the checks are logged:\n%s\n%s", log, haproxy.Output())
+				t.Errorf("health checks are logged:\n%s\n%s", log, haproxy.Output())
 			}
 		})
 	}
 }
 
-// TestHAProxySeveral kills one of two servers in the load, and has it return.
-func TestHAProxySeveral(t *testing.T) {
+// TestHAProxyFailover kills one of two servers under load and restarts it.
+func TestHAProxyFailover(t *testing.T) {
 	page := test.ReadPage(t, "haproxy.md")
-	one, two := newBehind(t, page, "tcp"), newBehind(t, page, "tcp")
+	one, two := newProxied(t, page, "tcp"), newProxied(t, page, "tcp")
 	one.start(t)
 	two.start(t)
-	v4, _ := front(t)
+	v4, _ := proxyAddresses(t)
 	servers.HAProxy(t, page.Block(t, "haproxy several", "0.0.0.0:25", v4, "192.0.2.1:2525", one.Addr, "192.0.2.2:2525", two.Addr), v4)
-	killOne(t, v4, one, two, func() {})
+	failover(t, v4, one, two, func() {})
 }
 
-// TestBalancingPage does the same with nginx and a daemon that chooses.
+// TestBalancingPage kills and restarts one of two servers behind nginx. One of the
+// daemons chooses the server.
 func TestBalancingPage(t *testing.T) {
 	page := test.ReadPage(t, "balancing.md")
-	chooser, other := newBehind(t, page, "chooses"), newBehind(t, page, "takes")
+	chooser, other := newProxied(t, page, "chooses"), newProxied(t, page, "takes")
 	var keys map[string]string
 	if err := json.Unmarshal([]byte(page.Block(t, "json chooses", "192.0.2.1:2525", chooser.Addr, "192.0.2.2:2525", other.Addr)), &keys); err != nil {
 		t.Fatal(err)
@@ -102,16 +103,16 @@ func TestBalancingPage(t *testing.T) {
 	other.Configure(t, map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.1"})
 	other.start(t)
 	chooser.start(t)
-	v4, _ := front(t)
+	v4, _ := proxyAddresses(t)
 	servers.Nginx(t, page.Block(t, "nginx balancing", "0.0.0.0:25", v4, "192.0.2.1:8025", chooser.auth), v4)
-	killOne(t, v4, other, chooser, func() { chooser.AwaitLog(t, "backend unhealthy", 1) })
+	failover(t, v4, other, chooser, func() { chooser.AwaitLog(t, "backend unhealthy", 1) })
 	chooser.AwaitLog(t, "backend healthy again", 1)
 }
 
-// killOne sends mail through a proxy to two servers, kills the victim in the
-// middle and, when that was noticed, starts it again: what was acknowledged is
-// stored, mail goes on at the other, and in the end both have their share.
-func killOne(t *testing.T, addr string, victim, other *behind, noticed func()) {
+// failover sends messages through a proxy to two servers, kills one of them, waits until
+// detected returns, and restarts the server. The other server must receive messages all
+// the time, and every acknowledged message must be stored.
+func failover(t *testing.T, addr string, killed, other *proxied, detected func()) {
 	t.Helper()
 	var mu sync.Mutex
 	var acknowledged []string
@@ -130,7 +131,7 @@ func killOne(t *testing.T, addr string, victim, other *behind, noticed func()) {
 				}
 				to := fmt.Sprintf("load%d@example.com", next.Add(1))
 				c, err := client.Connect(addr, 20*time.Second)
-				if err != nil { // tried again, as by any sender
+				if err != nil { // the next round is the retry
 					continue
 				}
 				if c.Greeting.Code == 220 && c.Hello() == nil {
@@ -139,47 +140,47 @@ func killOne(t *testing.T, addr string, victim, other *behind, noticed func()) {
 						acknowledged = append(acknowledged, to)
 						mu.Unlock()
 					} else if err == nil && r.Code >= 500 {
-						t.Errorf("refused for good: %v", r)
+						t.Errorf("permanent refusal: %v", r)
 					}
 				}
 				c.Close()
 			}
 		})
 	}
-	more := func(b *behind) {
+	awaitMessages := func(p *proxied) {
 		t.Helper()
-		before := b.count(t)
-		test.Await(t, nil, 30*time.Second, "mail at "+b.Addr, func() error {
-			if n := b.count(t); n < before+20 {
-				return fmt.Errorf("%d mails", n-before)
+		before := p.count(t)
+		test.Await(t, nil, 30*time.Second, "waiting for 20 messages at "+p.Addr, func() error {
+			if n := p.count(t); n < before+20 {
+				return fmt.Errorf("%d messages", n-before)
 			}
 			return nil
 		})
 	}
-	more(victim)
-	more(other)
-	victim.Kill()
-	more(other)
-	noticed()
-	more(other)
-	victim.StartSilent(t)
-	more(victim)
+	awaitMessages(killed)
+	awaitMessages(other)
+	killed.Kill()
+	awaitMessages(other)
+	detected()
+	awaitMessages(other)
+	killed.StartSilent(t)
+	awaitMessages(killed)
 	end()
 
-	stored := append(recipients(t, victim), recipients(t, other)...)
+	stored := append(recipients(t, killed), recipients(t, other)...)
 	slices.Sort(stored)
 	for _, to := range acknowledged {
 		if _, ok := slices.BinarySearch(stored, to); !ok {
-			t.Errorf("%s was acknowledged and is lost", to)
+			t.Errorf("the message to %s was acknowledged and is not stored", to)
 		}
 	}
 	t.Logf("%d acknowledged, %d stored", len(acknowledged), len(stored))
 }
 
-// recipients of all rows.
-func recipients(t *testing.T, b *behind) []string {
+// recipients returns the recipients of all rows.
+func recipients(t *testing.T, p *proxied) []string {
 	t.Helper()
-	found, err := b.db.Query("SELECT `to` FROM " + b.name)
+	found, err := p.db.Query("SELECT `to` FROM " + p.name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,8 +17,9 @@ import (
 	"goguerrillad/internal/test/daemon"
 )
 
-// stalled returns a client in the middle of DATA, which a stop waits for.
-func stalled(t *testing.T, d *daemon.Daemon) *client.Client {
+// stalledClient returns a client that has received 354 and sends no text. A stop waits
+// for the client.
+func stalledClient(t *testing.T, d *daemon.Daemon) *client.Client {
 	t.Helper()
 	c := connect(t, d)
 	expect(t, c, 250, "2.1.0", "MAIL FROM:<sender@example.org>")
@@ -27,8 +28,8 @@ func stalled(t *testing.T, d *daemon.Daemon) *client.Client {
 	return c
 }
 
-// TestSecondSignal: a second SIGTERM or SIGINT cuts a stop short, and no other
-// signal does.
+// TestSecondSignal: a second SIGTERM or SIGINT ends a stop immediately. Other signals
+// do not.
 func TestSecondSignal(t *testing.T) {
 	for _, tt := range []struct {
 		second syscall.Signal
@@ -38,7 +39,7 @@ func TestSecondSignal(t *testing.T) {
 			t.Parallel()
 			d := newDaemon(t, nil)
 			d.Start(t)
-			stalled(t, d)
+			stalledClient(t, d)
 			d.Process().Signal(syscall.SIGTERM)
 			d.AwaitLog(t, "msg=stopping", 1)
 			d.Process().Signal(tt.second)
@@ -52,8 +53,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// TestClosedStandardError: a reader of standard error that goes away does not end
-// the daemon.
+// TestClosedStandardError: the daemon continues when the reader of its standard error
+// has closed the pipe.
 func TestClosedStandardError(t *testing.T) {
 	d := newDaemon(t, nil)
 	r, w, err := os.Pipe()
@@ -67,7 +68,7 @@ func TestClosedStandardError(t *testing.T) {
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	w.Close()
-	test.Await(t, nil, 20*time.Second, "the daemon does not greet", test.Dial(d.Addr))
+	test.Await(t, nil, 20*time.Second, "waiting for the daemon", test.Dial(d.Addr))
 	r.Close()
 	for i := range 3 {
 		c := connect(t, d)
@@ -76,17 +77,17 @@ func TestClosedStandardError(t *testing.T) {
 	}
 	cmd.Process.Signal(syscall.SIGTERM)
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("the daemon ends with %v", err)
+		t.Errorf("the daemon ended: %v", err)
 	}
 }
 
-// TestNoWatchdog: under a manager that has no watchdog none is fed.
+// TestNoWatchdog: the daemon sends no WATCHDOG=1 without WATCHDOG_USEC.
 func TestNoWatchdog(t *testing.T) {
 	d := newDaemon(t, nil)
-	m := manage(t, d)
-	d.Env = d.Env[:len(d.Env)-1]
+	m := startManager(t, d)
+	d.Env = d.Env[:len(d.Env)-1] // without WATCHDOG_USEC
 	if env := strings.Join(d.Env, " "); strings.Contains(env, "WATCHDOG") {
-		t.Fatalf("the environment is %s", env)
+		t.Fatalf("environment: %s", env)
 	}
 	d.Start(t)
 	m.await(t, `^READY=1`)
@@ -100,27 +101,27 @@ func TestNoWatchdog(t *testing.T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if text := strings.Join(m.all, " "); strings.Contains(text, "WATCHDOG=1") || strings.Contains(d.Log(), "no progress") {
-		t.Errorf("the manager hears %q\n%s", text, d.Log())
+		t.Errorf("the manager received %q\n%s", text, d.Log())
 	}
 }
 
-// TestQuietLog: a daemon that is well logs no warning and no error: at the start,
-// while it stores, at a reload and at the stop. What is not configured is not
-// mentioned.
+// TestQuietLog: a healthy daemon logs no warning and no error at the start, while it
+// stores messages, at a reload and at the stop. The log does not mention Redis, which is
+// not configured.
 func TestQuietLog(t *testing.T) {
 	for _, store := range []string{"sqlite", "maildir"} {
 		t.Run(store, func(t *testing.T) {
 			d := newDaemon(t, map[string]string{"GM_SAVE_MAIL": store})
 			d.Configure(t, map[string]string{"GM_MAILDIR": filepath.Join(d.Dir, "mail")})
 			web := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
-			m := manage(t, d)
+			m := startManager(t, d)
 			d.Start(t)
 			m.await(t, `^READY=1`)
 			c := connect(t, d)
 			send(t, c, "one@example.com")
 			for _, change := range []map[string]string{{"GM_METRICS": web}, {"GM_METRICS": ""}, {"NGINX_AUTH_ENABLED": "Y", "NGINX_AUTH": web}, {"NGINX_AUTH_ENABLED": "N"}} {
 				if !d.Reload(t, change) {
-					t.Fatalf("reload: %s", d.Log())
+					t.Fatalf("reload with %v refused: %s", change, d.Log())
 				}
 				send(t, c, "two@example.com")
 			}
@@ -130,21 +131,21 @@ func TestQuietLog(t *testing.T) {
 			}
 			for _, word := range []string{"level=WARN", "level=ERROR", "edis", " error=", "panic"} {
 				if strings.Contains(d.Log(), word) {
-					t.Errorf("the log has %q:\n%s", word, d.Log())
+					t.Errorf("the log contains %q:\n%s", word, d.Log())
 				}
 			}
 			for _, event := range []string{"msg=ready", "msg=reloaded", "msg=stopping", `msg="message accepted"`} {
 				if !strings.Contains(d.Log(), event) {
-					t.Errorf("the log lacks %q:\n%s", event, d.Log())
+					t.Errorf("the log does not contain %q:\n%s", event, d.Log())
 				}
 			}
 		})
 	}
 }
 
-// TestStopDespiteRequests: half a request to auth_http or to the metrics does not
-// keep the daemon from stopping, and the log reports it.
-func TestStopDespiteRequests(t *testing.T) {
+// TestStopWithOpenRequests: the daemon stops although clients have sent half a request
+// to auth_http and to the metrics. The log reports both.
+func TestStopWithOpenRequests(t *testing.T) {
 	auth, metrics := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t)), fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
 	d := newDaemon(t, map[string]string{"NGINX_AUTH_ENABLED": "Y", "NGINX_AUTH": auth, "GM_METRICS": metrics})
 	d.Start(t)
@@ -157,7 +158,7 @@ func TestStopDespiteRequests(t *testing.T) {
 		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		r, err := http.Get("http://" + address) // once it is answered, the server has accepted the first
+		r, err := http.Get("http://" + address) // after its reply the server has accepted the first connection too
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,6 +168,6 @@ func TestStopDespiteRequests(t *testing.T) {
 		t.Errorf("exit status %d", code)
 	}
 	if n := strings.Count(d.Log(), `msg="shutdown timed out" part=`); n != 2 {
-		t.Errorf("the log reports %d parts that timed out, want auth_http and metrics:\n%s", n, d.Log())
+		t.Errorf("%d parts timed out, want auth_http and metrics:\n%s", n, d.Log())
 	}
 }

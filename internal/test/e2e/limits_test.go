@@ -15,50 +15,51 @@ import (
 	"goguerrillad/internal/test/client"
 )
 
-// TestLargeMails sends 1.5 GB at once.
-func TestLargeMails(t *testing.T) {
-	const clients, size, most = 100, 15_000_000, 400 << 20
+// TestLargeMessages sends 100 messages of 15 MB concurrently. Each reply is 250 or 452,
+// and the memory of the daemon stays below 400 MiB.
+func TestLargeMessages(t *testing.T) {
+	const clients, size, maxMemory = 100, 15_000_000, 400 << 20
 	line := append(bytes.Repeat([]byte("x"), 998), "\r\n"...)
 	text := append([]byte("Subject: large\r\n\r\n"), bytes.Repeat(line, size/len(line))...)
-	wired := client.Stuff(text)
+	stuffed := client.Stuff(text)
 	for _, store := range []string{"discard", "sqlite"} {
 		t.Run(store, func(t *testing.T) {
 			d := newDaemon(t, map[string]string{"GSMTP_MAX_SIZE": "16000000", "GM_SAVE_MAIL": store, "GSMTP_TIMEOUT": "100"})
 			d.Start(t)
-			codes := make(map[string]int)
+			replies := make(map[string]int)
 			var mu sync.Mutex
 			var all sync.WaitGroup
 			for i := range clients {
 				all.Go(func() {
-					reply, err := sendLarge(d.Addr, fmt.Sprintf("large%d@example.com", i), wired)
+					reply, err := sendLarge(d.Addr, fmt.Sprintf("large%d@example.com", i), stuffed)
 					if err != nil {
 						reply = err.Error()
 					}
 					mu.Lock()
 					defer mu.Unlock()
-					codes[reply]++
+					replies[reply]++
 				})
 			}
 			all.Wait()
-			for reply, n := range codes {
+			for reply, n := range replies {
 				if reply != "250 2.0.0" && reply != "452 4.3.1" {
-					t.Errorf("%d times %s", n, reply)
+					t.Errorf("%d replies %s", n, reply)
 				}
 			}
-			if codes["250 2.0.0"] == 0 {
-				t.Error("not one was taken")
+			if replies["250 2.0.0"] == 0 {
+				t.Error("no message was accepted")
 			}
 			peak := d.Memory(t, "VmHWM")
-			t.Logf("%v, at most %d MiB", codes, peak>>20)
-			if peak > most {
-				t.Errorf("%d MiB of memory", peak>>20)
+			t.Logf("replies %v, peak memory %d MiB", replies, peak>>20)
+			if peak > maxMemory {
+				t.Errorf("peak memory %d MiB, want at most %d", peak>>20, maxMemory>>20)
 			}
 		})
 	}
 }
 
-// sendLarge returns code and enhanced code of the reply to a text.
-func sendLarge(addr, to string, wired []byte) (string, error) {
+// sendLarge sends a message and returns the code and the enhanced code of the reply.
+func sendLarge(addr, to string, stuffed []byte) (string, error) {
 	c, err := client.Connect(addr, 150*time.Second)
 	if err != nil {
 		return "", err
@@ -77,10 +78,10 @@ func sendLarge(addr, to string, wired []byte) (string, error) {
 	}
 	sent := make(chan error, 1)
 	go func() {
-		_, err := c.Conn.Write(wired)
+		_, err := c.Conn.Write(stuffed)
 		sent <- err
 	}()
-	// A refusal may come while the text is still being written.
+	// The daemon may refuse the text while it is being written.
 	r, err := c.Reply()
 	if err != nil {
 		return "", err
@@ -91,14 +92,14 @@ func sendLarge(addr, to string, wired []byte) (string, error) {
 	return fmt.Sprintf("%d %s", r.Code, enhanced), nil
 }
 
-// TestIdleConnections weighs sessions that wait for the next command.
+// TestIdleConnections measures the memory of sessions that wait for the next command.
 func TestIdleConnections(t *testing.T) {
 	dir := test.PublicDir(t)
 	cert := test.NewCertificate(t, dir, "mx")
 	for _, c := range []struct {
 		name  string
 		count int
-		most  int64 // bytes each
+		limit int64 // bytes of memory per session
 		tls   bool
 	}{
 		{"plain", 5000, 2 << 10, false},
@@ -123,19 +124,20 @@ func TestIdleConnections(t *testing.T) {
 					}
 				}
 			}
-			open(50) // what the first ones cost is the daemon's, not theirs
+			open(50) // the first sessions allocate memory that all sessions share
 			before := d.Memory(t, "VmRSS")
 			open(c.count)
 			each := (d.Memory(t, "VmRSS") - before) / int64(c.count)
-			t.Logf("%d bytes each", each)
-			if each > c.most {
-				t.Errorf("%d bytes each, want at most %d", each, c.most)
+			t.Logf("%d bytes per session", each)
+			if each > c.limit {
+				t.Errorf("%d bytes per session, want at most %d", each, c.limit)
 			}
 		})
 	}
 }
 
-// needDescriptors ends the test where the system gives too few.
+// needDescriptors skips the test if RLIMIT_NOFILE is below n. With CI=true the test
+// fails instead.
 func needDescriptors(t *testing.T, n int) {
 	t.Helper()
 	var limit syscall.Rlimit
@@ -146,14 +148,15 @@ func needDescriptors(t *testing.T, n int) {
 		return
 	}
 	if os.Getenv("CI") == "true" {
-		t.Fatalf("only %d descriptors, and CI=true allows no skip", limit.Max)
+		t.Fatalf("%d descriptors, want %d, and CI=true allows no skip", limit.Max, n)
 	}
-	t.Skipf("needs %d descriptors, there are %d", n, limit.Max)
+	t.Skipf("%d descriptors, want %d", limit.Max, n)
 }
 
-// TestEndlessLine sends 26 MB without a line end, as a command and as text.
+// TestEndlessLine sends 26 MB without a line end, as a command and as text. The memory of
+// the daemon grows by at most 4 MiB.
 func TestEndlessLine(t *testing.T) {
-	const size, most = 26_000_000, 4 << 20
+	const size, maxGrowth = 26_000_000, 4 << 20
 	for _, tls := range []bool{false, true} {
 		t.Run(fmt.Sprintf("TLS %v", tls), func(t *testing.T) {
 			dir := test.PublicDir(t)
@@ -171,27 +174,28 @@ func TestEndlessLine(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			send(t, c, "before@example.com") // store and buffers are warm
+			send(t, c, "before@example.com") // the store and the buffers are allocated
 			before := d.Memory(t, "VmHWM")
-			endless(t, c.Conn, size)
+			sendLine(t, c.Conn, size)
 			expect(t, c, 500, "5.5.", "")
 			expect(t, c, 250, "", "NOOP")
 			expect(t, c, 250, "2.1.0", "MAIL FROM:<sender@example.org>")
 			expect(t, c, 250, "2.1.5", "RCPT TO:<one@example.com>")
 			expect(t, c, 354, "", "DATA")
-			endless(t, c.Conn, size)
+			sendLine(t, c.Conn, size)
 			expect(t, c, 552, "5.3.4", "\r\n.")
 			send(t, c, "after@example.com")
-			more := d.Memory(t, "VmHWM") - before
-			t.Logf("%d KiB more", more>>10)
-			if more > most {
-				t.Errorf("%d KiB more memory", more>>10)
+			growth := d.Memory(t, "VmHWM") - before
+			t.Logf("memory grew by %d KiB", growth>>10)
+			if growth > maxGrowth {
+				t.Errorf("memory grew by %d KiB, want at most %d", growth>>10, maxGrowth>>10)
 			}
 		})
 	}
 }
 
-func endless(t *testing.T, conn net.Conn, size int) {
+// sendLine sends size bytes without a line end.
+func sendLine(t *testing.T, conn net.Conn, size int) {
 	t.Helper()
 	block := bytes.Repeat([]byte("A"), 1<<16)
 	for sent := 0; sent < size; sent += len(block) {
@@ -201,24 +205,24 @@ func endless(t *testing.T, conn net.Conn, size int) {
 	}
 }
 
-// TestMaxClients: beyond the limit, 421 and the end; a place that becomes
-// free is given away.
+// TestMaxClients: a client beyond GM_MAX_CLIENTS receives 421, and the daemon closes the
+// connection. After a client has quit, another client is accepted.
 func TestMaxClients(t *testing.T) {
 	d := newDaemon(t, map[string]string{"GM_MAX_CLIENTS": "3"})
 	d.Start(t)
 	var clients []*client.Client
-	test.Await(t, d.Process(), 10*time.Second, "three sessions", func() error {
+	test.Await(t, d.Process(), 10*time.Second, "opening three sessions", func() error {
 		c, err := client.Connect(d.Addr, 10*time.Second)
 		if err != nil {
 			return err
 		}
-		if c.Greeting.Code != 220 { // the one that looked whether we are up still counts
+		if c.Greeting.Code != 220 { // the connection of d.Start may still count
 			c.Close()
-			return fmt.Errorf("%v", c.Greeting)
+			return fmt.Errorf("greeting %v", c.Greeting)
 		}
 		t.Cleanup(func() { c.Close() })
 		if clients = append(clients, c); len(clients) < 3 {
-			return fmt.Errorf("%d", len(clients))
+			return fmt.Errorf("%d sessions", len(clients))
 		}
 		return nil
 	})
@@ -228,22 +232,22 @@ func TestMaxClients(t *testing.T) {
 	}
 	defer c.Close()
 	if c.Greeting.Code != 421 || !strings.HasPrefix(c.Greeting.Text, "4.3.2") {
-		t.Errorf("greeting %v", c.Greeting)
+		t.Errorf("greeting of the fourth client: %v, want 421 4.3.2", c.Greeting)
 	}
 	if r, err := c.Reply(); err == nil {
-		t.Errorf("not closed: %v", r)
+		t.Errorf("the connection is not closed after 421: %v", r)
 	}
 	if _, err := clients[0].Expect(221, "QUIT"); err != nil {
 		t.Error(err)
 	}
-	test.Await(t, d.Process(), 10*time.Second, "the free place", func() error {
+	test.Await(t, d.Process(), 10*time.Second, "connecting after a client has quit", func() error {
 		c, err := client.Connect(d.Addr, 10*time.Second)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
 		if c.Greeting.Code != 220 {
-			return fmt.Errorf("%v", c.Greeting)
+			return fmt.Errorf("greeting %v", c.Greeting)
 		}
 		return nil
 	})

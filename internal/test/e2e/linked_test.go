@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestLinkedFileWithRecipientQuery: where SQLITE_FILE is a symbolic link, -list,
-// -show and -t see what a running daemon has acknowledged. Recipients are accepted
-// again after the file was moved, and a stop leaves the file without a WAL.
+// TestLinkedFileWithRecipientQuery: SQLITE_FILE is a symbolic link, and -list, -show and
+// -t read the messages that a running daemon has acknowledged. The daemon accepts
+// recipients again after the file was moved, and a stop removes the WAL.
 func TestLinkedFileWithRecipientQuery(t *testing.T) {
 	d := newDaemon(t, map[string]string{
 		"GM_RECIPIENT_QUERY":         "SELECT 1 WHERE :domain='example.com' AND (SELECT count(*) FROM new_mail)>=0",
@@ -37,10 +37,10 @@ func TestLinkedFileWithRecipientQuery(t *testing.T) {
 		t.Helper()
 		hash := send(t, c, "b@example.com")
 		if list := read("-list", "1"); !strings.HasPrefix(list, hash) {
-			t.Errorf("-list: %s, want %s", list, hash)
+			t.Errorf("-list 1: %s, want the hash %s", list, hash)
 		}
 		if mail := read("-show", hash); !strings.Contains(mail, "Subject: small") {
-			t.Errorf("-show: %s", mail)
+			t.Errorf("-show %s: %s", hash, mail)
 		}
 		if out := read("-t"); strings.Contains(out, "not tried") {
 			t.Errorf("-t: %s", out)
@@ -55,9 +55,9 @@ func TestLinkedFileWithRecipientQuery(t *testing.T) {
 		t.Errorf("exit status %d\n%s", status, d.Log())
 	}
 	if _, err := os.Stat(file + "-wal"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the WAL is left after a clean stop: %v", err)
+		t.Errorf("the WAL exists after a clean stop: %v", err)
 	}
 	if list := read("-list", "2"); strings.Count(list, "\n") != 1 {
-		t.Errorf("-list after the stop: %s", list)
+		t.Errorf("-list 2 after the stop, want one message: %s", list)
 	}
 }

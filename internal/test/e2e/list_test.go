@@ -12,8 +12,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestList lists and shows mails of each store that can be read: on a terminal,
-// into a pipe, and where there is none.
+// TestList runs -list and -show with each store that has a Reader: on a terminal, into
+// a pipe, and without stored messages.
 func TestList(t *testing.T) {
 	for _, store := range []string{"sqlite", "maildir", "mysql"} {
 		t.Run(store, func(t *testing.T) {
@@ -24,16 +24,16 @@ func TestList(t *testing.T) {
 				d.Configure(t, map[string]string{"GM_MAILDIR": filepath.Join(d.Dir, "Maildir")})
 				d.Start(t)
 			}
-			none := func(flags ...string) {
+			fails := func(flags ...string) {
 				t.Helper()
 				out, err := d.Cmd(flags...).CombinedOutput()
 				if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != 1 || strings.Count(string(out), "\n") != 1 {
-					t.Errorf("%v: %v, %q", flags, err, out)
+					t.Errorf("%v: %v, %q, want exit status 1 and one line", flags, err, out)
 				}
 			}
 			c := connect(t, d)
 			hash := send(t, c, "someone-with-a-rather-long-name@a-rather-long-domain.example.com")
-			none("-show", strings.Repeat("0", 32))
+			fails("-show", strings.Repeat("0", 32))
 			if mail, err := d.Cmd("-show", hash).Output(); err != nil || !strings.HasSuffix(string(mail), "Subject: small\r\n\r\ntext\r\n") {
 				t.Errorf("-show: %v, %q", err, mail)
 			}
@@ -42,19 +42,19 @@ func TestList(t *testing.T) {
 				t.Errorf("-list into a pipe: %v, %q", err, list)
 			}
 			test.Need(t, "script")
-			drawn, err := exec.Command("script", "-qec",
+			output, err := exec.Command("script", "-qec",
 				fmt.Sprintf("stty cols 90; %s -config %s -list 10", d.Program, d.ConfigFile()), "/dev/null").CombinedOutput()
-			line := strings.TrimSpace(string(drawn))
+			line := strings.TrimSpace(string(output))
 			if err != nil || utf8.RuneCountInString(line) > 90 || !strings.HasPrefix(line, hash+" ") || strings.Contains(line, "\t") {
-				t.Errorf("-list on a terminal: %v, %q", err, drawn)
+				t.Errorf("-list on a terminal: %v, %q", err, output)
 			}
 		})
 	}
 	d := newDaemon(t, nil)
 	d.Start(t)
-	test.Await(t, d.Process(), 10*time.Second, "-list of nothing", func() error { // when there is a table
+	test.Await(t, d.Process(), 10*time.Second, "listing an empty table", func() error { // the daemon creates the table after the start
 		if out, err := d.Cmd("-list", "3").CombinedOutput(); err == nil || !strings.Contains(string(out), "no messages are stored") {
-			return fmt.Errorf("%v, %q", err, out)
+			return fmt.Errorf("-list 3: %v, %q", err, out)
 		}
 		return nil
 	})

@@ -12,8 +12,8 @@ import (
 	"goguerrillad/internal/test/client"
 )
 
-// TestMetrics looks at a daemon that takes mail, cannot store it, and takes it
-// again.
+// TestMetrics reads the metrics, /healthz and auth_http of a daemon whose store is
+// available, then unavailable, then available again.
 func TestMetrics(t *testing.T) {
 	addr := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
 	d := newDaemon(t, map[string]string{"GM_METRICS": addr, "GM_ALLOWED_HOSTS": "example.com", "NGINX_AUTH_ENABLED": "Y",
@@ -44,39 +44,39 @@ func TestMetrics(t *testing.T) {
 		return r
 	}
 	if r := send("b@example.com"); r.Code != 250 {
-		t.Fatal(r)
+		t.Fatalf("reply %v, want 250", r)
 	}
 	send("b@elsewhere.example")
 	_, text := get("/metrics")
 	for _, want := range []string{`goguerrillad_mails_total{outcome="stored"} 1`, "goguerrillad_rows_total 1", "goguerrillad_mail_bytes_total 20",
 		`goguerrillad_replies_total{code="354"} 1`, `goguerrillad_replies_total{code="550"} 1`, "goguerrillad_commit_rows_count 1"} {
 		if !strings.Contains(text, want) {
-			t.Errorf("%s is missing", want)
+			t.Errorf("the metrics do not contain %s", want)
 		}
 	}
 	if status, text := get("/healthz"); status != 200 {
-		t.Errorf("/healthz: %d %s", status, text)
+		t.Errorf("/healthz: %d %s, want 200", status, text)
 	}
 	if status, text := get("/"); status != 200 || !strings.Contains(text, "Accepting messages") {
 		t.Errorf("/: %d %s", status, text)
 	}
 
-	// A directory that is no longer there keeps SQLite from storing.
+	// SQLite cannot create the file in a directory that does not exist.
 	file := d.Keys["SQLITE_FILE"]
 	gone := d.Dir + "/gone"
 	if err := os.Mkdir(gone, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if !d.Reload(t, map[string]string{"SQLITE_FILE": gone + "/none/mail.db"}) {
-		t.Fatal(d.Log())
+		t.Fatalf("reload refused:\n%s", d.Log())
 	}
 	if r := send("b@example.com"); r.Code != 451 {
-		t.Errorf("without a store: %v", r)
+		t.Errorf("store unavailable: reply %v, want 451", r)
 	}
 	if status, text := get("/healthz"); status != 503 || !strings.Contains(text, "store unavailable") {
-		t.Errorf("/healthz: %d %s", status, text)
+		t.Errorf("store unavailable: /healthz: %d %s, want 503", status, text)
 	}
-	ask := func() http.Header {
+	authHTTP := func() http.Header {
 		t.Helper()
 		q, err := http.NewRequest("GET", "http://"+d.Keys["NGINX_AUTH"]+"/", nil)
 		if err != nil {
@@ -90,43 +90,43 @@ func TestMetrics(t *testing.T) {
 		r.Body.Close()
 		return r.Header
 	}
-	if h := ask(); h.Get("Auth-Error-Code") != "451 4.3.0" || h.Get("Auth-Wait") == "" {
-		t.Errorf("auth_http while the store is down: %v", h)
+	if h := authHTTP(); h.Get("Auth-Error-Code") != "451 4.3.0" || h.Get("Auth-Wait") == "" {
+		t.Errorf("store unavailable: auth_http replied %v", h)
 	}
 	if !d.Reload(t, map[string]string{"SQLITE_FILE": file}) {
-		t.Fatal(d.Log())
+		t.Fatalf("reload refused:\n%s", d.Log())
 	}
-	test.Await(t, nil, 20*time.Second, "health", func() error {
+	test.Await(t, nil, 20*time.Second, "waiting for /healthz", func() error {
 		if status, text := get("/healthz"); status != 200 {
-			return fmt.Errorf("%d %s", status, text)
+			return fmt.Errorf("status %d, %s", status, text)
 		}
 		return nil
 	})
-	if h := ask(); h.Get("Auth-Status") != "OK" {
-		t.Errorf("auth_http when the store is available again: %v", h)
+	if h := authHTTP(); h.Get("Auth-Status") != "OK" {
+		t.Errorf("store available again: auth_http replied %v", h)
 	}
 
-	// A server that is full sends nginx's clients away as well.
+	// At the client limit auth_http refuses the clients of nginx.
 	if !d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "1"}) {
-		t.Fatal(d.Log())
+		t.Fatalf("reload refused:\n%s", d.Log())
 	}
 	c, err := client.Connect(d.Addr, 20*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h := ask(); h.Get("Auth-Error-Code") != "451 4.3.2" {
-		t.Errorf("auth_http of a full server: %v", h)
+	if h := authHTTP(); h.Get("Auth-Error-Code") != "451 4.3.2" {
+		t.Errorf("client limit reached: auth_http replied %v", h)
 	}
 	if status, _ := get("/healthz"); status != 503 {
-		t.Errorf("/healthz of a full server: %d", status)
+		t.Errorf("client limit reached: /healthz: %d, want 503", status)
 	}
 	c.Close()
 	if !d.Reload(t, map[string]string{"GM_METRICS": ""}) {
-		t.Fatal(d.Log())
+		t.Fatalf("reload refused:\n%s", d.Log())
 	}
-	test.Await(t, nil, 20*time.Second, "the end of the metrics", func() error {
+	test.Await(t, nil, 20*time.Second, "waiting for the end of the metrics", func() error {
 		if test.Dial(addr)() == nil {
-			return fmt.Errorf("%s is served", addr)
+			return fmt.Errorf("%s still accepts connections", addr)
 		}
 		return nil
 	})

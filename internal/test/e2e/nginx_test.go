@@ -15,24 +15,25 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// behindNginx starts the first configuration of nginx.md, with more keys.
-func behindNginx(t *testing.T, keys map[string]string) (b *behind, v4, v6 string, cert *test.Certificate) {
+// startBehindNginx starts nginx and a daemon with the first configuration of nginx.md and
+// additional keys. It returns the addresses of nginx.
+func startBehindNginx(t *testing.T, keys map[string]string) (b *proxied, v4, v6 string, cert *test.Certificate) {
 	t.Helper()
 	page := test.ReadPage(t, "nginx.md")
-	b = newBehind(t, page, "starttls")
+	b = newProxied(t, page, "starttls")
 	b.Configure(t, keys)
 	b.start(t)
-	v4, v6 = front(t)
+	v4, v6 = proxyAddresses(t)
 	cert = test.NewCertificate(t, b.Dir, "mail")
 	servers.Nginx(t, page.Block(t, "nginx starttls", "0.0.0.0:25", v4, "[::]:25", v6, "127.0.0.1:8025", b.auth,
 		"/etc/ssl/certs/mail.example.com.pem", cert.CertFile, "/etc/ssl/private/mail.example.com.key", cert.KeyFile), v4)
 	return b, v4, v6, cert
 }
 
-// TestForgedXClient: what a client says of itself is not believed, behind nginx
-// or beside it, in clear or inside TLS.
+// TestForgedXClient: the daemon refuses XCLIENT from a client behind nginx, in clear
+// text or inside TLS, and from a client that connects directly.
 func TestForgedXClient(t *testing.T) {
-	b, v4, _, cert := behindNginx(t, map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.1"})
+	b, v4, _, cert := startBehindNginx(t, map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.1"})
 	secure := dialFrom(t, "127.0.0.3", v4)
 	if err := secure.Hello(); err != nil {
 		t.Fatal(err)
@@ -45,27 +46,27 @@ func TestForgedXClient(t *testing.T) {
 		"127.0.0.3": secure,
 		"127.0.0.4": dialFrom(t, "127.0.0.4", b.Addr), // directly
 	} {
-		// From the first recipient on nginx passes on whatever comes.
-		came(t, b.deliver(t, c, ip+"@example.com"), ip, "ESMTP")
+		// After the first recipient nginx forwards all commands.
+		checkClient(t, b.deliver(t, c, ip+"@example.com"), ip, "ESMTP")
 		for _, forged := range []string{"ADDR=127.0.0.1", "ADDR=198.51.100.1 LOGIN=root", "NAME=" + strings.Repeat("x", 300), "ADDR=192.0.2.1\x1b[2J"} {
 			if r, err := c.Cmd("XCLIENT %s", forged); err != nil || r.Code != 550 {
-				t.Errorf("%s: %v, %v", forged, r, err)
+				t.Errorf("XCLIENT %s: %v, %v, want 550", forged, r, err)
 			}
 		}
-		came(t, b.deliver(t, c, "again"+ip+"@example.com"), ip, "ESMTP")
+		checkClient(t, b.deliver(t, c, "again"+ip+"@example.com"), ip, "ESMTP")
 	}
 	log := b.Log()
 	if n := strings.Count(log, "XCLIENT refused"); n != 3 || !strings.Contains(log, "remote=127.0.0.2:0 proxy=127.0.0.1:") {
-		t.Errorf("refused %d times:\n%s", n, log)
+		t.Errorf("%d refusals logged, want 3, with the addresses of client and proxy:\n%s", n, log)
 	}
 }
 
-// TestNginxStartTLS is the first configuration of nginx.md.
+// TestNginxStartTLS runs the first configuration of nginx.md.
 func TestNginxStartTLS(t *testing.T) {
-	b, v4, v6, cert := behindNginx(t, nil)
+	b, v4, v6, cert := startBehindNginx(t, nil)
 
-	came(t, b.deliver(t, dialFrom(t, "127.0.0.2", v4), "v4@example.com"), "127.0.0.2", "ESMTP")
-	came(t, b.deliver(t, dialFrom(t, "::1", v6), "v6@example.com"), "::1", "ESMTP")
+	checkClient(t, b.deliver(t, dialFrom(t, "127.0.0.2", v4), "v4@example.com"), "127.0.0.2", "ESMTP")
+	checkClient(t, b.deliver(t, dialFrom(t, "::1", v6), "v6@example.com"), "::1", "ESMTP")
 	secure := dialFrom(t, "127.0.0.3", v4)
 	if err := secure.Hello(); err != nil {
 		t.Fatal(err)
@@ -73,9 +74,9 @@ func TestNginxStartTLS(t *testing.T) {
 	if err := secure.StartTLS(cert.ClientConfig()); err != nil {
 		t.Fatal(err)
 	}
-	came(t, b.deliver(t, secure, "tls@example.com"), "127.0.0.3", "ESMTP")
+	checkClient(t, b.deliver(t, secure, "tls@example.com"), "127.0.0.3", "ESMTP")
 
-	// A refusal is that of SMTP, and the client may go on behind it.
+	// nginx forwards the daemon's refusal, and the client may continue.
 	c := dialFrom(t, "127.0.0.4", v4)
 	if err := c.Hello(); err != nil {
 		t.Fatal(err)
@@ -111,9 +112,9 @@ func TestNginxStartTLS(t *testing.T) {
 			}
 		}
 	}
-	came(t, b.deliver(t, c, "after@example.com"), "127.0.0.4", "ESMTP")
+	checkClient(t, b.deliver(t, c, "after@example.com"), "127.0.0.4", "ESMTP")
 
-	// A whole mail in one piece, by DATA and by BDAT.
+	// A whole dialogue in one write, with DATA and with BDAT.
 	for to, text := range map[string]string{
 		"piped@example.com":   "DATA\r\nSubject: x\r\n\r\n..text\r\n.\r\nQUIT\r\n",
 		"chunked@example.com": "BDAT 16\r\nSubject: x\r\n\r\n.tBDAT 5 LAST\r\next\r\nQUIT\r\n",
@@ -123,49 +124,49 @@ func TestNginxStartTLS(t *testing.T) {
 		for code := 0; code != 221; {
 			r, err := c.Reply()
 			if err != nil || r.Code >= 400 {
-				t.Fatalf("%s: %v, %v", to, r, err)
+				t.Fatalf("message to %s: reply %v, %v", to, r, err)
 			}
 			code = r.Code
 		}
 		r := b.only(t, to)
-		if came(t, r, "127.0.0.5", "ESMTP"); !bytes.HasSuffix(r.mail, []byte("Subject: x\r\n\r\n.text\r\n")) {
-			t.Errorf("%s: %q", to, r.mail)
+		if checkClient(t, r, "127.0.0.5", "ESMTP"); !bytes.HasSuffix(r.mail, []byte("Subject: x\r\n\r\n.text\r\n")) {
+			t.Errorf("%s: mail is %q", to, r.mail)
 		}
 	}
 }
 
-// TestNginxImplicit is TLS from the first byte.
-func TestNginxImplicit(t *testing.T) {
+// TestNginxImplicitTLS runs nginx with implicit TLS (RFC 8314).
+func TestNginxImplicitTLS(t *testing.T) {
 	page := test.ReadPage(t, "nginx.md")
-	b := newBehind(t, page, "starttls")
+	b := newProxied(t, page, "starttls")
 	b.start(t)
-	v4, _ := front(t)
+	v4, _ := proxyAddresses(t)
 	cert := test.NewCertificate(t, b.Dir, "mail")
 	servers.Nginx(t, page.Block(t, "nginx implicit", "0.0.0.0:465", v4, "127.0.0.1:8025", b.auth,
 		"/etc/ssl/certs/mail.example.com.pem", cert.CertFile, "/etc/ssl/private/mail.example.com.key", cert.KeyFile), v4)
-	came(t, b.deliver(t, dialTLS(t, v4, cert), "tls@example.com"), "127.0.0.1", "ESMTP")
+	checkClient(t, b.deliver(t, dialTLS(t, v4, cert), "tls@example.com"), "127.0.0.1", "ESMTP")
 }
 
-// TestNginxProxyHeader has a PROXY header in place of XCLIENT.
+// TestNginxProxyHeader: nginx reports the client by a PROXY header instead of XCLIENT.
 func TestNginxProxyHeader(t *testing.T) {
 	page := test.ReadPage(t, "nginx.md")
-	b := newBehind(t, page, "proxy")
+	b := newProxied(t, page, "proxy")
 	b.start(t)
-	v4, _ := front(t)
+	v4, _ := proxyAddresses(t)
 	servers.Nginx(t, page.Block(t, "nginx proxy", "0.0.0.0:25", v4, "127.0.0.1:8025", b.auth), v4)
 	r := b.deliver(t, dialFrom(t, "127.0.0.2", v4), "header@example.com")
 	if r.ip != "127.0.0.2" || !bytes.Contains(r.mail, []byte("Received: from mail.example.com ([127.0.0.2])")) {
-		t.Errorf("row of %q: %s", r.ip, r.mail)
+		t.Errorf("ip_addr %q, want 127.0.0.2; mail:\n%s", r.ip, r.mail)
 	}
 }
 
-// TestNginxBehindProxy: nginx that is itself behind a proxy names a client whose
-// family is not that of its own address.
+// TestNginxBehindProxy: nginx behind another proxy reports an IPv6 client although the
+// connection uses IPv4.
 func TestNginxBehindProxy(t *testing.T) {
 	page := test.ReadPage(t, "nginx.md")
-	b := newBehind(t, page, "proxy")
+	b := newProxied(t, page, "proxy")
 	b.start(t)
-	v4, _ := front(t)
+	v4, _ := proxyAddresses(t)
 	servers.Nginx(t, page.Block(t, "nginx proxy", "listen 0.0.0.0:25", "listen "+v4+" proxy_protocol; set_real_ip_from 127.0.0.1",
 		"127.0.0.1:8025", b.auth), v4)
 	for _, tt := range []struct{ header, ip string }{
@@ -183,33 +184,34 @@ func TestNginxBehindProxy(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r := b.deliver(t, c, strings.ReplaceAll(tt.ip, ":", "-")+"@example.com"); r.ip != tt.ip {
-			t.Errorf("%s: row of %q\n%s", tt.header, r.ip, b.Log())
+			t.Errorf("%s: ip_addr %q, want %s\n%s", tt.header, r.ip, tt.ip, b.Log())
 		}
 	}
 }
 
-// TestNginx2012 is the block that people have had since 2012.
+// TestNginx2012 runs the configuration that users have had since 2012: TLS fails. With
+// the changes that the page recommends TLS works.
 func TestNginx2012(t *testing.T) {
 	page := test.ReadPage(t, "nginx.md")
-	b := newBehind(t, page, "starttls")
+	b := newProxied(t, page, "starttls")
 	b.start(t)
-	v4, _ := front(t)
+	v4, _ := proxyAddresses(t)
 	cert := test.NewCertificate(t, b.Dir, "mail")
 	pairs := []string{"15.29.8.163:25", v4, "127.0.0.1:8025", b.auth,
 		"/etc/ssl/certs/ssl-cert-snakeoil.pem", cert.CertFile, "/etc/ssl/private/ssl-cert-snakeoil.key", cert.KeyFile}
 	nginx := servers.Nginx(t, page.Block(t, "nginx 2012", pairs...), v4)
-	came(t, b.deliver(t, dialFrom(t, "127.0.0.2", v4), "clear@example.com"), "127.0.0.2", "ESMTP")
+	checkClient(t, b.deliver(t, dialFrom(t, "127.0.0.2", v4), "clear@example.com"), "127.0.0.2", "ESMTP")
 	c := dialFrom(t, "127.0.0.2", v4)
 	if err := c.Hello(); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.StartTLS(cert.ClientConfig()); err == nil {
-		t.Error("TLS works with SSLv2, SSLv3 and TLSv1 alone: the page says that it does not")
+		t.Error("TLS works with only SSLv2, SSLv3 and TLSv1, the page states that it does not")
 	}
 	nginx.Stop()
 
-	// As the page says it should be changed.
-	v4, _ = front(t)
+	// With the changes that the page recommends.
+	v4, _ = proxyAddresses(t)
 	pairs[1] = v4
 	pairs = append(pairs, "ssl_protocols  SSLv2 SSLv3 TLSv1;", "", "timeout 30000", "timeout 1m")
 	servers.Nginx(t, page.Block(t, "nginx 2012", pairs...), v4)
@@ -220,19 +222,19 @@ func TestNginx2012(t *testing.T) {
 	if err := c.StartTLS(cert.ClientConfig()); err != nil {
 		t.Fatal(err)
 	}
-	came(t, b.deliver(t, c, "secure@example.com"), "127.0.0.2", "ESMTP")
+	checkClient(t, b.deliver(t, c, "secure@example.com"), "127.0.0.2", "ESMTP")
 }
 
-// TestNginxCrowd is 500 sessions at once.
-func TestNginxCrowd(t *testing.T) {
+// TestNginxConcurrentSessions opens 500 concurrent sessions through nginx.
+func TestNginxConcurrentSessions(t *testing.T) {
 	const sessions = 500
-	b, v4, _, _ := behindNginx(t, map[string]string{"GM_MAX_CLIENTS": "1000"})
-	var crowd sync.WaitGroup
+	b, v4, _, _ := startBehindNginx(t, map[string]string{"GM_MAX_CLIENTS": "1000"})
+	var clients sync.WaitGroup
 	var stored atomic.Int64
-	inside := make(chan struct{})
-	var in atomic.Int64
+	allOpen := make(chan struct{})
+	var open atomic.Int64
 	for i := range sessions {
-		crowd.Go(func() {
+		clients.Go(func() {
 			c, err := client.Connect(v4, 60*time.Second)
 			if err != nil {
 				t.Error(err)
@@ -245,14 +247,14 @@ func TestNginxCrowd(t *testing.T) {
 					return
 				}
 			}
-			// All of them have a session behind nginx before the first goes on.
-			if in.Add(1) == sessions {
-				close(inside)
+			// No client sends its message before all clients have a session behind nginx.
+			if open.Add(1) == sessions {
+				close(allOpen)
 			}
 			select {
-			case <-inside:
+			case <-allOpen:
 			case <-time.After(60 * time.Second):
-				t.Error("not all came in")
+				t.Errorf("%d sessions after 60 s, want %d", open.Load(), sessions)
 				return
 			}
 			if _, err := c.Expect(354, "DATA"); err != nil {
@@ -266,49 +268,8 @@ func TestNginxCrowd(t *testing.T) {
 			stored.Add(1)
 		})
 	}
-	crowd.Wait()
+	clients.Wait()
 	if n := b.count(t); n != sessions || stored.Load() != sessions {
-		t.Errorf("%d mails acknowledged, %d rows", stored.Load(), n)
-	}
-}
-
-// TestAuthHTTPReload: the server that nginx asks comes and goes with a reload,
-// and so does the trust in its XCLIENT.
-func TestAuthHTTPReload(t *testing.T) {
-	b, v4, _, _ := behindNginx(t, nil)
-	try := func() client.Reply {
-		t.Helper()
-		c := dialFrom(t, "127.0.0.2", v4)
-		if err := c.Hello(); err != nil {
-			t.Fatal(err)
-		}
-		r, err := c.Send("a@example.org", "", []string{"reload@example.com"}, []byte("x\r\n"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
-	for _, tt := range []struct {
-		change map[string]string
-		code   int
-	}{
-		{map[string]string{"GM_MAX_CLIENTS": "100"}, 250},
-		{map[string]string{"NGINX_AUTH_ENABLED": "N"}, 451}, // nobody answers nginx
-		{map[string]string{"NGINX_AUTH_ENABLED": "Y"}, 250},
-		{map[string]string{"GSMTP_TRUSTED_PROXIES": "192.0.2.1"}, 550}, // XCLIENT is refused
-		{map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.1"}, 250},
-		{map[string]string{"GM_ALLOWED_HOSTS": "elsewhere.example"}, 550},
-	} {
-		if !b.Reload(t, tt.change) {
-			t.Fatalf("%v: refused\n%s", tt.change, b.Log())
-		}
-		if r := try(); r.Code != tt.code {
-			t.Errorf("%v: %v", tt.change, r)
-		}
-	}
-	for _, want := range []string{"XCLIENT refused", "nginx is not a trusted proxy"} {
-		if n := strings.Count(b.Log(), want); n != 1 {
-			t.Errorf("%q is logged %d times", want, n)
-		}
+		t.Errorf("%d messages acknowledged, %d rows, want %d", stored.Load(), n, sessions)
 	}
 }

@@ -13,17 +13,18 @@ import (
 	"goguerrillad/internal/test/daemon"
 )
 
-// A manager is what a service manager hears.
+// A manager receives the notifications of a daemon, as a service manager does
+// (sd_notify(3)).
 type manager struct {
 	socket *net.UnixConn
 
-	mu    sync.Mutex
-	heard []string // since the last await
-	all   []string
+	mu     sync.Mutex
+	unread []string // notifications after the one that the last await returned
+	all    []string
 }
 
-// manage has a daemon tell a manager of the test's own.
-func manage(t *testing.T, d *daemon.Daemon) *manager {
+// startManager creates the notification socket of a daemon and sets its environment.
+func startManager(t *testing.T, d *daemon.Daemon) *manager {
 	t.Helper()
 	path := filepath.Join(d.Dir, "notify")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
@@ -42,7 +43,7 @@ func manage(t *testing.T, d *daemon.Daemon) *manager {
 				return
 			}
 			m.mu.Lock()
-			m.heard = append(m.heard, string(buf[:n]))
+			m.unread = append(m.unread, string(buf[:n]))
 			m.all = append(m.all, string(buf[:n]))
 			m.mu.Unlock()
 		}
@@ -50,30 +51,31 @@ func manage(t *testing.T, d *daemon.Daemon) *manager {
 	return m
 }
 
-// await waits for the next message of a kind and forgets all up to it.
+// await waits for the next notification that matches a pattern, and discards the
+// notifications before it.
 func (m *manager) await(t *testing.T, pattern string) string {
 	t.Helper()
 	want := regexp.MustCompile(pattern)
 	found := ""
-	test.Await(t, nil, 20*time.Second, "the manager does not hear "+pattern, func() error {
+	test.Await(t, nil, 20*time.Second, "waiting for the notification "+pattern, func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		for i, text := range m.heard {
+		for i, text := range m.unread {
 			if want.MatchString(text) {
 				found = text
-				m.heard = m.heard[i+1:]
+				m.unread = m.unread[i+1:]
 				return nil
 			}
 		}
-		return fmt.Errorf("but %q", m.heard)
+		return fmt.Errorf("received %q", m.unread)
 	})
 	return found
 }
 
-// TestNotify: what the service manager hears of a daemon's life.
+// TestNotify checks the notifications from the start to the stop of a daemon.
 func TestNotify(t *testing.T) {
 	d := newDaemon(t, nil)
-	m := manage(t, d)
+	m := startManager(t, d)
 	d.Start(t)
 	m.await(t, `^READY=1\nSTATUS=\d+ sessions, 0 messages stored, store up$`)
 	m.await(t, `^WATCHDOG=1$`)
@@ -81,7 +83,7 @@ func TestNotify(t *testing.T) {
 	c := connect(t, d)
 	defer c.Close()
 	if r, err := c.Send("a@example.org", "", []string{"b@example.com"}, []byte("x\r\n")); err != nil || r.Code != 250 {
-		t.Fatal(r, err)
+		t.Fatalf("reply %v, %v, want 250", r, err)
 	}
 	m.await(t, `^STATUS=1 sessions, 1 messages stored, store up$`)
 
@@ -92,13 +94,13 @@ func TestNotify(t *testing.T) {
 	m.await(t, `^RELOADING=1\nMONOTONIC_USEC=\d+$`)
 	m.await(t, `^READY=1\nSTATUS=1 sessions, .*; the last reload was refused: .*goguerrilla\.conf:\d+:\d+: GM_MAX_CLIENTS: "none" is not a whole number.*$`)
 
-	// A store that is away is told of, and is no reason to be restarted.
+	// With an unavailable store the status changes, and WATCHDOG=1 continues.
 	d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "500", "SQLITE_FILE": filepath.Join(d.ConfigFile(), "mail.db")})
 	m.await(t, `^STATUS=1 sessions, 1 messages stored, store down since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: .*mail\.db`)
 	m.await(t, `^WATCHDOG=1$`)
 
 	if r, err := c.Expect(250, "MAIL FROM:<a@example.org>"); err != nil {
-		t.Fatal(r, err)
+		t.Fatalf("reply %v, %v, want 250", r, err)
 	}
 	done := make(chan int)
 	go func() { done <- d.Terminate(t) }()
@@ -111,10 +113,10 @@ func TestNotify(t *testing.T) {
 	}
 }
 
-// TestNotifyRefused: the manager can show why a daemon does not start.
+// TestNotifyRefused: the status states why a daemon does not start.
 func TestNotifyRefused(t *testing.T) {
 	d := newDaemon(t, map[string]string{"GSMTP_TIMEOUT": "soon"})
-	m := manage(t, d)
+	m := startManager(t, d)
 	fails := func(status int) {
 		t.Helper()
 		cmd := d.Cmd()

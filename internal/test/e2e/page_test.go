@@ -18,18 +18,18 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestStatusPage looks at the page as people do: on a phone and on a desk, in
-// the light and in the dark. Its pictures are left in build/pages.
+// TestStatusPage loads the status page in Chromium, in the size of a phone and of a
+// desktop, with the light and the dark scheme. It writes screenshots to build/pages.
 func TestStatusPage(t *testing.T) {
 	test.Need(t, "chromium")
 	addr := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
 	d := newDaemon(t, map[string]string{"GM_METRICS": addr, "GM_MAX_CLIENTS": "500"})
 	d.Start(t)
 	for range 5 {
-		busy(t, d)
+		sendTraffic(t, d)
 	}
 	// The daemon samples the rate every 5 s.
-	test.Await(t, d.Process(), time.Minute, "the plot has no peak", func() error {
+	test.Await(t, d.Process(), time.Minute, "waiting for a peak in the plot", func() error {
 		_, page, err := test.Get(addr, "/")
 		if err == nil && strings.Contains(page, ", at most 0 mails per second") {
 			err = errors.New("at most 0 mails per second")
@@ -50,13 +50,13 @@ func TestStatusPage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var complaints, requests []string
+	var errorTexts, requests []string
 	must(chromedp.Listen(ctx, func(event any) {
 		switch e := event.(type) {
 		case *runtime.EventExceptionThrown:
-			complaints = append(complaints, e.ExceptionDetails.Text)
+			errorTexts = append(errorTexts, e.ExceptionDetails.Text)
 		case *runtime.EventConsoleAPICalled:
-			complaints = append(complaints, fmt.Sprint(e.Args))
+			errorTexts = append(errorTexts, fmt.Sprint(e.Args))
 		case *network.EventRequestWillBeSent:
 			requests = append(requests, e.Request.URL)
 		}
@@ -65,13 +65,13 @@ func TestStatusPage(t *testing.T) {
 	must(err)
 	root, err := test.ModuleRoot()
 	must(err)
-	pictures := filepath.Join(root, "build/pages")
-	must(os.MkdirAll(pictures, 0o755))
+	screenshots := filepath.Join(root, "build/pages")
+	must(os.MkdirAll(screenshots, 0o755))
 	backgrounds := map[string]bool{}
 	for _, device := range []struct {
 		name          string
 		width, height int64
-	}{{"phone", 390, 844}, {"desk", 1280, 900}} {
+	}{{"phone", 390, 844}, {"desktop", 1280, 900}} {
 		for _, scheme := range []string{"light", "dark"} {
 			_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
@@ -83,24 +83,24 @@ func TestStatusPage(t *testing.T) {
 			must(err)
 			background, err := chromedp.Run(ctx, chromedp.Evaluate[string]("getComputedStyle(document.documentElement).backgroundColor + getComputedStyle(document.body).backgroundColor"))
 			must(err)
-			picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+			screenshot, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 			must(err)
 			backgrounds[background] = true
-			must(os.WriteFile(filepath.Join(pictures, device.name+"-"+scheme+".png"), picture, 0o644))
+			must(os.WriteFile(filepath.Join(screenshots, device.name+"-"+scheme+".png"), screenshot, 0o644))
 			if tooWide || !strings.Contains(text, "Accepting messages") || !strings.Contains(text, "of 500") {
-				t.Errorf("%s, %s: too wide %v:\n%s", device.name, scheme, tooWide, text)
+				t.Errorf("%s, %s: wider than the window: %v, text:\n%s", device.name, scheme, tooWide, text)
 			}
 		}
 	}
 	if len(backgrounds) != 2 {
-		t.Errorf("backgrounds %v: want one in the light and one in the dark", backgrounds)
+		t.Errorf("backgrounds %v, want one for each scheme", backgrounds)
 	}
 	for _, url := range requests {
 		if !strings.HasPrefix(url, "http://"+addr+"/") {
-			t.Errorf("the page loads %s", url)
+			t.Errorf("the page loads %s from another server", url)
 		}
 	}
-	if len(complaints) > 0 {
-		t.Errorf("the browser complains: %v", complaints)
+	if len(errorTexts) > 0 {
+		t.Errorf("the browser reports %v", errorTexts)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestPrivileges starts as root on a port of root's.
+// TestPrivileges starts the daemon as root on a privileged port.
 func TestPrivileges(t *testing.T) {
 	test.NeedRoot(t)
 	dir := test.PublicDir(t)
@@ -28,7 +28,7 @@ func TestPrivileges(t *testing.T) {
 				"GSTMP_LISTEN_INTERFACE": d.Addr, "GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile,
 			})
 			d.Start(t)
-			// Threads of all kinds: loops, handshakes, the store.
+			// TLS and a message start threads for the handshake and the store.
 			c := connect(t, d)
 			if err := c.StartTLS(cert.ClientConfig()); err != nil {
 				t.Fatal(err)
@@ -37,18 +37,18 @@ func TestPrivileges(t *testing.T) {
 				t.Fatal(err)
 			}
 			send(t, c, "one@example.com")
-			powerless(t, d.Pid())
-			// What it reloads it reloads without root.
+			checkThreads(t, d.Pid())
+			// A reload does not need the rights of root.
 			if !d.Reload(t, map[string]string{"GM_ALLOWED_HOSTS": "example.org"}) {
 				t.Errorf("reload refused:\n%s", d.Log())
 			}
-			powerless(t, d.Pid())
+			checkThreads(t, d.Pid())
 		})
 	}
 }
 
-// powerless checks every thread of a process.
-func powerless(t *testing.T, pid int) {
+// checkThreads checks that no thread of a process has any rights of root.
+func checkThreads(t *testing.T, pid int) {
 	t.Helper()
 	want := map[string]string{
 		"Uid": "65534 65534 65534 65534", "Gid": "65534 65534 65534 65534", "Groups": "",
@@ -75,12 +75,12 @@ func powerless(t *testing.T, pid int) {
 			}
 		}
 		if found != len(want) {
-			t.Errorf("%s has %d of %d values", file, found, len(want))
+			t.Errorf("%s has %d of the %d lines", file, found, len(want))
 		}
 	}
 }
 
-// privilegedAddr is a free address that only root may bind.
+// privilegedAddr returns a free address with a port that only root may bind.
 func privilegedAddr(t *testing.T) string {
 	t.Helper()
 	for port := 1023; port > 600; port-- {
@@ -90,11 +90,11 @@ func privilegedAddr(t *testing.T) string {
 			return addr
 		}
 	}
-	t.Fatal("no port of root's is free")
+	t.Fatal("no privileged port is free")
 	return ""
 }
 
-// TestRootRefused: root serves only as somebody else.
+// TestRootRefused: the daemon does not start as root without SGID and GUID.
 func TestRootRefused(t *testing.T) {
 	test.NeedRoot(t)
 	d := newDaemon(t, map[string]string{"SGID": "", "GUID": ""})
@@ -104,29 +104,28 @@ func TestRootRefused(t *testing.T) {
 		t.Errorf("exit status %d (%v), want 78", code, err)
 	}
 	if s := string(out); !strings.Contains(s, "root") || !strings.Contains(s, "GUID") || strings.Count(s, "\n") != 1 {
-		t.Errorf("message: %s", s)
+		t.Errorf("message %s, want one line that names root and GUID", s)
 	}
 }
 
-// TestUnwritableStore: what only root could write is no place for mail, and
-// is said at start or answered by 451, never lost.
+// TestUnwritableStore: the daemon replies 451 while only root may write the directory of
+// the store, and accepts messages when its user may.
 func TestUnwritableStore(t *testing.T) {
 	test.NeedRoot(t)
-	dir := test.PublicDir(t) // root's
+	dir := test.PublicDir(t) // owned by root
 	d := newDaemon(t, map[string]string{"SQLITE_FILE": filepath.Join(dir, "mail.db")})
 	d.Start(t)
 	c := connect(t, d)
 	r, err := c.Send("sender@example.org", "", []string{"one@example.com"}, []byte("Subject: x\r\n\r\n"))
 	if err != nil || r.Code != 451 || !strings.HasPrefix(r.Text, "4.3.") {
-		t.Fatalf("reply %v, %v", r, err)
+		t.Fatalf("reply %v, %v, want 451 4.3", r, err)
 	}
 	d.AwaitLog(t, "mail.db", 1)
-	// It takes mail by itself when the directory is given to it.
 	d.Own(t, dir)
-	test.Await(t, d.Process(), 60e9, "mail is taken again", func() error {
+	test.Await(t, d.Process(), 60e9, "sending messages", func() error {
 		r, err := c.Send("sender@example.org", "", []string{"one@example.com"}, []byte("Subject: x\r\n\r\n"))
 		if err != nil || r.Code != 250 {
-			return fmt.Errorf("%v, %v\n%s", r, err, d.Log())
+			return fmt.Errorf("reply %v, %v\n%s", r, err, d.Log())
 		}
 		return nil
 	})

@@ -18,8 +18,8 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// packaged is a file of packaging/prometheus.
-func packaged(t *testing.T, name string) string {
+// prometheusFile returns the path of a file of packaging/prometheus.
+func prometheusFile(t *testing.T, name string) string {
 	t.Helper()
 	root, err := test.ModuleRoot()
 	if err != nil {
@@ -28,19 +28,18 @@ func packaged(t *testing.T, name string) string {
 	return filepath.Join(root, "packaging/prometheus", name)
 }
 
-// TestAlerts: each alert fires when it should, and not before.
+// TestAlerts runs the unit tests of the alerts.
 func TestAlerts(t *testing.T) {
 	test.Need(t, "promtool")
-	cmd := exec.Command("promtool", "test", "rules", filepath.Base(packaged(t, "alerts_test.yml")))
-	cmd.Dir = filepath.Dir(packaged(t, "alerts_test.yml"))
+	cmd := exec.Command("promtool", "test", "rules", filepath.Base(prometheusFile(t, "alerts_test.yml")))
+	cmd.Dir = filepath.Dir(prometheusFile(t, "alerts_test.yml"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("promtool: %v\n%s", err, out)
 	}
 }
 
-// TestPrometheus has a real one look at a live daemon: the metrics are as it
-// wants them, the alerts are loaded and quiet, and every plot of the dashboard
-// has something to show.
+// TestPrometheus runs Prometheus with a daemon: the metrics pass promtool's check, the
+// alerts are loaded and inactive, and every query of the dashboard returns a series.
 func TestPrometheus(t *testing.T) {
 	test.Need(t, "promtool")
 	addr := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
@@ -48,7 +47,7 @@ func TestPrometheus(t *testing.T) {
 	cert := test.NewCertificate(t, d.Dir, "mail")
 	d.Configure(t, map[string]string{"GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile})
 	d.Start(t)
-	prometheus := servers.Prometheus(t, addr, packaged(t, "alerts.yml"))
+	prometheus := servers.Prometheus(t, addr, prometheusFile(t, "alerts.yml"))
 
 	r, err := http.Get("http://" + addr + "/metrics")
 	if err != nil {
@@ -68,15 +67,15 @@ func TestPrometheus(t *testing.T) {
 			}
 		}
 	}
-	test.Await(t, nil, 30*time.Second, "the alerts are evaluated", func() error {
-		if err := ask(prometheus, "/api/v1/rules", &rules); err != nil {
+	test.Await(t, nil, 30*time.Second, "waiting for the states of the alerts", func() error {
+		if err := query(prometheus, "/api/v1/rules", &rules); err != nil {
 			return err
 		}
 		for _, r := range rules.Data.Groups[0].Rules {
-			// The certificate of the test ends tomorrow.
+			// The certificate of the test expires within a day.
 			want := map[bool]string{true: "firing", false: "inactive"}[r.Name == "GoguerrilladCertificateEnds"]
 			if r.Health != "ok" || r.State != want {
-				return fmt.Errorf("%s is %s and %s", r.Name, r.Health, r.State)
+				return fmt.Errorf("%s: health %s, state %s, want %s", r.Name, r.Health, r.State, want)
 			}
 		}
 		return nil
@@ -88,24 +87,24 @@ func TestPrometheus(t *testing.T) {
 			Targets []struct{ Expr string }
 		}
 	}
-	text, err := os.ReadFile(packaged(t, "dashboard.json"))
+	text, err := os.ReadFile(prometheusFile(t, "dashboard.json"))
 	if err == nil {
 		err = json.Unmarshal(text, &dashboard)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := 0
+	queries := 0
 	for _, p := range dashboard.Panels {
 		for _, target := range p.Targets {
-			shown++
+			queries++
 			expr := strings.NewReplacer("$__rate_interval", "10s", "$instance", ".*").Replace(target.Expr)
-			test.Await(t, nil, 30*time.Second, p.Title+" shows nothing: "+expr, func() error {
-				busy(t, d) // so that there is a rate
+			test.Await(t, nil, 30*time.Second, p.Title+": querying "+expr, func() error {
+				sendTraffic(t, d) // so that no rate is empty
 				var answer struct {
 					Data struct{ Result []any }
 				}
-				if err := ask(prometheus, "/api/v1/query?query="+url.QueryEscape(expr), &answer); err != nil {
+				if err := query(prometheus, "/api/v1/query?query="+url.QueryEscape(expr), &answer); err != nil {
 					return err
 				}
 				if len(answer.Data.Result) == 0 {
@@ -115,13 +114,13 @@ func TestPrometheus(t *testing.T) {
 			})
 		}
 	}
-	if shown < 10 {
-		t.Errorf("%d plots", shown)
+	if queries < 10 {
+		t.Errorf("the dashboard has %d queries, want at least 10", queries)
 	}
 }
 
-// ask gets an answer of Prometheus's API.
-func ask(addr, path string, answer any) error {
+// query sends a request to the API of Prometheus and decodes the response.
+func query(addr, path string, answer any) error {
 	r, err := http.Get("http://" + addr + path)
 	if err != nil {
 		return err
@@ -133,8 +132,8 @@ func ask(addr, path string, answer any) error {
 	return json.NewDecoder(r.Body).Decode(answer)
 }
 
-// busy sends a mail and has one refused.
-func busy(t *testing.T, d *daemon.Daemon) {
+// sendTraffic sends one message and one command that is refused.
+func sendTraffic(t *testing.T, d *daemon.Daemon) {
 	t.Helper()
 	c, err := client.Connect(d.Addr, 20*time.Second)
 	if err != nil {
@@ -145,7 +144,7 @@ func busy(t *testing.T, d *daemon.Daemon) {
 		t.Fatal(err)
 	}
 	if r, err := c.Send("a@example.org", "", []string{"b@example.com"}, []byte("x\r\n")); err != nil || r.Code != 250 {
-		t.Fatal(r, err)
+		t.Fatalf("reply %v, %v, want 250", r, err)
 	}
 	if _, err := c.Expect(500, "WHAT"); err != nil {
 		t.Fatal(err)

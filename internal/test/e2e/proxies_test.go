@@ -16,16 +16,17 @@ import (
 	"goguerrillad/internal/test/daemon"
 )
 
-// behind is a daemon with what a page of docs gives it as configuration, and
-// the ports of the test in place of the page's.
-type behind struct {
+// A proxied daemon runs behind a proxy. It has the configuration of a page of docs with
+// the ports of the test.
+type proxied struct {
 	*daemon.Daemon
 	auth string // NGINX_AUTH
 	*table
 }
 
-// newBehind makes it from the block of a page; it is not started.
-func newBehind(t *testing.T, page test.Page, title string) *behind {
+// newProxied returns a daemon with the configuration in a block of a page. It is not
+// started.
+func newProxied(t *testing.T, page test.Page, title string) *proxied {
 	t.Helper()
 	keys := map[string]string{}
 	if err := json.Unmarshal([]byte(page.Block(t, "json "+title)), &keys); err != nil {
@@ -40,23 +41,23 @@ func newBehind(t *testing.T, page test.Page, title string) *behind {
 		keys["NGINX_AUTH"] = auth
 	}
 	d.Configure(t, keys)
-	return &behind{d, auth, nil}
+	return &proxied{d, auth, nil}
 }
 
-// start starts it, and finds its table.
-func (b *behind) start(t *testing.T) {
+// start starts the daemon and opens its table.
+func (b *proxied) start(t *testing.T) {
 	t.Helper()
 	b.StartSilent(t)
 	b.table = sqliteTable(t, b.Daemon)
 }
 
-// front is the address of a proxy, and of the same port by IPv6.
-func front(t *testing.T) (v4, v6 string) {
+// proxyAddresses returns an IPv4 and an IPv6 address for a proxy, with the same port.
+func proxyAddresses(t *testing.T) (v4, v6 string) {
 	port := test.FreePort(t)
 	return fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("[::1]:%d", port)
 }
 
-// dialFrom connects as the client of this address.
+// dialFrom connects from a local address.
 func dialFrom(t *testing.T, local, addr string) *client.Client {
 	t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}, Timeout: 20 * time.Second}
@@ -72,31 +73,31 @@ func dialFrom(t *testing.T, local, addr string) *client.Client {
 	return c
 }
 
-// deliver sends a mail to an address of its own on a session that has said
-// nothing yet, and returns its row.
-func (b *behind) deliver(t *testing.T, c *client.Client, to string) row {
+// deliver sends the first message of a session, to a new recipient, and returns its row.
+func (b *proxied) deliver(t *testing.T, c *client.Client, to string) row {
 	t.Helper()
 	if err := c.Hello(); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := c.Send("sender@example.org", "", []string{to}, []byte("Subject: x\r\n\r\ntext\r\n")); err != nil || r.Code != 250 {
-		t.Fatalf("%v, %v\n%s", r, err, b.Log())
+		t.Fatalf("message to %s: reply %v, %v\n%s", to, r, err, b.Log())
 	}
 	return b.only(t, to)
 }
 
-// only returns the one row of a recipient.
-func (b *behind) only(t *testing.T, to string) row {
+// only returns the row of a recipient that has exactly one.
+func (b *proxied) only(t *testing.T, to string) row {
 	t.Helper()
 	rows, err := b.to(to)
 	if err != nil || len(rows) != 1 {
-		t.Fatalf("%d rows for %s, %v\n%s", len(rows), to, err, b.Log())
+		t.Fatalf("%d rows for %s, want 1: %v\n%s", len(rows), to, err, b.Log())
 	}
 	return rows[0]
 }
 
-// came wants a row to be of this client, by this protocol.
-func came(t *testing.T, r row, ip, with string) {
+// checkClient checks that a row has the address of the client, and its Received field
+// the address and the protocol.
+func checkClient(t *testing.T, r row, ip, protocol string) {
 	t.Helper()
 	head, _, _ := strings.Cut(string(r.mail), "\r\n\r\n")
 	head = strings.ReplaceAll(head, "\r\n\t", " ")
@@ -104,12 +105,15 @@ func came(t *testing.T, r row, ip, with string) {
 	if strings.Contains(ip, ":") {
 		literal = "[IPv6:" + ip + "]"
 	}
-	if r.ip != ip || !strings.Contains(head, "Received: from client.test ("+literal+")") || !strings.Contains(head, " with "+with+" ") {
-		t.Errorf("want %s by %s, got a row of %q:\n%s", ip, with, r.ip, head)
+	if r.ip != ip {
+		t.Errorf("ip_addr %q, want %s", r.ip, ip)
+	}
+	if !strings.Contains(head, "Received: from client.test ("+literal+")") || !strings.Contains(head, " with "+protocol+" ") {
+		t.Errorf("Received does not contain %s and %s:\n%s", literal, protocol, head)
 	}
 }
 
-// TestPagesAreTested: no configuration stands in a page that no test runs.
+// TestPagesAreTested: a test runs each configuration and each program of the pages.
 func TestPagesAreTested(t *testing.T) {
 	tested := map[string][]string{
 		"nginx.md": {"json starttls", "ini port", "ini auth", "nginx starttls", "nginx implicit", "json proxy", "nginx proxy", "nginx 2012"},
@@ -123,13 +127,13 @@ func TestPagesAreTested(t *testing.T) {
 	for name, titles := range tested {
 		for title := range test.ReadPage(t, name) {
 			if !slices.Contains(titles, title) {
-				t.Errorf("%s: nobody runs %q", name, title)
+				t.Errorf("%s: no test runs %q", name, title)
 			}
 		}
 	}
 }
 
-// dialTLS connects by TLS.
+// dialTLS connects with implicit TLS.
 func dialTLS(t *testing.T, addr string, cert *test.Certificate) *client.Client {
 	t.Helper()
 	c, err := client.ConnectTLS(addr, cert.ClientConfig(), 20*time.Second)
@@ -140,8 +144,9 @@ func dialTLS(t *testing.T, addr string, cert *test.Certificate) *client.Client {
 	return c
 }
 
-// joined writes certificate and key into one file, as HAProxy wants them.
-func joined(t *testing.T, dir string, cert *test.Certificate) string {
+// joinCertificate writes the certificate and the key into one file for HAProxy, and
+// returns its path.
+func joinCertificate(t *testing.T, dir string, cert *test.Certificate) string {
 	t.Helper()
 	var both []byte
 	for _, name := range []string{cert.CertFile, cert.KeyFile} {
@@ -158,7 +163,7 @@ func joined(t *testing.T, dir string, cert *test.Certificate) string {
 	return path
 }
 
-// unixSocket listens on a path that everybody may connect to.
+// unixSocket listens on a path. Any user may connect.
 func unixSocket(t *testing.T, path string) *os.File {
 	t.Helper()
 	l, err := net.Listen("unix", path)

@@ -20,22 +20,23 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// asking is a daemon that asks about recipients, by the page's configuration
-// and tables.
-type asking struct {
+// A queryDaemon is a daemon with GM_RECIPIENT_QUERY, with the configuration and the
+// tables of recipients.md.
+type queryDaemon struct {
 	*daemon.Daemon
 	db     *sql.DB
 	server *servers.MariaDBServer // nil with SQLite
 }
 
-func startAsking(t *testing.T, block string) *asking {
+// newQueryDaemon creates the tables and the daemon of a block. The daemon is not started.
+func newQueryDaemon(t *testing.T, block string) *queryDaemon {
 	t.Helper()
 	page := test.ReadPage(t, "recipients.md")
 	var keys map[string]string
 	if err := json.Unmarshal([]byte(page.Block(t, "json "+block)), &keys); err != nil {
 		t.Fatal(err)
 	}
-	a := &asking{}
+	a := &queryDaemon{}
 	if block == "mysql" {
 		a.server = servers.MariaDB(t)
 		a.db = a.server.Connect(t)
@@ -58,15 +59,15 @@ func startAsking(t *testing.T, block string) *asking {
 		}
 	}
 	if a.server != nil {
-		a.server.Exec(t, "GRANT SELECT ON mail.mailbox TO `"+a.server.User+"`@`%`") // as the page says
+		a.server.Exec(t, "GRANT SELECT ON mail.mailbox TO `"+a.server.User+"`@`%`") // as the page instructs
 	} else {
 		a.Own(t, filepath.Join(a.Dir, "mail.db"))
 	}
 	return a
 }
 
-// codes says RCPT for each address, and returns the codes.
-func codes(t *testing.T, c *client.Client, addresses ...string) string {
+// recipientCodes sends RCPT for each address and returns the codes of the replies.
+func recipientCodes(t *testing.T, c *client.Client, addresses ...string) string {
 	t.Helper()
 	if _, err := c.Expect(250, "RSET"); err != nil {
 		t.Fatal(err)
@@ -85,49 +86,49 @@ func codes(t *testing.T, c *client.Client, addresses ...string) string {
 	return strings.Join(got, " ")
 }
 
-// TestRecipientsPage has the daemons of the page decide.
+// TestRecipientsPage runs the configurations of recipients.md.
 func TestRecipientsPage(t *testing.T) {
 	for _, tt := range []struct{ block, addresses, codes string }{
 		{"mysql", "alice@example.com bob@example.com Alice@EXAMPLE.com postmaster@example.com alice@example.net", "250 550 250 250 550"},
 		{"domains", "anybody@Example.NET. alice@example.com ALICE@example.com bob@example.com alice@elsewhere.example", "250 250 250 550 550"},
 	} {
 		t.Run(tt.block, func(t *testing.T) {
-			a := startAsking(t, tt.block)
+			a := newQueryDaemon(t, tt.block)
 			if out, err := a.Cmd("-t").CombinedOutput(); err != nil || strings.Contains(string(out), "not tried") {
 				t.Errorf("-t: %v, %s", err, out)
 			}
 			a.Start(t)
 			c := connect(t, a.Daemon)
-			if got := codes(t, c, strings.Fields(tt.addresses)...); got != tt.codes {
-				t.Errorf("%s: %s, want %s", tt.addresses, got, tt.codes)
+			if got := recipientCodes(t, c, strings.Fields(tt.addresses)...); got != tt.codes {
+				t.Errorf("RCPT for %s: %s, want %s", tt.addresses, got, tt.codes)
 			}
 			if r, err := c.Expect(550, "RCPT TO:<nobody@%s>", "example.com"); err != nil || !strings.HasPrefix(r.Text, "5.1.1 ") {
-				t.Errorf("%v, %v", r, err)
+				t.Errorf("RCPT for nobody: %v, %v, want 550 5.1.1", r, err)
 			}
 			if _, err := c.Expect(250, "RSET"); err != nil {
 				t.Fatal(err)
 			}
 			send(t, c, "alice@example.com")
-			// A new answer is heard after a reload at the latest.
+			// A reload empties the cache of answers.
 			if _, err := a.db.Exec("DELETE FROM mailbox WHERE address='alice@example.com'"); err != nil {
 				t.Fatal(err)
 			}
 			if !a.Reload(t, nil) {
-				t.Fatal(a.Log())
+				t.Fatalf("reload refused:\n%s", a.Log())
 			}
-			if got := codes(t, c, "alice@example.com"); got != "550" {
-				t.Errorf("after the reload: %s", got)
+			if got := recipientCodes(t, c, "alice@example.com"); got != "550" {
+				t.Errorf("deleted recipient after the reload: %s, want 550", got)
 			}
 		})
 	}
 }
 
-// TestRecipientQueryRefused: -t tells of what the database does not
-// understand, and of a database that is away, which is no fault.
+// TestRecipientQueryRefused: -t refuses a query that the database cannot prepare. An
+// unavailable database is not an error.
 func TestRecipientQueryRefused(t *testing.T) {
 	for _, block := range []string{"mysql", "domains"} {
 		t.Run(block, func(t *testing.T) {
-			a := startAsking(t, block)
+			a := newQueryDaemon(t, block)
 			try := func(query string) (int, string) {
 				t.Helper()
 				a.Configure(t, map[string]string{"GM_RECIPIENT_QUERY": query})
@@ -143,11 +144,11 @@ func TestRecipientQueryRefused(t *testing.T) {
 				"SELECT 1; DELETE FROM mailbox":                  "behind its ;",
 			} {
 				if code, out := try(query); code != 78 || !strings.Contains(out, "GM_RECIPIENT_QUERY") || !strings.Contains(out, want) {
-					t.Errorf("%s: %d, %s", query, code, out)
+					t.Errorf("%s: exit status %d, %s, want 78 and %s", query, code, out, want)
 				}
 			}
 			if code, out := try("SELECT 1 FROM mailbox WHERE address = :address"); code != 0 || strings.Contains(out, "not tried") {
-				t.Errorf("good: %d, %s", code, out)
+				t.Errorf("valid query: exit status %d, %s", code, out)
 			}
 			if a.server != nil {
 				a.server.Kill()
@@ -155,16 +156,16 @@ func TestRecipientQueryRefused(t *testing.T) {
 				a.Configure(t, map[string]string{"SQLITE_FILE": filepath.Join(a.Dir, "later.db")})
 			}
 			if code, out := try("SELECT 1 FROM mailbox WHERE address = :address"); code != 0 || !strings.Contains(out, "not tried") {
-				t.Errorf("away: %d, %s", code, out)
+				t.Errorf("database unavailable: exit status %d, %s", code, out)
 			}
 		})
 	}
 }
 
-// TestRecipientsCost: thousands of RCPT for unknown names cost one query for
-// each name.
-func TestRecipientsCost(t *testing.T) {
-	a := startAsking(t, "mysql")
+// TestRecipientQueryCount: RCPT commands of several clients for the same unknown
+// recipients cause one query per recipient.
+func TestRecipientQueryCount(t *testing.T) {
+	a := newQueryDaemon(t, "mysql")
 	a.Start(t)
 	status := func(name string) (n int) {
 		t.Helper()
@@ -174,7 +175,7 @@ func TestRecipientsCost(t *testing.T) {
 		return n
 	}
 	send(t, connect(t, a.Daemon), "alice@example.com")
-	const clients, rounds, names = 8, 3, 200 // names of each round, the same for all clients
+	const clients, rounds, recipients = 8, 3, 200 // the same recipients in each round
 	before := status("Com_stmt_execute")
 	var wait sync.WaitGroup
 	for range clients {
@@ -187,7 +188,7 @@ func TestRecipientsCost(t *testing.T) {
 				if err == nil {
 					_, err = c.Expect(250, "MAIL FROM:<a@example.org>")
 				}
-				for n := range names {
+				for n := range recipients {
 					if err == nil {
 						_, err = c.Expect(550, "RCPT TO:<unknown-%d@example.com>", n)
 					}
@@ -201,20 +202,20 @@ func TestRecipientsCost(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	// The daemon has a few statements of its own.
-	if n := status("Com_stmt_execute") - before; n < names || n > names+10 {
-		t.Errorf("%d queries for %d names", n, names)
+	// The daemon executes a few other statements.
+	if n := status("Com_stmt_execute") - before; n < recipients || n > recipients+10 {
+		t.Errorf("%d queries for %d recipients", n, recipients)
 	}
 }
 
-// TestRecipientsWithoutDatabase: who is known stays known, nobody else is
-// decided on, and nothing that is stored waits for a query that hangs.
+// TestRecipientsWithoutDatabase: without the database the cached answers stay valid, and
+// RCPT for other recipients receives 451. Saving does not wait for a query that hangs.
 func TestRecipientsWithoutDatabase(t *testing.T) {
-	a := startAsking(t, "mysql")
+	a := newQueryDaemon(t, "mysql")
 	a.Start(t)
 	c := connect(t, a.Daemon)
 	known := []string{"alice@example.com", "nobody@example.com", "postmaster@example.com"}
-	if got := codes(t, c, known...); got != "250 550 250" {
+	if got := recipientCodes(t, c, known...); got != "250 550 250" {
 		t.Fatal(got)
 	}
 	lock, err := a.db.Conn(t.Context())
@@ -225,11 +226,11 @@ func TestRecipientsWithoutDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	var wait sync.WaitGroup
-	for i := range 20 { // more than there are connections for
+	for i := range 20 { // more queries than connections
 		wait.Go(func() {
 			c := connect(t, a.Daemon)
-			if got := codes(t, c, fmt.Sprintf("hung-%d@example.com", i)); got != "451" {
-				t.Errorf("a query that hangs: %s", got)
+			if got := recipientCodes(t, c, fmt.Sprintf("hung-%d@example.com", i)); got != "451" {
+				t.Errorf("RCPT while the query hangs: %s, want 451", got)
 			}
 		})
 	}
@@ -243,24 +244,24 @@ func TestRecipientsWithoutDatabase(t *testing.T) {
 	if _, err := lock.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
 		t.Fatal(err)
 	}
-	test.Await(t, a.Process(), 30*time.Second, "asked again", func() error {
-		if got := codes(t, c, "bob@example.com"); got != "550" {
-			return fmt.Errorf("%s", got)
+	test.Await(t, a.Process(), 30*time.Second, "waiting for the recipient query", func() error {
+		if got := recipientCodes(t, c, "bob@example.com"); got != "550" {
+			return fmt.Errorf("RCPT: %s, want 550", got)
 		}
 		return nil
 	})
 	a.server.Kill()
-	if got := codes(t, c, append(known, "carol@example.com")...); got != "250 550 250 451" {
-		t.Errorf("without the database: %s", got)
+	if got := recipientCodes(t, c, append(known, "carol@example.com")...); got != "250 550 250 451" {
+		t.Errorf("without the database: %s, want 250 550 250 451", got)
 	}
 	a.server.Start(t)
-	test.Await(t, a.Process(), 30*time.Second, "asked again", func() error {
-		if got := codes(t, c, "carol@example.com"); got != "550" {
-			return fmt.Errorf("%s", got)
+	test.Await(t, a.Process(), 30*time.Second, "waiting for the recipient query", func() error {
+		if got := recipientCodes(t, c, "carol@example.com"); got != "550" {
+			return fmt.Errorf("RCPT: %s, want 550", got)
 		}
 		return nil
 	})
 	if log := a.Log(); strings.Count(log, "GM_RECIPIENT_QUERY failed") != 1 {
-		t.Errorf("the log says:\n%s", log)
+		t.Errorf("want one failure of the query in the log:\n%s", log)
 	}
 }

@@ -10,9 +10,8 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// TestRedis sends mail through a daemon with Redis, in both modes and on both
-// stores, and reads it with -show wherever it lies: with Redis there, killed,
-// and there again but empty.
+// TestRedis sends messages to a daemon with Redis, in both modes and with both stores,
+// and reads them with -show: with Redis, after Redis was killed, and with an empty Redis.
 func TestRedis(t *testing.T) {
 	text := "Subject: hello\r\n\r\n" + strings.Repeat("a line of text\r\n", 100)
 	for _, tt := range []struct{ store, mode, compress, body string }{
@@ -33,7 +32,7 @@ func TestRedis(t *testing.T) {
 				defer c.Close()
 				reply, err := c.Send("sender@example.org", "", []string{"b@example.com"}, []byte(text))
 				if err != nil || reply.Code != 250 {
-					t.Fatalf("%v, %v\n%s", reply, err, d.Log())
+					t.Fatalf("reply %v, %v\n%s", reply, err, d.Log())
 				}
 				rows, err := table.to("b@example.com")
 				if err != nil {
@@ -44,14 +43,14 @@ func TestRedis(t *testing.T) {
 						return row.hash, row.body, row.mail
 					}
 				}
-				t.Fatalf("no row %s", reply.Hash())
+				t.Fatalf("no row with the hash %s", reply.Hash())
 				return
 			}
 			show := func(hash string) (string, error) {
 				out, err := d.Cmd("-show", hash).CombinedOutput()
 				return string(out), err
 			}
-			shown := func(hash string) {
+			expectText := func(hash string) {
 				t.Helper()
 				if out, err := show(hash); err != nil || !strings.HasPrefix(out, "Return-Path: <sender@example.org>") || !strings.HasSuffix(out, text) {
 					t.Errorf("-show %s: %v\n%s", hash, err, out)
@@ -59,10 +58,10 @@ func TestRedis(t *testing.T) {
 			}
 
 			hash, body, mail := send()
-			if in := tt.mode == "store"; in != (body == "redis") || in != (len(mail) == 0) {
-				t.Fatalf("body %q, mail of %d bytes\n%s", body, len(mail), d.Log())
+			if inRedis := tt.mode == "store"; inRedis != (body == "redis") || inRedis != (len(mail) == 0) {
+				t.Fatalf("mode %s: body %q, mail of %d bytes\n%s", tt.mode, body, len(mail), d.Log())
 			}
-			shown(hash)
+			expectText(hash)
 			list, err := d.Cmd("-list", "1").Output()
 			if fields := strings.Split(string(list), "\t"); err != nil || len(fields) != 6 || fields[0] != hash || fields[4] == "0" {
 				t.Errorf("-list 1: %v, %q", err, list)
@@ -74,47 +73,47 @@ func TestRedis(t *testing.T) {
 			conn.Do("SELECT", 1)
 			blob, err := redigo.Bytes(conn.Do("GET", hash))
 			if err != nil || tt.mode == "cache" && !bytes.Equal(blob, mail) || (tt.compress == "Y") != (blob[0] == 0x78) {
-				t.Errorf("Redis has %.100q, %v", blob, err)
+				t.Errorf("the value in Redis is %.100q, %v", blob, err)
 			}
 			if ttl, err := redigo.Int(conn.Do("TTL", hash)); err != nil || ttl < 500 || ttl > 600 {
-				t.Errorf("TTL %d, %v", ttl, err)
+				t.Errorf("TTL %d s, %v, want 500 s to 600 s", ttl, err)
 			}
 
 			r.Kill()
 			second, body, mail := send()
 			if body != tt.body || len(mail) == 0 {
-				t.Errorf("without Redis: body %q, mail of %d bytes", body, len(mail))
+				t.Errorf("without Redis: body %q, want %q, mail of %d bytes", body, tt.body, len(mail))
 			}
-			shown(second)
+			expectText(second)
 			if tt.mode == "cache" {
-				shown(hash)
+				expectText(hash)
 			} else if out, err := show(hash); err == nil || !strings.Contains(out, "Redis") {
-				t.Errorf("-show of what is nowhere: %v, %s", err, out)
+				t.Errorf("-show of a message in the killed Redis: %v, %s", err, out)
 			}
 
 			r.Start(t)
 			d.AwaitLog(t, "Redis available again", 1)
 			third, _, _ := send()
-			shown(third)
+			expectText(third)
 			if out, err := show(hash); (err == nil) != (tt.mode == "cache") || err != nil && !strings.Contains(out, "is no longer there") {
-				t.Errorf("-show of what Redis has forgotten: %v, %s", err, out)
+				t.Errorf("-show of a message that Redis has lost: %v, %s", err, out)
 			}
 			log := d.Log()
 			for text, want := range map[string]int{"Redis unavailable": 1, "Redis available again": 1, "se cret": 0} {
 				if n := strings.Count(log, text); n != want {
-					t.Errorf("%q stands in the log %d times, want %d\n%s", text, n, want, log)
+					t.Errorf("the log contains %q %d times, want %d\n%s", text, n, want, log)
 				}
 			}
 			for _, warning := range []string{"REDIS_MODE=store: ", "level=WARN msg=\"Redis loses all messages"} {
 				if strings.Contains(log, warning) != (tt.mode == "store") {
-					t.Errorf("%q: %v", warning, log)
+					t.Errorf("mode %s: the log contains %q: %v\n%s", tt.mode, warning, strings.Contains(log, warning), log)
 				}
 			}
 			if !d.Reload(t, map[string]string{"REDIS_MODE": "cache", "REDIS_EXPIRE_SECONDS": "60"}) {
 				t.Error(d.Log())
 			}
 			if _, body, mail := send(); body != tt.body || len(mail) == 0 {
-				t.Errorf("after a reload: body %q, mail of %d bytes", body, len(mail))
+				t.Errorf("after a reload: body %q, want %q, mail of %d bytes", body, tt.body, len(mail))
 			}
 			if status := d.Terminate(t); status != 0 {
 				t.Errorf("exit status %d", status)

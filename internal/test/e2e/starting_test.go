@@ -13,8 +13,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestSignalsDuringStart: SIGHUP and SIGUSR1 that come while the daemon reads its
-// configuration do not end it.
+// TestSignalsDuringStart: SIGHUP and SIGUSR1 do not end the daemon while it reads its
+// configuration.
 func TestSignalsDuringStart(t *testing.T) {
 	d := newDaemon(t, nil)
 	text, err := os.ReadFile(d.ConfigFile())
@@ -24,7 +24,7 @@ func TestSignalsDuringStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The daemon refuses a FIFO without a writer: it is empty.
+	// Without a writer the daemon reads an empty configuration and refuses it.
 	fifo, err := os.OpenFile(d.ConfigFile(), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -37,27 +37,27 @@ func TestSignalsDuringStart(t *testing.T) {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	fds := fmt.Sprintf("/proc/%d/fd/", cmd.Process.Pid)
-	test.Await(t, nil, 20*time.Second, "the daemon does not read its configuration", func() error {
+	test.Await(t, nil, 20*time.Second, "waiting for the daemon to open its configuration", func() error {
 		files, err := os.ReadDir(fds)
 		for _, file := range files {
 			if name, _ := os.Readlink(fds + file.Name()); name == d.ConfigFile() {
 				return nil
 			}
 		}
-		return errors.Join(errors.New("it is not open"), err)
+		return errors.Join(errors.New("not open"), err)
 	})
 	for _, s := range []os.Signal{syscall.SIGUSR1, syscall.SIGHUP} {
 		if err := cmd.Process.Signal(s); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// The reload that SIGHUP asked for finds a file.
+	// The reload after SIGHUP must find a regular file.
 	err = errors.Join(os.Remove(d.ConfigFile()), os.WriteFile(d.ConfigFile(), text, 0o600))
 	if _, wrote := fifo.Write(text); err != nil || wrote != nil {
 		t.Fatal(err, wrote)
 	}
 	fifo.Close()
-	test.Await(t, nil, 20*time.Second, "the signals ended the daemon", d.Greets)
+	test.Await(t, nil, 20*time.Second, "waiting for the daemon after the signals", d.Greets)
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -16,8 +16,8 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// TestStreamPage runs the page on the stream: its configuration, and its
-// consumers, which first get what one of them has left unfinished.
+// TestStreamPage runs the configuration and the consumers of stream.md. The first
+// consumer must also receive an entry that a worker read and did not acknowledge.
 func TestStreamPage(t *testing.T) {
 	page := test.ReadPage(t, "stream.md")
 	redis := servers.Redis(t)
@@ -31,17 +31,17 @@ func TestStreamPage(t *testing.T) {
 	for i := range 3 {
 		if r, err := c.Send("sender@example.org", "", []string{fmt.Sprintf("first%d@example.com", i), fmt.Sprintf("second%d@example.com", i)},
 			[]byte("Subject: =?utf-8?Q?gr=C3=BC=C3=9Fe?=\r\n\r\ntext\r\n")); err != nil || r.Code != 250 {
-			t.Fatalf("%v, %v", r, err)
+			t.Fatalf("reply %v, %v", r, err)
 		}
 	}
 	db := redis.Connect(t)
-	test.Await(t, d.Process(), 10*time.Second, "the stream", func() error {
+	test.Await(t, d.Process(), 10*time.Second, "waiting for the stream", func() error {
 		if n, err := redigo.Int(db.Do("XLEN", "mails")); err != nil || n != 6 {
-			return fmt.Errorf("%d entries, %v", n, err)
+			return fmt.Errorf("%d entries, want 6: %v", n, err)
 		}
 		return nil
 	})
-	// A worker takes one entry and dies.
+	// A worker reads one entry and ends without acknowledging it.
 	if _, err := db.Do("XGROUP", "CREATE", "mails", "workers", "0"); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestStreamPage(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		// Debian's own, which has Debian's packages.
+		// Debian's Python finds the modules of Debian's packages.
 		consume(t, exec.Command("/usr/bin/python3", file, "python"), []string{"first0@", "second0@", "first1@", "second1@", "first2@", "second2@"})
 	})
 	t.Run("Go", func(t *testing.T) {
@@ -69,27 +69,27 @@ func TestStreamPage(t *testing.T) {
 		}
 		consume(t, exec.Command("go", "run", file, "go"), []string{"third@"})
 	})
-	test.Await(t, nil, 10*time.Second, "all is acknowledged", func() error {
+	test.Await(t, nil, 10*time.Second, "waiting for the acknowledgements", func() error {
 		pending, err := redigo.Values(db.Do("XPENDING", "mails", "workers"))
 		if n, _ := redigo.Int(pending[0], err); n != 0 {
-			return fmt.Errorf("%d are pending", n)
+			return fmt.Errorf("%d entries are pending", n)
 		}
 		return nil
 	})
 }
 
-// consume wants lines for these recipients, in this order and once.
+// consume runs a consumer, which must print one line per recipient, in this order.
 func consume(t *testing.T, cmd *exec.Cmd, to []string) {
 	t.Helper()
 	p := test.Start(t, cmd)
-	test.Await(t, p, 60*time.Second, "the consumer", func() error {
+	test.Await(t, p, 60*time.Second, "waiting for the consumer", func() error {
 		lines := strings.Split(strings.TrimSpace(p.Output()), "\n")
 		if len(lines) != len(to) || lines[0] == "" {
-			return fmt.Errorf("%q", lines)
+			return fmt.Errorf("lines %q, want %d", lines, len(to))
 		}
 		for i, line := range lines {
 			if !strings.Contains(line, " sender@example.org "+to[i]) {
-				t.Fatalf("line %d is %q, want one to %s", i, line, to[i])
+				t.Fatalf("line %d is %q, want the recipient %s", i, line, to[i])
 			}
 		}
 		return nil

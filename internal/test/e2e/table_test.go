@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"database/sql"
+	"fmt"
 	"testing"
 
 	_ "modernc.org/sqlite"
@@ -9,13 +10,13 @@ import (
 	"goguerrillad/internal/test/daemon"
 )
 
-// A table is where a daemon stores, seen by somebody else's eyes.
+// A table is the table of a daemon, read through the test's own connection.
 type table struct {
 	db   *sql.DB
 	name string
 }
 
-// row is one row of new_mail, without what is always the same.
+// A row is one row of new_mail, without mail_id and the date.
 type row struct {
 	from, to, recipient, subject, body, charset string
 	mail                                        []byte
@@ -25,7 +26,29 @@ type row struct {
 	ip, attach                                  string
 }
 
-// sqliteTable opens the file of a daemon for reading.
+// differences returns the columns, except mail and hash, in which two rows differ.
+func (r row) differences(want row) []string {
+	var list []string
+	compare := func(column string, got, want any) {
+		if got != want {
+			list = append(list, fmt.Sprintf("%s is %#v, want %#v", column, got, want))
+		}
+	}
+	compare("from", r.from, want.from)
+	compare("to", r.to, want.to)
+	compare("recipient", r.recipient, want.recipient)
+	compare("subject", r.subject, want.subject)
+	compare("body", r.body, want.body)
+	compare("charset", r.charset, want.charset)
+	compare("spam_score", r.spam, want.spam)
+	compare("content_type", r.contentType, want.contentType)
+	compare("has_attach", r.hasAttach, want.hasAttach)
+	compare("ip_addr", r.ip, want.ip)
+	compare("attach_info", r.attach, want.attach)
+	return list
+}
+
+// sqliteTable opens the SQLite file of a daemon read-only.
 func sqliteTable(t *testing.T, d *daemon.Daemon) *table {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+d.Keys["SQLITE_FILE"]+"?mode=ro&_pragma=busy_timeout(10000)")
@@ -36,7 +59,7 @@ func sqliteTable(t *testing.T, d *daemon.Daemon) *table {
 	return &table{db, "new_mail"}
 }
 
-// to returns the rows for one recipient.
+// to returns the rows of one recipient.
 func (tb *table) to(to string) ([]row, error) {
 	found, err := tb.db.Query("SELECT `from`, `to`, recipient, subject, body, charset, mail, spam_score, hash, content_type,"+
 		" has_attach, ip_addr, attach_info FROM "+tb.name+" WHERE `to` = ?", to)

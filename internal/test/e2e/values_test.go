@@ -10,18 +10,18 @@ import (
 	"unicode/utf8"
 )
 
-// values makes messages of random values from a seed.
+// values generates messages of random values.
 type values struct{ *rand.Rand }
 
-// blocks are ranges of characters, with controls, the byte order mark,
-// noncharacters, and characters of all planes.
+// blocks are ranges of characters: controls, the byte order mark, noncharacters, and
+// characters of several planes.
 var blocks = [][2]rune{
 	{0x20, 0x7e}, {0x20, 0x7e}, {0x01, 0x1f}, {0x7f, 0x9f}, {0xa0, 0xff}, {0x100, 0x24f}, {0x300, 0x36f}, {0x370, 0x3ff}, {0x400, 0x4ff},
 	{0x590, 0x6ff}, {0xe00, 0xe7f}, {0x1e00, 0x1eff}, {0x2000, 0x206f}, {0x20a0, 0x20bf}, {0x2190, 0x22ff}, {0x2500, 0x257f}, {0x3000, 0x30ff},
 	{0x4e00, 0x9fff}, {0xac00, 0xd7a3}, {0xe000, 0xf8ff}, {0xfdd0, 0xfdef}, {0xfef0, 0xffff}, {0x1f300, 0x1faff}, {0x20000, 0x2a6df}, {0x10fff0, 0x10ffff},
 }
 
-// text returns up to n characters, each from one of a few blocks.
+// text returns up to n characters of three blocks.
 func (v values) text(n int, allowed func(rune) bool) string {
 	few := [3][2]rune{}
 	for i := range few {
@@ -37,7 +37,7 @@ func (v values) text(n int, allowed func(rune) bool) string {
 	return s.String()
 }
 
-// bytes returns up to n bytes that are no text.
+// bytes returns up to n random bytes, not valid UTF-8 as a rule.
 func (v values) bytes(n int, allowed func(rune) bool) string {
 	var s []byte
 	for range v.IntN(n + 1) {
@@ -48,12 +48,12 @@ func (v values) bytes(n int, allowed func(rune) bool) string {
 	return string(s)
 }
 
-// labels are names of character sets, not all of them known.
+// labels are names of character sets, known and unknown ones.
 var labels = []string{"utf-8", "us-ascii", "iso-8859-1", "iso-8859-7", "windows-1251", "windows-1258", "koi8-r", "gb18030", "gbk", "big5",
 	"euc-jp", "shift_jis", "iso-2022-jp", "euc-kr", "utf-16le", "utf-7", "x-user-defined", "nothing", "\xff"}
 
-// field is the value of a header field in one of the ways that senders write
-// it: as it is, as bytes of some character set, in encoded words.
+// field returns the value of a header field: as UTF-8, as bytes of any character set,
+// or as encoded words.
 func (v values) field(n int) string {
 	inField := func(r rune) bool { return r != '\r' && r != '\n' }
 	switch v.IntN(4) {
@@ -71,7 +71,7 @@ func (v values) field(n int) string {
 	return strings.Join(words, " ")
 }
 
-// fileName is a parameter of Content-Disposition.
+// fileName returns the parameter filename or filename* of Content-Disposition.
 func (v values) fileName() string {
 	switch v.IntN(3) {
 	case 0:
@@ -86,8 +86,8 @@ func (v values) fileName() string {
 	return "filename=" + v.bytes(30, func(r rune) bool { return r > ' ' && r != ';' })
 }
 
-// message is a message with a random subject, a part of text, and file names.
-// What contains it is ASCII and is at its end.
+// message returns a message with a random subject, a random text and up to three
+// attachments with random names. It ends with the token, which must be ASCII.
 func (v values) message(token string) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "Subject: %s\r\nMIME-Version: 1.0\r\nContent-Type: multipart/%s; boundary=xyz\r\n\r\n", v.field(600), v.bytes(20, isToken))
@@ -101,7 +101,7 @@ func (v values) message(token string) string {
 
 func isToken(r rune) bool { return 'a' <= r && r <= 'z' || r == '-' }
 
-// mailbox is an address of example.com whose local part is any that RFC 5321,
+// mailbox returns an address of example.com with a random local part that RFC 5321,
 // section 4.1.2, or RFC 6531, section 3.3, allows.
 func (v values) mailbox() string {
 	wide := v.IntN(2) == 0
@@ -134,7 +134,7 @@ func (v values) mailbox() string {
 	return local + "@" + []string{"example.com", "EXAMPLE.com", "eXample.COM"}[v.IntN(3)]
 }
 
-// mailboxes are up to n of them, all different.
+// mailboxes returns up to n different addresses.
 func (v values) mailboxes(n int) []string {
 	var all []string
 	for range 1 + v.IntN(n) {
@@ -145,7 +145,7 @@ func (v values) mailboxes(n int) []string {
 	return all
 }
 
-// isASCII reports whether an address needs no SMTPUTF8.
+// isASCII reports whether s has only ASCII characters, so needs no SMTPUTF8.
 func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 })
 }

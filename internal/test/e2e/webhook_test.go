@@ -14,7 +14,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestWebhookPage runs the receivers of the page, each with the page's
+// TestWebhookPage runs each receiver of webhook.md with a daemon that has the page's
 // configuration.
 func TestWebhookPage(t *testing.T) {
 	page := test.ReadPage(t, "webhook.md")
@@ -48,7 +48,7 @@ func TestWebhookPage(t *testing.T) {
 			cmd := exec.Command(tt.command[0], args...)
 			cmd.Dir = dir
 			p := test.Start(t, cmd)
-			test.Await(t, p, 30*time.Second, "the receiver does not start", test.Dial(addr))
+			test.Await(t, p, 30*time.Second, "waiting for the receiver", test.Dial(addr))
 
 			var keys map[string]string
 			if err := json.Unmarshal([]byte(page.Block(t, "json webhook", "https://app.example.com/mail", fmt.Sprintf(tt.url, addr))), &keys); err != nil {
@@ -60,29 +60,29 @@ func TestWebhookPage(t *testing.T) {
 			text = "Subject: gr\xc3\xbc\xc3\x9fe\r\n\r\n\x00\xff binary\r\n.\r\n"
 			r, err := c.Send("sender@example.org", "", []string{"one@example.com", "two@example.com"}, []byte(text))
 			if err != nil || r.Code != 250 {
-				t.Fatalf("%v, %v\n%s\n%s", r, err, p.Output(), d.Log())
+				t.Fatalf("reply %v, %v\n%s\n%s", r, err, p.Output(), d.Log())
 			}
 			mail, err := os.ReadFile(filepath.Join(dir, "mail", r.Hash()+".eml"))
 			if err != nil || !strings.HasPrefix(string(mail), "Return-Path: <sender@example.org>\r\nDelivered-To: one@example.com\r\n") ||
 				!strings.HasSuffix(string(mail), text) {
-				t.Errorf("%q, %v", mail, err)
+				t.Errorf("the received message is %q, %v", mail, err)
 			}
 			if r, err := c.Send("sender@example.org", "", []string{"nobody@example.com"}, []byte(text)); err != nil || r.Code != 550 || !strings.HasPrefix(r.Text, "5.7.1 ") {
-				t.Errorf("nobody: %v, %v", r, err)
+				t.Errorf("unknown recipient: reply %v, %v, want 550 5.7.1", r, err)
 			}
-			// Somebody else's posts are not taken; nothing is lost by it.
+			// The receiver refuses requests with a wrong secret or password.
 			if !d.Reload(t, map[string]string{"WEBHOOK_SECRET": "another", "WEBHOOK_URL": strings.Replace(keys["WEBHOOK_URL"], "password", "wrong", 1)}) {
-				t.Fatal(d.Log())
+				t.Fatalf("reload refused:\n%s", d.Log())
 			}
 			if r, err := c.Send("sender@example.org", "", []string{"one@example.com"}, []byte(text)); err != nil || r.Code != 451 {
-				t.Errorf("another secret: %v, %v", r, err)
+				t.Errorf("wrong secret: reply %v, %v, want 451", r, err)
 			}
 			p.Kill()
 			if r, err := c.Send("sender@example.org", "", []string{"one@example.com"}, []byte(text)); err != nil || r.Code != 451 {
-				t.Errorf("the receiver is gone: %v, %v", r, err)
+				t.Errorf("receiver killed: reply %v, %v, want 451", r, err)
 			}
 			if strings.Contains(d.Log(), "password") || strings.Contains(d.Log(), "MDEyMz") {
-				t.Errorf("a secret in the log\n%s", d.Log())
+				t.Errorf("the log contains a secret\n%s", d.Log())
 			}
 		})
 	}

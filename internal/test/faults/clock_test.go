@@ -13,27 +13,27 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A clock is what programs under libfaketime take for the time of day.
+// A clock is the wall clock of programs that run with libfaketime.
 type clock struct{ file string }
 
-// libFaketime is where Debian's package libfaketime has the library for
-// programs with threads.
+// libFaketime is the path of the library for programs with threads in Debian's package
+// libfaketime.
 const libFaketime = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 
 func newClock(t *testing.T) clock {
 	t.Helper()
 	if found, err := filepath.Glob(libFaketime); err != nil || len(found) == 0 {
-		test.Need(t, libFaketime) // fails or skips: it is no program
+		test.Need(t, libFaketime) // not a program, so the test fails or is skipped
 	}
 	c := clock{filepath.Join(test.PublicDir(t), "clock")}
 	c.set(t, 0)
 	return c
 }
 
-// set puts the clock before or behind the machine's.
+// set sets the difference between the clock and the machine's clock.
 func (c clock) set(t *testing.T, by time.Duration) {
 	t.Helper()
-	// By a new file: half a line would be another time.
+	// A rename is atomic: a program that reads half a line would read a wrong time.
 	text := fmt.Sprintf("%+d\n", int(by.Seconds()))
 	if err := os.WriteFile(c.file+".new", []byte(text), 0o644); err != nil {
 		t.Fatal(err)
@@ -43,29 +43,28 @@ func (c clock) set(t *testing.T, by time.Duration) {
 	}
 }
 
-// env is what a program needs to follow the clock; as on a machine whose time
-// of day is set, what counts seconds goes on.
+// env returns the environment of a program that uses the clock. The monotonic clock is
+// not changed, as on a machine whose wall clock is set.
 func (c clock) env() []string {
 	found, _ := filepath.Glob(libFaketime)
 	return []string{"LD_PRELOAD=" + strings.Join(found, ":"), "FAKETIME_TIMESTAMP_FILE=" + c.file,
 		"FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"}
 }
 
-// steps are the faults of the clock.
-func (c clock) steps(w *world) []fault {
+// steps returns the faults of the clock.
+func (c clock) steps(w *faultTest) []fault {
 	step := func(name string, by time.Duration) fault {
 		return fault{name: name, subject: "clock", times: 20,
-			ail:  func(t *testing.T) { c.set(t, by) },
-			hold: func() time.Duration { return between(w.rand, 0, 2*time.Second) },
-			mend: func(t *testing.T) { c.set(t, 0) },
+			start:    func(t *testing.T) { c.set(t, by) },
+			duration: func() time.Duration { return between(w.rand, 0, 2*time.Second) },
+			end:      func(t *testing.T) { c.set(t, 0) },
 		}
 	}
-	return []fault{step("clock an hour ahead and back", time.Hour), step("clock an hour behind and back", -time.Hour)}
+	return []fault{step("clock one hour ahead", time.Hour), step("clock one hour behind", -time.Hour)}
 }
 
-// TestFaultsClock steps the time of day under the daemon. A static program
-// asks the kernel alone for the time: it runs in an emulator, which asks the
-// library that lies.
+// TestFaultsClock changes the wall clock of the daemon. A static program reads the time
+// from the kernel, so the daemon runs in an emulator, which uses the library.
 func TestFaultsClock(t *testing.T) {
 	d := shared.Daemon(t, map[string]string{"GSMTP_TIMEOUT": "20"})
 	test.NeedRoot(t)
@@ -76,20 +75,20 @@ func TestFaultsClock(t *testing.T) {
 	delete(d.Keys, "GUID")
 	d.Configure(t, nil)
 	d.Start(t)
-	w := &world{whole: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, db: openFile(t, d)}
-	begun := time.Now()
+	w := &faultTest{parent: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, db: openFile(t, d)}
+	began := time.Now()
 	w.startLoad(t)
 	w.run(t, c.steps(w))
 	log := d.Log()
 	for _, by := range []time.Duration{time.Hour, -time.Hour} {
 		hour := func(now time.Time) bool { return strings.Contains(log, now.UTC().Add(by).Format("2006-01-02T15")) }
-		if !hour(begun) && !hour(time.Now()) { // the hour may end during the test
-			t.Errorf("the daemon has not seen the clock step by %v", by)
+		if !hour(began) && !hour(time.Now()) { // the hour may change during the test
+			t.Errorf("the log has no time changed by %v", by)
 		}
 	}
 }
 
-// TestFaultsDatabaseClock steps it under the database.
+// TestFaultsDatabaseClock changes the wall clock of the database.
 func TestFaultsDatabaseClock(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	c := newClock(t)
@@ -97,7 +96,7 @@ func TestFaultsDatabaseClock(t *testing.T) {
 	m.CreateTable(t, "new_mail")
 	d.Configure(t, m.Keys())
 	d.Start(t)
-	w := &world{whole: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, db: m.Connect(t)}
+	w := &faultTest{parent: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, db: m.Connect(t)}
 	w.startLoad(t)
 	w.run(t, c.steps(w))
 }

@@ -14,28 +14,28 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A cluster is three Galera nodes with two daemons, each of which knows all
-// nodes, the first of them behind a wire.
+// A cluster is three Galera nodes and two daemons that are configured with all nodes.
+// The daemons connect to the first node through a wire.
 type cluster struct {
-	*world
+	*faultTest
 	galera *servers.Galera
 	nodes  []*servers.MariaDBServer
 	wire   *servers.Wire
 }
 
-// How long no mail may be taken when one node of three dies. The others suspect
-// it after five seconds, and commit nothing before that; should it be back
-// before they have agreed, they begin anew, and Galera alone takes longer.
+// The longest time without an accepted message after one of three nodes has failed. The
+// other nodes suspect the node after 5 s and commit nothing before. If the node returns
+// before they have agreed, they start again, and Galera needs longer.
 const (
 	silence     = 10 * time.Second
 	longSilence = 20 * time.Second
 )
 
-// slowness is how late the answers of a slow node are. What it was given when
-// it became slow waits for so long, and nothing else does.
-const slowness = 3 * time.Second
+// nodeDelay is the delay of each reply of a slow node. Only the batches that the node
+// has when it becomes slow wait for it.
+const nodeDelay = 3 * time.Second
 
-// TestCluster breaks what two daemons stand on that store in a Galera cluster.
+// TestCluster applies the faults of a Galera cluster in which two daemons store.
 func TestCluster(t *testing.T) {
 	for _, spread := range []string{"N", "Y"} {
 		t.Run("spread "+spread, func(t *testing.T) { testCluster(t, spread) })
@@ -46,14 +46,14 @@ func testCluster(t *testing.T, spread string) {
 	first := shared.Daemon(t, nil)
 	g := servers.StartGalera(t, 3, "")
 	c := &cluster{
-		world:  &world{whole: t, rand: newRand(t), daemons: []*daemon.Daemon{first, shared.Daemon(t, nil)}},
-		galera: g, nodes: g.Nodes, wire: servers.StartWire(t, g.Nodes[0].Addr),
+		faultTest: &faultTest{parent: t, rand: newRand(t), daemons: []*daemon.Daemon{first, shared.Daemon(t, nil)}},
+		galera:    g, nodes: g.Nodes, wire: servers.StartWire(t, g.Nodes[0].Addr),
 	}
 	c.nodes[0].CreateTable(t, "new_mail")
 	g.AwaitTable(t, "new_mail")
 	for i, d := range c.daemons {
 		hosts := []string{c.wire.Addr, c.nodes[1].Addr, c.nodes[2].Addr}
-		if i == 1 { // another order of preference
+		if i == 1 { // the second daemon prefers another node
 			hosts = []string{c.nodes[1].Addr, c.nodes[2].Addr, c.wire.Addr}
 		}
 		d.Configure(t, pageKeys(t, hosts))
@@ -63,7 +63,7 @@ func testCluster(t *testing.T, spread string) {
 	c.db = c.nodes[2].Connect(t)
 	c.startLoad(t)
 	faults := c.faults(spread == "Y")
-	if spread == "N" && !long() { // the rest has nothing to do with it
+	if spread == "N" && !long() { // only the faults that MYSQL_SPREAD has an effect on
 		faults = slices.DeleteFunc(faults, func(f fault) bool {
 			return !slices.Contains([]string{"node killed", "node hung", "node read-only", "one node slow"}, f.name)
 		})
@@ -71,7 +71,7 @@ func testCluster(t *testing.T, spread string) {
 	c.run(t, faults)
 }
 
-// pageKeys is the configuration of the page on clusters, with other addresses.
+// pageKeys returns the configuration of cluster.md with the addresses of the test.
 func pageKeys(t *testing.T, hosts []string) (keys map[string]string) {
 	t.Helper()
 	text := test.ReadPage(t, "cluster.md").Block(t, "json galera",
@@ -82,74 +82,74 @@ func pageKeys(t *testing.T, hosts []string) (keys map[string]string) {
 	return keys
 }
 
-// any returns one of the nodes, the one that fails this time.
-func (c *cluster) any() *servers.MariaDBServer { return c.nodes[c.rand.IntN(len(c.nodes))] }
+// randomNode returns one of the nodes.
+func (c *cluster) randomNode() *servers.MariaDBServer { return c.nodes[c.rand.IntN(len(c.nodes))] }
 
-// faults are those of nodes and of the cluster.
+// faults returns the faults of single nodes and of the cluster.
 func (c *cluster) faults(spread bool) []fault {
-	var node *servers.MariaDBServer // that fails
+	var node *servers.MariaDBServer // the node that fails
 	const subject = "cluster"
-	at := func(name string, times int, silence time.Duration, hold func() time.Duration, ail, mend func(t *testing.T)) fault {
-		return fault{name: name, subject: subject, times: times, hold: hold, silence: silence,
-			ail: func(t *testing.T) {
-				node = c.any()
-				ail(t)
+	withSilence := func(name string, times int, silence time.Duration, duration func() time.Duration, start, end func(t *testing.T)) fault {
+		return fault{name: name, subject: subject, times: times, duration: duration, maxSilence: silence,
+			start: func(t *testing.T) {
+				node = c.randomNode()
+				start(t)
 			},
-			mend: func(t *testing.T) {
-				mend(t)
-				c.galera.Complete(c.whole)
+			end: func(t *testing.T) {
+				end(t)
+				c.galera.Complete(c.parent)
 			},
 		}
 	}
-	one := func(name string, times int, hold func() time.Duration, ail, mend func(t *testing.T)) fault {
-		return at(name, times, silence, hold, ail, mend)
+	nodeFault := func(name string, times int, duration func() time.Duration, start, end func(t *testing.T)) fault {
+		return withSilence(name, times, silence, duration, start, end)
 	}
-	wait := func(least, most time.Duration) func() time.Duration {
-		return func() time.Duration { return between(c.rand, least, most) }
+	wait := func(low, high time.Duration) func() time.Duration {
+		return func() time.Duration { return between(c.rand, low, high) }
 	}
 	faults := []fault{
-		one("node killed", 25, wait(8*time.Second, 12*time.Second),
+		nodeFault("node killed", 25, wait(8*time.Second, 12*time.Second),
 			func(*testing.T) { node.Kill() },
-			func(*testing.T) { node.Start(c.whole) }),
-		at("node killed, and soon back", 10, longSilence, wait(0, 6*time.Second),
+			func(*testing.T) { node.Start(c.parent) }),
+		withSilence("node killed and restarted soon", 10, longSilence, wait(0, 6*time.Second),
 			func(*testing.T) { node.Kill() },
-			func(*testing.T) { node.Start(c.whole) }),
-		at("node hung", 5, longSilence, wait(time.Second, 15*time.Second),
+			func(*testing.T) { node.Start(c.parent) }),
+		withSilence("node hung", 5, longSilence, wait(time.Second, 15*time.Second),
 			func(t *testing.T) { node.Pause(t) },
 			func(t *testing.T) { node.Continue(t) }),
-		one("nodes restarted one after another", 2, nil,
+		nodeFault("nodes restarted one after another", 2, nil,
 			func(t *testing.T) {
 				for _, n := range c.nodes {
 					n.Stop()
-					n.Start(c.whole)
-					c.galera.Complete(c.whole)
+					n.Start(c.parent)
+					c.galera.Complete(c.parent)
 				}
 			},
 			func(*testing.T) {}),
-		one("node read-only", 3, wait(0, 5*time.Second),
+		nodeFault("node read-only", 3, wait(0, 5*time.Second),
 			func(t *testing.T) { node.Exec(t, "SET GLOBAL read_only=ON") },
 			func(t *testing.T) { node.Exec(t, "SET GLOBAL read_only=OFF") }),
-		at("node cut off from the others", 4, longSilence, wait(time.Second, 10*time.Second),
+		withSilence("node cut off from the others", 4, longSilence, wait(time.Second, 10*time.Second),
 			func(t *testing.T) { c.isolate(t, 1, node) },
 			func(t *testing.T) { c.isolate(t, 0, node) }),
-		one("node without its state: a donor gives it everything", 3, nil,
+		nodeFault("node without its state, full transfer from a donor", 3, nil,
 			func(t *testing.T) {
 				node.Stop()
 				if err := os.Remove(filepath.Join(node.DataDir(), "grastate.dat")); err != nil {
 					t.Fatal(err)
 				}
-				node.Start(c.whole)
+				node.Start(c.parent)
 			},
 			func(*testing.T) {}),
-		one("table changed", 5, nil,
+		nodeFault("table changed", 5, nil,
 			func(t *testing.T) {
 				node.Exec(t, "ALTER TABLE mail.new_mail ADD COLUMN more varchar(10) NOT NULL DEFAULT '', MODIFY subject varchar(100) NOT NULL")
 				c.load.AwaitAcks(t, 20)
 				node.Exec(t, "ALTER TABLE mail.new_mail DROP COLUMN more, MODIFY subject varchar(255) NOT NULL")
 			},
 			func(*testing.T) {}),
-		one("certification conflicts", 5, wait(time.Second, 5*time.Second),
-			func(t *testing.T) { // nodes give the same numbers to different mails
+		nodeFault("certification conflicts", 5, wait(time.Second, 5*time.Second),
+			func(t *testing.T) { // nodes assign the same mail_id to different messages
 				for _, n := range c.nodes {
 					n.Exec(t, "SET GLOBAL wsrep_auto_increment_control=OFF", "SET GLOBAL auto_increment_increment=1", "SET GLOBAL auto_increment_offset=1")
 				}
@@ -161,30 +161,31 @@ func (c *cluster) faults(spread bool) []fault {
 			}),
 		{
 			name: "quorum lost", subject: subject, times: 3,
-			ail: func(t *testing.T) {
+			start: func(t *testing.T) {
 				c.isolate(t, 1, c.nodes[:2]...)
 				c.load.AwaitRefusal(t)
 			},
-			hold: wait(0, 5*time.Second),
-			mend: func(t *testing.T) {
+			duration: wait(0, 5*time.Second),
+			end: func(t *testing.T) {
 				c.isolate(t, 0, c.nodes[:2]...)
-				c.galera.Complete(c.whole)
+				c.galera.Complete(c.parent)
 			},
 		},
 	}
 	slow := fault{
 		name: "one node slow", subject: subject, times: 5,
-		ail:  func(*testing.T) { c.wire.Snip(servers.Snip{Back: true, Delay: slowness}) },
-		hold: wait(2*time.Second, 10*time.Second),
-		mend: func(*testing.T) { c.wire.Mend() },
+		start:    func(*testing.T) { c.wire.Snip(servers.Snip{Back: true, Delay: nodeDelay}) },
+		duration: wait(2*time.Second, 10*time.Second),
+		end:      func(*testing.T) { c.wire.Mend() },
 	}
-	if spread { // the others do what it does not
-		slow.silence = slowness + time.Second
+	if spread { // the other nodes accept the messages
+		slow.maxSilence = nodeDelay + time.Second
 	}
 	return append(faults, slow)
 }
 
-// isolate cuts nodes off from all others, or ends that.
+// isolate separates nodes from all other nodes if on is 1, and connects them again if
+// on is 0.
 func (c *cluster) isolate(t *testing.T, on int, nodes ...*servers.MariaDBServer) {
 	t.Helper()
 	for _, n := range nodes {

@@ -14,24 +14,24 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// ofDaemon are the faults of the daemon itself and of what it is given.
-func (w *world) ofDaemon(d *daemon.Daemon, cert *test.Certificate) []fault {
+// daemonFaults returns the faults of the daemon, its certificate and its descriptors.
+func (w *faultTest) daemonFaults(d *daemon.Daemon, cert *test.Certificate) []fault {
 	const subject = "daemon"
 	return []fault{
 		{
 			name: "daemon killed", subject: subject, times: 200,
-			ail:  func(*testing.T) { d.Kill() },
-			mend: func(t *testing.T) { d.Start(w.whole) },
+			start: func(*testing.T) { d.Kill() },
+			end:   func(t *testing.T) { d.Start(w.parent) },
 		},
 		{
-			name: "daemon stopped for a while", subject: subject, times: 20,
-			ail:  func(t *testing.T) { d.Process().Pause(t) },
-			hold: func() time.Duration { return between(w.rand, 100*time.Millisecond, 3*time.Second) },
-			mend: func(t *testing.T) { d.Process().Continue(t) },
+			name: "daemon paused", subject: subject, times: 20,
+			start:    func(t *testing.T) { d.Process().Pause(t) },
+			duration: func() time.Duration { return between(w.rand, 100*time.Millisecond, 3*time.Second) },
+			end:      func(t *testing.T) { d.Process().Continue(t) },
 		},
 		{
 			name: "100 reloads", subject: subject, times: 10,
-			ail: func(t *testing.T) {
+			start: func(t *testing.T) {
 				for i := range 100 {
 					if !d.Reload(t, map[string]string{"GSMTP_MAX_SIZE": strconv.Itoa(20_000_000 + i)}) {
 						t.Fatalf("reload refused\n%s", w.logs())
@@ -44,8 +44,8 @@ func (w *world) ofDaemon(d *daemon.Daemon, cert *test.Certificate) []fault {
 	}
 }
 
-// badCertificate has a reload refused.
-func (w *world) badCertificate(d *daemon.Daemon, cert *test.Certificate, subject string) fault {
+// badCertificate returns the fault of a certificate that makes a reload fail.
+func (w *faultTest) badCertificate(d *daemon.Daemon, cert *test.Certificate, subject string) fault {
 	var good []byte
 	write := func(t *testing.T, text []byte) {
 		if err := os.WriteFile(cert.CertFile, text, 0o644); err != nil {
@@ -53,8 +53,8 @@ func (w *world) badCertificate(d *daemon.Daemon, cert *test.Certificate, subject
 		}
 	}
 	return fault{
-		name: "certificate of garbage before a reload", subject: subject, times: 10,
-		ail: func(t *testing.T) {
+		name: "reload with an invalid certificate", subject: subject, times: 10,
+		start: func(t *testing.T) {
 			var err error
 			if good, err = os.ReadFile(cert.CertFile); err != nil {
 				t.Fatal(err)
@@ -65,11 +65,11 @@ func (w *world) badCertificate(d *daemon.Daemon, cert *test.Certificate, subject
 			}
 			write(t, garbage)
 			if d.Reload(t, nil) {
-				t.Error("garbage was taken for a certificate")
+				t.Error("reload with an invalid certificate was not refused")
 			}
 		},
-		hold: func() time.Duration { return between(w.rand, 0, time.Second) },
-		mend: func(t *testing.T) {
+		duration: func() time.Duration { return between(w.rand, 0, time.Second) },
+		end: func(t *testing.T) {
 			write(t, good)
 			if !d.Reload(t, nil) {
 				t.Errorf("reload refused\n%s", w.logs())
@@ -78,52 +78,52 @@ func (w *world) badCertificate(d *daemon.Daemon, cert *test.Certificate, subject
 	}
 }
 
-// descriptors is how many a daemon has in these tests.
+// descriptors is RLIMIT_NOFILE of the daemons.
 const descriptors = 100
 
-// fewDescriptors has a daemon start with no more than that.
+// fewDescriptors starts a daemon with a low RLIMIT_NOFILE.
 func fewDescriptors(d *daemon.Daemon) {
 	d.Under = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, descriptors), "sh"}
 }
 
-// outOfDescriptors leaves the daemon no descriptor for new clients, for a new
-// connection to its database, or for a new log. Clients cannot do that, since the
-// daemon keeps a reserve.
-func (w *world) outOfDescriptors(d *daemon.Daemon, subject string) fault {
-	const nobody = 65534 // what root's daemon has become
+// outOfDescriptors returns the fault of a daemon without descriptors for new clients,
+// connections to its database, or a new log. Clients cannot cause it, since the daemon
+// keeps a reserve.
+func (w *faultTest) outOfDescriptors(d *daemon.Daemon, subject string) fault {
+	const nobody = 65534 // the user of a daemon that root has started
 	set := func(t *testing.T, n int) {
 		cmd := exec.Command("prlimit", fmt.Sprintf("--pid=%d", d.Pid()), fmt.Sprintf("--nofile=%d:%d", n, descriptors))
-		if os.Geteuid() == 0 { // only the daemon's own user needs no capability
+		if os.Geteuid() == 0 { // prlimit needs no capability only as the daemon's user
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 		}
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("set the limit of descriptors: %v\n%s", err, out)
+			t.Fatalf("prlimit: %v\n%s", err, out)
 		}
 	}
 	return fault{
 		name: "out of descriptors", subject: subject, times: 20,
-		ail:  func(t *testing.T) { set(t, 3) }, // the standard streams
-		hold: func() time.Duration { return between(w.rand, 0, time.Second) },
-		mend: func(t *testing.T) { set(t, descriptors) },
+		start:    func(t *testing.T) { set(t, 3) }, // only the standard streams
+		duration: func() time.Duration { return between(w.rand, 0, time.Second) },
+		end:      func(t *testing.T) { set(t, descriptors) },
 	}
 }
 
-// ofLog are the faults of the disk that the log lies on. A daemon cannot be
-// started without its log.
-func (w *world) ofLog(d *daemon.Daemon, disk *servers.Disk) []fault {
+// logFaults returns the faults of the disk of the log. Their subject is the daemon, since
+// a daemon cannot start without its log.
+func (w *faultTest) logFaults(d *daemon.Daemon, disk *servers.Disk) []fault {
 	const subject = "daemon"
 	return []fault{
 		{
 			name: "disk of the log full", subject: subject, times: 20,
-			ail:  func(t *testing.T) { disk.Fill(t) },
-			hold: func() time.Duration { return between(w.rand, 0, time.Second) },
-			mend: func(t *testing.T) { disk.Empty(t) },
+			start:    func(t *testing.T) { disk.Fill(t) },
+			duration: func() time.Duration { return between(w.rand, 0, time.Second) },
+			end:      func(t *testing.T) { disk.Empty(t) },
 		},
 		{
 			name: "disk of the log read-only", subject: subject, times: 20,
-			ail:  func(t *testing.T) { disk.Fail(t) },
-			hold: func() time.Duration { return between(w.rand, 0, time.Second) },
-			mend: func(t *testing.T) {
+			start:    func(t *testing.T) { disk.Fail(t) },
+			duration: func() time.Duration { return between(w.rand, 0, time.Second) },
+			end: func(t *testing.T) {
 				disk.Repair(t)
 				if !d.Reload(t, nil) {
 					t.Errorf("reload refused\n%s", w.logs())

@@ -1,11 +1,9 @@
-// Package faults has no code: its tests break everything that a daemon stands
-// on while mail streams in, and count what became of the mail. In their short
-// form they are part of all tests; FAULTS=long, as make test-faults has it,
-// takes an hour and more.
+// Package faults contains only tests. They send messages while the database, the
+// disk, the network, Redis or the daemon fails, and count the outcomes. `make test`
+// runs the short form; `make test-faults` sets FAULTS=long and takes more than 1 h.
 //
-// TestPowerLoss tests cut the power of the file system below a store at random
-// moments, and TestPowerFaults tests do so after operations have failed.
-// TestFailedSync tests have one sync fail and then cut the power, without
-// chance. What is compared is a copy of what the power loss has left, before the
-// daemon can repair it, and what the daemon has recovered.
+// TestPowerLoss tests cut the power of the file system of a store at random moments,
+// and TestPowerFaults tests cut it after operations have failed. TestFailedSync tests
+// are deterministic: one sync fails, then the power is cut. After each power loss the
+// test audits the store before the daemon starts, and later what the daemon recovered.
 package faults

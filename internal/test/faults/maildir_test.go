@@ -11,8 +11,8 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// TestFaultsMaildir breaks what a daemon stands on that stores in files. Of a
-// mail that was not acknowledged, a crash may leave some recipients' files.
+// TestFaultsMaildir applies the faults of a daemon with a Maildir. A crash may leave the
+// files of some recipients of a message that was not acknowledged.
 func TestFaultsMaildir(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	disk := servers.NewDisk(t, 256)
@@ -23,25 +23,25 @@ func TestFaultsMaildir(t *testing.T) {
 	})
 	fewDescriptors(d)
 	d.Start(t)
-	w := &world{whole: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, maildir: d.Keys["GM_MAILDIR"]}
+	w := &faultTest{parent: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, maildir: d.Keys["GM_MAILDIR"]}
 	w.startLoad(t)
-	w.run(t, slices.Concat(w.ofDaemon(d, cert), []fault{
+	w.run(t, slices.Concat(w.daemonFaults(d, cert), []fault{
 		{
-			name: "disk of the Maildir full", subject: "disk", times: 20, alone: true,
-			ail: func(t *testing.T) {
+			name: "disk of the Maildir full", subject: "disk", times: 20, exclusive: true,
+			start: func(t *testing.T) {
 				disk.Fill(t)
 				w.load.AwaitRefusal(t)
 			},
-			hold: func() time.Duration { return between(w.rand, 0, time.Second) },
-			mend: func(t *testing.T) { disk.Empty(t) },
+			duration: func() time.Duration { return between(w.rand, 0, time.Second) },
+			end:      func(t *testing.T) { disk.Empty(t) },
 		},
 		{
-			name: "disk of the Maildir read-only", subject: "disk", times: 20, alone: true,
-			ail: func(t *testing.T) {
+			name: "disk of the Maildir read-only", subject: "disk", times: 20, exclusive: true,
+			start: func(t *testing.T) {
 				disk.Fail(t)
 				w.load.AwaitRefusal(t)
 			},
-			mend: func(t *testing.T) { disk.Repair(t) },
+			end: func(t *testing.T) { disk.Repair(t) },
 		},
 	}))
 }

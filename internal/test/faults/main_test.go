@@ -10,25 +10,24 @@ import (
 	"goguerrillad/internal/test/daemon"
 )
 
-// What all tests of the package share.
+// shared holds the program that the tests share.
 var shared = daemon.NewSuite("faults")
 
 func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
-// long reports whether the long form is wanted.
+// long reports whether FAULTS selects the long form.
 func long() bool { return os.Getenv("FAULTS") == "long" }
 
-// newRand returns what all chance in a test comes from, and logs how to have
-// the same again.
+// newRand returns the random numbers of a test and logs the seed.
 func newRand(t *testing.T) *rand.Rand {
 	t.Helper()
 	return rand.New(rand.NewPCG(test.Seed(t), 0))
 }
 
-// between returns a random time, from the lower part in the short form.
-func between(r *rand.Rand, least, most time.Duration) time.Duration {
+// between returns a random duration, in the short form from the lower third.
+func between(r *rand.Rand, low, high time.Duration) time.Duration {
 	if !long() {
-		most = least + (most-least)/3
+		high = low + (high-low)/3
 	}
-	return least + time.Duration(r.Int64N(int64(most-least)+1))
+	return low + time.Duration(r.Int64N(int64(high-low)+1))
 }

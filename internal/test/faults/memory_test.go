@@ -17,13 +17,13 @@ import (
 	"goguerrillad/internal/test/daemon"
 )
 
-// A cgroup bounds the memory of the processes in it.
+// A cgroup limits the memory of its processes (cgroups(7)).
 type cgroup struct {
 	dir                string
-	limit, usage, kill string // files: the bound, what is used, and how often it has cost a life
+	limit, usage, kill string // names of files: the limit, the memory in use, the count of OOM kills
 }
 
-// newCgroup makes one by the first or the second version of cgroups.
+// newCgroup creates a cgroup, of version 1 or 2.
 func newCgroup(t *testing.T, bytes int64) *cgroup {
 	t.Helper()
 	test.NeedRoot(t)
@@ -33,24 +33,25 @@ func newCgroup(t *testing.T, bytes int64) *cgroup {
 		g = &cgroup{filepath.Join("/sys/fs/cgroup/memory", name), "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.oom_control"}
 	}
 	if err := os.Mkdir(g.dir, 0o755); err != nil {
-		t.Fatalf("make a cgroup: %v", err)
+		t.Fatalf("create a cgroup: %v", err)
 	}
 	t.Cleanup(func() {
-		test.Await(t, nil, 10*time.Second, "the cgroup stays", func() error { return os.Remove(g.dir) })
+		test.Await(t, nil, 10*time.Second, "removing the cgroup", func() error { return os.Remove(g.dir) })
 	})
-	if err := g.bound(bytes); err != nil {
-		t.Fatalf("bound the memory: %v", err)
+	if err := g.setLimit(bytes); err != nil {
+		t.Fatalf("set the memory limit: %v", err)
 	}
 	return g
 }
 
-// bound fails when the processes cannot do with so little.
-func (g *cgroup) bound(bytes int64) error {
+// setLimit sets the memory limit. It fails if the processes use more and the kernel
+// cannot reclaim enough.
+func (g *cgroup) setLimit(bytes int64) error {
 	return os.WriteFile(filepath.Join(g.dir, g.limit), []byte(strconv.FormatInt(bytes, 10)), 0)
 }
 
-// squeeze leaves no more memory than there is in use. It may have become more
-// or less meanwhile.
+// squeeze sets the limit to the memory in use. It ignores errors, since the processes
+// may have allocated memory after it was read.
 func (g *cgroup) squeeze(t *testing.T) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(g.dir, g.usage))
@@ -61,15 +62,15 @@ func (g *cgroup) squeeze(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = g.bound(used)
+	_ = g.setLimit(used)
 }
 
-// under is a command that executes another one in the cgroup.
+// under returns a command that executes another command in the cgroup.
 func (g *cgroup) under() []string {
 	return []string{"sh", "-c", `echo $$ >` + g.dir + `/cgroup.procs; exec "$@"`, "sh"}
 }
 
-// kills is how many processes have been killed for want of memory.
+// kills returns the number of processes that the kernel has killed for lack of memory.
 func (g *cgroup) kills(t *testing.T) int {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(g.dir, g.kill))
@@ -89,34 +90,34 @@ func (g *cgroup) kills(t *testing.T) int {
 	return 0
 }
 
-// TestFaultsMemory: the memory that a service is given is enough, whatever
-// clients do; and taking it away costs no mail that was acknowledged.
+// TestFaultsMemory: clients cannot make the daemon exceed the memory of its service, and
+// an OOM kill loses no acknowledged message.
 func TestFaultsMemory(t *testing.T) {
 	const limit = 96 << 20
 	d := shared.Daemon(t, map[string]string{"GSMTP_TIMEOUT": "20", "GSMTP_MAX_SIZE": "4000000", "GSMTP_MEMORY": strconv.Itoa(limit / 4)})
 	g := newCgroup(t, limit)
 	d.Under = g.under()
-	// As the daemon does itself where cgroups are of the second version.
+	// The daemon sets this limit itself with cgroups of version 2.
 	d.Env = []string{"GOMEMLIMIT=" + strconv.Itoa(limit*9/10)}
 	d.Start(t)
-	w := &world{whole: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, db: openFile(t, d)}
+	w := &faultTest{parent: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, db: openFile(t, d)}
 	w.startLoad(t)
-	w.befall(t, fault{
-		name: "100 mails of 4 MB at a time, 96 MiB for all",
-		ail:  func(t *testing.T) { crowd(t, d.Addr, 100, 3_900_000) },
+	w.apply(t, fault{
+		name:  "100 concurrent messages of 4 MB with 96 MiB",
+		start: func(t *testing.T) { sendLarge(t, d.Addr, 100, 3_900_000) },
 	})
 	if n := g.kills(t); n != 0 {
-		t.Errorf("killed %d times for want of memory\n%s", n, w.logs())
+		t.Errorf("%d OOM kills, want 0\n%s", n, w.logs())
 	}
-	w.whole = t
+	w.parent = t
 	times := 1
 	if long() {
 		times = 20
 	}
 	for i := range times {
-		w.befall(t, fault{
-			name: "killed for want of memory",
-			ail: func(t *testing.T) {
+		w.apply(t, fault{
+			name: "OOM kill",
+			start: func(t *testing.T) {
 				var all sync.WaitGroup
 				killed := make(chan struct{})
 				all.Go(func() {
@@ -125,35 +126,35 @@ func TestFaultsMemory(t *testing.T) {
 						case <-killed:
 							return
 						default:
-							crowd(t, d.Addr, 20, 3_900_000)
+							sendLarge(t, d.Addr, 20, 3_900_000)
 						}
 					}
 				})
 				time.Sleep(between(w.rand, 0, 200*time.Millisecond))
-				test.Await(t, nil, time.Minute, "nobody is killed", func() error {
+				test.Await(t, nil, time.Minute, "waiting for an OOM kill", func() error {
 					if g.kills(t) > i {
 						return nil
 					}
 					g.squeeze(t)
-					return errors.New("not yet")
+					return errors.New("no process was killed")
 				})
 				close(killed)
 				all.Wait()
 			},
-			mend: func(t *testing.T) {
-				if err := g.bound(limit); err != nil {
+			end: func(t *testing.T) {
+				if err := g.setLimit(limit); err != nil {
 					t.Fatal(err)
 				}
-				d.Start(w.whole)
+				d.Start(w.parent)
 			},
 		})
 	}
 	w.ledger.print(t)
 }
 
-// crowd sends large mails at a time; those that are refused for now, or cut
-// off with the daemon, are none of its business.
-func crowd(t *testing.T, addr string, clients, size int) {
+// sendLarge sends large messages concurrently. It ignores lost connections and the replies
+// 4xx.
+func sendLarge(t *testing.T, addr string, clients, size int) {
 	text := append([]byte("Subject: large\r\n\r\n"), bytes.Repeat([]byte("0123456789abcdef0123456789abcd\r\n"), size/32)...)
 	var all sync.WaitGroup
 	for range clients {
@@ -168,7 +169,7 @@ func crowd(t *testing.T, addr string, clients, size int) {
 			}
 			r, err := c.Send("large@example.org", "", []string{"large@example.com"}, text)
 			if err == nil && r.Code/100 == 5 {
-				t.Errorf("a large mail: %v", r)
+				t.Errorf("large message: reply %v, want 250 or 4xx", r)
 			}
 		})
 	}

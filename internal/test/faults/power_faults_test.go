@@ -9,21 +9,21 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// A failure is operations of a kind that fail, by the name of what fails.
+// A failure is a kind of operations that fail.
 type failure struct {
-	name  string
-	fresh bool // happens to a daemon that makes its file or its directories
+	name     string
+	creation bool // occurs when the daemon creates its file or directories
 	powerfs.Fault
 }
 
-// powerFaults has operations fail, and the power be cut soon after, n times.
+// powerFaults n times makes operations fail and then cuts the power.
 func powerFaults(t *testing.T, store string, n int, m func() medium) {
 	r, l := newRand(t), &ledger{store: store}
 	defer l.printPower(t)
 	hits := make(map[string]int)
-	var order []failure // each before one comes again
+	var order []failure // shuffled again after each failure was applied once
 	series(t, n, 3, func(t *testing.T, n int) {
-		p := newRig(t, m(), r, l)
+		p := newPowerTest(t, m(), r, l)
 		for i := range n {
 			if len(order) == 0 {
 				order = p.medium.failures()
@@ -33,18 +33,18 @@ func powerFaults(t *testing.T, store string, n int, m func() medium) {
 			order = order[1:]
 			inStart := r.IntN(4) == 0
 			if i == 0 && r.IntN(2) == 0 {
-				y, inStart = pick(r, p.medium.failures()), true
+				y, inStart = pickCreation(r, p.medium.failures()), true
 			}
 			chain := []failure{y}
-			for r.IntN(10) < 3 { // more before the power is cut
+			for r.IntN(10) < 3 { // several failures before the power is cut
 				all := p.medium.failures()
 				chain = append(chain, all[r.IntN(len(all))])
 			}
 			name := y.name
 			if len(chain) > 1 {
-				name = "several in a row"
+				name = "several failures"
 			}
-			p.outage(t, name, func(t *testing.T, p *rig) {
+			p.outage(t, name, func(t *testing.T, p *powerTest) {
 				for _, y := range chain {
 					hits[y.name] += p.runFailing(t, y, inStart)
 				}
@@ -55,19 +55,21 @@ func powerFaults(t *testing.T, store string, n int, m func() medium) {
 	t.Logf("operations that failed: %v", hits)
 }
 
-// pick returns a failure of those who make something, or any where there is none.
-func pick(r *rand.Rand, all []failure) failure {
+// pickCreation returns a random failure that occurs at a creation, or any failure if there
+// is none.
+func pickCreation(r *rand.Rand, all []failure) failure {
 	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for _, y := range all {
-		if y.fresh {
+		if y.creation {
 			return y
 		}
 	}
 	return all[0]
 }
 
-// runFailing has operations fail for a while, and returns how many did.
-func (p *rig) runFailing(t *testing.T, y failure, inStart bool) int {
+// runFailing runs the daemon while operations fail, and returns the number of operations
+// that failed.
+func (p *powerTest) runFailing(t *testing.T, y failure, inStart bool) int {
 	t.Helper()
 	f := y.Fault
 	f.Nth = 1 + p.rand.IntN(f.Nth)
@@ -90,7 +92,7 @@ func (p *rig) runFailing(t *testing.T, y failure, inStart bool) int {
 	}
 	time.Sleep(p.wait(burst / 2))
 	if p.maybe(2) {
-		p.restart(t) // while it lasts
+		p.restart(t) // while operations fail
 	}
 	i.Clear()
 	p.medium.revive(t, p)
@@ -105,13 +107,13 @@ func (p *rig) runFailing(t *testing.T, y failure, inStart bool) int {
 		p.fs.Evict()
 		time.Sleep(p.wait(burst / 2))
 	}
-	t.Logf("%s fails: %v from the %d. on, %d times (0: until it ends), lost %v, at a start %v: %d failed",
+	t.Logf("failure of %s: %v, first operation %d, count %d (0: until the end), data lost %v, at a start %v: %d operations failed",
 		y.name, f.Errno, f.Nth, f.Count, f.Lost, inStart, i.Hits())
 	return i.Hits()
 }
 
 // restart kills the daemon and starts it again.
-func (p *rig) restart(t *testing.T) {
+func (p *powerTest) restart(t *testing.T) {
 	t.Helper()
 	p.d.Kill()
 	time.Sleep(p.wait(burst / 10))

@@ -8,22 +8,22 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// maildirMedium is a Maildir on the strictest of file systems.
+// A maildirMedium is a Maildir on the strictest file system: only synced files and names survive
+// for certain.
 type maildirMedium struct{ evict bool }
 
 func (m *maildirMedium) options() powerfs.Options { return powerfs.Options{Evict: m.evict} }
 
-func (m *maildirMedium) begin(*testing.T, *rig)   {}
-func (m *maildirMedium) abandon(*testing.T, *rig) {}
-func (m *maildirMedium) revive(*testing.T, *rig)  {}
-func (m *maildirMedium) end()                     {}
+func (m *maildirMedium) begin(*testing.T, *powerTest)   {}
+func (m *maildirMedium) abandon(*testing.T, *powerTest) {}
+func (m *maildirMedium) revive(*testing.T, *powerTest)  {}
+func (m *maildirMedium) end()                           {}
 
-func (m *maildirMedium) keys(p *rig) map[string]string {
+func (m *maildirMedium) keys(p *powerTest) map[string]string {
 	return map[string]string{"GM_SAVE_MAIL": "maildir", "GM_MAILDIR": filepath.Join(p.dir, "Maildir")}
 }
 
-// collect reads all files.
-func (m *maildirMedium) collect(t *testing.T, p *rig) error {
+func (m *maildirMedium) collect(t *testing.T, p *powerTest) error {
 	t.Helper()
 	rows, err := load.MaildirHashes(p.d.Keys["GM_MAILDIR"])
 	p.load.Replace(rows)
@@ -46,7 +46,7 @@ func (m *maildirMedium) failures() []failure {
 		{"write", false, powerfs.Fault{Op: powerfs.Write, Nth: 50}},
 		{"sync of a file", false, powerfs.Fault{Op: powerfs.Sync, Nth: 50}},
 		{"sync of new", false, powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Nth: 20}},
-		{"sync of a parent", true, powerfs.Fault{Op: powerfs.SyncDir, Match: "[Ms]*", Nth: 3}},
+		{"sync of a parent directory", true, powerfs.Fault{Op: powerfs.SyncDir, Match: "[Ms]*", Nth: 3}},
 		{"mkdir", true, powerfs.Fault{Op: powerfs.Mkdir, Nth: 3}},
 		{"rename", false, powerfs.Fault{Op: powerfs.Rename, Nth: 50}},
 		{"open", false, powerfs.Fault{Op: powerfs.Open, Nth: 20}},

@@ -13,34 +13,34 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// mariaDBMedium is a MariaDB on a journaling file system.
+// A mariaDBMedium is a MariaDB server on a journaling file system.
 type mariaDBMedium struct {
-	evict bool
-	m     *servers.MariaDBServer // nil until the first begin
-	db    *sql.DB
+	evict  bool
+	server *servers.MariaDBServer // nil until the first begin
+	db     *sql.DB
 }
 
 func (m *mariaDBMedium) options() powerfs.Options {
 	return powerfs.Options{Names: powerfs.Journaled, Evict: m.evict}
 }
 
-// begin starts the server, which recovers.
-func (m *mariaDBMedium) begin(t *testing.T, p *rig) {
+// begin starts the server, which recovers its files.
+func (m *mariaDBMedium) begin(t *testing.T, p *powerTest) {
 	t.Helper()
-	if m.m != nil {
+	if m.server != nil {
 		m.start(t)
 		return
 	}
-	// The socket stays outside.
+	// The server's socket is not on the file system that loses its power.
 	dir := test.PublicDir(t)
 	if err := os.Symlink(p.dir, filepath.Join(dir, "data")); err != nil {
 		t.Fatal(err)
 	}
-	m.m = servers.MariaDBIn(t, dir, "--innodb-flush-method=fsync", "--innodb-use-native-aio=0", "--innodb-log-file-size=8M")
-	m.m.CreateTable(t, "new_mail")
-	m.db = m.m.Connect(t)
-	// The accounts of a server are durable some time after they were made.
-	m.m.Stop()
+	m.server = servers.MariaDBIn(t, dir, "--innodb-flush-method=fsync", "--innodb-use-native-aio=0", "--innodb-log-file-size=8M")
+	m.server.CreateTable(t, "new_mail")
+	m.db = m.server.Connect(t)
+	// The server syncs new accounts some time after they were created.
+	m.server.Stop()
 	err := filepath.WalkDir(p.dir, func(path string, d os.DirEntry, err error) error {
 		if err == nil && (d.IsDir() || d.Type().IsRegular()) {
 			syncDir(t, path)
@@ -55,50 +55,48 @@ func (m *mariaDBMedium) begin(t *testing.T, p *rig) {
 
 func (m *mariaDBMedium) start(t *testing.T) {
 	t.Helper()
-	m.m.Start(t)
-	test.Await(t, nil, time.Minute, "MariaDB does not answer", m.db.Ping)
+	m.server.Start(t)
+	test.Await(t, nil, time.Minute, "connecting to MariaDB", m.db.Ping)
 }
 
 // abandon cuts the power while the server recovers.
-func (m *mariaDBMedium) abandon(t *testing.T, p *rig) {
+func (m *mariaDBMedium) abandon(t *testing.T, p *powerTest) {
 	t.Helper()
 	for range 1 + p.rand.IntN(2) {
-		m.m.Launch(t)
+		m.server.Launch(t)
 		time.Sleep(p.wait(time.Second))
 		p.fs.Cut(p.mode())
-		m.m.Kill()
+		m.server.Kill()
 		p.fs.Remount(t)
 	}
 }
 
-// revive starts a server that has ended because of an error of its disk. It must
-// not find in the page cache what a failed sync has lost: it would recover from
-// that, lose it with the power, and all that depends on it. By default MariaDB
-// uses direct I/O and has no page cache; with innodb_flush_method=fsync, as
-// here, the file system must be mounted again first.
-func (m *mariaDBMedium) revive(t *testing.T, p *rig) {
+// revive starts a server that has ended because of a disk error. It first drops the page
+// cache: the server would recover from data that a failed sync has lost, and lose that data
+// at the next power loss. By default MariaDB uses direct I/O, so it needs no page cache.
+func (m *mariaDBMedium) revive(t *testing.T, p *powerTest) {
 	t.Helper()
-	if m.m.Ended() {
+	if m.server.Ended() {
 		p.fs.DropCaches()
 		m.start(t)
 	}
 }
 
 func (m *mariaDBMedium) end() {
-	if m.m != nil {
-		m.m.Kill()
+	if m.server != nil {
+		m.server.Kill()
 	}
 }
 
-func (m *mariaDBMedium) keys(*rig) map[string]string { return m.m.Keys() }
+func (m *mariaDBMedium) keys(*powerTest) map[string]string { return m.server.Keys() }
 
-func (m *mariaDBMedium) collect(t *testing.T, p *rig) error {
+func (m *mariaDBMedium) collect(t *testing.T, p *powerTest) error {
 	t.Helper()
 	var table, op, kind, text string
 	if err := m.db.QueryRow("CHECK TABLE new_mail EXTENDED").Scan(&table, &op, &kind, &text); err != nil {
-		return fmt.Errorf("check the table: %w", err)
+		return fmt.Errorf("CHECK TABLE: %w", err)
 	} else if text != "OK" {
-		return fmt.Errorf("check the table: %s: %s", kind, text)
+		return fmt.Errorf("CHECK TABLE: %s: %s", kind, text)
 	}
 	p.load.Collect(t, m.db, "new_mail")
 	return nil
@@ -114,10 +112,9 @@ func (m *mariaDBMedium) moments() []powerfs.Fault {
 	}
 }
 
-// A failed write to a tablespace writes nothing. InnoDB goes on after one, and
-// may use its copy of the page in the doublewrite buffer for another page: if a
-// part was written, and the power is lost before the page is written again,
-// MariaDB 10.11 does not start. The daemon has no means against that.
+// failures returns no partial write to a tablespace, only lost writes. After a partial
+// write InnoDB continues and may reuse the page's slot in the doublewrite buffer; if the
+// power is then lost, MariaDB 10.11 does not start, which the daemon cannot prevent.
 func (m *mariaDBMedium) failures() []failure {
 	return []failure{
 		{"sync of the redo log", false, powerfs.Fault{Op: powerfs.Sync, Match: "ib_logfile0", Nth: 50}},

@@ -17,25 +17,25 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// sqliteMedium is a file of SQLite on the strictest of file systems.
+// A sqliteMedium is an SQLite file on the strictest file system: only synced files and names
+// survive for certain.
 type sqliteMedium struct {
 	evict, query, reader bool
-	sub                  string        // a directory that the daemon must make
-	other                *test.Process // reads, too
+	sub                  string        // a directory that the daemon must create, or ""
+	other                *test.Process // another process that reads the file, or nil
 }
 
 func (m *sqliteMedium) options() powerfs.Options { return powerfs.Options{Evict: m.evict} }
 
-func (m *sqliteMedium) begin(t *testing.T, p *rig) {
+func (m *sqliteMedium) begin(t *testing.T, p *powerTest) {
 	if m.reader && p.maybe(5) {
 		test.Need(t, "python3")
-		m.other = test.Start(t, exec.Command("python3", "-c", readingProcess, m.file(p)))
+		m.other = test.Start(t, exec.Command("python3", "-c", readerScript, m.file(p)))
 	}
 }
 
-// readingProcess has read transactions of random lengths on a file, as soon as
-// it is there.
-const readingProcess = `
+// readerScript waits for a file and runs read transactions of random lengths on it.
+const readerScript = `
 import random, sqlite3, sys, time
 while True:
     try:
@@ -50,8 +50,8 @@ while True:
         time.sleep(0.02)
 `
 
-func (m *sqliteMedium) abandon(*testing.T, *rig) {} // the daemon recovers the file
-func (m *sqliteMedium) revive(*testing.T, *rig)  {}
+func (m *sqliteMedium) abandon(*testing.T, *powerTest) {} // the daemon recovers the file
+func (m *sqliteMedium) revive(*testing.T, *powerTest)  {}
 
 func (m *sqliteMedium) end() {
 	if m.other != nil {
@@ -60,9 +60,9 @@ func (m *sqliteMedium) end() {
 	}
 }
 
-func (m *sqliteMedium) file(p *rig) string { return filepath.Join(p.dir, m.sub, "mail.db") }
+func (m *sqliteMedium) file(p *powerTest) string { return filepath.Join(p.dir, m.sub, "mail.db") }
 
-func (m *sqliteMedium) keys(p *rig) map[string]string {
+func (m *sqliteMedium) keys(p *powerTest) map[string]string {
 	keys := map[string]string{"SQLITE_FILE": m.file(p)}
 	if m.query {
 		keys["GM_RECIPIENT_QUERY"] = "SELECT COUNT(*) FROM sqlite_master WHERE :address <> ''"
@@ -71,13 +71,13 @@ func (m *sqliteMedium) keys(p *rig) map[string]string {
 	return keys
 }
 
-// collect reads a copy: a connection to the file itself would recover it in
-// place of the daemon.
-func (m *sqliteMedium) collect(t *testing.T, p *rig) error {
+// collect reads a copy of the file. A connection to the file itself would recover it before
+// the daemon does.
+func (m *sqliteMedium) collect(t *testing.T, p *powerTest) error {
 	t.Helper()
 	dir := t.TempDir()
 	defer os.RemoveAll(dir)
-	if p.running() { // it writes to neither file meanwhile
+	if p.running() { // both copies must be of the same moment
 		p.d.Process().Pause(t)
 		defer p.d.Process().Continue(t)
 	}
@@ -108,7 +108,7 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-func (m *sqliteMedium) read(p *rig, file string) error {
+func (m *sqliteMedium) read(p *powerTest, file string) error {
 	db, err := sql.Open("sqlite", "file:"+file)
 	if err != nil {
 		return err
@@ -124,9 +124,9 @@ func (m *sqliteMedium) read(p *rig, file string) error {
 	}
 	rows, err := load.Hashes(db, "new_mail")
 	if err != nil && strings.Contains(err.Error(), "no such table") {
-		err = nil // the power was cut before it was made, or everything is lost
+		err = nil // the power was cut before the table was created, or all rows are lost, which the audit finds
 	}
-	p.load.Replace(rows) // those that can be read
+	p.load.Replace(rows) // the readable rows
 	return errors.Join(damage, err)
 }
 
@@ -146,7 +146,7 @@ func (m *sqliteMedium) failures() []failure {
 	return []failure{
 		{"sync of the WAL", false, powerfs.Fault{Op: powerfs.Sync, Match: "mail.db-wal", Nth: 20}},
 		{"sync of the file", false, powerfs.Fault{Op: powerfs.Sync, Match: "mail.db", Nth: 2}},
-		{"sync of both", false, powerfs.Fault{Op: powerfs.Sync, Match: "mail.db*", Nth: 20}},
+		{"sync of the WAL and the file", false, powerfs.Fault{Op: powerfs.Sync, Match: "mail.db*", Nth: 20}},
 		{"write to the WAL", false, powerfs.Fault{Op: powerfs.Write, Match: "mail.db-wal", Nth: 100}},
 		{"write to the file", false, powerfs.Fault{Op: powerfs.Write, Match: "mail.db", Nth: 50}},
 		{"sync of the directory", true, powerfs.Fault{Op: powerfs.SyncDir, Nth: 2}},
@@ -156,8 +156,7 @@ func (m *sqliteMedium) failures() []failure {
 	}
 }
 
-// sqliteMedia returns a function that returns a medium, of another kind each
-// time.
+// sqliteMedia returns a function that returns media of alternating kinds.
 func sqliteMedia() func() medium {
 	i := 0
 	return func() medium {

@@ -14,30 +14,30 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// These tests have one sync fail, and lose all that is not durable in a power
-// loss soon after. No chance is in them.
+// In these tests one sync fails, and a power loss soon after loses all that is not durable.
+// They are deterministic.
 
-// newQuietRig is newRig without load: the test sends each message.
-func newQuietRig(t *testing.T, m medium) *rig {
+// newIdlePowerTest returns a powerTest without load: the test sends each message.
+func newIdlePowerTest(t *testing.T, m medium) *powerTest {
 	t.Helper()
-	return newRig(t, m, rand.New(rand.NewPCG(1, 1)), &ledger{})
+	return newPowerTest(t, m, rand.New(rand.NewPCG(1, 1)), &ledger{})
 }
 
-// send sends one message of about this many bytes and returns the reply's code.
-func (p *rig) send(t *testing.T, size int) int {
+// send sends one message of about size bytes and returns the code of the reply.
+func (p *powerTest) send(t *testing.T, size int) int {
 	t.Helper()
 	code, err := p.load.Send(size)
 	if err != nil {
-		t.Fatalf("%v\n%s", err, p.log())
+		t.Fatalf("sending a message: %v\n%s", err, p.log())
 	}
 	return code
 }
 
 // sendUntil250 sends messages until n have been accepted.
-func (p *rig) sendUntil250(t *testing.T, n, size int) {
+func (p *powerTest) sendUntil250(t *testing.T, n, size int) {
 	t.Helper()
 	for range n {
-		test.Await(t, p.d.Process(), recoveryMost, "no message is accepted", func() error {
+		test.Await(t, p.d.Process(), maxRecovery, "sending a message", func() error {
 			if code := p.send(t, size); code != 250 {
 				return fmt.Errorf("reply %d\n%s", code, p.log())
 			}
@@ -46,8 +46,9 @@ func (p *rig) sendUntil250(t *testing.T, n, size int) {
 	}
 }
 
-// dropUnsynced cuts the power and compares.
-func (p *rig) dropUnsynced(t *testing.T) {
+// dropUnsynced cuts the power, drops all that was not synced, and audits the store before
+// and after the daemon has started.
+func (p *powerTest) dropUnsynced(t *testing.T) {
 	t.Helper()
 	p.fs.Cut(powerfs.Drop)
 	p.d.Kill()
@@ -61,30 +62,31 @@ func (p *rig) dropUnsynced(t *testing.T) {
 	p.audit(t, p.ledger.of(t.Name()))
 }
 
-func (p *rig) fault(op powerfs.Op, match string, nth, count int) *powerfs.Injection {
+// fault makes operations fail and lose their data.
+func (p *powerTest) fault(op powerfs.Op, match string, nth, count int) *powerfs.Injection {
 	return p.fs.Inject(powerfs.Fault{Op: op, Match: match, Nth: nth, Count: count, Errno: syscall.EIO, Lost: true})
 }
 
-// The frames that a failed sync has lost are a hole in the WAL. If the checkpoint
-// of the close fails as well, the WAL stays, and what follows the hole is
-// unreachable after a power loss, however well it was synced.
+// TestFailedSyncOfWAL: the frames that a failed sync has lost are a hole in the WAL. If the
+// checkpoint at the close fails too, the WAL remains, and after a power loss SQLite cannot
+// reach the frames after the hole, although they were synced.
 func TestFailedSyncOfWAL(t *testing.T) {
 	for _, test := range []struct {
 		name, match string
-		count       int // 0 is until the reply
-		reply       int // 250 if the file can be made durable in time, and the message found in it
+		count       int // 0: until the reply
+		reply       int // 250 if the daemon can make the file durable in time and find the message in it
 	}{
 		{"once", "mail.db-wal", 1, 250},
-		{"and at the close", "mail.db-wal", 0, 451},
-		{"and of the file", "mail.db*", 0, 451},
+		{"until the reply", "mail.db-wal", 0, 451},
+		{"until the reply, and of the file", "mail.db*", 0, 451},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := newQuietRig(t, &sqliteMedium{})
+			p := newIdlePowerTest(t, &sqliteMedium{})
 			p.d.Start(t)
 			p.sendUntil250(t, 1, 100)
 			f := p.fault(powerfs.Sync, test.match, 1, test.count)
 			if code := p.send(t, 100); code != test.reply || f.Hits() == 0 {
-				t.Errorf("reply %d to a message whose sync failed, want %d; %d failures", code, test.reply, f.Hits())
+				t.Errorf("reply %d to a message whose sync failed, want %d; %d syncs failed", code, test.reply, f.Hits())
 			}
 			f.Clear()
 			p.sendUntil250(t, 3, 100)
@@ -93,17 +95,16 @@ func TestFailedSyncOfWAL(t *testing.T) {
 	}
 }
 
-// Pages that an unfinished checkpoint has written are synced by a later one. If
-// that sync fails they are in neither file once the WAL is written from its
-// beginning, unless a checkpoint writes them again. A program that keeps the file
-// open keeps SQLite's account of what was copied.
+// TestFailedSyncOfCheckpoint: a later checkpoint syncs the pages that an unfinished checkpoint
+// has written. If that sync fails, the pages must be written again before the WAL restarts
+// from its beginning. A program that keeps the file open keeps SQLite's record of the copied
+// pages.
 func TestFailedSyncOfCheckpoint(t *testing.T) {
-	t.Run("alone", func(t *testing.T) { testFailedSyncOfCheckpoint(t, false) })
+	t.Run("no other program", func(t *testing.T) { testFailedSyncOfCheckpoint(t, false) })
 	t.Run("while a program has the file open", func(t *testing.T) { testFailedSyncOfCheckpoint(t, true) })
 }
 
-// readUntilSignal holds a read transaction until SIGUSR1, and the file open after
-// it.
+// readUntilSignal runs a read transaction until SIGUSR1, and keeps the file open after it.
 const readUntilSignal = `
 import signal, sqlite3, sys, time
 signal.signal(signal.SIGUSR1, lambda *_: None)
@@ -117,18 +118,18 @@ print("has ended", flush=True)
 time.sleep(600)`
 
 func testFailedSyncOfCheckpoint(t *testing.T, open bool) {
-	const size = 300_000 // of which some messages are not worth a checkpoint, and twenty are
+	const size = 300_000 // 5 messages cause no checkpoint, 20 messages cause one
 	test.Need(t, "python3")
-	p := newQuietRig(t, &sqliteMedium{})
+	p := newIdlePowerTest(t, &sqliteMedium{})
 	p.d.Start(t)
 	p.sendUntil250(t, 5, size)
 
-	// A reader keeps the checkpoint from its end, and from its sync.
+	// A reader prevents the checkpoint from finishing, so from syncing the file.
 	reader := test.Start(t, exec.Command("python3", "-c", readUntilSignal, filepath.Join(p.dir, "mail.db")))
 	await := func(word string) {
-		test.Await(t, reader, 20*time.Second, "the reader", func() error {
+		test.Await(t, reader, 20*time.Second, "waiting for the reader", func() error {
 			if !strings.Contains(reader.Output(), word) {
-				return fmt.Errorf("%s", reader.Output())
+				return fmt.Errorf("output %q, want %q", reader.Output(), word)
 			}
 			return nil
 		})
@@ -148,7 +149,7 @@ func testFailedSyncOfCheckpoint(t *testing.T, open bool) {
 
 	f := p.fault(powerfs.Sync, "mail.db", 1, 1)
 	evicted := make(chan struct{})
-	go func() { // what is lost is not in the page cache for long
+	go func() { // removes the lost data from the page cache soon after the failure
 		defer close(evicted)
 		for range 5000 {
 			if f.Hits() > 0 {
@@ -160,13 +161,13 @@ func testFailedSyncOfCheckpoint(t *testing.T, open bool) {
 	}()
 	p.sendUntil250(t, 20, size)
 	<-evicted
-	test.Await(t, nil, 10*time.Second, "no checkpoint fails", func() error {
+	test.Await(t, nil, 10*time.Second, "waiting for a failed checkpoint", func() error {
 		if f.Hits() == 0 {
 			return fmt.Errorf("no sync of the file")
 		}
 		return nil
 	})
-	for range 4 { // a checkpoint that succeeds, and a WAL that begins again
+	for range 4 { // until a checkpoint has succeeded and the WAL has restarted
 		p.sendUntil250(t, 20, size)
 		awaitQuiet(t, written)
 	}
@@ -174,8 +175,8 @@ func testFailedSyncOfCheckpoint(t *testing.T, open bool) {
 	p.dropUnsynced(t)
 }
 
-// awaitQuiet waits until operations have been counted, and no more are for a
-// moment.
+// awaitQuiet waits until at least one operation was counted and none was for 200 ms, at most
+// 10 s.
 func awaitQuiet(t *testing.T, i *powerfs.Injection) {
 	t.Helper()
 	for before, began := 0, time.Now(); time.Since(began) < 10*time.Second; {
@@ -188,13 +189,13 @@ func awaitQuiet(t *testing.T, i *powerfs.Injection) {
 	}
 }
 
-// A new file, or a new WAL, is durable when its directory is synced. If that
-// sync fails, it must be repeated before the first 250.
+// TestFailedSyncOfSQLiteDirectory: a new file or a new WAL is durable when its directory is
+// synced. A failed sync must be repeated before the first 250.
 func TestFailedSyncOfSQLiteDirectory(t *testing.T) {
 	for nth, synced := 1, true; synced; nth++ {
 		t.Run(fmt.Sprint(nth), func(t *testing.T) {
 			synced = false // also if the test is skipped
-			p := newQuietRig(t, &sqliteMedium{})
+			p := newIdlePowerTest(t, &sqliteMedium{})
 			f := p.fault(powerfs.SyncDir, "spool", nth, 1)
 			p.d.Start(t)
 			p.sendUntil250(t, 3, 100)
@@ -204,9 +205,10 @@ func TestFailedSyncOfSQLiteDirectory(t *testing.T) {
 	}
 }
 
-// The same for the directory that the file is to lie in, which the daemon makes.
+// TestFailedSyncOfSQLiteParent: the directory of the file, which the daemon creates, is
+// durable when its parent is synced.
 func TestFailedSyncOfSQLiteParent(t *testing.T) {
-	p := newQuietRig(t, &sqliteMedium{sub: "sub"})
+	p := newIdlePowerTest(t, &sqliteMedium{sub: "sub"})
 	f := p.fault(powerfs.SyncDir, "spool", 1, 1)
 	p.d.Start(t)
 	p.sendUntil250(t, 3, 100)
@@ -216,13 +218,14 @@ func TestFailedSyncOfSQLiteParent(t *testing.T) {
 	p.dropUnsynced(t)
 }
 
-// A Maildir and its three directories are durable when their parents are synced.
+// TestFailedSyncOfMaildirParent: a Maildir and its three directories are durable when their
+// parents are synced.
 func TestFailedSyncOfMaildirParent(t *testing.T) {
 	for _, match := range []string{"spool", "Maildir"} {
 		for nth, synced := 1, true; synced; nth++ {
 			t.Run(fmt.Sprint(match, nth), func(t *testing.T) {
 				synced = false // also if the test is skipped
-				p := newQuietRig(t, &maildirMedium{})
+				p := newIdlePowerTest(t, &maildirMedium{})
 				f := p.fault(powerfs.SyncDir, match, nth, 1)
 				p.d.Start(t)
 				p.sendUntil250(t, 3, 100)
@@ -235,18 +238,18 @@ func TestFailedSyncOfMaildirParent(t *testing.T) {
 	}
 }
 
-// The names in new are durable when the directory is synced.
+// TestFailedSyncOfMaildirNew: the names in new are durable when the directory is synced.
 func TestFailedSyncOfMaildirNew(t *testing.T) {
-	p := newQuietRig(t, &maildirMedium{})
+	p := newIdlePowerTest(t, &maildirMedium{})
 	p.d.Start(t)
 	p.sendUntil250(t, 1, 100)
 	f := p.fault(powerfs.SyncDir, "new", 1, 1)
 	if code := p.send(t, 100); code/100 != 4 || f.Hits() != 1 {
-		t.Errorf("reply %d to a message whose sync failed, %d failures", code, f.Hits())
+		t.Errorf("reply %d to a message whose sync of new failed, want 4xx; %d syncs failed, want 1", code, f.Hits())
 	}
 	p.fault(powerfs.Sync, "*", 1, 1)
 	if code := p.send(t, 100); code/100 != 4 {
-		t.Errorf("reply %d to a message whose sync failed", code)
+		t.Errorf("reply %d to a message whose sync of a file failed, want 4xx", code)
 	}
 	p.sendUntil250(t, 1, 100)
 	p.dropUnsynced(t)

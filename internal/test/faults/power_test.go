@@ -16,52 +16,52 @@ import (
 
 // A medium is a store on a file system that can lose its power.
 type medium interface {
-	// options are of the file system, without Rand.
+	// options returns the options of the file system, without Rand.
 	options() powerfs.Options
-	// begin starts what the daemon needs, on an empty file system and after
-	// each power loss. The directory is the daemon's.
-	begin(t *testing.T, p *rig)
-	// abandon begins after a power loss, and has its power cut meanwhile.
-	abandon(t *testing.T, p *rig)
-	// end kills what begin has started.
+	// begin starts the processes that the store needs, on an empty file system and after
+	// each power loss.
+	begin(t *testing.T, p *powerTest)
+	// abandon cuts the power during a recovery.
+	abandon(t *testing.T, p *powerTest)
+	// end kills the processes that begin has started.
 	end()
-	// keys are the daemon's configuration.
-	keys(p *rig) map[string]string
-	// collect tells the load what is stored, before the daemon has started or
-	// while it runs, and returns what is wrong with the store.
-	collect(t *testing.T, p *rig) error
-	// revive starts again what has ended without a power loss.
-	revive(t *testing.T, p *rig)
-	// moments are operations at which the power may be cut. Nth is the latest.
+	// keys returns the configuration of the daemon.
+	keys(p *powerTest) map[string]string
+	// collect passes the stored messages to the load, before the daemon has started or
+	// while it runs. It returns an error if the store is damaged.
+	collect(t *testing.T, p *powerTest) error
+	// revive restarts a process that has ended without a power loss.
+	revive(t *testing.T, p *powerTest)
+	// moments returns operations at which the power may be cut, at most at the Nth.
 	moments() []powerfs.Fault
-	// failures are operations that may fail. Nth is the latest.
+	// failures returns operations that may fail, first at most the Nth.
 	failures() []failure
 }
 
-// A rig is a daemon whose store lies on a file system that can lose its power,
-// from an empty file system on.
-type rig struct {
+// A powerTest is a daemon whose store is on a file system that can lose its power. The file
+// system is empty at first.
+type powerTest struct {
 	medium medium
 	rand   *rand.Rand
 	ledger *ledger
 
 	fs   *powerfs.FS
-	dir  string // on the file system, the daemon's
+	dir  string // on the file system, owned by the daemon's user
 	d    *daemon.Daemon
 	load *load.Load
 
-	seen load.Audit // the last one
+	seen load.Audit // the last audit
 	last *tally     // of the last power loss, until a message is accepted again
 }
 
-// recoveryMost is how long it may take until messages are accepted again after
-// a power loss, from the start of the daemon on.
-const recoveryMost = 30 * time.Second
+// maxRecovery is the longest time from the start of the daemon after a power loss to the
+// first accepted message.
+const maxRecovery = 30 * time.Second
 
-// newRig prepares an empty file system.
-func newRig(t *testing.T, m medium, r *rand.Rand, l *ledger) *rig {
+// newPowerTest returns a powerTest on an empty file system, with a paused load.
+func newPowerTest(t *testing.T, m medium, r *rand.Rand, l *ledger) *powerTest {
 	t.Helper()
-	p := &rig{medium: m, rand: r, ledger: l, d: shared.Daemon(t, nil)}
+	p := &powerTest{medium: m, rand: r, ledger: l, d: shared.Daemon(t, nil)}
 	o := m.options()
 	o.Rand = r
 	p.fs = powerfs.New(t, o)
@@ -95,7 +95,7 @@ func syncDir(t *testing.T, dir string) {
 }
 
 // running reports whether the daemon runs.
-func (p *rig) running() bool {
+func (p *powerTest) running() bool {
 	if p.d.Process() == nil {
 		return false
 	}
@@ -107,25 +107,25 @@ func (p *rig) running() bool {
 	}
 }
 
-func (p *rig) kill() {
+func (p *powerTest) kill() {
 	if p.d.Process() != nil {
 		p.d.Kill()
 	}
 }
 
-// maybe is true in n of ten cases.
-func (p *rig) maybe(n int) bool { return p.rand.IntN(10) < n }
+// maybe returns true in n of 10 cases.
+func (p *powerTest) maybe(n int) bool { return p.rand.IntN(10) < n }
 
-// wait returns a random time.
-func (p *rig) wait(most time.Duration) time.Duration {
-	return time.Duration(p.rand.Int64N(int64(most)))
+// wait returns a random duration below limit.
+func (p *powerTest) wait(limit time.Duration) time.Duration {
+	return time.Duration(p.rand.Int64N(int64(limit)))
 }
 
-// burst is how long a load lasts before something happens.
+// burst is the unit of the time under load before the next event.
 const burst = 250 * time.Millisecond
 
 // start starts the daemon under load and waits for the first 250.
-func (p *rig) start(t *testing.T) {
+func (p *powerTest) start(t *testing.T) {
 	t.Helper()
 	began := time.Now()
 	p.d.Launch(t)
@@ -139,19 +139,19 @@ func (p *rig) start(t *testing.T) {
 }
 
 // awaitAck waits for one more 250.
-func (p *rig) awaitAck(t *testing.T) {
+func (p *powerTest) awaitAck(t *testing.T) {
 	t.Helper()
 	before := p.load.Acks()
 	for began := time.Now(); p.load.Acks() == before; time.Sleep(2 * time.Millisecond) {
-		if time.Since(began) > recoveryMost {
-			t.Fatalf("no message is accepted within %v\n%s", recoveryMost, p.log())
+		if time.Since(began) > maxRecovery {
+			t.Fatalf("no message accepted within %v\n%s", maxRecovery, p.log())
 		}
 		p.medium.revive(t, p)
 	}
 }
 
-// log is the end of what the daemon has logged, but for single messages.
-func (p *rig) log() string {
+// log returns the last 30 lines of the log, without the lines about single messages.
+func (p *powerTest) log() string {
 	var kept []string
 	for line := range strings.Lines(p.d.Log()) {
 		if !strings.Contains(line, `msg="message `) {
@@ -161,19 +161,18 @@ func (p *rig) log() string {
 	return strings.Join(kept[max(0, len(kept)-30):], "")
 }
 
-// panicked is the exit status of a Go program that panics.
+// panicked is the exit status of a Go program after a panic.
 const panicked = 2
 
-// outage cuts the power after live, and compares what is left with what was
-// acknowledged.
-func (p *rig) outage(t *testing.T, name string, live func(t *testing.T, p *rig)) {
+// outage cuts the power after run returns, and audits the store.
+func (p *powerTest) outage(t *testing.T, name string, run func(t *testing.T, p *powerTest)) {
 	t.Helper()
-	live(t, p)
+	run(t, p)
 	p.fs.Cut(p.mode())
 	p.d.Kill()
 	p.load.Pause()
 	if code := p.d.Process().Cmd.ProcessState.ExitCode(); code == panicked {
-		t.Errorf("%s: the daemon has crashed\n%s", name, p.log())
+		t.Errorf("%s: the daemon panicked\n%s", name, p.log())
 	}
 	p.medium.end()
 	p.fs.Heal()
@@ -187,14 +186,14 @@ func (p *rig) outage(t *testing.T, name string, live func(t *testing.T, p *rig))
 	p.audit(t, p.last)
 }
 
-// audit fails the test, and ends this file system's part of it, unless each
-// acknowledged message is there once.
-func (p *rig) audit(t *testing.T, y *tally) {
+// audit ends the test of this file system with a failure unless each acknowledged message is
+// stored once.
+func (p *powerTest) audit(t *testing.T, y *tally) {
 	t.Helper()
 	err := p.medium.collect(t, p)
 	now := p.load.Audit()
 	if p.d.Keys["GM_MAILDIR"] != "" {
-		now.Partial = 0 // files have no transaction; of what is acknowledged, all are there
+		now.Partial = 0 // files have no transaction; Lost counts acknowledged messages without all files
 	}
 	if err != nil {
 		y.damaged++
@@ -211,37 +210,37 @@ func (p *rig) audit(t *testing.T, y *tally) {
 	}
 }
 
-// finish starts the daemon a last time and stops it.
-func (p *rig) finish(t *testing.T) {
+// finish starts the daemon, audits the store, and stops the daemon.
+func (p *powerTest) finish(t *testing.T) {
 	t.Helper()
 	y := p.last
 	p.start(t)
 	p.load.Pause()
-	p.audit(t, y) // what the daemon has recovered
+	p.audit(t, y) // after the daemon's recovery
 	if code := p.d.Terminate(t); code != 0 {
 		t.Errorf("exit status %d\n%s", code, p.log())
 	}
 	p.audit(t, y)
 }
 
-// powerLoss has a store lose its power n times, ten times a file system.
+// powerLoss cuts the power of a store n times, at most 10 times per file system.
 func powerLoss(t *testing.T, store string, n int, m func() medium) {
 	r, l := newRand(t), &ledger{store: store}
 	defer l.printPower(t)
 	series(t, n, 10, func(t *testing.T, n int) {
-		p := newRig(t, m(), r, l)
+		p := newPowerTest(t, m(), r, l)
 		for i := range n {
-			o := occasions[r.IntN(len(occasions))]
+			s := scenarios[r.IntN(len(scenarios))]
 			if i == 0 && r.IntN(2) == 0 {
-				o = occasions[1] // the table is being made
+				s = scenarios[1] // at a start, while the daemon creates the table
 			}
-			p.outage(t, o.name, o.live)
+			p.outage(t, s.name, s.run)
 		}
 		p.finish(t)
 	})
 }
 
-// series runs parts of n cuts until there are all. It ends after three failures.
+// series runs parts of n power losses until there are all, or three parts have failed.
 func series(t *testing.T, all, n int, part func(t *testing.T, n int)) {
 	t.Helper()
 	began, failed, done := time.Now(), 0, 0
@@ -254,7 +253,7 @@ func series(t *testing.T, all, n int, part func(t *testing.T, n int)) {
 	t.Logf("%d of %d power losses in %v", min(done, all), all, time.Since(began).Round(time.Second))
 }
 
-// cuts is how many power losses a test has.
+// cuts returns the number of power losses of a test.
 func cuts(short, whole int) int {
 	if long() {
 		return whole

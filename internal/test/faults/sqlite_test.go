@@ -14,32 +14,32 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// ofSQLite are the faults of a file and of the disk that it lies on.
-func (w *world) ofSQLite(disk *servers.Disk) []fault {
+// sqliteFaults returns the faults of an SQLite file and of its disk.
+func (w *faultTest) sqliteFaults(disk *servers.Disk) []fault {
 	const subject = "SQLite"
 	var locked *sql.Conn
 	return []fault{
 		{
-			name: "disk of SQLite full", subject: subject, times: 50, alone: true,
-			ail: func(t *testing.T) {
+			name: "disk of SQLite full", subject: subject, times: 50, exclusive: true,
+			start: func(t *testing.T) {
 				disk.Fill(t)
 				w.load.AwaitRefusal(t)
 			},
-			hold: func() time.Duration { return between(w.rand, 0, time.Second) },
-			mend: func(t *testing.T) { disk.Empty(t) },
+			duration: func() time.Duration { return between(w.rand, 0, time.Second) },
+			end:      func(t *testing.T) { disk.Empty(t) },
 		},
 		{
-			name: "disk of SQLite read-only", subject: subject, times: 50, alone: true,
-			ail: func(t *testing.T) {
+			name: "disk of SQLite read-only", subject: subject, times: 50, exclusive: true,
+			start: func(t *testing.T) {
 				disk.Fail(t)
 				w.load.AwaitRefusal(t)
 			},
-			mend: func(t *testing.T) { disk.Repair(t) },
+			end: func(t *testing.T) { disk.Repair(t) },
 		},
 		{
-			name: "SQLite locked by another process", subject: subject, times: 20, alone: true,
-			ail: func(t *testing.T) {
-				test.Await(t, nil, 20*time.Second, "the lock", func() (err error) {
+			name: "SQLite locked by another process", subject: subject, times: 20, exclusive: true,
+			start: func(t *testing.T) {
+				test.Await(t, nil, 20*time.Second, "locking the file", func() (err error) {
 					if locked, err = w.db.Conn(t.Context()); err != nil {
 						return err
 					}
@@ -49,8 +49,8 @@ func (w *world) ofSQLite(disk *servers.Disk) []fault {
 					return err
 				})
 			},
-			hold: func() time.Duration { return between(w.rand, 0, 8*time.Second) },
-			mend: func(t *testing.T) {
+			duration: func() time.Duration { return between(w.rand, 0, 8*time.Second) },
+			end: func(t *testing.T) {
 				if _, err := locked.ExecContext(t.Context(), "ROLLBACK"); err != nil {
 					t.Error(err)
 				}
@@ -60,20 +60,20 @@ func (w *world) ofSQLite(disk *servers.Disk) []fault {
 	}
 }
 
-// openFile opens a daemon's file for reading, and for taking the rows away.
+// openFile opens the SQLite file of a daemon. The audit reads its rows and deletes them.
 func openFile(t *testing.T, d *daemon.Daemon) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", fmt.Sprintf("file:%s?_pragma=busy_timeout(10000)", d.Keys["SQLITE_FILE"]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// None is kept: the disk below it is taken away.
+	// An idle connection would keep the disk busy when the test unmounts it.
 	db.SetMaxIdleConns(-1)
 	t.Cleanup(func() { db.Close() })
 	return db
 }
 
-// TestFaultsSQLite breaks what a daemon stands on that stores in a file.
+// TestFaultsSQLite applies the faults of a daemon with SQLite and a log file.
 func TestFaultsSQLite(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	disk, log := servers.NewDisk(t, 256), servers.NewDisk(t, 64)
@@ -84,10 +84,10 @@ func TestFaultsSQLite(t *testing.T) {
 	})
 	fewDescriptors(d)
 	d.Start(t)
-	w := &world{whole: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, db: openFile(t, d), log: d.Keys["GSMTP_LOG_FILE"]}
+	w := &faultTest{parent: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, db: openFile(t, d), log: d.Keys["GSMTP_LOG_FILE"]}
 	w.startLoad(t)
-	faults := w.ofDaemon(d, cert)
-	faults = append(faults, w.ofSQLite(disk)...)
-	faults = append(faults, w.ofLog(d, log)...)
+	faults := w.daemonFaults(d, cert)
+	faults = append(faults, w.sqliteFaults(disk)...)
+	faults = append(faults, w.logFaults(d, log)...)
 	w.run(t, faults)
 }

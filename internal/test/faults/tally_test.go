@@ -10,21 +10,23 @@ import (
 	"goguerrillad/internal/test/load"
 )
 
-// A tally is what one kind of fault has done, over all its times.
+// A tally counts the outcomes of one fault.
 type tally struct {
-	name               string
-	times              int
-	acknowledged       int
-	stored, unasked    int
-	temporary, broken  int
-	lost, doubled, bad int
-	silence, recovery  time.Duration // the longest
-	store              string        // the rest is for power losses
-	damaged            int           // times that the store was not intact
-	deferred           int           // stored though answered 4xx
+	name                   string
+	times                  int // how often the fault was applied
+	acknowledged           int
+	stored, unasked        int
+	temporary, broken      int
+	lost, doubled, refused int
+	silence, recovery      time.Duration // the longest
+
+	// Only for power losses.
+	store    string
+	damaged  int // audits that found the store damaged
+	deferred int // messages that were stored although the reply was 4xx
 }
 
-// A ledger is the tallies of a test, in order of appearance.
+// A ledger holds the tallies of a test, in the order of their first fault.
 type ledger struct {
 	store   string
 	tallies []*tally
@@ -41,7 +43,7 @@ func (l *ledger) of(name string) *tally {
 	return t
 }
 
-// add adds what has happened between two audits.
+// add adds the difference between two audits.
 func (t *tally) add(before, after load.Audit, silence, recovery time.Duration) {
 	t.times++
 	t.acknowledged += after.Acknowledged - before.Acknowledged
@@ -53,7 +55,7 @@ func (t *tally) add(before, after load.Audit, silence, recovery time.Duration) {
 	t.doubled += after.Doubled - before.Doubled
 	t.deferred += after.Deferred - before.Deferred
 	for _, n := range after.Refused {
-		t.bad += n
+		t.refused += n
 	}
 	t.silence = max(t.silence, silence)
 	t.recovery = max(t.recovery, recovery)
@@ -64,10 +66,10 @@ func (l *ledger) print(t *testing.T) {
 	t.Helper()
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "fault\ttimes\tacknowledged\tstored\tlost\tdoubled\trefused for good\t4xx\tbroken off\tstored without 250\tlongest silence\tlongest recovery\t")
+	fmt.Fprintln(w, "fault\ttimes\tacknowledged\tstored\tlost\tdoubled\t5xx\t4xx\tconnections lost\tstored without 250\tlongest silence\tlongest recovery\t")
 	for _, y := range l.tallies {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%v\t%v\t\n", y.name, y.times, y.acknowledged, y.stored, y.lost, y.doubled,
-			y.bad, y.temporary, y.broken, y.unasked, y.silence.Round(10*time.Millisecond), y.recovery.Round(10*time.Millisecond))
+			y.refused, y.temporary, y.broken, y.unasked, y.silence.Round(10*time.Millisecond), y.recovery.Round(10*time.Millisecond))
 	}
 	w.Flush()
 	t.Logf("messages, each of one to three rows:\n%s", b.String())
@@ -78,12 +80,12 @@ func (l *ledger) printPower(t *testing.T) {
 	t.Helper()
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "store\tfault\tcuts\tacknowledged\tlost\tdoubled\tdatabase intact\tstored though refused\tstored without 250\tlongest recovery\t")
+	fmt.Fprintln(w, "store\tfault\tcuts\tacknowledged\tlost\tdoubled\tstore intact\tstored after 4xx\tstored without 250\tlongest recovery\t")
 	sum := tally{name: "all", store: l.store}
 	row := func(y *tally) {
 		intact := "yes"
 		if y.damaged > 0 {
-			intact = fmt.Sprintf("not %d times", y.damaged)
+			intact = fmt.Sprintf("damaged %d times", y.damaged)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%v\t\n", y.store, y.name, y.times, y.acknowledged, y.lost, y.doubled,
 			intact, y.deferred, y.unasked, y.recovery.Round(10*time.Millisecond))

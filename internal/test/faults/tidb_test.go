@@ -11,7 +11,7 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// TestFaultsTiDB is TestFaults on TiDB, without what needs MariaDB's means.
+// TestFaultsTiDB applies the faults of TestFaults that TiDB supports.
 func TestFaultsTiDB(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	m := servers.TiDB(t)
@@ -24,9 +24,9 @@ func TestFaultsTiDB(t *testing.T) {
 	})
 	fewDescriptors(d)
 	d.Start(t)
-	w := &world{whole: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, db: m.Connect(t)}
+	w := &faultTest{parent: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, db: m.Connect(t)}
 	w.startLoad(t)
-	faults := slices.Concat(w.ofDaemon(d, cert), w.ofMariaDB(m, nil), w.ofWire(wire))
+	faults := slices.Concat(w.daemonFaults(d, cert), w.mariaDBFaults(m, nil), w.networkFaults(wire))
 	w.run(t, slices.DeleteFunc(faults, func(f fault) bool {
 		return slices.Contains([]string{"MariaDB read-only", "disk of MariaDB full", "disk of MariaDB read-only"}, f.name)
 	}))

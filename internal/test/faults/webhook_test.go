@@ -14,13 +14,17 @@ import (
 	"goguerrillad/internal/test/daemon"
 )
 
-// A receiver takes posts, and keeps of each mail its id, once.
+// A receiver receives the requests of the webhook and records the id of each message
+// once.
 type receiver struct {
-	mu    sync.Mutex
-	ails  func(w http.ResponseWriter, r *http.Request, keep func()) // nil: it answers 204
-	seen  map[string]bool
-	fresh map[string][]string // ids by sender, one for each recipient, since the last taken
+	mu      sync.Mutex
+	respond respondFunc // nil: record the message and reply 204
+	seen    map[string]bool
+	fresh   map[string][]string // ids by sender, one per recipient, since the last take
 }
+
+// A respondFunc responds to a request. A call of record records the message.
+type respondFunc func(w http.ResponseWriter, r *http.Request, record func())
 
 func (v *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
@@ -42,7 +46,7 @@ func (v *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := r.Header.Get("webhook-id")
-	keep := func() {
+	record := func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		if v.seen[id] {
@@ -55,17 +59,17 @@ func (v *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	v.mu.Lock()
-	ails := v.ails
+	respond := v.respond
 	v.mu.Unlock()
-	if ails != nil {
-		ails(w, r, keep)
+	if respond != nil {
+		respond(w, r, record)
 		return
 	}
-	keep()
+	record()
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// take returns what has arrived since it was asked last.
+// take returns the ids that were recorded since the last call.
 func (v *receiver) take() map[string][]string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -74,23 +78,23 @@ func (v *receiver) take() map[string][]string {
 	return fresh
 }
 
-// fault is one that lasts for a while, and is noticed.
-func (v *receiver) fault(w *world, name string, ails func(http.ResponseWriter, *http.Request, func())) fault {
-	set := func(f func(http.ResponseWriter, *http.Request, func())) {
+// fault returns a fault of up to 3 s during which the receiver responds with respond.
+func (v *receiver) fault(w *faultTest, name string, respond respondFunc) fault {
+	set := func(f respondFunc) {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		v.ails = f
+		v.respond = f
 	}
 	return fault{
 		name: name, subject: "receiver", times: 20,
-		ail:  func(*testing.T) { set(ails) },
-		hold: func() time.Duration { return between(w.rand, 0, 3*time.Second) },
-		mend: func(*testing.T) { set(nil) },
+		start:    func(*testing.T) { set(respond) },
+		duration: func() time.Duration { return between(w.rand, 0, 3*time.Second) },
+		end:      func(*testing.T) { set(nil) },
 	}
 }
 
-// TestFaultsWebhook: a mail that was acknowledged has arrived, whatever the
-// receiver does, and however the daemon ends between a POST and its answer.
+// TestFaultsWebhook: the receiver has every acknowledged message, although the receiver
+// fails and the daemon is killed between a POST and its response.
 func TestFaultsWebhook(t *testing.T) {
 	v := &receiver{seen: map[string]bool{}, fresh: map[string][]string{}}
 	d := shared.Daemon(t, nil)
@@ -98,31 +102,31 @@ func TestFaultsWebhook(t *testing.T) {
 	t.Cleanup(server.Close)
 	d.Configure(t, map[string]string{"GM_SAVE_MAIL": "webhook", "WEBHOOK_URL": server.URL, "GSMTP_TIMEOUT": "5"})
 	d.Start(t)
-	w := &world{whole: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, other: v.take}
+	w := &faultTest{parent: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, take: v.take}
 	w.startLoad(t)
 	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	faults := []fault{
-		v.fault(w, "receiver answers 500", func(w http.ResponseWriter, _ *http.Request, _ func()) { w.WriteHeader(500) }),
-		v.fault(w, "receiver answers 301", func(w http.ResponseWriter, r *http.Request, _ func()) {
+		v.fault(w, "receiver responds 500", func(w http.ResponseWriter, _ *http.Request, _ func()) { w.WriteHeader(500) }),
+		v.fault(w, "receiver responds 301", func(w http.ResponseWriter, r *http.Request, _ func()) {
 			http.Redirect(w, r, "/elsewhere", http.StatusMovedPermanently)
 		}),
 		v.fault(w, "receiver hangs", func(w http.ResponseWriter, r *http.Request, _ func()) { hang(w, r) }),
-		v.fault(w, "receiver keeps the mail and hangs", func(w http.ResponseWriter, r *http.Request, keep func()) {
-			keep()
+		v.fault(w, "receiver records the message and hangs", func(w http.ResponseWriter, r *http.Request, record func()) {
+			record()
 			hang(w, r)
 		}),
-		v.fault(w, "receiver keeps the mail and closes", func(_ http.ResponseWriter, _ *http.Request, keep func()) {
-			keep()
+		v.fault(w, "receiver records the message and closes", func(_ http.ResponseWriter, _ *http.Request, record func()) {
+			record()
 			panic(http.ErrAbortHandler)
 		}),
-		v.fault(w, "receiver ends all connections", func(_ http.ResponseWriter, _ *http.Request, keep func()) {
-			keep()
+		v.fault(w, "receiver records the message and closes all connections", func(_ http.ResponseWriter, _ *http.Request, record func()) {
+			record()
 			server.CloseClientConnections()
 		}),
 	}
 	w.run(t, slices.Concat(faults, []fault{{
 		name: "daemon killed", subject: "daemon", times: 200,
-		ail:  func(*testing.T) { d.Kill() },
-		mend: func(t *testing.T) { d.Start(w.whole) },
+		start: func(*testing.T) { d.Kill() },
+		end:   func(t *testing.T) { d.Start(w.parent) },
 	}}))
 }

@@ -8,8 +8,8 @@ import (
 	"goguerrillad/internal/test/daemon"
 )
 
-// startDaemon starts a daemon on one of the stores: a SQLite file of its own,
-// or a table of its own in the shared MariaDB.
+// startDaemon starts a daemon with its own SQLite file, or with its own table in the
+// shared MariaDB server.
 func startDaemon(t *testing.T, store string, keys map[string]string) (*daemon.Daemon, *table) {
 	t.Helper()
 	d := newDaemon(t, keys)
@@ -19,7 +19,7 @@ func startDaemon(t *testing.T, store string, keys map[string]string) (*daemon.Da
 	}
 	test.Need(t, "mariadbd", "mariadb-install-db")
 	m := shared.MariaDB()
-	name := fmt.Sprintf("mail_%d", test.FreePort(t)) // a number that no other test has now
+	name := fmt.Sprintf("mail_%d", test.FreePort(t)) // unique while the test runs
 	d.Configure(t, m.Keys())
 	d.Configure(t, map[string]string{"GM_MAIL_TABLE": name})
 	m.CreateTable(t, name)

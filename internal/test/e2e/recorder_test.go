@@ -11,15 +11,16 @@ import (
 	"testing"
 )
 
-// A wire is a TCP proxy that keeps what clients send, so that a test can tell
-// what a sender really transmitted.
-type wire struct {
+// A recorder is a TCP proxy that records the bytes that clients send, so that a test
+// can compare a row with the transmitted message.
+type recorder struct {
 	addr string
 
-	mu    sync.Mutex
-	taken []*recording // by connection
+	mu         sync.Mutex
+	recordings []*recording
 }
 
+// A recording holds the bytes that the client of one connection has sent.
 type recording struct {
 	mu    sync.Mutex
 	bytes bytes.Buffer
@@ -31,13 +32,13 @@ func (r *recording) Write(b []byte) (int, error) {
 	return r.bytes.Write(b)
 }
 
-func startWire(t *testing.T, server string) *wire {
+func startRecorder(t *testing.T, server string) *recorder {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{addr: l.Addr().String()}
+	p := &recorder{addr: l.Addr().String()}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -45,15 +46,15 @@ func startWire(t *testing.T, server string) *wire {
 			if err != nil {
 				return
 			}
-			running.Go(func() { w.serve(client, server) })
+			running.Go(func() { p.serve(client, server) })
 		}
 	})
 	t.Cleanup(func() { l.Close(); running.Wait() })
-	return w
+	return p
 }
 
-// serve passes one connection through until the server closes it.
-func (w *wire) serve(client net.Conn, addr string) {
+// serve forwards one connection until the server closes it.
+func (p *recorder) serve(client net.Conn, addr string) {
 	defer client.Close()
 	server, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -61,9 +62,9 @@ func (w *wire) serve(client net.Conn, addr string) {
 	}
 	defer server.Close()
 	rec := &recording{}
-	w.mu.Lock()
-	w.taken = append(w.taken, rec)
-	w.mu.Unlock()
+	p.mu.Lock()
+	p.recordings = append(p.recordings, rec)
+	p.mu.Unlock()
 	var up sync.WaitGroup
 	up.Go(func() {
 		io.Copy(io.MultiWriter(server, rec), client)
@@ -74,12 +75,12 @@ func (w *wire) serve(client net.Conn, addr string) {
 	up.Wait()
 }
 
-// sent finds the message to a recipient in what was recorded, and returns it
-// as its sender meant it: without transparency dots and chunk boundaries.
-func (w *wire) sent(to string) ([]byte, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, rec := range w.taken {
+// sent returns the message to a recipient from the recordings, without dot stuffing
+// and chunk boundaries.
+func (p *recorder) sent(to string) ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, rec := range p.recordings {
 		rec.mu.Lock()
 		stream := bytes.Clone(rec.bytes.Bytes())
 		rec.mu.Unlock()
@@ -87,13 +88,14 @@ func (w *wire) sent(to string) ([]byte, error) {
 			return text, nil
 		}
 	}
-	return nil, fmt.Errorf("no message to %s was seen on the wire", to)
+	return nil, fmt.Errorf("no message to %s was recorded", to)
 }
 
-// findMessage reads a client's side of a dialogue whose commands have all been
-// accepted, in the plainest way, so that it shares no mistake with the daemon.
+// findMessage finds the message to a recipient in the client's side of a dialogue
+// whose commands were all accepted. It shares no code with the daemon, and so none of
+// its errors.
 func findMessage(stream []byte, to string) ([]byte, bool) {
-	forThis := false
+	match := false // the transaction has the recipient
 	var chunks []byte
 	for len(stream) > 0 {
 		line, rest, _ := bytes.Cut(stream, []byte("\r\n"))
@@ -101,7 +103,7 @@ func findMessage(stream []byte, to string) ([]byte, bool) {
 		verb := string(bytes.ToUpper(bytes.TrimSpace(line)))
 		switch chunk := regexp.MustCompile(`^BDAT (\d+)( LAST)?$`).FindStringSubmatch(verb); {
 		case bytes.HasPrefix([]byte(verb), []byte("RCPT TO:")):
-			forThis = forThis || bytes.Contains(line, []byte("<"+to+">"))
+			match = match || bytes.Contains(line, []byte("<"+to+">"))
 		case chunk != nil:
 			n, err := strconv.Atoi(chunk[1])
 			if err != nil || n > len(stream) {
@@ -110,14 +112,14 @@ func findMessage(stream []byte, to string) ([]byte, bool) {
 			chunks = append(chunks, stream[:n]...)
 			stream = stream[n:]
 			if chunk[2] != "" {
-				if forThis {
+				if match {
 					return chunks, true
 				}
 				chunks = nil
 			}
 		case verb == "DATA":
 			text, rest, done := cutText(stream)
-			if forThis {
+			if match {
 				return text, done
 			}
 			stream = rest
@@ -126,7 +128,8 @@ func findMessage(stream []byte, to string) ([]byte, bool) {
 	return nil, false
 }
 
-// cutText undoes RFC 5321 section 4.5.2 line by line.
+// cutText removes the dot stuffing (RFC 5321, section 4.5.2) of a text and returns
+// the bytes after it. It reports whether the text was complete.
 func cutText(stream []byte) (text, rest []byte, done bool) {
 	for {
 		line, after, ok := bytes.Cut(stream, []byte("\r\n"))

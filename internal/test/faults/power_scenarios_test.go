@@ -8,36 +8,36 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// mode is what the power loss leaves.
-func (p *rig) mode() powerfs.Mode { return powerfs.Mode(p.rand.IntN(2)) }
+// mode returns a random mode of the next power loss.
+func (p *powerTest) mode() powerfs.Mode { return powerfs.Mode(p.rand.IntN(2)) }
 
-// occasions are when the power is cut.
-var occasions = []struct {
+// scenarios are the moments at which the power is cut.
+var scenarios = []struct {
 	name string
-	live func(t *testing.T, p *rig) // from the start of the daemon to the power loss
+	run  func(t *testing.T, p *powerTest) // from the start of the daemon to the power loss
 }{
-	{"under load", func(t *testing.T, p *rig) {
+	{"under load", func(t *testing.T, p *powerTest) {
 		p.start(t)
 		time.Sleep(p.wait(burst))
 	}},
-	{"in a start", func(t *testing.T, p *rig) {
+	{"at a start", func(t *testing.T, p *powerTest) {
 		p.d.Launch(t)
 		p.load.Resume()
 		time.Sleep(p.wait(burst))
 	}},
-	{"at a reload", func(t *testing.T, p *rig) {
+	{"at a reload", func(t *testing.T, p *powerTest) {
 		p.start(t)
 		time.Sleep(p.wait(burst / 4))
 		p.signal(t, syscall.SIGHUP)
 		time.Sleep(p.wait(burst / 4))
 	}},
-	{"at a stop", func(t *testing.T, p *rig) {
+	{"at a stop", func(t *testing.T, p *powerTest) {
 		p.start(t)
 		time.Sleep(p.wait(burst))
 		p.signal(t, syscall.SIGTERM)
 		time.Sleep(p.wait(burst / 4))
 	}},
-	{"after SIGKILL and a start", func(t *testing.T, p *rig) {
+	{"after SIGKILL and a start", func(t *testing.T, p *powerTest) {
 		p.start(t)
 		time.Sleep(p.wait(burst))
 		p.d.Kill()
@@ -46,7 +46,7 @@ var occasions = []struct {
 		p.load.Resume()
 		time.Sleep(p.wait(burst))
 	}},
-	{"at an operation", func(t *testing.T, p *rig) {
+	{"at an operation", func(t *testing.T, p *powerTest) {
 		moments := p.medium.moments()
 		m := moments[p.rand.IntN(len(moments))]
 		m.Nth = 1 + p.rand.IntN(m.Nth)
@@ -60,7 +60,7 @@ var occasions = []struct {
 	}},
 }
 
-func (p *rig) signal(t *testing.T, s syscall.Signal) {
+func (p *powerTest) signal(t *testing.T, s syscall.Signal) {
 	t.Helper()
 	if err := p.d.Process().Signal(s); err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A sample is a mail and what the daemon must make of it.
+// A sample is a message and the values that the daemon must store for it.
 type sample struct {
 	name                string
 	local               string // the recipient's local part
@@ -42,7 +42,8 @@ func samples() []sample {
 	}, attachment()}
 }
 
-// attachment is a mail with a file of 10 MB, or what fits into a row.
+// attachment returns a message with a file of 10 MB, or of half the largest row
+// if a row cannot hold 10 MB.
 func attachment() sample {
 	const size = min(10_000_000, servers.LargestRow/2)
 	file := make([]byte, size)
@@ -68,7 +69,8 @@ func attachment() sample {
 	}
 }
 
-// lines joins lines, headers that every sender would else add in front.
+// lines returns a message of the given lines. It begins with the header fields that
+// a sender would add if they were missing.
 func lines(l ...string) []byte {
 	head := "Date: Thu, 1 Jan 2026 00:00:00 +0000\r\nMessage-ID: <e2e@senders.example>\r\n" +
 		"From: <sender@senders.example>\r\nTo: undisclosed-recipients:;\r\n"
