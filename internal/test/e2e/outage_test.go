@@ -101,7 +101,7 @@ func (o *outage) expectLog(t *testing.T, before int, text string, n int) {
 }
 
 const (
-	logUnavailable = `msg="store unavailable: `
+	logUnavailable = `msg="store unavailable, `
 	logAvailable   = `msg="store available again"`
 )
 

@@ -141,7 +141,7 @@ func TestRecipientQueryRefused(t *testing.T) {
 				"SELECT wrong FROM mailbox WHERE a = :address":   "wrong",
 				"SELEKT 1 FROM mailbox WHERE address = :address": "SELEKT",
 				"SELECT 1 FROM mailbox WHERE address = :name":    ":name",
-				"SELECT 1; DELETE FROM mailbox":                  "behind its ;",
+				"SELECT 1; DELETE FROM mailbox":                  "after the semicolon",
 			} {
 				if code, out := try(query); code != 78 || !strings.Contains(out, "GM_RECIPIENT_QUERY") || !strings.Contains(out, want) {
 					t.Errorf("%s: exit status %d, %s, want 78 and %s", query, code, out, want)
