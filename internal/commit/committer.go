@@ -1,5 +1,5 @@
-// Package commit batches the messages that sessions submit (natural group
-// commit), has a store save each batch, and reports one outcome per envelope.
+// Package commit saves the messages that sessions submit in batches (group commit)
+// and reports one outcome per envelope.
 package commit
 
 import (
@@ -17,11 +17,11 @@ import (
 // Options configure a Committer. A zero value means the default.
 type Options struct {
 	Writers      int           // concurrent Saves, default 1
-	ExtraWriters int           // writers that may replace writers whose Save takes longer than slowSave, default 0
-	MinBatch     int           // messages that start a Save while another Save runs, default 1; fewer wait up to batchWait
+	ExtraWriters int           // maximum number of extra writers, which replace writers whose Save takes longer than slowSave; default 0
+	MinBatch     int           // messages that start a Save while another Save runs, default 1; fewer messages wait up to batchWait
 	MaxRows      int           // rows of one batch, default 50; an envelope with more rows is a batch of its own
 	MaxBytes     int64         // bytes of one batch, default 1 MiB; an envelope with more bytes is a batch of its own
-	Timeout      time.Duration // from Submit to the outcome, default 60 s; every Save has at least half of it
+	Timeout      time.Duration // maximum time from Submit to the outcome, default 60 s; a Save has at least half of it
 	Log          *slog.Logger  // default slog.Default()
 	// Committed, if not nil, receives the duration of each successful Save and
 	// the number of rows that it committed.
@@ -50,9 +50,9 @@ func (o Options) withDefaults() Options {
 // ended yet. The queue holds at most one envelope per session, and the sessions
 // bound its bytes by their memory budget.
 type Committer struct {
-	ctx    context.Context // of every Save; canceled when Drain runs out of time
+	ctx    context.Context // of every Save; canceled when the context of Drain ends
 	cancel context.CancelFunc
-	serve  context.Context // canceled by Drain
+	serve  context.Context // of every Settle; canceled by Drain
 	stop   context.CancelFunc
 
 	mu          sync.Mutex
@@ -60,7 +60,7 @@ type Committer struct {
 	queue       queue
 	batchTimer  *time.Timer // runs wakeWriter
 	expiryTimer *time.Timer // runs expire
-	expiring    bool        // expiryTimer is set, as it always is while the queue is not empty
+	expiring    bool        // expiryTimer is running, as it always is while the queue is not empty
 	generations generations
 	saves       deadlines
 	health      health
@@ -70,7 +70,7 @@ type Committer struct {
 // errStopping is the outcome of an envelope that Drain no longer saves.
 var errStopping = fmt.Errorf("%w: the daemon is shutting down", savemail.ErrUnavailable)
 
-// Counters are totals since the start, except for Queued.
+// Counters are totals since New, except for Queued.
 type Counters struct {
 	Batches     uint64 // committed transactions
 	Messages    uint64 // committed messages
@@ -83,8 +83,8 @@ type Counters struct {
 	Queued      int    // messages that wait for a writer now
 }
 
-// New starts the writers. The Committer closes the store when it is replaced or
-// drained.
+// New starts the writers of a store. The Committer closes the store after Swap has
+// replaced it, or at Drain.
 func New(store savemail.Store, o Options) *Committer {
 	c := &Committer{saves: deadlines{}, health: health{up: true, since: time.Now()}}
 	c.generations.drained = make(chan struct{})
@@ -142,7 +142,7 @@ func (c *Committer) Swap(store savemail.Store, o Options) {
 	c.generations.current.retire()
 	c.start(store, o)
 	if c.expiring {
-		c.expiryTimer.Reset(0) // the new Timeout may be shorter
+		c.expiryTimer.Reset(0) // since the new Timeout may be shorter
 	}
 	c.mu.Unlock()
 	c.work.Broadcast()
@@ -165,7 +165,7 @@ func (c *Committer) Drain(ctx context.Context) error {
 	}
 	c.cancel()
 	select {
-	case <-c.generations.drained: // both channels were ready
+	case <-c.generations.drained: // the drain ended at the same time
 		return nil
 	default:
 		return fmt.Errorf("drain the commit queue: %w", context.Cause(ctx))
@@ -180,13 +180,13 @@ func (c *Committer) State() (up bool, since time.Time, lastErr error) {
 	return c.health.up, c.health.since, c.health.last
 }
 
-// Alive returns an error if a Save has not returned long after its deadline. An
-// unavailable store is not an error here, since its Saves fail in time.
+// Alive returns an error if a Save has not returned maxOverdue after its deadline.
+// An unavailable store is not an error here, since its Saves fail in time.
 func (c *Committer) Alive() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if late := c.saves.overdue(); late > maxOverdue {
-		return fmt.Errorf("a Save has been overdue for %v", late.Round(time.Second))
+		return fmt.Errorf("a Save is overdue by %v", late.Round(time.Second))
 	}
 	return nil
 }

@@ -15,6 +15,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
+// TestGroupCommit: the first message is saved immediately. The messages that arrive
+// while it is saved form batches within MaxRows and MaxBytes.
 func TestGroupCommit(t *testing.T) {
 	for _, test := range []struct {
 		name          string
@@ -36,20 +38,19 @@ func TestGroupCommit(t *testing.T) {
 				s := &script{save: slow}
 				c := commit.New(s, quiet(test.options))
 				o := newOutcomes(t)
-				o.submit(c, mail("first", test.size, test.rows))
+				o.submit(c, message("first", test.size, test.rows))
 				synctest.Wait() // it is being saved
 				for i := 1; i < test.n; i++ {
-					o.submit(c, mail(fmt.Sprint(i), test.size, test.rows))
+					o.submit(c, message(fmt.Sprint(i), test.size, test.rows))
 				}
 				drain(t, c)
 				if got := fmt.Sprint(s.sizes()); got != test.sizes {
 					t.Errorf("batches of %s, want %s", got, test.sizes)
 				}
 				o.want(test.n, nil)
-				counters := c.Counters()
-				if want := (commit.Counters{Batches: uint64(len(s.batches)), Messages: uint64(test.n), Rows: uint64(test.n * test.rows), Bytes: uint64(test.n * test.size)}); counters != want {
-					t.Errorf("counters %+v, want %+v", counters, want)
-				}
+				checkCounters(t, c.Counters(), commit.Counters{
+					Batches: uint64(len(s.batches)), Messages: uint64(test.n), Rows: uint64(test.n * test.rows), Bytes: uint64(test.n * test.size),
+				})
 				if !s.closed {
 					t.Error("the store is not closed")
 				}
@@ -58,13 +59,14 @@ func TestGroupCommit(t *testing.T) {
 	}
 }
 
+// TestWritersAreBounded: no more than Writers Saves run concurrently.
 func TestWritersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{save: slow}
 		c := commit.New(s, commit.Options{Writers: 3, MaxRows: 1})
 		o := newOutcomes(t)
 		for i := range 20 {
-			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+			o.submit(c, message(fmt.Sprint(i), 1, 1))
 		}
 		drain(t, c)
 		o.want(20, nil)
@@ -74,6 +76,8 @@ func TestWritersAreBounded(t *testing.T) {
 	})
 }
 
+// TestHalving: a rejected batch is halved until each rejected message is alone. The
+// other messages are saved, and each rejected message is logged once.
 func TestHalving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log test.Log
@@ -92,14 +96,14 @@ func TestHalving(t *testing.T) {
 		}}
 		c := commit.New(s, commit.Options{Log: log.Logger()})
 		o := newOutcomes(t)
-		o.submit(c, mail("first", 1, 1))
+		o.submit(c, message("first", 1, 1))
 		synctest.Wait()
 		for i := range 40 {
 			name := fmt.Sprint("good", i)
 			if i == 7 || i == 29 || i == 30 {
 				name = fmt.Sprint("bad", i)
 			}
-			o.submit(c, mail(name, 1, 1))
+			o.submit(c, message(name, 1, 1))
 		}
 		drain(t, c)
 		o.want(38, nil)
@@ -110,11 +114,13 @@ func TestHalving(t *testing.T) {
 			}
 		}
 		if up, _, _ := c.State(); !up {
-			t.Error("a store that rejects a message counts as down")
+			t.Error("the store is down after it has rejected a message")
 		}
 	})
 }
 
+// TestPartialRejection: a store may reject one message and commit the others of the
+// batch.
 func TestPartialRejection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
@@ -129,7 +135,7 @@ func TestPartialRejection(t *testing.T) {
 		c := commit.New(s, quiet(commit.Options{}))
 		o := newOutcomes(t)
 		for _, name := range []string{"a", "bad", "b"} {
-			o.submit(c, mail(name, 1, 1))
+			o.submit(c, message(name, 1, 1))
 		}
 		drain(t, c)
 		o.want(2, nil)
@@ -137,6 +143,8 @@ func TestPartialRejection(t *testing.T) {
 	})
 }
 
+// TestOutageIsLoggedOnce: the log has one line for the beginning of an outage and
+// one line for its end, whatever the number of messages.
 func TestOutageIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log test.Log
@@ -151,18 +159,18 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 		c := commit.New(s, commit.Options{Log: log.Logger()})
 		o := newOutcomes(t)
 		for i := range 5 {
-			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+			o.submit(c, message(fmt.Sprint(i), 1, 1))
 			synctest.Wait()
 		}
 		if up, _, err := c.State(); up || err == nil {
-			t.Errorf("up %v, last error %v", up, err)
+			t.Errorf("up %v, last error %v, want down with an error", up, err)
 		}
 		time.Sleep(time.Minute)
 		down = false
-		o.submit(c, mail("later", 1, 1))
+		o.submit(c, message("later", 1, 1))
 		synctest.Wait()
 		if up, since, _ := c.State(); !up || !since.Equal(time.Now()) {
-			t.Errorf("up %v since %v", up, since)
+			t.Errorf("up %v since %v, want up since %v", up, since, time.Now())
 		}
 		drain(t, c)
 		o.want(1, nil)
@@ -172,6 +180,8 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 	})
 }
 
+// TestUnknownIsNotSavedAgain: a batch with an unknown outcome is saved once, and the
+// log contains its hashes.
 func TestUnknownIsNotSavedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log test.Log
@@ -180,11 +190,11 @@ func TestUnknownIsNotSavedAgain(t *testing.T) {
 		}}
 		c := commit.New(s, commit.Options{Log: log.Logger()})
 		o := newOutcomes(t)
-		o.submit(c, mail("a", 1, 2))
+		o.submit(c, message("a", 1, 2))
 		drain(t, c)
 		o.want(1, savemail.ErrUnknown)
 		if len(s.batches) != 1 || log.Count("a-0 a-1") != 1 {
-			t.Errorf("%d Saves, log:\n%s", len(s.batches), log.String())
+			t.Errorf("%d Saves, want 1; log:\n%s", len(s.batches), log.String())
 		}
 	})
 }
@@ -197,7 +207,7 @@ func TestWrongNumberOfOutcomes(t *testing.T) {
 			s := &script{save: func(context.Context, []*envelope.Envelope) []error { return make([]error, n) }}
 			c := commit.New(s, quiet(commit.Options{}))
 			o := newOutcomes(t)
-			o.submit(c, mail("a", 1, 1))
+			o.submit(c, message("a", 1, 1))
 			drain(t, c)
 			o.want(1, want)
 		})
@@ -213,58 +223,19 @@ func TestHungStore(t *testing.T) {
 		o := newOutcomes(t)
 		submitted := map[*envelope.Envelope]time.Time{}
 		for i := range 60 {
-			e := mail(fmt.Sprint(i), 1, 1)
+			e := message(fmt.Sprint(i), 1, 1)
 			submitted[e] = time.Now()
 			o.submit(c, e)
 			time.Sleep(time.Second / 2)
 		}
 		drain(t, c)
 		if len(o.errs) != 60 {
-			t.Errorf("%d outcomes", len(o.errs))
+			t.Errorf("%d outcomes, want 60", len(o.errs))
 		}
 		for e, at := range submitted {
 			if took := o.at[e].Sub(at); took > timeout {
-				t.Errorf("%s: outcome after %v", e.From, took)
+				t.Errorf("%s: outcome after %v, want at most %v", e.From, took, timeout)
 			}
-		}
-	})
-}
-
-// settling is a store whose Settle takes an hour.
-type settling struct{ script }
-
-func (s *settling) Settle(ctx context.Context) {
-	select {
-	case <-time.After(time.Hour):
-	case <-ctx.Done():
-	}
-}
-
-// TestSettler: a replaced store is closed after Settle. The drain does not wait for
-// Settle.
-func TestSettler(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		first, second, third := &settling{script{save: stored}}, &settling{script{save: stored}}, &script{save: stored}
-		c := commit.New(first, quiet(commit.Options{}))
-		begun := time.Now()
-		c.Swap(second, quiet(commit.Options{}))
-		time.Sleep(59 * time.Minute)
-		c.Swap(third, quiet(commit.Options{}))
-		closed := func(s *script) bool {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.closed
-		}
-		if closed(&first.script) {
-			t.Error("closed before Settle has returned")
-		}
-		time.Sleep(2 * time.Minute)
-		if !closed(&first.script) || closed(&second.script) {
-			t.Errorf("after an hour the first is closed: %v, the second: %v", closed(&first.script), closed(&second.script))
-		}
-		drain(t, c)
-		if took := time.Since(begun); took > 61*time.Minute || !closed(&second.script) {
-			t.Errorf("the drain ends after %v, the second is closed: %v", took, closed(&second.script))
 		}
 	})
 }
@@ -273,33 +244,33 @@ func TestSettler(t *testing.T) {
 // overdue is not.
 func TestAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wake := make(chan struct{})
-		deaf := false
+		end := make(chan struct{})
+		ignore := false // the context of the Save
 		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
-			if deaf {
-				<-wake
+			if ignore {
+				<-end
 			}
 			<-ctx.Done()
 			return savemail.Outcome(len(batch), savemail.ErrUnavailable)
 		}}
 		c := commit.New(s, quiet(commit.Options{Timeout: 10 * time.Second}))
 		o := newOutcomes(t)
-		for _, deaf = range []bool{false, true} {
-			o.submit(c, mail("a", 1, 1))
+		for _, ignore = range []bool{false, true} {
+			o.submit(c, message("a", 1, 1))
 			time.Sleep(9 * time.Second)
 			if err := c.Alive(); err != nil {
-				t.Errorf("ignores its context %v, in time: %v", deaf, err)
+				t.Errorf("Save ignores its context: %v, before the deadline: %v", ignore, err)
 			}
 			time.Sleep(16 * time.Second)
 			if err := c.Alive(); err != nil {
-				t.Errorf("ignores its context %v, overdue for 15 s: %v", deaf, err)
+				t.Errorf("Save ignores its context: %v, 15 s after the deadline: %v", ignore, err)
 			}
 			time.Sleep(time.Nanosecond)
-			if err := c.Alive(); (err != nil) != deaf {
-				t.Errorf("ignores its context %v, overdue for more than 15 s: %v", deaf, err)
+			if err := c.Alive(); (err != nil) != ignore {
+				t.Errorf("Save ignores its context: %v, more than 15 s after the deadline: %v", ignore, err)
 			}
 		}
-		close(wake)
+		close(end)
 		synctest.Wait()
 		if err := c.Alive(); err != nil {
 			t.Error(err)
@@ -313,104 +284,28 @@ func TestAlive(t *testing.T) {
 func TestStoreIgnoresContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log test.Log
-		wake := make(chan struct{})
+		end := make(chan struct{})
 		s := &script{save: func(ctx context.Context, batch []*envelope.Envelope) []error {
-			<-wake
+			<-end
 			return stored(ctx, batch)
 		}}
 		c := commit.New(s, commit.Options{Timeout: 10 * time.Second, Log: log.Logger()})
 		o := newOutcomes(t)
-		o.submit(c, mail("first", 1, 1))
+		o.submit(c, message("first", 1, 1))
 		time.Sleep(time.Second)
 		for i := range 3 {
-			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+			o.submit(c, message(fmt.Sprint(i), 1, 1))
 		}
 		time.Sleep(2 * time.Second)
-		o.submit(c, mail("last", 1, 1))
+		o.submit(c, message("last", 1, 1))
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		o.want(3, savemail.ErrUnavailable)
-		close(wake)
+		close(end)
 		drain(t, c)
 		o.want(2, nil)
 		if log.Count("store unavailable") != 1 || log.Count("store available again") != 1 {
 			t.Errorf("log:\n%s", log.String())
 		}
-	})
-}
-
-func TestSwap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		before, after := &script{save: slow}, &script{save: stored}
-		c := commit.New(before, commit.Options{Writers: 2, MaxRows: 1})
-		o := newOutcomes(t)
-		for i := range 10 {
-			o.submit(c, mail(fmt.Sprint(i), 1, 1))
-		}
-		synctest.Wait()
-		c.Swap(after, quiet(commit.Options{}))
-		synctest.Wait()
-		if before.closed || len(before.batches) != 2 {
-			t.Errorf("the old store: closed %v, %d batches", before.closed, len(before.batches))
-		}
-		o.want(8, nil)
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		if !before.closed {
-			t.Error("the old store is not closed")
-		}
-		drain(t, c)
-		o.want(10, nil)
-		if !after.closed || len(before.batches) != 2 {
-			t.Errorf("new store closed %v, old store had %d batches", after.closed, len(before.batches))
-		}
-		late := &script{save: stored}
-		c.Swap(late, quiet(commit.Options{}))
-		if !late.closed {
-			t.Error("a store that is swapped in after the drain is not closed")
-		}
-		o.submit(c, mail("late", 1, 1))
-		synctest.Wait()
-		o.want(1, savemail.ErrUnavailable)
-	})
-}
-
-// TestSwapTimeout: the Timeout of the new options applies to queued messages.
-func TestSwapTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := commit.New(&script{save: hung}, quiet(commit.Options{MaxRows: 1}))
-		o := newOutcomes(t)
-		for _, from := range []string{"in the old store", "in the new store", "queued"} {
-			o.submit(c, mail(from, 1, 1))
-		}
-		synctest.Wait()
-		c.Swap(&script{save: hung}, quiet(commit.Options{MaxRows: 1, Timeout: 10 * time.Second}))
-		time.Sleep(5*time.Second - time.Nanosecond)
-		o.want(0, savemail.ErrUnavailable)
-		time.Sleep(2 * time.Nanosecond)
-		o.want(1, savemail.ErrUnavailable)
-		drain(t, c)
-		o.want(2, savemail.ErrUnknown)
-	})
-}
-
-func TestDrainTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &script{save: hung}
-		c := commit.New(s, quiet(commit.Options{MaxRows: 1}))
-		o := newOutcomes(t)
-		for i := range 5 {
-			o.submit(c, mail(fmt.Sprint(i), 1, 1))
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		defer cancel()
-		if err := c.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Drain: %v", err)
-		}
-		synctest.Wait()
-		if len(o.errs) != 5 || !s.closed || len(s.batches) != 1 {
-			t.Errorf("%d outcomes, closed %v, %d batches", len(o.errs), s.closed, len(s.batches))
-		}
-		drain(t, c)
 	})
 }

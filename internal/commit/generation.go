@@ -15,7 +15,7 @@ type generation struct {
 	store    savemail.Store
 	ctx      context.Context    // of the watcher
 	retire   context.CancelFunc // called when another store is current, and by Drain
-	checkNow chan struct{}      // makes the watcher check the store
+	checkNow chan struct{}      // of capacity 1, makes the watcher check the store
 
 	// Guarded by Committer.mu.
 	running  int // goroutines
@@ -23,10 +23,10 @@ type generation struct {
 	replaced int // writers that an extra writer has replaced and whose Save is still running
 }
 
-// generations counts the goroutines of all generations. Committer.mu guards it.
+// generations are all generations whose goroutines run. Committer.mu guards them.
 type generations struct {
 	current  *generation
-	running  int
+	running  int // goroutines of all generations
 	draining bool
 	drained  chan struct{} // closed when draining is set and no goroutine runs
 }
@@ -79,7 +79,7 @@ func closeStore(store savemail.Store, log *slog.Logger) {
 	}
 }
 
-// maxOverdue is how long a Save may continue after its deadline.
+// maxOverdue is how long after its deadline a Save may return.
 const maxOverdue = 15 * time.Second
 
 // deadlines are the deadlines of the Saves in progress.

@@ -12,8 +12,9 @@ import (
 // checkInterval is the pause between two Checks of a store that is down.
 const checkInterval = time.Second
 
-// quietTime ends an outage that no Check detects, a full disk for example, when
-// no Save has failed for that long. A successful Save ends it immediately.
+// quietTime ends an outage that no Check detects, for example a full disk: the store
+// counts as up when no Save has failed for this time. A successful Save ends every
+// outage immediately.
 const quietTime = time.Minute
 
 // health is the state of the current store. Committer.mu guards it.
@@ -24,6 +25,7 @@ type health struct {
 	failed time.Time // of the last failed Save or Check
 }
 
+// markUp records that the store is up.
 func (h *health) markUp(log *slog.Logger) {
 	if h.up {
 		return
@@ -45,6 +47,7 @@ func (h *health) markDown(log *slog.Logger, err error) bool {
 	return true
 }
 
+// up records a successful Save.
 func (c *Committer) up(g *generation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -53,6 +56,8 @@ func (c *Committer) up(g *generation) {
 	}
 }
 
+// down records a failed Save or Check. It ignores the failures of a replaced store
+// and of Saves that Drain has canceled.
 func (c *Committer) down(g *generation, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,12 +88,11 @@ func (g *generation) requestCheck() {
 	}
 }
 
-// watch checks the store at the start and while it is down. A successful Check
-// ends an outage only if a Check has failed in that outage (conclusive), or if
-// the store replaces one that was down. Otherwise a full disk, which no Check
-// detects, would be reported as ended after every message. Then the outage ends
-// by a successful Save, or after quietTime: clients that test the state first,
-// such as nginx by auth_http, would otherwise never send a message again.
+// watch checks the store at the start and while it is down. A successful Check is
+// conclusive, that is, it ends the outage, if a Check has failed during the outage,
+// or if the store replaces a store that was down. Other outages, for example of a
+// full disk, end by a successful Save or after quietTime: a Check succeeds during
+// such an outage, and nginx sends no message to a store that is down (auth_http).
 func (c *Committer) watch(g *generation, check func(context.Context) error, conclusive bool) {
 	for {
 		ctx, cancel := context.WithTimeout(g.ctx, g.Timeout)

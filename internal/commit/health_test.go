@@ -47,7 +47,7 @@ func TestWatch(t *testing.T) {
 		c := commit.New(s, commit.Options{Log: log.Logger()})
 		synctest.Wait()
 		if up, _, _ := c.State(); up || log.Count("store unavailable") != 1 {
-			t.Fatalf("at the start: up %v, log:\n%s", up, log.String())
+			t.Fatalf("at the start: up %v, want false, and one line; log:\n%s", up, log.String())
 		}
 		time.Sleep(5500 * time.Millisecond)
 		s.set(nil)
@@ -60,12 +60,12 @@ func TestWatch(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if s.checks != checks {
-			t.Errorf("%d checks of a store that is up", s.checks-checks)
+			t.Errorf("%d Checks of a store that is up, want 0", s.checks-checks)
 		}
 
 		s.set(errors.New("connection reset"))
 		o := newOutcomes(t)
-		o.submit(c, mail("a", 1, 1))
+		o.submit(c, message("a", 1, 1))
 		time.Sleep(3500 * time.Millisecond)
 		s.set(nil)
 		time.Sleep(time.Second)
@@ -77,8 +77,8 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// TestReplacement: the first Check of a store that replaces one that was down is
-// conclusive.
+// TestReplacement: if a store was down, the first successful Check of the store that
+// replaces it ends the outage.
 func TestReplacement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := commit.New(&checked{script: script{save: stored}, err: errors.New("connection refused")}, quiet(commit.Options{}))
@@ -86,7 +86,7 @@ func TestReplacement(t *testing.T) {
 		c.Swap(&checked{script: script{save: stored}}, quiet(commit.Options{}))
 		synctest.Wait()
 		if up, since, _ := c.State(); !up || !since.Equal(time.Now()) {
-			t.Errorf("up %v since %v", up, since)
+			t.Errorf("up %v since %v, want up since %v", up, since, time.Now())
 		}
 		drain(t, c)
 	})
@@ -107,11 +107,11 @@ func TestHungCheck(t *testing.T) {
 		c := commit.New(&hungCheck{script{save: stored}}, quiet(commit.Options{Timeout: 10 * time.Second}))
 		time.Sleep(10*time.Second - time.Nanosecond)
 		if up, _, _ := c.State(); !up {
-			t.Error("down before the Check has timed out")
+			t.Error("the store is down before the timeout of the Check")
 		}
 		time.Sleep(2 * time.Nanosecond)
 		if up, _, err := c.State(); up || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("up %v, last error %v", up, err)
+			t.Errorf("up %v, last error %v, want down with DeadlineExceeded", up, err)
 		}
 		drain(t, c)
 	})
@@ -133,21 +133,21 @@ func TestInconclusiveCheck(t *testing.T) {
 		c := commit.New(s, commit.Options{Log: log.Logger()})
 		o := newOutcomes(t)
 		for i := range 20 {
-			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+			o.submit(c, message(fmt.Sprint(i), 1, 1))
 			time.Sleep(10 * time.Second)
 		}
 		if up, _, _ := c.State(); up || log.Count("store unavailable") != 1 || log.Count("store available again") != 0 {
 			t.Errorf("up %v, log:\n%s", up, log.String())
 		}
 		full = false
-		o.submit(c, mail("later", 1, 1))
+		o.submit(c, message("later", 1, 1))
 		synctest.Wait()
 		if up, _, _ := c.State(); !up || log.Count("store available again") != 1 {
 			t.Errorf("up %v, log:\n%s", up, log.String())
 		}
 		time.Sleep(2 * time.Second)
 		full = true
-		o.submit(c, mail("last", 1, 1))
+		o.submit(c, message("last", 1, 1))
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if up, _, _ := c.State(); !up || log.Count("store unavailable") != 2 {
@@ -166,14 +166,14 @@ func TestNoChecker(t *testing.T) {
 			return savemail.Outcome(len(batch), savemail.ErrUnavailable)
 		}}
 		c := commit.New(s, commit.Options{Log: log.Logger()})
-		newOutcomes(t).submit(c, mail("x", 1, 1))
+		newOutcomes(t).submit(c, message("x", 1, 1))
 		time.Sleep(10 * time.Second)
 		if up, _, _ := c.State(); up {
-			t.Error("a store whose Save has failed is up")
+			t.Error("the store is up 10 s after a failed Save")
 		}
 		time.Sleep(time.Minute)
 		if up, _, _ := c.State(); !up {
-			t.Error("it stays down")
+			t.Error("the store is down a minute after the last failed Save")
 		}
 		drain(t, c)
 	})
@@ -190,7 +190,7 @@ func TestUnknownOutcomeChecksStore(t *testing.T) {
 		c := commit.New(s, commit.Options{Log: log.Logger()})
 		synctest.Wait()
 		s.set(errors.New("connection refused"))
-		newOutcomes(t).submit(c, mail("x", 1, 1))
+		newOutcomes(t).submit(c, message("x", 1, 1))
 		synctest.Wait()
 		if up, _, _ := c.State(); up || log.Count("store unavailable") != 1 {
 			t.Errorf("up %v, log:\n%s", up, log.String())

@@ -31,7 +31,7 @@ func TestCounters(t *testing.T) {
 		{"unknown", savemail.ErrUnknown, commit.Counters{Unknown: 1}, true},
 		{"unavailable", savemail.ErrUnavailable, commit.Counters{Unavailable: 1}, false},
 		{"another error", errors.New("disk full"), commit.Counters{Unavailable: 1}, false},
-		{"two errors", fmt.Errorf("%w: %w", savemail.ErrUnknown, savemail.ErrUnavailable), commit.Counters{Unknown: 1}, true},
+		{"unknown and unavailable", fmt.Errorf("%w: %w", savemail.ErrUnknown, savemail.ErrUnavailable), commit.Counters{Unknown: 1}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -41,18 +41,20 @@ func TestCounters(t *testing.T) {
 				committed, rows := "", max(1, int(tt.want.Rows))
 				c := commit.New(s, quiet(commit.Options{Committed: func(took time.Duration, rows int) { committed += fmt.Sprint(rows, " in ", took) }}))
 				o := newOutcomes(t)
-				o.submit(c, mail("a", 7, rows))
+				o.submit(c, message("a", 7, rows))
 				synctest.Wait()
 				if up, _, _ := c.State(); up != tt.up {
-					t.Errorf("up: %v", up)
+					t.Errorf("up is %v, want %v", up, tt.up)
 				}
 				drain(t, c)
 				o.want(1, tt.outcome)
-				if got := c.Counters(); got != tt.want {
-					t.Errorf("counters %+v, want %+v", got, tt.want)
+				checkCounters(t, c.Counters(), tt.want)
+				want := ""
+				if tt.outcome == nil {
+					want = fmt.Sprint(rows, " in 0s")
 				}
-				if committed == fmt.Sprint(rows, " in 0s") != (tt.outcome == nil) || tt.outcome != nil && committed != "" {
-					t.Errorf("committed: %q", committed)
+				if committed != want {
+					t.Errorf("Committed was called with %q, want %q", committed, want)
 				}
 			})
 		})
@@ -66,12 +68,12 @@ func TestQueued(t *testing.T) {
 		c := commit.New(&script{save: slow}, quiet(commit.Options{MaxRows: 1}))
 		o := newOutcomes(t)
 		for i := range 3 {
-			o.submit(c, mail(fmt.Sprint(i), 1, 1))
+			o.submit(c, message(fmt.Sprint(i), 1, 1))
 		}
 		for _, want := range []int{2, 1, 0, 0} {
 			synctest.Wait()
 			if got := c.Counters().Queued; got != want {
-				t.Errorf("%d are queued, want %d", got, want)
+				t.Errorf("Queued is %d, want %d", got, want)
 			}
 			time.Sleep(time.Second)
 		}
@@ -105,10 +107,10 @@ func TestNothingAfterFailure(t *testing.T) {
 				}}
 				c := commit.New(s, quiet(commit.Options{}))
 				o := newOutcomes(t)
-				o.submit(c, mail("first", 1, 1))
+				o.submit(c, message("first", 1, 1))
 				synctest.Wait()
 				for i := range 8 {
-					o.submit(c, mail(fmt.Sprint(i), 1, 1))
+					o.submit(c, message(fmt.Sprint(i), 1, 1))
 				}
 				drain(t, c)
 				want := commit.Counters{Batches: 1, Messages: 1, Rows: 1, Bytes: 1, Rejected: uint64(fails), Unavailable: uint64(7 - fails)}
@@ -117,16 +119,14 @@ func TestNothingAfterFailure(t *testing.T) {
 				} else {
 					want.Unavailable++
 				}
-				if got := c.Counters(); got != want {
-					t.Errorf("counters %+v, want %+v", got, want)
-				}
+				checkCounters(t, c.Counters(), want)
 			})
 		}
 	}
 }
 
 // TestReplacedStore: the last Saves of a replaced store do not change the state of the
-// current store. Saves that a drain has canceled do not make it count as down.
+// current store, and neither do Saves that Drain has canceled.
 func TestReplacedStore(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -146,7 +146,7 @@ func TestReplacedStore(t *testing.T) {
 				}}
 				c := commit.New(old, commit.Options{Log: log.Logger()})
 				o := newOutcomes(t)
-				o.submit(c, mail("a", 1, 1))
+				o.submit(c, message("a", 1, 1))
 				synctest.Wait()
 				new := &checked{script: script{save: stored}}
 				if tt.down {
@@ -158,7 +158,7 @@ func TestReplacedStore(t *testing.T) {
 				o.want(1, tt.old)
 				up, _, last := c.State()
 				if up != tt.up || errors.Is(last, savemail.ErrUnknown) || log.Count("store unavailable") > 0 == tt.up || log.Count("store available again") > 0 {
-					t.Errorf("up: %v, last error: %v, log:\n%s", up, last, log.String())
+					t.Errorf("up is %v, want %v; last error %v; log:\n%s", up, tt.up, last, log.String())
 				}
 				drain(t, c)
 			})
@@ -172,15 +172,15 @@ func TestReplacedStore(t *testing.T) {
 				return savemail.Outcome(len(batch), savemail.ErrUnavailable)
 			}}
 			c := commit.New(s, commit.Options{Log: log.Logger()})
-			newOutcomes(t).submit(c, mail("a", 1, 1))
+			newOutcomes(t).submit(c, message("a", 1, 1))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if err := c.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("Drain: %v", err)
+				t.Errorf("Drain returns %v, want DeadlineExceeded", err)
 			}
 			synctest.Wait()
 			if log.Count("store unavailable") > 0 {
-				t.Errorf("log:\n%s", log.String())
+				t.Errorf("the store is down after a canceled Save; log:\n%s", log.String())
 			}
 		})
 	})
@@ -206,20 +206,20 @@ func TestDefaults(t *testing.T) {
 			c := commit.New(s, quiet(o))
 			out := newOutcomes(t)
 			for i := range 2 {
-				out.submit(c, mail(fmt.Sprint(i), 1, 1))
+				out.submit(c, message(fmt.Sprint(i), 1, 1))
 				synctest.Wait() // each is saved immediately
 			}
 			if left["0"] != time.Minute || left["1"] != time.Minute {
-				t.Errorf("%s: timeouts of the Saves: %v", name, left)
+				t.Errorf("%s: the Saves have the timeouts %v, want 1m each", name, left)
 			}
 			for i, size := range []int{1 << 19, 1 << 19, 1 << 19, 1<<19 + 1} {
-				out.submit(c, mail(fmt.Sprint(2+i), size, 1))
+				out.submit(c, message(fmt.Sprint(2+i), size, 1))
 			}
 			drain(t, c)
 			out.want(6, nil)
-			// Two writers save at once: the batches have no order.
+			// Two writers save concurrently, so the batches have no order.
 			if got := slices.Sorted(slices.Values(s.sizes())); !slices.Equal(got, []int{1, 1, 1, 1, 2}) {
-				t.Errorf("%s: batches of %v", name, got)
+				t.Errorf("%s: batches of %v, want one of 2 and four of 1", name, got)
 			}
 		})
 	}

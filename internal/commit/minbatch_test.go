@@ -52,7 +52,7 @@ func TestMinBatch(t *testing.T) {
 				for _, to := range tt.submit {
 					time.Sleep(time.Duration(to.at-now()) * time.Millisecond)
 					for range to.messages {
-						o.submit(c, mail(fmt.Sprint(n), tt.size, tt.rows))
+						o.submit(c, message(fmt.Sprint(n), tt.size, tt.rows))
 						n++
 					}
 					synctest.Wait()
@@ -74,10 +74,10 @@ func TestMinBatchAfterSwap(t *testing.T) {
 		options := commit.Options{Writers: 2, MinBatch: 4, Log: slog.New(slog.DiscardHandler)}
 		c := commit.New(&script{save: hung}, options)
 		o := newOutcomes(t)
-		o.submit(c, mail("hangs", 1, 1))
+		o.submit(c, message("hangs", 1, 1))
 		synctest.Wait()
 		c.Swap(&script{save: stored}, options)
-		o.submit(c, mail("goes on", 1, 1))
+		o.submit(c, message("goes on", 1, 1))
 		synctest.Wait()
 		o.want(1, nil)
 		time.Sleep(time.Minute)

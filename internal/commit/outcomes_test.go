@@ -66,7 +66,7 @@ func testOutcomes(t *testing.T, seed uint64) {
 	o := newOutcomes(t)
 	const n = 100
 	for i := range n {
-		o.submit(c, mail(fmt.Sprint(i), random.IntN(1000), 1+random.IntN(3)))
+		o.submit(c, message(fmt.Sprint(i), random.IntN(1000), 1+random.IntN(3)))
 		if random.IntN(4) == 0 {
 			time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
 		}
@@ -76,18 +76,18 @@ func testOutcomes(t *testing.T, seed uint64) {
 	}
 	drain(t, c)
 	if len(o.errs) != n {
-		t.Fatalf("%d outcomes", len(o.errs))
+		t.Fatalf("%d outcomes, want %d", len(o.errs), n)
 	}
 	for e, got := range o.errs {
 		switch want, tried := f.last[e]; {
 		case got == want && tried:
 		case errors.Is(got, savemail.ErrUnavailable) && (!tried || want == savemail.ErrRejected):
 		default:
-			t.Errorf("%s: outcome %v, the store returned %v (tried: %v)", e.From, got, want, tried)
+			t.Errorf("%s: outcome %v, the store returned %v (was called: %v)", e.From, got, want, tried)
 		}
 	}
 	counters := c.Counters()
 	if sum := counters.Messages + counters.Unavailable + counters.Rejected + counters.Unknown; sum != n {
-		t.Errorf("counters %+v", counters)
+		t.Errorf("the counters of outcomes have the sum %d, want %d: %+v", sum, n, counters)
 	}
 }

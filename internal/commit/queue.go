@@ -16,7 +16,7 @@ type pending struct {
 func (p pending) rows() int    { return len(p.envelope.To) }
 func (p pending) bytes() int64 { return int64(p.envelope.Size()) * int64(p.rows()) }
 
-// A queue is first in, first out. Its users bound its length.
+// A queue is first in, first out. The Committer's callers bound its length.
 type queue struct {
 	entries []pending
 	head    int   // index of the first queued entry
@@ -29,7 +29,7 @@ func (q *queue) push(p pending) {
 	if q.head == len(q.entries) {
 		q.entries, q.head = q.entries[:0], 0
 	} else if q.head > 64 && q.head > q.len() && len(q.entries) == cap(q.entries) {
-		// More than half of the slice is free: compact instead of growing.
+		// More than half of the slice is free: move the entries instead of growing.
 		n := copy(q.entries, q.entries[q.head:])
 		clear(q.entries[n:])
 		q.entries, q.head = q.entries[:n], 0

@@ -11,9 +11,9 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// save passes a batch to the store and reports the outcomes. It halves a batch
-// whose envelopes were all rejected until the rejected envelope is alone. After
-// a failure of another kind it tries nothing more and returns that failure.
+// save passes a batch to the store and reports the outcomes. It halves a batch whose
+// envelopes were all rejected until the rejected envelope is alone. If a half fails
+// for another reason, save does not try the other half and returns the failure.
 func (c *Committer) save(ctx context.Context, g *generation, batch []pending) error {
 	begun := time.Now()
 	errs := g.call(ctx, batch)
@@ -21,7 +21,7 @@ func (c *Committer) save(ctx context.Context, g *generation, batch []pending) er
 	if len(batch) > 1 && allRejected(errs) {
 		half := len(batch) / 2
 		if err := c.save(ctx, g, batch[:half]); err != nil {
-			c.fail(batch[half:], fmt.Errorf("%w: not tried after an earlier failure: %v", savemail.ErrUnavailable, err))
+			c.fail(batch[half:], fmt.Errorf("%w: not tried after a failure: %v", savemail.ErrUnavailable, err))
 			return err
 		}
 		return c.save(ctx, g, batch[half:])
@@ -29,8 +29,8 @@ func (c *Committer) save(ctx context.Context, g *generation, batch []pending) er
 	return c.report(g, batch, errs, took)
 }
 
-// call calls Save. A missing outcome of a store that breaks its contract becomes
-// ErrUnknown, since the message may have been committed.
+// call calls Save and returns one outcome per envelope. If the store returns too few
+// outcomes, a missing one is ErrUnknown, since the message may have been committed.
 func (g *generation) call(ctx context.Context, batch []pending) []error {
 	envelopes := make([]*envelope.Envelope, len(batch))
 	for i, p := range batch {
@@ -52,12 +52,12 @@ func allRejected(errs []error) bool {
 	return true
 }
 
-// kind returns the kind of failure of a store's error, nil for nil.
+// kind returns the error of package savemail that err counts as, nil for nil.
 func kind(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, savemail.ErrUnknown): // first, since it forbids the most
+	case errors.Is(err, savemail.ErrUnknown): // first: never save this message again
 		return savemail.ErrUnknown
 	case errors.Is(err, savemail.ErrRejected):
 		return savemail.ErrRejected
@@ -68,8 +68,8 @@ func kind(err error) error {
 	}
 }
 
-// report logs, counts and returns the outcomes of one Save to the submitters.
-// It returns an error that concerns the store rather than a message, else nil.
+// report logs and counts the outcomes of one Save and passes them to the submitters.
+// It returns the last ErrUnavailable, else the last ErrUnknown, else nil.
 func (c *Committer) report(g *generation, batch []pending, errs []error, took time.Duration) error {
 	var unavailable, unknown error
 	var unsettled []*envelope.Envelope
@@ -118,7 +118,7 @@ func (c *Committer) report(g *generation, batch []pending, errs []error, took ti
 	return cmp.Or(unavailable, unknown)
 }
 
-// fail reports err, which is ErrUnavailable, for all envelopes of a batch.
+// fail passes err, which wraps ErrUnavailable, to the submitters of a batch.
 func (c *Committer) fail(batch []pending, err error) {
 	c.count(Counters{Unavailable: uint64(len(batch))})
 	for _, p := range batch {

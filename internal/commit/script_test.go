@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ type script struct {
 	mu      sync.Mutex
 	batches [][]*envelope.Envelope
 	running int
-	most    int // Saves at a time
+	most    int // maximum number of concurrent Saves
 	closed  bool
 }
 
@@ -86,7 +87,8 @@ func hung(ctx context.Context, batch []*envelope.Envelope) []error {
 	return savemail.Outcome(len(batch), fmt.Errorf("%w: %w", savemail.ErrUnknown, ctx.Err()))
 }
 
-func mail(name string, size, rows int) *envelope.Envelope {
+// message returns an envelope with the given sender, bytes and recipients.
+func message(name string, size, rows int) *envelope.Envelope {
 	e := &envelope.Envelope{From: name}
 	for i := range rows {
 		e.To = append(e.To, envelope.Recipient{Address: name, Hash: fmt.Sprintf("%s-%d", name, i)})
@@ -116,6 +118,17 @@ func (o *outcomes) submit(c *commit.Committer, e *envelope.Envelope) {
 		}
 		o.errs[e], o.at[e] = err, time.Now()
 	})
+}
+
+// checkCounters reports the counters that differ.
+func checkCounters(t *testing.T, got, want commit.Counters) {
+	t.Helper()
+	g, w := reflect.ValueOf(got), reflect.ValueOf(want)
+	for i := range g.NumField() {
+		if got, want := g.Field(i).Interface(), w.Field(i).Interface(); got != want {
+			t.Errorf("%s is %d, want %d", g.Type().Field(i).Name, got, want)
+		}
+	}
 }
 
 // want checks that exactly n envelopes have the outcome.

@@ -11,16 +11,16 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// slowSave is how long a Save may take before an extra writer replaces its
-// writer, if Options allow it: a host that hangs then delays one batch only.
+// slowSave is how long a Save may take before an extra writer replaces its writer,
+// if Options.ExtraWriters allows it. A host that hangs then delays one batch only.
 const slowSave = 2 * time.Second
 
-// batchWait is how long a message waits for others while a Save runs. A Save to
-// a healthy database on the same network takes less time.
+// batchWait is how long a message waits for MinBatch messages while a Save runs. A
+// Save to a healthy database on the same network takes less time.
 const batchWait = 5 * time.Millisecond
 
-// write is one writer. It saves batches until the store is replaced, the queue
-// is empty at the drain, or an extra writer has replaced it.
+// write is one writer. It saves batches until the store is replaced, the queue is
+// empty at the drain, or an extra writer has replaced this writer.
 func (c *Committer) write(g *generation) {
 	var batch []pending // at most MaxRows entries, reused
 	for {
@@ -64,8 +64,8 @@ func (c *Committer) ready(g *generation) bool {
 		time.Since(c.queue.first().at) >= batchWait
 }
 
-// startBatchTimer bounds how long queued messages wait while a Save runs; c.mu
-// is held.
+// startBatchTimer starts the timer that wakes a writer when the first message has
+// waited for batchWait; c.mu is held.
 func (c *Committer) startBatchTimer(g *generation) {
 	if g.MinBatch > 1 && g.saving > 0 && c.queue.len() > 0 {
 		c.batchTimer.Reset(time.Until(c.queue.first().at.Add(batchWait)))
@@ -74,7 +74,7 @@ func (c *Committer) startBatchTimer(g *generation) {
 
 // wakeWriter makes a writer check again whether a Save should start.
 func (c *Committer) wakeWriter() {
-	c.mu.Lock() // a writer that is about to wait would miss the signal
+	c.mu.Lock() // otherwise a writer that is about to wait would miss the signal
 	defer c.mu.Unlock()
 	c.work.Signal()
 }
@@ -109,8 +109,8 @@ func (c *Committer) commit(g *generation, batch []pending) (replaced bool) {
 	return replaced
 }
 
-// replaceIfSlow starts an extra writer after slowSave unless the returned
-// function is called before; that function reports whether one was started.
+// replaceIfSlow starts an extra writer after slowSave, unless stop is called before.
+// stop reports whether an extra writer was started.
 func (c *Committer) replaceIfSlow(g *generation) (stop func() bool) {
 	if g.ExtraWriters == 0 {
 		return func() bool { return false }
@@ -120,8 +120,8 @@ func (c *Committer) replaceIfSlow(g *generation) (stop func() bool) {
 	return func() bool { return !timer.Stop() && <-replaced }
 }
 
-// startExtraWriter starts a writer in addition to a slow one, and reports
-// whether the limit allowed it.
+// startExtraWriter starts an extra writer and reports whether Options.ExtraWriters
+// allowed it.
 func (c *Committer) startExtraWriter(g *generation) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,8 +147,8 @@ func (g *generation) describe(e *envelope.Envelope) (info mailinfo.Info) {
 	return mailinfo.Parse(e.Message())
 }
 
-// expire fails the envelopes that have waited for half of the timeout, since a
-// Save needs the other half. It bounds the reply time when the store hangs.
+// expire fails the envelopes that have waited for half of the timeout, since a Save
+// needs the other half. So clients receive replies in time when the store hangs.
 func (c *Committer) expire() {
 	c.mu.Lock()
 	g := c.generations.current

@@ -12,20 +12,21 @@ import (
 	"goguerrillad/internal/stores"
 )
 
-// accepts checks whether a file with the key, and with the others, is right.
+// accepts checks whether a configuration with the key, and with the others, is
+// valid.
 func accepts(t *testing.T, key, value, others string, want bool) {
 	t.Helper()
 	text := fmt.Sprintf("{%q: %q", key, value)
 	if others != "" {
 		text += ", " + others
 	}
-	if _, err := stores.Parse("f", []byte(text+"}"), newWorld().env()); (err == nil) != want {
-		t.Errorf("%s is %q: %v", key, value, err)
+	if _, err := stores.Parse("f", []byte(text+"}"), newMachine().env()); (err == nil) != want {
+		t.Errorf("%s is %q: error %v, want an error: %v", key, value, err, !want)
 	}
 }
 
-// TestNumberBounds: the least and the greatest number of a key are accepted, the
-// numbers next to them are not.
+// TestNumberBounds: the least and the greatest number of a key are accepted, and
+// the numbers below and above them are not.
 func TestNumberBounds(t *testing.T) {
 	for _, c := range []struct {
 		key, before string
@@ -57,8 +58,8 @@ func TestNumberBounds(t *testing.T) {
 	}
 }
 
-// TestLengthBounds: the longest text of a key is accepted, one more letter is
-// not.
+// TestLengthBounds: the longest value of a key is accepted, and a value with one
+// more letter is not.
 func TestLengthBounds(t *testing.T) {
 	for _, c := range []struct {
 		key, before, letter, after string
@@ -81,8 +82,8 @@ func TestLengthBounds(t *testing.T) {
 	}
 }
 
-// TestDomainLetters: a label has letters, digits, hyphens and underscores, and no
-// character next to them in ASCII.
+// TestDomainLetters: of ASCII, a label may contain only letters, digits, hyphens
+// and underscores.
 func TestDomainLetters(t *testing.T) {
 	for c := range rune(128) {
 		inside := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-' || c == '.'
@@ -90,7 +91,8 @@ func TestDomainLetters(t *testing.T) {
 	}
 }
 
-// TestTablePrefix: SQLite reserves the prefix, also where nothing follows it.
+// TestTablePrefix: a table of SQLite must not begin with sqlite_ in any case. A
+// table of MySQL may.
 func TestTablePrefix(t *testing.T) {
 	for name, want := range map[string]bool{"sqlite": true, "sqlite_": false, "SQLite_": false, "SQLite_a": false, "sqlitea": true, "a_sqlite_": true} {
 		accepts(t, "GM_MAIL_TABLE", name, "", want)
@@ -101,14 +103,14 @@ func TestTablePrefix(t *testing.T) {
 // TestQuotedLength: an error repeats at most 100 characters of a value.
 func TestQuotedLength(t *testing.T) {
 	for n, want := range map[int]string{99: "", 100: "", 101: "..."} {
-		_, err := stores.Parse("f", []byte(`{"GSMTP_TIMEOUT": "`+strings.Repeat("ü", n)+`"}`), newWorld().env())
+		_, err := stores.Parse("f", []byte(`{"GSMTP_TIMEOUT": "`+strings.Repeat("ü", n)+`"}`), newMachine().env())
 		if err == nil || !strings.Contains(err.Error(), `"`+strings.Repeat("ü", min(n, 100))+want+`" is not a whole number`) {
-			t.Errorf("%d: %v", n, err)
+			t.Errorf("a value of %d characters: %v", n, err)
 		}
 	}
 }
 
-// TestFileBounds: the largest files are read, larger ones are refused.
+// TestFileBounds: a file of 1 MiB is read, and a larger file is refused.
 func TestFileBounds(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "f")
 	for size, want := range map[int]bool{1 << 20: true, 1<<20 + 1: false} {
@@ -118,10 +120,10 @@ func TestFileBounds(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := stores.Load(file); (err == nil) != want {
-			t.Errorf("a configuration of %d bytes: %v", size, err)
+			t.Errorf("a configuration of %d bytes: error %v, want an error: %v", size, err, !want)
 		}
 		if got, err := config.Machine().ReadFile(file); (err == nil) != want || want && string(got) != text {
-			t.Errorf("a file of %d bytes: %d bytes, %v", size, len(got), err)
+			t.Errorf("a file of %d bytes: read %d bytes, error %v, want an error: %v", size, len(got), err, !want)
 		}
 	}
 }

@@ -36,11 +36,11 @@ func (d *Draft) certificate() error {
 	}
 	pair, err := tls.X509KeyPair(chain, key)
 	if err != nil {
-		// Only the text of crypto/tls shows which of the two is wrong.
+		// Only the text of the error shows which file is wrong.
 		text := strings.TrimPrefix(err.Error(), "tls: ")
 		switch {
 		case strings.Contains(text, "does not match"):
-			return Invalid("does not belong to the certificate in GSMTP_PUB_KEY", "want the key that the certificate was made for")
+			return Invalid("does not belong to the certificate in GSMTP_PUB_KEY", "want the private key of the certificate")
 		case strings.Contains(text, "private key"):
 			return Invalid("is not usable, "+text, wantKey)
 		}
@@ -57,15 +57,15 @@ func (d *Draft) certificate() error {
 	return nil
 }
 
-// hasPEM reports whether text has a PEM block whose type ends in kind, as
+// hasPEM reports whether text has a PEM block whose type ends in suffix, as
 // "EC PRIVATE KEY" ends in "PRIVATE KEY".
-func hasPEM(text []byte, kind string) bool {
+func hasPEM(text []byte, suffix string) bool {
 	for {
 		block, rest := pem.Decode(text)
 		if block == nil {
 			return false
 		}
-		if strings.HasSuffix(block.Type, kind) {
+		if strings.HasSuffix(block.Type, suffix) {
 			return true
 		}
 		text = rest

@@ -21,9 +21,9 @@ import (
 
 // Config is a configuration with all defaults. It is immutable.
 type Config struct {
-	File string // where it was read from
+	File string // name of the file
 
-	Hosts       *Hosts   // domains that receive
+	Hosts       *Hosts   // domains that receive messages
 	PrimaryHost string   // domain of a bare postmaster, ASCII
 	HostName    string   // in the greeting and in Received, ASCII
 	Listen      []string // host:port each, host may be empty; at least one
@@ -50,7 +50,7 @@ type Config struct {
 	Table    string // table, or database.table
 	Compress bool   // zlib in the column mail
 
-	// Warnings are sentences about values that are valid but probably a mistake.
+	// Warnings describe values that are valid but probably a mistake.
 	Warnings []string
 
 	keys  []Key
@@ -66,8 +66,8 @@ type AuthHTTP struct {
 
 // ID is a user or a group.
 type ID struct {
-	Name string // as given, "" = not given
-	Num  int    // the numeric id, if Name is not ""
+	Name string // value of the key, "" = not set
+	Num  int    // numeric id, if Name is not ""
 }
 
 // maxFile is the maximum size of the configuration file and of key, chain and
@@ -77,8 +77,9 @@ const maxFile = 1 << 20
 // An Extension adds keys to those of this package.
 type Extension struct {
 	Keys []Key
-	// Check completes and checks the values of Keys after those of this
-	// package. Its error should come from Draft.Invalid.
+	// Check fills in the defaults of Keys that Key.Default does not contain, and
+	// checks the values. It runs after all other checks and should return the
+	// errors of Draft.Invalid.
 	Check func(*Draft) error
 }
 
@@ -112,9 +113,9 @@ func readConfig(path string) (text []byte, open bool, err error) {
 	// Opening a FIFO would otherwise wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return refuse("there is no such file", "name it by -config, or copy goguerrilla.conf.sample to it")
+		return refuse("there is no such file", "want a copy of goguerrilla.conf.sample, or another path in -config")
 	} else if errors.Is(err, fs.ErrPermission) {
-		return refuse("cannot be read: permission denied", fmt.Sprintf("make it readable for the user with id %d", os.Geteuid()))
+		return refuse("cannot be read: permission denied", fmt.Sprintf("want a file that the user with id %d can read", os.Geteuid()))
 	} else if err != nil {
 		return refuse("cannot be opened: "+bare(err), "want a readable file")
 	}
@@ -124,7 +125,7 @@ func readConfig(path string) (text []byte, open bool, err error) {
 		return refuse("cannot be read: "+bare(err), "want a readable file")
 	}
 	if len(data) > maxFile {
-		return refuse("is larger than 1 MiB", "want a configuration")
+		return refuse("is larger than 1 MiB", "want a smaller file")
 	}
 	info, err := f.Stat()
 	if err != nil {
@@ -133,8 +134,8 @@ func readConfig(path string) (text []byte, open bool, err error) {
 	return data, info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0, nil
 }
 
-// bare returns an error of the file system without the path, which the message
-// around it contains.
+// bare returns the text of a file system error without the path, since the path
+// is in the *Error already.
 func bare(err error) string {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -143,14 +144,14 @@ func bare(err error) string {
 	return err.Error()
 }
 
-// Parse checks the text of a configuration; name is the file's name in messages.
-// Everything outside the text comes from env. Its errors are *Error; of several
-// mistakes it reports the first.
+// Parse checks the text of a configuration; name is the file's name in errors. It
+// reads keys, certificates and the state of the machine from env only. Its errors
+// are *Error and report the first mistake.
 func Parse(name string, data []byte, env Environment, x Extension) (*Config, error) {
 	d := &Draft{
-		Config: Config{File: name, keys: append(Keys(), x.Keys...), given: make(map[string]string)},
-		env:    env,
-		at:     make(map[string]int),
+		Config:  Config{File: name, keys: append(Keys(), x.Keys...), given: make(map[string]string)},
+		env:     env,
+		offsets: make(map[string]int),
 	}
 	err := d.read(data)
 	if err == nil {
@@ -173,8 +174,8 @@ func Parse(name string, data []byte, env Environment, x Extension) (*Config, err
 	return nil, e
 }
 
-// NeedsRestart returns the keys whose values differ between c and next and that
-// a running process cannot change.
+// NeedsRestart returns the keys whose values differ between c and next and take
+// effect only at a restart.
 func (c *Config) NeedsRestart(next *Config) []string {
 	var names []string
 	for _, k := range c.keys {

@@ -14,44 +14,45 @@ import (
 	"goguerrillad/internal/stores"
 )
 
-func hasAny(s, chars string) bool { return strings.ContainsAny(s, chars) }
-
+// TestDefaults: a configuration without values has all defaults.
 func TestDefaults(t *testing.T) {
 	empties := []string{}
 	for _, k := range stores.Keys() {
 		empties = append(empties, `"`+k.Name+`": ""`)
 	}
 	for _, text := range []string{"{}", " {\r\n}\n", "{" + strings.Join(empties, ",\n") + "}"} {
-		c := mustParse(t, newWorld(), text)
+		c := mustParse(t, newMachine(), text)
 		want := config.Config{
 			File: "f", PrimaryHost: "box.example.net", HostName: "box.example.net", Listen: []string{"0.0.0.0:25"},
 			MaxSize: 131072, Timeout: 100 * time.Second, MaxClients: 500, Memory: 256 << 20,
 			Table: "new_mail", AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
 		}
-		if !sameExported(*c.Config, want) {
-			t.Errorf("%s\n got %+v\nwant %+v", text, *c.Config, want)
-		}
+		compare(t, text, *c.Config, want)
 		if c.Hosts.Match("example.com") {
-			t.Error("without GM_ALLOWED_HOSTS a domain receives")
+			t.Error("Hosts matches example.com without GM_ALLOWED_HOSTS")
 		}
 	}
 }
 
-// sameExported compares what users of the package see.
-func sameExported(a, b config.Config) bool {
-	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
-	for i := range va.NumField() {
-		if va.Type().Field(i).IsExported() && !reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
-			return false
+// compare reports the exported fields that differ between two structs of one type.
+func compare(t *testing.T, what string, got, want any) {
+	t.Helper()
+	g, w := reflect.ValueOf(got), reflect.ValueOf(want)
+	for i := range g.NumField() {
+		field := g.Type().Field(i)
+		if !field.IsExported() {
+			continue
+		}
+		if got, want := g.Field(i).Interface(), w.Field(i).Interface(); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s\n%s is %#v, want %#v", what, field.Name, got, want)
 		}
 	}
-	return true
 }
 
-// A file as the program of 2012 had it, all its 20 keys.
+// Test2012: a configuration with all 20 keys of the 2012 program is valid.
 func Test2012(t *testing.T) {
-	w := newWorld()
-	w.files["/etc/ssl/private/example.com.key"], w.files["/etc/ssl/certs/example.com.crt"] = pair(t, now().AddDate(0, 1, 0))
+	m := newMachine()
+	m.files["/etc/ssl/private/example.com.key"], m.files["/etc/ssl/certs/example.com.crt"] = pair(t, now().AddDate(0, 1, 0))
 	const text = `{
     "GM_ALLOWED_HOSTS":"example.com,sample.com,foo.com,bar.com",
     "GM_MAIL_TABLE":"new_mail",
@@ -74,9 +75,12 @@ func Test2012(t *testing.T) {
     "SGID":"508",
     "GUID":"504"
 }`
-	c := mustParse(t, w, text)
-	if c.Certificate == nil || len(c.Warnings) != 0 || c.SaveMail != "mysql" {
-		t.Errorf("certificate %v, store %s, warnings %q", c.Certificate, c.SaveMail, c.Warnings)
+	c := mustParse(t, m, text)
+	if c.Certificate == nil {
+		t.Error("Certificate is nil")
+	}
+	if c.SaveMail != "mysql" {
+		t.Errorf("SaveMail is %s, want mysql", c.SaveMail)
 	}
 	want := config.Config{
 		File: "f", Hosts: c.Hosts, PrimaryHost: "example.com", HostName: "mail.example.com", Listen: []string{"5.9.7.183:25"},
@@ -85,11 +89,11 @@ func Test2012(t *testing.T) {
 		Group: config.ID{Name: "508", Num: 508}, User: config.ID{Name: "504", Num: 504},
 		Table: "new_mail", AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
 	}
-	if !sameExported(*c.Config, want) {
-		t.Errorf(" got %+v\nwant %+v", *c.Config, want)
-	}
-	if !c.Hosts.Match("bar.com") || c.Hosts.Match("mail.example.com") {
-		t.Error("the wrong hosts receive")
+	compare(t, "the configuration of 2012", *c.Config, want)
+	for domain, want := range map[string]bool{"bar.com": true, "mail.example.com": false} {
+		if got := c.Hosts.Match(domain); got != want {
+			t.Errorf("Hosts.Match(%q) is %v, want %v", domain, got, want)
+		}
 	}
 	n := 0
 	for _, k := range stores.Keys() {
@@ -98,7 +102,7 @@ func Test2012(t *testing.T) {
 		}
 		n++
 		if !strings.Contains(text, `"`+k.Name+`":`) {
-			t.Errorf("%s is no key of 2012", k.Name)
+			t.Errorf("%s is not a key of 2012", k.Name)
 		}
 	}
 	if n != 20 {
@@ -106,18 +110,19 @@ func Test2012(t *testing.T) {
 	}
 }
 
+// TestValues: a value is parsed, and it sets the defaults of other keys.
 func TestValues(t *testing.T) {
-	w := newWorld()
+	m := newMachine()
 	cases := []struct {
 		text string
 		got  func(c *stores.Configuration) any
 		want any
 	}{
-		// The two names stand in for each other, in ASCII.
+		// Each of the two host names is the default of the other. Both are ASCII.
 		{`{"GM_PRIMARY_MAIL_HOST": "Example.com."}`, func(c *stores.Configuration) any { return c.HostName + " " + c.PrimaryHost }, "Example.com Example.com"},
 		{`{"GSMTP_HOST_NAME": "mx.bücher.example"}`, func(c *stores.Configuration) any { return c.HostName + " " + c.PrimaryHost }, "mx.xn--bcher-kva.example mx.xn--bcher-kva.example"},
 		{`{"GSMTP_HOST_NAME": "mx", "GM_PRIMARY_MAIL_HOST": "[ipv6:2001:DB8::0:1]"}`, func(c *stores.Configuration) any { return c.HostName + " " + c.PrimaryHost }, "mx [IPv6:2001:db8::1]"},
-		// Y and N in any case; words in any case.
+		// Y, N and words are accepted in any case.
 		{`{"GSMTP_VERBOSE": "y"}`, func(c *stores.Configuration) any { return c.Verbose }, true},
 		{`{"GM_MAIL_COMPRESS": "Y"}`, func(c *stores.Configuration) any { return c.Compress }, true},
 		{`{"GM_SAVE_MAIL": "Discard"}`, func(c *stores.Configuration) any { return c.SaveMail }, "discard"},
@@ -135,82 +140,88 @@ func TestValues(t *testing.T) {
 		{`{"GUID": "mail"}`, func(c *stores.Configuration) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "mail", Num: 504}, {Name: "508", Num: 508}}},
 		{`{"GUID": "504"}`, func(c *stores.Configuration) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "504", Num: 504}, {Name: "508", Num: 508}}},
 		{`{"GUID": "77", "SGID": "4294967294"}`, func(c *stores.Configuration) any { return []config.ID{c.User, c.Group} }, []config.ID{{Name: "77", Num: 77}, {Name: "4294967294", Num: 4294967294}}},
-		// The webhook's key.
 		// Redis.
 		{`{"REDIS_MODE": "store"}`, func(c *stores.Configuration) any { return c.Warnings },
 			[]string{"REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is set without REDIS_HOST: Redis gets no messages"}},
 		{`{"REDIS_HOST": "[::1]:6379", "GM_SAVE_MAIL": "discard"}`, func(c *stores.Configuration) any { return c.Warnings },
 			[]string{"GM_SAVE_MAIL is discard: the Redis of REDIS_HOST gets no messages either"}},
+		// Proxies.
 		{`{"NGINX_AUTH_ENABLED": "y", "NGINX_AUTH": "[::1]:9000", "NGINX_AUTH_BACKENDS": "192.0.2.1:25, [2001:db8::1]:2525"}`,
 			func(c *stores.Configuration) any { return c.AuthHTTP },
 			config.AuthHTTP{Enabled: true, Listen: "[::1]:9000", Backends: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:25"), netip.MustParseAddrPort("[2001:db8::1]:2525")}}},
 		{`{"GSMTP_PROXY_PROTOCOL": "Y", "GSMTP_TRUSTED_PROXIES": "unix"}`, func(c *stores.Configuration) any { return c.ProxyProtocol && len(c.Warnings) == 0 }, true},
 		{`{"GSMTP_PROXY_PROTOCOL": "Y"}`, func(c *stores.Configuration) any { return c.Warnings },
 			[]string{"GSMTP_PROXY_PROTOCOL is Y without GSMTP_TRUSTED_PROXIES: no client may send a PROXY header"}},
+		// Recipients.
 		{`{"GM_RECIPIENT_QUERY": "SELECT 1"}`, func(c *stores.Configuration) any { return c.Warnings },
 			[]string{"GM_RECIPIENT_QUERY has neither :address nor :domain: the answer is the same for every recipient"}},
 	}
 	for _, c := range cases {
-		if got := c.got(mustParse(t, w, c.text)); !reflect.DeepEqual(got, c.want) {
+		if got := c.got(mustParse(t, m, c.text)); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s\n got %#v\nwant %#v", c.text, got, c.want)
 		}
 	}
 }
 
-func TestMachineDecides(t *testing.T) {
-	w := newWorld()
-	w.memory = 100 << 20
-	if got := mustParse(t, w, `{}`).Memory; got != 25<<20 {
-		t.Errorf("memory is %d, want a quarter", got)
+// TestMachineDefaults: the defaults of GSMTP_MEMORY and GSMTP_HOST_NAME come from
+// the machine.
+func TestMachineDefaults(t *testing.T) {
+	m := newMachine()
+	m.memory = 100 << 20
+	if got := mustParse(t, m, `{}`).Memory; got != 25<<20 {
+		t.Errorf("Memory is %d, want %d, a quarter of the machine's", got, 25<<20)
 	}
-	if got := mustParse(t, w, `{"GSMTP_MAX_SIZE": "10000000"}`).Memory; got != 40000000 {
-		t.Errorf("memory is %d, want four messages", got)
+	if got := mustParse(t, m, `{"GSMTP_MAX_SIZE": "10000000"}`).Memory; got != 40000000 {
+		t.Errorf("Memory is %d, want 40000000, four messages of the maximum size", got)
 	}
-	w.fqdn = "not a name"
-	if c := mustParse(t, w, `{}`); c.HostName != "localhost" || len(c.Warnings) != 1 {
-		t.Errorf("host name is %s, warnings %q", c.HostName, c.Warnings)
+	m.fqdn = "not a name"
+	if c := mustParse(t, m, `{}`); c.HostName != "localhost" || len(c.Warnings) != 1 {
+		t.Errorf("HostName is %s, want localhost; warnings %q, want 1", c.HostName, c.Warnings)
 	}
 }
 
+// TestCertificateDates: a certificate that is not valid now has a warning.
 func TestCertificateDates(t *testing.T) {
 	for until, want := range map[time.Time]string{
 		now().AddDate(0, 0, -1): "the certificate in GSMTP_PUB_KEY expired on 2026-05-31",
 		now().AddDate(2, 0, 0):  "the certificate in GSMTP_PUB_KEY is not valid before 2027-06-01",
 	} {
-		w := newWorld()
-		w.files["/k"], w.files["/c"] = pair(t, until)
-		c := mustParse(t, w, `{"GSMTP_PRV_KEY": "/k", "GSMTP_PUB_KEY": "/c"}`)
+		m := newMachine()
+		m.files["/k"], m.files["/c"] = pair(t, until)
+		c := mustParse(t, m, `{"GSMTP_PRV_KEY": "/k", "GSMTP_PUB_KEY": "/c"}`)
 		if !reflect.DeepEqual(c.Warnings, []string{want}) {
-			t.Errorf("got %q, want %q", c.Warnings, want)
+			t.Errorf("certificate until %v: warnings %q, want %q", until, c.Warnings, want)
 		}
 	}
 }
 
+// TestNeedsRestart: only changed keys of the user and the group need a restart.
 func TestNeedsRestart(t *testing.T) {
-	w := newWorld()
-	a := mustParse(t, w, `{"GUID": "mail", "GSMTP_TIMEOUT": "1"}`)
-	b := mustParse(t, w, `{"GUID": "77", "SGID": "77", "GSMTP_TIMEOUT": "2"}`)
+	m := newMachine()
+	a := mustParse(t, m, `{"GUID": "mail", "GSMTP_TIMEOUT": "1"}`)
+	b := mustParse(t, m, `{"GUID": "77", "SGID": "77", "GSMTP_TIMEOUT": "2"}`)
 	if got := a.NeedsRestart(a.Config); len(got) != 0 {
-		t.Errorf("nothing changed, yet %q", got)
+		t.Errorf("no key has changed: got %q, want none", got)
 	}
 	if got := a.NeedsRestart(b.Config); !reflect.DeepEqual(got, []string{"SGID", "GUID"}) {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want SGID and GUID", got)
 	}
 }
 
+// TestError: the fields of an Error have the position and the parts of its text.
 func TestError(t *testing.T) {
-	_, err := stores.Parse("x/g.conf", []byte("{\n  \"GSMTP_TIMEOUT\": \"abc\"\n}"), newWorld().env())
+	_, err := stores.Parse("x/g.conf", []byte("{\n  \"GSMTP_TIMEOUT\": \"abc\"\n}"), newMachine().env())
 	var e *config.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("got %T", err)
+		t.Fatalf("got a %T, want a *config.Error", err)
 	}
 	want := config.Error{File: "x/g.conf", Line: 2, Column: 20, Key: "GSMTP_TIMEOUT", Value: "abc",
 		Problem: "is not a whole number", Want: "want whole seconds from 1 to 86400, digits only"}
-	if *e != want {
-		t.Errorf("got %+v, want %+v", *e, want)
-	}
+	compare(t, err.Error(), *e, want)
 }
 
+// TestLoad: Load reads a file with the users and the memory of this machine. Its
+// errors begin with the path.
 func TestLoad(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string) string {
@@ -222,13 +233,22 @@ func TestLoad(t *testing.T) {
 	}
 	good := file("good.conf", `{"GSMTP_HOST_NAME": "mx.example.com", "GUID": "daemon"}`)
 	c, err := stores.Load(good)
-	if err != nil || c.File != good || c.User.Num == 0 || c.Group.Num == 0 || c.Memory < 4*c.MaxSize {
-		t.Errorf("got %+v, %v", c, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.File != good {
+		t.Errorf("File is %s, want %s", c.File, good)
+	}
+	if c.User.Num == 0 || c.Group.Num == 0 {
+		t.Errorf("user %+v, group %+v, want the ids of daemon", c.User, c.Group)
+	}
+	if c.Memory < 4*c.MaxSize {
+		t.Errorf("Memory is %d, want at least %d", c.Memory, 4*c.MaxSize)
 	}
 	for path, want := range map[string]string{
-		filepath.Join(dir, "none.conf"): ": there is no such file: name it by -config, or copy goguerrilla.conf.sample to it",
+		filepath.Join(dir, "none.conf"): ": there is no such file: want a copy of goguerrilla.conf.sample, or another path in -config",
 		dir:                             ": cannot be read: is a directory: want a readable file",
-		file("huge.conf", strings.Repeat(" ", 1<<20+1)):  ": is larger than 1 MiB: want a configuration",
+		file("huge.conf", strings.Repeat(" ", 1<<20+1)):  ": is larger than 1 MiB: want a smaller file",
 		file("bad.conf", `{"GSMTP_HOST_NAME": "a b.c"}`): `:1:21: GSMTP_HOST_NAME: "a b.c" is not a domain, it has a character that is not allowed in a domain: want one domain, such as mail.example.com`,
 		file("user.conf", `{"GUID": "no-such-user"}`):    `:1:10: GUID: "no-such-user" is not a user of this machine: want the name or number of a user`,
 	} {
@@ -238,16 +258,16 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestOpenPassword: a password that everybody can read is warned of, and not
-// shown.
-func TestOpenPassword(t *testing.T) {
+// TestReadablePassword: a password in a file that every user can read has a
+// warning, which does not contain the password.
+func TestReadablePassword(t *testing.T) {
 	for _, tt := range []struct {
 		mode os.FileMode
 		text string
 		want int
 	}{
-		{0o644, `{"REDIS_PASS": "geheim", "REDIS_HOST": "127.0.0.1:6379"}`, 1},
-		{0o640, `{"REDIS_PASS": "geheim", "REDIS_HOST": "127.0.0.1:6379"}`, 0},
+		{0o644, `{"REDIS_PASS": "pass-1234", "REDIS_HOST": "127.0.0.1:6379"}`, 1},
+		{0o640, `{"REDIS_PASS": "pass-1234", "REDIS_HOST": "127.0.0.1:6379"}`, 0},
 		{0o644, `{"GSMTP_TIMEOUT": "5"}`, 0},
 	} {
 		file := filepath.Join(t.TempDir(), "conf")
@@ -263,12 +283,12 @@ func TestOpenPassword(t *testing.T) {
 		}
 		warnings := 0
 		for _, w := range cfg.Warnings {
-			if strings.Contains(w, "REDIS_PASS is in a file that every user of this machine can read") && !strings.Contains(w, "geheim") {
+			if strings.Contains(w, "REDIS_PASS is in a file that every user of this machine can read") && !strings.Contains(w, "pass-1234") {
 				warnings++
 			}
 		}
 		if warnings != tt.want {
-			t.Errorf("%o %s: %q", tt.mode, tt.text, cfg.Warnings)
+			t.Errorf("mode %o, %s: %d warnings of the password, want %d; all: %q", tt.mode, tt.text, warnings, tt.want, cfg.Warnings)
 		}
 	}
 }

@@ -9,10 +9,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// document reads the object of a configuration file. The decoder decides what is
-// JSON; nameError and stringError explain its errors to people who do not know
-// JSON. No message repeats characters of the file, since they may belong to a
-// password.
+// document reads the JSON object of a configuration file. nameError and
+// stringError explain the decoder's errors to operators who do not know JSON. No
+// error repeats characters of the file, since they may belong to a password.
 type document struct {
 	data []byte
 	dec  *jsontext.Decoder
@@ -20,7 +19,7 @@ type document struct {
 }
 
 func newDocument(data []byte) *document {
-	// Draft.read refuses duplicates; it knows the position of the first.
+	// Draft.read refuses duplicates with the line of the first.
 	return &document{data: data, dec: jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true))}
 }
 
@@ -28,19 +27,19 @@ func newDocument(data []byte) *document {
 func (d *document) begin() error {
 	switch {
 	case bytes.HasPrefix(d.data, []byte("\xEF\xBB\xBF")):
-		return d.fault(0, "", "starts with a byte order mark", "save the file as UTF-8 without BOM")
+		return d.mistake(0, "", "starts with a byte order mark", "want UTF-8 without BOM")
 	case bytes.HasPrefix(d.data, []byte("\xFF\xFE")), bytes.HasPrefix(d.data, []byte("\xFE\xFF")):
-		return d.fault(0, "", "is UTF-16", "save the file as UTF-8 without BOM")
+		return d.mistake(0, "", "is UTF-16", "want UTF-8 without BOM")
 	}
 	if d.dec.PeekKind() != jsontext.KindBeginObject {
 		at := d.skip(0)
 		if at == len(d.data) {
-			return d.fault(at, "", "the file is empty", `want { "KEY": "value", ... }`)
+			return d.mistake(at, "", "the file is empty", `want { "KEY": "value", ... }`)
 		}
 		if err := d.foreign(at, ""); err != nil {
 			return err
 		}
-		return d.fault(at, "", "the file does not start with {", `want { "KEY": "value", ... }`)
+		return d.mistake(at, "", "the file does not start with {", `want { "KEY": "value", ... }`)
 	}
 	_, err := d.dec.ReadToken()
 	return err
@@ -69,7 +68,7 @@ func (d *document) value(key string) (string, int, error) {
 		if err := d.foreign(colon, key); err != nil {
 			return "", 0, err
 		}
-		return "", 0, d.fault(after, key, "the colon and the value are missing", `want "`+key+`": "value"`)
+		return "", 0, d.mistake(after, key, "the colon and the value are missing", `want "`+key+`": "value"`)
 	}
 	at := d.skip(colon + 1)
 	other := ""
@@ -85,10 +84,10 @@ func (d *document) value(key string) (string, int, error) {
 	case d.word(at, "null"):
 		other = "null"
 	case c == ',' || c == '}' || c == ':':
-		return "", 0, d.fault(at, key, "the value is missing", `want a string, "" for the default`)
+		return "", 0, d.mistake(at, key, "the value is missing", `want a string, "" for the default`)
 	}
 	if other != "" {
-		return "", 0, d.fault(at, key, "the value is "+other, "want a string, in double quotes")
+		return "", 0, d.mistake(at, key, "the value is "+other, "want a string, in double quotes")
 	}
 	s, at, err := d.str()
 	if err != nil {
@@ -98,7 +97,7 @@ func (d *document) value(key string) (string, int, error) {
 }
 
 // colon reports whether a colon follows the key that was just read. Without a
-// colon it may be the rest of a password with a quote in it.
+// colon the key may be the rest of a password that contains a quote.
 func (d *document) colon() bool { return d.peek(d.skip(int(d.dec.InputOffset()))) == ':' }
 
 // end checks that nothing follows the closing brace.
@@ -110,7 +109,7 @@ func (d *document) end() error {
 	if err := d.foreign(at, ""); err != nil {
 		return err
 	}
-	return d.fault(at, "", "something follows the closing }", "the file is one object and nothing else")
+	return d.mistake(at, "", "text follows the closing }", "want one object only")
 }
 
 // str reads a string token.
@@ -125,7 +124,7 @@ func (d *document) str() (string, int, error) {
 	return string(s), at, err
 }
 
-// nameError explains why there is no key.
+// nameError explains why the decoder found no key.
 func (d *document) nameError(cause error) error {
 	after := int(d.dec.InputOffset())
 	at := d.skip(after)
@@ -135,27 +134,27 @@ func (d *document) nameError(cause error) error {
 		}
 		switch d.peek(at) {
 		case '"':
-			return d.fault(after, "", "a comma is missing here", "want a comma between two keys")
+			return d.mistake(after, "", "a comma is missing here", "want one comma between two keys")
 		case ';':
-			return d.fault(at, "", "a semicolon instead of a comma", "want a comma between two keys")
+			return d.mistake(at, "", "a semicolon instead of a comma", "want one comma between two keys")
 		}
-		return d.fault(at, "", "the value has ended, and no comma follows", `a " inside a value is written \", and a comma separates two keys`)
+		return d.mistake(at, "", "the value has ended, and no comma follows", `want \" for a " inside a value, and one comma between two keys`)
 	}
 	comma := at
 	if d.read > 0 {
 		at = d.skip(comma + 1)
 		if d.peek(at) == '}' {
-			return d.fault(comma, "", "a comma after the last value", "remove the comma")
+			return d.mistake(comma, "", "a comma after the last value", "want no comma before }")
 		}
 	}
 	if d.peek(at) == ',' {
-		return d.fault(at, "", "a comma too many", "remove the comma")
+		return d.mistake(at, "", "a comma too many", "want one comma between two keys")
 	}
 	return d.stringError(at, "", cause)
 }
 
-// stringError explains why there is no string at an offset; key is the key whose
-// value was expected, or "" if a key was expected.
+// stringError explains why the decoder found no string at an offset; key is the
+// key whose value was expected, or "" if a key was expected.
 func (d *document) stringError(at int, key string, cause error) error {
 	if err := d.foreign(at, key); err != nil {
 		return err
@@ -166,23 +165,24 @@ func (d *document) stringError(at int, key string, cause error) error {
 	}
 	var syn *jsontext.SyntacticError
 	if d.peek(at) != '"' || !errors.As(cause, &syn) {
-		return d.fault(at, key, what+" is not in double quotes", `want "KEY": "value"`)
+		return d.mistake(at, key, what+" is not in double quotes", `want "KEY": "value"`)
 	}
 	in := max(int(syn.ByteOffset), at)
 	switch c := d.peek(in); {
 	case in >= len(d.data) || c == '\n' || c == '\r':
-		return d.fault(at, key, "the closing quote is missing in this line", `want "KEY": "value"`)
+		return d.mistake(at, key, "the closing quote is missing on this line", `want "KEY": "value"`)
 	case c == '\\':
-		return d.fault(in, key, "not an escape sequence of JSON", `a backslash is written \\, and a quote \"`)
+		return d.mistake(in, key, "not an escape sequence of JSON", `want \\ for a backslash, \" for a quote`)
 	case c < ' ':
-		return d.fault(in, key, "a control character", "want printable characters only, a tab is written \\t")
+		return d.mistake(in, key, "a control character", "want printable characters, and \\t for a tab")
 	case c >= utf8.RuneSelf:
-		return d.fault(in, key, "bytes that are not UTF-8", "save the file as UTF-8")
+		return d.mistake(in, key, "bytes that are not UTF-8", "want UTF-8")
 	}
-	return d.fault(in, key, "not JSON", "want a string in double quotes")
+	return d.mistake(in, key, "not JSON", "want a string in double quotes")
 }
 
-// foreign explains common mistakes that are not JSON, and the end of the file.
+// foreign explains the end of the file and common mistakes, such as comments, at
+// an offset. It returns nil if it finds none of them.
 func (d *document) foreign(at int, key string) error {
 	rest := d.data[at:]
 	has := func(prefixes ...string) bool {
@@ -195,24 +195,24 @@ func (d *document) foreign(at int, key string) error {
 	}
 	switch {
 	case len(rest) == 0:
-		return d.fault(at, key, "the file ends before the closing }", "put } at its end")
+		return d.mistake(at, key, "the file ends before the closing }", "want } at the end")
 	case has("//", "/*", "#"):
-		return d.fault(at, key, "JSON has no comments", "remove what starts here")
+		return d.mistake(at, key, "JSON has no comments", "want a file without comments")
 	case has("'", "`"):
-		return d.fault(at, key, "the wrong kind of quote", `want double quotes: "`)
+		return d.mistake(at, key, "the wrong kind of quote", `want double quotes: "`)
 	case has("\u201c", "\u201d", "\u201e", "\u2018", "\u2019", "\u00ab", "\u00bb"):
-		return d.fault(at, key, "a typographic quote", `want plain double quotes: "`)
+		return d.mistake(at, key, "a typographic quote", `want plain double quotes: "`)
 	case has("="):
-		return d.fault(at, key, "an equals sign in place of a colon", `want "KEY": "value"`)
+		return d.mistake(at, key, "an equals sign instead of a colon", `want "KEY": "value"`)
 	case has("\u00a0", "\u3000", "\ufeff", "\u200b"):
-		return d.fault(at, key, "an invisible character that is not a plain blank", "remove it")
+		return d.mistake(at, key, "an invisible character", "want plain blanks")
 	case has("\x00"):
-		return d.fault(at, key, "a NUL byte, this is not text", "save the file as UTF-8")
+		return d.mistake(at, key, "a NUL byte", "want UTF-8")
 	}
 	return nil
 }
 
-func (d *document) fault(at int, key, problem, want string) error {
+func (d *document) mistake(at int, key, problem, want string) error {
 	return &mistake{fault{hide: true, problem: problem, want: want}, at, key}
 }
 
@@ -232,7 +232,7 @@ func (d *document) peek(at int) byte {
 	return d.data[at]
 }
 
-// word reports whether the word w is alone at an offset.
+// word reports whether the complete word at an offset is w.
 func (d *document) word(at int, w string) bool {
 	return bytes.HasPrefix(d.data[at:], []byte(w)) &&
 		strings.IndexByte(" \t\r\n,}\x00", d.peek(at+len(w))) >= 0

@@ -9,33 +9,33 @@ import (
 	"strings"
 )
 
-// A Draft is a Config while it is read and checked.
+// A Draft is a Config that is not complete or not checked yet.
 type Draft struct {
 	Config
-	env Environment
-	at  map[string]int // offset of each given key's value
+	env     Environment
+	offsets map[string]int // of the value of each key in the file
 }
 
 // Given reports whether the file sets a key to a value other than "".
 func (d *Draft) Given(key string) bool { return d.given[key] != "" }
 
-// Warn adds a sentence to Config.Warnings.
-func (d *Draft) Warn(sentence string) { d.Warnings = append(d.Warnings, sentence) }
+// Warn adds a warning to Config.Warnings.
+func (d *Draft) Warn(warning string) { d.Warnings = append(d.Warnings, warning) }
 
-// Invalid returns an error that names a key with its value and position: what
-// is wrong with it, and what would be right.
+// Invalid returns an error with a key of the configuration, its value and
+// position, what is wrong, and what would be right.
 func (d *Draft) Invalid(key, problem, want string) error {
 	return d.invalidKey(key, Invalid(problem, want))
 }
 
-// StateFile returns the path of a file or directory in $STATE_DIRECTORY, else in
-// the working directory.
+// StateFile returns the path of a file or directory in the first directory of
+// $STATE_DIRECTORY (systemd.exec(5)), or in the working directory if it is not set.
 func (d *Draft) StateFile(name string) string {
 	dir, _, _ := strings.Cut(d.env.Getenv("STATE_DIRECTORY"), ":")
 	return filepath.Join(dir, name)
 }
 
-// maxCredential bounds a credential, in bytes.
+// maxCredential is the maximum length of a credential, in bytes.
 const maxCredential = 4096
 
 // Credential reads a systemd credential (systemd.exec(5), LoadCredential=) into
@@ -78,20 +78,20 @@ func (d *Draft) read(data []byte) error {
 		}
 		i := slices.IndexFunc(d.keys, func(k Key) bool { return k.Name == name })
 		if i < 0 && !doc.colon() {
-			return &mistake{fault{problem: "what follows the comma is not a key with a value", want: `want "KEY": "value"`}, at, ""}
+			return &mistake{fault{problem: "no key with a value follows the comma", want: `want "KEY": "value"`}, at, ""}
 		}
 		if i < 0 {
 			return &mistake{fault{problem: "unknown key " + quote(name), want: suggest(name, d.keys)}, at, ""}
 		}
-		if first, twice := d.at[name]; twice {
+		if first, twice := d.offsets[name]; twice {
 			line, _ := position(data, first)
-			return &mistake{fault{problem: "is set twice, first in line " + fmt.Sprint(line), want: "remove one of the two"}, at, name}
+			return &mistake{fault{problem: "is set twice, first in line " + fmt.Sprint(line), want: "want each key once"}, at, name}
 		}
 		value, at, err := doc.value(name)
 		if err != nil {
 			return err
 		}
-		d.at[name] = at
+		d.offsets[name] = at
 		if value == "" {
 			continue
 		}
@@ -102,14 +102,15 @@ func (d *Draft) read(data []byte) error {
 	}
 }
 
-// invalid adds the key and the position of its value to a fault.
+// invalid adds the key, its value unless it is secret, and its position to a
+// fault.
 func (d *Draft) invalid(k Key, err error) error {
 	var f *fault
 	if !errors.As(err, &f) {
 		f = &fault{problem: err.Error()}
 	}
 	m := &mistake{fault: *f, offset: -1, key: k.Name}
-	if at, ok := d.at[k.Name]; ok {
+	if at, ok := d.offsets[k.Name]; ok {
 		m.offset = at
 	}
 	if m.value == "" {

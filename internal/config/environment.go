@@ -46,8 +46,8 @@ func Machine() Environment {
 }
 
 // readFile reads a regular file of at most maxFile bytes: a key, a certificate
-// chain or a password. It never blocks: opening a FIFO would wait for a writer,
-// and a device may have no end.
+// chain or a password. It refuses a FIFO, whose opening would wait for a writer,
+// and a device, which may have no end.
 func readFile(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -141,8 +141,9 @@ func memoryMax(root, path string) (least int64, ok bool) {
 // resolverTimeout bounds the DNS query for the machine's own name.
 const resolverTimeout = time.Second
 
-// machineName returns what `hostname -f` prints: the host name if it has a dot, else
-// its full form in /etc/hosts, else the canonical name in DNS.
+// machineName returns the host name if it has a dot, else its full form in
+// /etc/hosts, else the canonical name in DNS, as hostname -f does (hostname(1)). If
+// there is no full form, it returns the host name.
 func machineName() string {
 	name, err := os.Hostname()
 	if err != nil || strings.Contains(name, ".") {

@@ -39,10 +39,10 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// fault is a mistake before its position is known.
+// fault is a mistake whose key and position are not known yet.
 type fault struct {
-	value   string // the wrong part, if it is not the whole value
-	hide    bool   // the value must not be shown
+	value   string // wrong list element, "" if the whole value is wrong
+	hide    bool   // the error must not contain the value
 	problem string
 	want    string
 }
@@ -58,14 +58,14 @@ func (f *fault) Error() string {
 	return text
 }
 
-// Invalid returns the error of a parser: what is wrong with the value, and what
-// would be right.
+// Invalid returns the error of a parser of values. problem continues the sentence
+// that begins with the value; want states what would be right.
 func Invalid(problem, want string) error { return &fault{problem: problem, want: want} }
 
-// maxQuoted is how much of a value a message repeats, in characters.
+// maxQuoted is how many characters of a value an error repeats.
 const maxQuoted = 100
 
-// quote quotes an operator's text on one line and escapes control characters.
+// quote quotes text on one line and escapes characters that are not printable.
 func quote(s string) string {
 	if utf8.RuneCountInString(s) > maxQuoted {
 		s = string([]rune(s)[:maxQuoted]) + "..."
@@ -73,7 +73,7 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// printable returns s if it needs no quotes, else quoted.
+// printable returns s unchanged if it is short and printable, else quoted.
 func printable(s string) string {
 	if q := quote(s); q != `"`+s+`"` || s == "" {
 		return q

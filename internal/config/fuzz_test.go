@@ -13,6 +13,8 @@ import (
 	"goguerrillad/internal/stores"
 )
 
+// FuzzParse: Parse accepts only JSON objects of strings, and then returns a complete
+// Config. Otherwise it returns a *config.Error of one printable line.
 func FuzzParse(f *testing.F) {
 	sample, err := os.ReadFile("../../goguerrilla.conf.sample")
 	if err != nil {
@@ -27,9 +29,9 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	w := newWorld()
-	w.files["/k"], w.files["/c"] = pair(f, now().AddDate(0, 1, 0))
-	env := w.env()
+	m := newMachine()
+	m.files["/k"], m.files["/c"] = pair(f, now().AddDate(0, 1, 0))
+	env := m.env()
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := stores.Parse("f", []byte(text), env)
 		if err == nil {
@@ -39,19 +41,19 @@ func FuzzParse(f *testing.F) {
 			}
 			if c.MaxSize < 1 || c.Memory < 4*c.MaxSize || c.Timeout <= 0 || c.MaxClients < 1 || len(c.Listen) == 0 ||
 				c.HostName == "" || c.PrimaryHost == "" || c.Table == "" || c.SaveMail == "" {
-				t.Fatalf("accepted with a hole: %+v", c)
+				t.Fatalf("accepted without a default: %+v", c)
 			}
 			return
 		}
 		var e *config.Error
 		if !errors.As(err, &e) {
-			t.Fatalf("%T is no *config.Error", err)
+			t.Fatalf("got a %T, want a *config.Error", err)
 		}
 		if e.Line > strings.Count(text, "\n")+1 || e.Line > 0 && e.Column < 1 {
-			t.Fatalf("there is no %d:%d", e.Line, e.Column)
+			t.Fatalf("the position %d:%d does not exist", e.Line, e.Column)
 		}
 		if m := err.Error(); strings.ContainsFunc(m, func(r rune) bool { return !unicode.IsPrint(r) }) || len(m) > 2000 {
-			t.Fatalf("the message is no plain line: %s", strconv.Quote(m))
+			t.Fatalf("the error is not one printable line: %s", strconv.Quote(m))
 		}
 	})
 }

@@ -10,15 +10,14 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Hosts is the set of domains that receive. The nil set contains no domain.
+// Hosts is the set of domains that receive messages. The nil set is empty.
 type Hosts struct {
 	all    bool
-	exact  map[string]struct{} // domains in lower case, A-labels; address literals in their shortest form
+	exact  map[string]struct{} // domains in lower case with A-labels, canonical address literals
 	suffix map[string]struct{} // example.com for *.example.com
 }
 
-// maxDomain is the length of the longest domain, in bytes: RFC 1035
-// section 2.3.4.
+// maxDomain is the maximum length of a domain, in bytes (RFC 1035 section 2.3.4).
 const maxDomain = 255
 
 const wantHosts = "want domains separated by commas, *.example.com for all subdomains, . for every domain"
@@ -39,7 +38,7 @@ func ParseHosts(v string) (*Hosts, error) {
 		case e == "*":
 			return nil, &fault{value: e, problem: "is not a domain", want: "want . for every domain"}
 		case strings.Contains(e, "@"):
-			return nil, &fault{value: e, problem: "is a mail address", want: "want the part after the @"}
+			return nil, &fault{value: e, problem: "is an email address", want: "want the part after the @"}
 		case strings.HasPrefix(e, "["):
 			literal, ok := canonicalLiteral(e)
 			if !ok {
@@ -62,9 +61,9 @@ func ParseHosts(v string) (*Hosts, error) {
 	return h, nil
 }
 
-// Match reports whether a domain, or an address literal in brackets, receives.
-// It ignores case and one final dot, and accepts both forms of an
-// internationalised name.
+// Match reports whether a domain, or an address literal in brackets, is in the
+// set. It ignores case and one final dot, and accepts internationalised domains
+// with U-labels or A-labels.
 func (h *Hosts) Match(domain string) bool {
 	if h == nil || domain == "" {
 		return false
@@ -79,14 +78,13 @@ func (h *Hosts) Match(domain string) bool {
 	}
 	domain = strings.TrimSuffix(domain, ".")
 	if !isASCII(domain) {
-		ascii, err := lookup().ToASCII(domain)
+		ascii, err := idnaProfile().ToASCII(domain)
 		return err == nil && h.matchLower(ascii)
 	}
 	return h.matchLower(strings.ToLower(domain))
 }
 
-// matchLower matches a domain in the form of the sets. It does not allocate, and
-// neither does strings.ToLower for a name in lower case.
+// matchLower matches a domain in lower case with A-labels. It does not allocate.
 func (h *Hosts) matchLower(domain string) bool {
 	if _, ok := h.exact[domain]; ok {
 		return true
@@ -120,9 +118,9 @@ func hostName(v string) (string, error) {
 	return name, nil
 }
 
-// lookup converts names to A-labels. Underscores and hyphens in unusual places
-// occur in names that receive.
-func lookup() *idna.Profile {
+// idnaProfile returns the IDNA profile that converts domains to A-labels. It allows
+// underscores and hyphens anywhere, since existing domains of recipients have them.
+func idnaProfile() *idna.Profile {
 	return idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(),
 		idna.CheckHyphens(false), idna.StrictDomainName(false))
 }
@@ -135,7 +133,7 @@ func asciiDomain(v string) (string, error) {
 		return "", errors.New("it is empty")
 	}
 	if lower := strings.ToLower(v); !isASCII(v) || strings.HasPrefix(lower, "xn--") || strings.Contains(lower, ".xn--") {
-		ascii, err := lookup().ToASCII(v)
+		ascii, err := idnaProfile().ToASCII(v)
 		if err != nil {
 			return "", errors.New("it is not valid in IDNA")
 		}

@@ -5,14 +5,14 @@ import "time"
 // Key is one key of the configuration.
 type Key struct {
 	Name      string
-	Default   string // what "" stands for; "" if the default depends on other keys or the machine
-	Derived   string // the default in words, if Default is ""
+	Default   string // value that "" stands for; "" if it depends on other keys or the machine
+	Derived   string // description of the default if Default is ""
 	Doc       string // one line
 	Since2012 bool   // one of the 20 keys of the 2012 program
 	Secret    bool   // its value is never shown
-	Restart   bool   // a reload cannot change it
+	Restart   bool   // a new value takes effect only at a restart
 
-	// Set parses a value and stores it.
+	// Set parses a value that is not "" and stores it. It is called at most once.
 	Set func(d *Draft, value string) error
 }
 

@@ -20,13 +20,12 @@ import (
 	"goguerrillad/internal/config"
 )
 
-// TestMachineHelper prints what the Environment of the machine reports. The
-// tests below run it in a process with a host name, a hosts file, a DNS and a
-// cgroup of its own.
+// TestMachineHelper prints the name and the memory of Machine. The tests below run
+// it in a process with its own host name, hosts file, DNS and cgroup.
 func TestMachineHelper(t *testing.T) {
 	name := os.Getenv("CONFIG_TEST_NAME")
 	if name == "" {
-		return // nothing by itself
+		return // runs only in the process that runHelper starts
 	}
 	dir, limit := os.Getenv("CONFIG_TEST_DIR"), os.Getenv("CONFIG_TEST_LIMIT")
 	if err := errors.Join(
@@ -54,8 +53,8 @@ func TestMachineHelper(t *testing.T) {
 	fmt.Println(env.FQDN(), env.Memory())
 }
 
-// answer replies to one query, as over TCP, that the name is an alias of the
-// canonical name.
+// answer replies to one DNS query over TCP: the name is an alias of the canonical
+// name.
 func answer(c net.Conn, canonical string) {
 	defer c.Close()
 	length := make([]byte, 2)
@@ -86,8 +85,8 @@ func answer(c net.Conn, canonical string) {
 	_, _ = c.Write(append([]byte{byte(len(reply) >> 8), byte(len(reply))}, reply...))
 }
 
-// machine runs TestMachineHelper and returns its line.
-func machine(t *testing.T, name, hosts, canonical, limit string) string {
+// runHelper runs TestMachineHelper and returns the line that it prints.
+func runHelper(t *testing.T, name, hosts, canonical, limit string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := errors.Join(
@@ -108,9 +107,11 @@ func machine(t *testing.T, name, hosts, canonical, limit string) string {
 	return line
 }
 
+// TestMachineName: the name is the host name if it has a dot, else the full name in
+// the hosts file, else the canonical name in DNS.
 func TestMachineName(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("has to change the host name: needs root")
+		t.Skip("needs root, to change the host name")
 	}
 	const hosts = "127.0.1.1 box.example.net box\n127.0.2.1 short\n"
 	for _, c := range []struct{ name, canonical, want string }{
@@ -121,17 +122,17 @@ func TestMachineName(t *testing.T) {
 		{"other", "", "other"},
 		{"short", "", "short"},
 	} {
-		if got, _, _ := strings.Cut(machine(t, c.name, hosts, c.canonical, "max"), " "); got != c.want {
-			t.Errorf("%s, in DNS %q: got %s, want %s", c.name, c.canonical, got, c.want)
+		if got, _, _ := strings.Cut(runHelper(t, c.name, hosts, c.canonical, "max"), " "); got != c.want {
+			t.Errorf("host name %s, name in DNS %q: got %s, want %s", c.name, c.canonical, got, c.want)
 		}
 	}
 }
 
-// TestMachineMemory: a limit of the cgroup of version 2 counts where it is less than
-// the memory of the machine.
+// TestMachineMemory: the memory is the limit of the cgroup (version 2) or the
+// memory of the machine, whichever is less.
 func TestMachineMemory(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("has to mount a cgroup: needs root")
+		t.Skip("needs root, to mount a cgroup")
 	}
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
@@ -139,7 +140,7 @@ func TestMachineMemory(t *testing.T) {
 	}
 	total := uint64(info.Totalram) * uint64(info.Unit)
 	for limit, want := range map[uint64]uint64{1: 1, total - 1: total - 1, total + 1: total, math.MaxInt64: total} {
-		if _, got, _ := strings.Cut(machine(t, "mx.example.org", "", "", fmt.Sprint(limit)), " "); got != fmt.Sprint(want) {
+		if _, got, _ := strings.Cut(runHelper(t, "mx.example.org", "", "", fmt.Sprint(limit)), " "); got != fmt.Sprint(want) {
 			t.Errorf("limit %d: got %s, want %d", limit, got, want)
 		}
 	}

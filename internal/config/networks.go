@@ -2,7 +2,7 @@ package config
 
 import "net/netip"
 
-// Networks is a set of peers.
+// Networks is a set of networks and, optionally, the clients on unix sockets.
 type Networks struct {
 	nets []netip.Prefix
 	unix bool
@@ -34,7 +34,7 @@ func parseNetworks(v string) (*Networks, error) {
 			return nil, &fault{value: e, problem: "is an IPv4-mapped IPv6 address", want: "want the IPv4 address"}
 		}
 		if net != net.Masked() {
-			return nil, &fault{value: e, problem: "has bits beyond its network", want: "want " + net.Masked().String()}
+			return nil, &fault{value: e, problem: "has host bits", want: "want " + net.Masked().String()}
 		}
 		n.nets = append(n.nets, net)
 	}
@@ -46,8 +46,8 @@ func loopback() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
-// Match reports whether a peer is in the set. An invalid address is a peer on a
-// unix socket. The nil set is empty.
+// Match reports whether a peer is in the set. The zero Addr is a peer on a unix
+// socket. The nil set is empty.
 func (n *Networks) Match(peer netip.Addr) bool {
 	if n == nil {
 		return false

@@ -5,20 +5,21 @@ import (
 	"testing"
 )
 
+// TestTrustedProxies: Match reports whether a peer is in one of the networks. By
+// default this machine is trusted if auth_http is enabled, else no proxy.
 func TestTrustedProxies(t *testing.T) {
-	c := mustParse(t, newWorld(), `{"GSMTP_TRUSTED_PROXIES": "192.0.2.0/24, 10.1.2.3 ,2001:db8::/32"}`)
-	unix := mustParse(t, newWorld(), `{"GSMTP_TRUSTED_PROXIES": "unix"}`)
-	none := mustParse(t, newWorld(), `{}`)
-	// The nginx of auth_http is on the same machine unless it is said where.
-	nginx := mustParse(t, newWorld(), `{"NGINX_AUTH_ENABLED": "Y"}`)
+	networks := mustParse(t, newMachine(), `{"GSMTP_TRUSTED_PROXIES": "192.0.2.0/24, 10.1.2.3 ,2001:db8::/32"}`)
+	unix := mustParse(t, newMachine(), `{"GSMTP_TRUSTED_PROXIES": "unix"}`)
+	none := mustParse(t, newMachine(), `{}`)
+	nginx := mustParse(t, newMachine(), `{"NGINX_AUTH_ENABLED": "Y"}`)
 	for peer, want := range map[string]bool{"127.0.0.9": true, "::1": true, "192.0.2.1": false} {
 		if got := nginx.Trusted.Match(netip.MustParseAddr(peer)); got != want {
-			t.Errorf("auth_http: %s: %v", peer, got)
+			t.Errorf("auth_http: %s is trusted: %v, want %v", peer, got, want)
 		}
 	}
 	for _, tt := range []struct {
-		peer            string
-		trusted, byUnix bool
+		peer             string
+		trusted, viaUnix bool // by the list of networks, and by the word unix
 	}{
 		{"192.0.2.255", true, false},
 		{"::ffff:192.0.2.1", true, false},
@@ -31,19 +32,19 @@ func TestTrustedProxies(t *testing.T) {
 		{"", false, true},
 	} {
 		peer, _ := netip.ParseAddr(tt.peer) // "" is a unix socket
-		if got := c.Trusted.Match(peer); got != tt.trusted {
-			t.Errorf("%q: %v", tt.peer, got)
+		if got := networks.Trusted.Match(peer); got != tt.trusted {
+			t.Errorf("networks: %q is trusted: %v, want %v", tt.peer, got, tt.trusted)
 		}
-		if got := unix.Trusted.Match(peer); got != tt.byUnix {
-			t.Errorf("unix: %q: %v", tt.peer, got)
+		if got := unix.Trusted.Match(peer); got != tt.viaUnix {
+			t.Errorf("unix: %q is trusted: %v, want %v", tt.peer, got, tt.viaUnix)
 		}
 		if none.Trusted.Match(peer) {
-			t.Errorf("nobody is trusted, but %q is", tt.peer)
+			t.Errorf("no proxies: %q is trusted", tt.peer)
 		}
 	}
-	for _, all := range []string{"0.0.0.0/0", "10.0.0.0/8,::/0"} {
-		if c := mustParse(t, newWorld(), `{"GSMTP_TRUSTED_PROXIES": "`+all+`"}`); len(c.Warnings) != 1 {
-			t.Errorf("%s: warnings %q", all, c.Warnings)
+	for _, every := range []string{"0.0.0.0/0", "10.0.0.0/8,::/0"} {
+		if c := mustParse(t, newMachine(), `{"GSMTP_TRUSTED_PROXIES": "`+every+`"}`); len(c.Warnings) != 1 {
+			t.Errorf("%s: warnings %q, want 1", every, c.Warnings)
 		}
 	}
 }

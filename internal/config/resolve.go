@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// resolve fills in the defaults and checks what concerns more than one key.
+// resolve fills in the defaults, then checks values that depend on other keys or
+// on the machine.
 func (d *Draft) resolve() error {
 	for _, k := range d.keys {
 		if !d.Given(k.Name) && k.Default != "" {
@@ -78,8 +79,8 @@ func (d *Draft) memory() error {
 	return nil
 }
 
-// maxID is the largest user or group id; setresuid(2) takes the next number as
-// "no change".
+// maxID is the largest user or group id. setresuid(2) leaves an id unchanged if
+// its argument is the next number, -1.
 const maxID = math.MaxUint32 - 1
 
 func (d *Draft) group() error {
@@ -123,13 +124,16 @@ func (d *Draft) user() error {
 	}
 	// The user's primary group, as with login(1).
 	if unknown != nil {
-		return Invalid("has no entry with its group", "set SGID as well")
+		return Invalid("has no primary group on this machine", "want SGID as well")
 	}
 	d.Group = ID{Name: strconv.Itoa(gid), Num: gid}
-	return notRoot(gid, nil, "group")
+	if gid == 0 {
+		return Invalid("has the primary group root", "want an unprivileged group in SGID")
+	}
+	return nil
 }
 
-// numericID parses an id that is a number.
+// numericID parses the number of a user or group. numeric is false if s is a name.
 func numericID(s string) (id int, numeric bool, err error) {
 	if strings.Trim(s, "0123456789") != "" {
 		return 0, false, nil
@@ -141,6 +145,7 @@ func numericID(s string) (id int, numeric bool, err error) {
 	return int(n), true, nil
 }
 
+// notRoot returns err, or an error if id is root's.
 func notRoot(id int, err error, what string) error {
 	if err == nil && id == 0 {
 		return Invalid("is root", "want an unprivileged "+what)
@@ -148,8 +153,9 @@ func notRoot(id int, err error, what string) error {
 	return err
 }
 
-// trust trusts this machine's nginx if auth_http is enabled, and warns of settings
-// that let any client forge its address.
+// trust adds this machine to the trusted proxies by default if auth_http is
+// enabled, since nginx then normally runs on it. It warns of PROXY headers without
+// a trusted proxy and of trust in all clients.
 func (d *Draft) trust() error {
 	if d.Trusted == nil && d.AuthHTTP.Enabled {
 		d.Trusted = &Networks{nets: loopback()}

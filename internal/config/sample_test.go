@@ -9,7 +9,7 @@ import (
 	"goguerrillad/internal/stores"
 )
 
-// The sample names every key with its default, the 20 of 2012
+// TestSample: the sample contains every key with its default, the 20 keys of 2012
 // first.
 func TestSample(t *testing.T) {
 	text, err := os.ReadFile("../../goguerrilla.conf.sample")
@@ -27,12 +27,11 @@ func TestSample(t *testing.T) {
 	if !json.Valid(text) {
 		t.Error("the sample is not JSON")
 	}
-	c := mustParse(t, newWorld(), string(text))
-	if d := mustParse(t, newWorld(), "{}"); !sameExported(*c.Config, *d.Config) {
-		t.Errorf("the sample does not mean the defaults:\n%+v\n%+v", *c.Config, *d.Config)
-	}
+	c := mustParse(t, newMachine(), string(text))
+	compare(t, "the sample has other values than {}", *c.Config, *mustParse(t, newMachine(), "{}").Config)
 }
 
+// TestKeys: each key is complete and listed once, and the keys of 2012 come first.
 func TestKeys(t *testing.T) {
 	seen := make(map[string]bool)
 	for i, k := range stores.Keys() {
@@ -44,10 +43,10 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s is in the wrong place", k.Name)
 		}
 		if k.Doc == "" || strings.ContainsAny(k.Doc, "\n\"") {
-			t.Errorf("%s: doc %q", k.Name, k.Doc)
+			t.Errorf("%s: Doc is %q, want one line without quotes", k.Name, k.Doc)
 		}
 		if (k.Default == "") != (k.Derived != "") {
-			t.Errorf("%s: want either a default or words for it, have %q and %q", k.Name, k.Default, k.Derived)
+			t.Errorf("%s: Default is %q and Derived %q, want exactly one of them", k.Name, k.Default, k.Derived)
 		}
 		if secret := strings.HasSuffix(k.Name, "_PASS") || strings.HasSuffix(k.Name, "_SECRET"); secret && !k.Secret {
 			t.Errorf("%s is not secret", k.Name)

@@ -2,7 +2,7 @@ package config
 
 import "strings"
 
-// suggest returns a hint which key an unknown key was probably meant to be.
+// suggest returns a hint for an unknown key: the key that was probably meant.
 func suggest(name string, keys []Key) string {
 	switch strings.ToUpper(name) {
 	case "GSMTP_LISTEN_INTERFACE":
@@ -38,11 +38,11 @@ func suggest(name string, keys []Key) string {
 	return "did you mean " + best + "?"
 }
 
-// maxCompared bounds the length of a key that is compared, in bytes.
+// maxCompared is how many bytes of a key are compared.
 const maxCompared = 64
 
-// distance returns the number of insertions, deletions, replacements and swaps of
-// neighbours that turn a into b.
+// distance returns the least number of insertions, deletions, replacements and
+// swaps of neighbours that turn a into b (optimal string alignment).
 func distance(a, b string) int {
 	a, b = a[:min(len(a), maxCompared)], b[:min(len(b), maxCompared)]
 	var before, above, row [maxCompared + 1]int

@@ -11,7 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// Number returns a parser of a decimal number within bounds, digits only.
+// Number returns a parser of decimal digits for numbers from least to most. The
+// unit is a plural noun for the error.
 func Number(unit string, least, most int64) func(string) (int64, error) {
 	want := fmt.Sprintf("want whole %s from %d to %d", unit, least, most)
 	return func(v string) (int64, error) {
@@ -40,7 +41,8 @@ func YesNo(v string) (bool, error) {
 	return false, Invalid("is neither Y nor N", "want Y or N")
 }
 
-// OneOf returns a parser that accepts one of the words, in any case.
+// OneOf returns a parser that accepts one of the words, of at least one, in any
+// case.
 func OneOf(words ...string) func(string) (string, error) {
 	return func(v string) (string, error) {
 		i := slices.IndexFunc(words, func(w string) bool { return strings.EqualFold(w, v) })
@@ -59,10 +61,10 @@ func Text(v string) (string, error) {
 	return v, nil
 }
 
-// Path accepts a path without blanks at its ends.
+// Path accepts text that neither begins nor ends with a blank.
 func Path(v string) (string, error) {
 	if strings.TrimSpace(v) != v {
-		return "", Invalid("has blanks at an end", "want a path without them")
+		return "", Invalid("begins or ends with a blank", "want a path without it")
 	}
 	return Text(v)
 }
@@ -70,12 +72,13 @@ func Path(v string) (string, error) {
 // AnyText accepts any text without NUL, such as a password.
 func AnyText(v string) (string, error) {
 	if strings.Contains(v, "\x00") {
-		return "", Invalid("has a NUL", "want text")
+		return "", Invalid("has a NUL", "want text without NUL")
 	}
 	return v, nil
 }
 
-// tableName accepts names that need no escaping in a statement.
+// tableName accepts TABLE or DATABASE.TABLE with characters that need no escaping
+// in SQL.
 func tableName(v string) (string, error) {
 	const want = "want letters, digits, _ and $, and one . after a database name"
 	parts := strings.Split(v, ".")
@@ -98,7 +101,7 @@ func tableName(v string) (string, error) {
 	return v, nil
 }
 
-// account accepts the syntax of a name or number of a user or group.
+// account accepts text that can be the name or number of a user or group.
 func account(v string) (string, error) {
 	if strings.ContainsFunc(v, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == ':' || r == ',' }) {
 		return "", Invalid("is not a name", "want the name or number of one account")
@@ -132,7 +135,7 @@ func ParseListen(v string) ([]string, error) {
 			return nil, err
 		}
 		if slices.Contains(list[:i], e) && !strings.HasSuffix(e, ":0") {
-			return nil, &fault{value: e, problem: "is listed twice", want: "remove one of the two"}
+			return nil, &fault{value: e, problem: "is listed twice", want: "want each address once"}
 		}
 	}
 	return list, nil
@@ -160,7 +163,7 @@ func backends(v string) ([]netip.AddrPort, error) {
 		case server.Addr().IsUnspecified() || server.Addr().Zone() != "" || server.Addr().Is4In6():
 			return nil, &fault{value: e, problem: "is not an address that nginx can reach", want: want}
 		case slices.Contains(servers, server):
-			return nil, &fault{value: e, problem: "is listed twice", want: "remove one of the two"}
+			return nil, &fault{value: e, problem: "is listed twice", want: "want each address once"}
 		}
 		servers = append(servers, server)
 	}
@@ -171,8 +174,8 @@ func backends(v string) ([]netip.AddrPort, error) {
 func Servers(v string) ([]string, error) {
 	const want = "want host:port or /path/to.sock"
 	if strings.Contains(v, "@") {
-		// This may be user:password@host, so the value is not shown.
-		return nil, &fault{hide: true, problem: "contains an @", want: want + ", user and password have keys of their own"}
+		// The value may be user:password@host, so the error does not contain it.
+		return nil, &fault{hide: true, problem: "contains an @", want: want + ", user and password have their own keys"}
 	}
 	list, err := elements(v, want)
 	if err != nil {
@@ -211,7 +214,7 @@ func Server(v string) (string, error) {
 	return list[0], nil
 }
 
-// address checks host:port. The host may be empty, an address, or a name.
+// address checks host:port. The host may be empty, an IP address or a domain.
 func address(v, want string, leastPort int) error {
 	fail := func(problem string) error { return &fault{value: v, problem: problem, want: want} }
 	host, port, err := net.SplitHostPort(v)
@@ -232,7 +235,7 @@ func address(v, want string, leastPort int) error {
 	case host == "" && !bracketed:
 		return nil
 	case err == nil && ip.Is4() == bracketed:
-		return fail("has wrong brackets")
+		return fail("has an IPv4 address in brackets")
 	case err == nil:
 		return nil
 	case bracketed:

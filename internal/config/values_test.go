@@ -7,11 +7,13 @@ import (
 	"goguerrillad/internal/config"
 )
 
+// TestRefusedValues: an invalid value has an error with its key, its value unless it
+// is secret, and its position.
 func TestRefusedValues(t *testing.T) {
 	const hosts = "want domains separated by commas, *.example.com for all subdomains, . for every domain"
 	const address = "want host:port, [v6]:port or :port"
 	long := strings.Repeat("a", 64)
-	runBad(t, []badCase{
+	checkRefused(t, []refused{
 		// Numbers.
 		{`{"GSMTP_TIMEOUT": "abc"}`, `1:19: GSMTP_TIMEOUT: "abc" is not a whole number: want whole seconds from 1 to 86400, digits only`},
 		{`{"GSMTP_TIMEOUT": "100s"}`, `1:19: GSMTP_TIMEOUT: "100s" is not a whole number: want whole seconds from 1 to 86400, digits only`},
@@ -35,7 +37,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GM_ALLOWED_HOSTS": "a.com,,b.com"}`, `1:22: GM_ALLOWED_HOSTS: "a.com,,b.com" has an empty element 2: ` + hosts},
 		{`{"GM_ALLOWED_HOSTS": "a.com, "}`, `1:22: GM_ALLOWED_HOSTS: "a.com, " has an empty element 2: ` + hosts},
 		{`{"GM_ALLOWED_HOSTS": "a.com b.com"}`, `1:22: GM_ALLOWED_HOSTS: "a.com b.com" is not a domain, it has a character that is not allowed in a domain: ` + hosts},
-		{`{"GM_ALLOWED_HOSTS": "a.com, me@b.com"}`, `1:22: GM_ALLOWED_HOSTS: "me@b.com" is a mail address: want the part after the @`},
+		{`{"GM_ALLOWED_HOSTS": "a.com, me@b.com"}`, `1:22: GM_ALLOWED_HOSTS: "me@b.com" is an email address: want the part after the @`},
 		{`{"GM_ALLOWED_HOSTS": "*"}`, `1:22: GM_ALLOWED_HOSTS: "*" is not a domain: want . for every domain`},
 		{`{"GM_ALLOWED_HOSTS": "*."}`, `1:22: GM_ALLOWED_HOSTS: "*." is not a domain, it is empty: ` + hosts},
 		{`{"GM_ALLOWED_HOSTS": "*a.com"}`, `1:22: GM_ALLOWED_HOSTS: "*a.com" is not a domain, it has a character that is not allowed in a domain: ` + hosts},
@@ -63,45 +65,45 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GSTMP_LISTEN_INTERFACE": "1.2.3.4:smtp"}`, `1:28: GSTMP_LISTEN_INTERFACE: "1.2.3.4:smtp" has no port from 0 to 65535: ` + address},
 		{`{"GSTMP_LISTEN_INTERFACE": "1.2.3.4:+25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "1.2.3.4:+25" has no port from 0 to 65535: ` + address},
 		{`{"GSTMP_LISTEN_INTERFACE": "1.2.3.456:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "1.2.3.456:25" is not an IPv4 address: ` + address},
-		{`{"GSTMP_LISTEN_INTERFACE": "[1.2.3.4]:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "[1.2.3.4]:25" has wrong brackets: ` + address},
+		{`{"GSTMP_LISTEN_INTERFACE": "[1.2.3.4]:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "[1.2.3.4]:25" has an IPv4 address in brackets: ` + address},
 		{`{"GSTMP_LISTEN_INTERFACE": "[x]:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "[x]:25" has no IPv6 address in its brackets: ` + address},
 		{`{"GSTMP_LISTEN_INTERFACE": "a b:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: "a b:25" has no host name before the port: ` + address},
-		{`{"GSTMP_LISTEN_INTERFACE": ":25,:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: ":25" is listed twice: remove one of the two`},
+		{`{"GSTMP_LISTEN_INTERFACE": ":25,:25"}`, `1:28: GSTMP_LISTEN_INTERFACE: ":25" is listed twice: want each address once`},
 		{`{"GSTMP_LISTEN_INTERFACE": ":25,"}`, `1:28: GSTMP_LISTEN_INTERFACE: ":25," has an empty element 2: ` + address},
 		// The database.
 		{`{"MYSQL_HOST": "localhost"}`, `1:16: MYSQL_HOST: "localhost" has no port: want host:port or /path/to.sock`},
 		{`{"MYSQL_HOST": ":3306"}`, `1:16: MYSQL_HOST: ":3306" has no host: want host:port or /path/to.sock`},
 		{`{"MYSQL_HOST": "db:0"}`, `1:16: MYSQL_HOST: "db:0" has no port from 1 to 65535: want host:port or /path/to.sock`},
-		{`{"MYSQL_HOST": "me:secret@db:3306"}`, `1:16: MYSQL_HOST: contains an @: want host:port or /path/to.sock, user and password have keys of their own`},
+		{`{"MYSQL_HOST": "me:secret@db:3306"}`, `1:16: MYSQL_HOST: contains an @: want host:port or /path/to.sock, user and password have their own keys`},
 		{`{"MYSQL_HOST": "/` + strings.Repeat("a", 107) + `"}`, `1:16: MYSQL_HOST: "/` + strings.Repeat("a", 99) + `..." is too long for a socket: want at most 107 bytes`},
-		{`{"MYSQL_HOST": "db:3306"}`, ` MYSQL_DB: is missing: GM_SAVE_MAIL=mysql needs the name of a database`},
-		{`{"GM_SAVE_MAIL": "mysql", "MYSQL_HOST": ""}`, `1:41: MYSQL_HOST: is missing: GM_SAVE_MAIL=mysql needs host:port or /path/to.sock`},
+		{`{"MYSQL_HOST": "db:3306"}`, ` MYSQL_DB: is missing: want the name of a database for GM_SAVE_MAIL=mysql`},
+		{`{"GM_SAVE_MAIL": "mysql", "MYSQL_HOST": ""}`, `1:41: MYSQL_HOST: is missing: want host:port or /path/to.sock for GM_SAVE_MAIL=mysql`},
 		{`{"MYSQL_DB": "` + long + `a"}`, `1:14: MYSQL_DB: "` + long + `a" is too long: want at most 64 characters`},
 		{`{"MYSQL_USER": "\na"}`, `1:16: MYSQL_USER: "\na" has a control character: want printable characters only`},
 		{`{"MYSQL_USER": "a\nb"}`, `1:16: MYSQL_USER: "a\nb" has a control character: want printable characters only`},
-		{`{"MYSQL_PASS": "secret\u0000"}`, `1:16: MYSQL_PASS: has a NUL: want text`},
+		{`{"MYSQL_PASS": "secret\u0000"}`, `1:16: MYSQL_PASS: has a NUL: want text without NUL`},
 		{"{\"GM_MAIL_TABLE\": \"a`b\"}", "1:19: GM_MAIL_TABLE: \"a`b\" has a character that is not allowed: want letters, digits, _ and $, and one . after a database name"},
 		{`{"GM_MAIL_TABLE": "größe"}`, `1:19: GM_MAIL_TABLE: "größe" has a character that is not allowed: want letters, digits, _ and $, and one . after a database name`},
 		{`{"GM_MAIL_TABLE": "a.b.c"}`, `1:19: GM_MAIL_TABLE: "a.b.c" has more than one dot: want letters, digits, _ and $, and one . after a database name`},
 		{`{"GM_MAIL_TABLE": ".b"}`, `1:19: GM_MAIL_TABLE: ".b" has an empty name: want letters, digits, _ and $, and one . after a database name`},
 		{`{"GM_MAIL_TABLE": "` + long + `a"}`, `1:19: GM_MAIL_TABLE: "` + long + `a" is too long: want at most 64 characters a name`},
 		{`{"GM_MAIL_TABLE": "mail.new_mail"}`, `1:19: GM_MAIL_TABLE: "mail.new_mail" names a database: want a table only, SQLITE_FILE is the database`},
-		{`{"GM_MAIL_TABLE": "sqlite_x"}`, `1:19: GM_MAIL_TABLE: "sqlite_x" begins with sqlite_: SQLite reserves such names, want another name`},
+		{`{"GM_MAIL_TABLE": "sqlite_x"}`, `1:19: GM_MAIL_TABLE: "sqlite_x" begins with sqlite_: want another name, SQLite reserves this prefix`},
 		{`{"SQLITE_FILE": ":memory:"}`, `1:17: SQLITE_FILE: ":memory:" is not a file: want a path`},
 		{`{"SQLITE_FILE": "/var/lib/"}`, `1:17: SQLITE_FILE: "/var/lib/" is a directory: want the path of a file`},
 		{`{"GSMTP_LOG_FILE": "a\u001b[2J"}`, `1:20: GSMTP_LOG_FILE: "a\x1b[2J" has a control character: want printable characters only`},
-		{`{"GSMTP_LOG_FILE": "/log "}`, `1:20: GSMTP_LOG_FILE: "/log " has blanks at an end: want a path without them`},
+		{`{"GSMTP_LOG_FILE": "/log "}`, `1:20: GSMTP_LOG_FILE: "/log " begins or ends with a blank: want a path without it`},
 		{`{"GM_METRICS": "9100"}`, `1:16: GM_METRICS: "9100" has no port: ` + address},
 		// Proxies.
 		{`{"GSMTP_TRUSTED_PROXIES": "10.0.0.0/33"}`, `1:27: GSMTP_TRUSTED_PROXIES: "10.0.0.0/33" is not a network: want networks such as 192.0.2.0/24 or 2001:db8::/32, or unix`},
-		{`{"GSMTP_TRUSTED_PROXIES": "10.0.0.1/8"}`, `1:27: GSMTP_TRUSTED_PROXIES: "10.0.0.1/8" has bits beyond its network: want 10.0.0.0/8`},
+		{`{"GSMTP_TRUSTED_PROXIES": "10.0.0.1/8"}`, `1:27: GSMTP_TRUSTED_PROXIES: "10.0.0.1/8" has host bits: want 10.0.0.0/8`},
 		{`{"GSMTP_TRUSTED_PROXIES": "::ffff:10.0.0.1"}`, `1:27: GSMTP_TRUSTED_PROXIES: "::ffff:10.0.0.1" is an IPv4-mapped IPv6 address: want the IPv4 address`},
 		{`{"GSMTP_TRUSTED_PROXIES": "proxy.example"}`, `1:27: GSMTP_TRUSTED_PROXIES: "proxy.example" is not a network: want networks such as 192.0.2.0/24 or 2001:db8::/32, or unix`},
 		// Redis.
 		{`{"REDIS_HOST": "localhost"}`, `1:16: REDIS_HOST: "localhost" has no port: want host:port or /path/to.sock`},
 		{`{"REDIS_HOST": "a:6379,b:6379"}`, `1:16: REDIS_HOST: "a:6379,b:6379" has more than one server: want one host:port or /path/to.sock`},
-		{`{"REDIS_HOST": ":secret@a:6379"}`, `1:16: REDIS_HOST: contains an @: want host:port or /path/to.sock, user and password have keys of their own`},
-		{`{"REDIS_PASS": "secret\u0000"}`, `1:16: REDIS_PASS: has a NUL: want text`},
+		{`{"REDIS_HOST": ":secret@a:6379"}`, `1:16: REDIS_HOST: contains an @: want host:port or /path/to.sock, user and password have their own keys`},
+		{`{"REDIS_PASS": "secret\u0000"}`, `1:16: REDIS_PASS: has a NUL: want text without NUL`},
 		{`{"REDIS_DB": "one"}`, `1:14: REDIS_DB: "one" is not a whole number: want whole numbers from 0 to 2147483647, digits only`},
 		{`{"REDIS_MODE": "both"}`, `1:16: REDIS_MODE: "both" is not known: want cache or store`},
 		{`{"REDIS_EXPIRE_SECONDS": "0"}`, `1:26: REDIS_EXPIRE_SECONDS: "0" is too small: want whole seconds from 1 to 2147483647`},
@@ -112,8 +114,8 @@ func TestRefusedValues(t *testing.T) {
 		{`{"SGID": "mail"}`, `1:10: SGID: "mail" is set without GUID: want both, or neither`},
 		{`{"GUID": "nobody"}`, `1:10: GUID: "nobody" is not a user of this machine: want the name or number of a user`},
 		{`{"SGID": "nobody", "GUID": "mail"}`, `1:10: SGID: "nobody" is not a group of this machine: want the name or number of a group`},
-		{`{"GUID": "wheel"}`, `1:10: GUID: "wheel" is root: want an unprivileged group`},
-		{`{"GUID": "12345"}`, `1:10: GUID: "12345" has no entry with its group: set SGID as well`},
+		{`{"GUID": "wheel"}`, `1:10: GUID: "wheel" has the primary group root: want an unprivileged group in SGID`},
+		{`{"GUID": "12345"}`, `1:10: GUID: "12345" has no primary group on this machine: want SGID as well`},
 		{`{"GUID": "4294967295"}`, `1:10: GUID: "4294967295" is too large: want a number from 1 to 4294967294`},
 		{`{"GUID": "mail,other"}`, `1:10: GUID: "mail,other" is not a name: want the name or number of one account`},
 		// The certificate.
@@ -121,7 +123,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PUB_KEY: "/cert" is set without GSMTP_PRV_KEY: want both, or neither`},
 		{`{"GSMTP_PRV_KEY": "/none", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/none" cannot be read: file does not exist: want a PEM private key`},
 		{`{"GSMTP_PRV_KEY": "/key", "GSMTP_PUB_KEY": "/forbidden"}`, `1:44: GSMTP_PUB_KEY: "/forbidden" cannot be read: permission denied: want a PEM certificate chain`},
-		{`{"GSMTP_PRV_KEY": "/otherkey", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/otherkey" does not belong to the certificate in GSMTP_PUB_KEY: want the key that the certificate was made for`},
+		{`{"GSMTP_PRV_KEY": "/otherkey", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/otherkey" does not belong to the certificate in GSMTP_PUB_KEY: want the private key of the certificate`},
 		{`{"GSMTP_PRV_KEY": "/cert", "GSMTP_PUB_KEY": "/key"}`, `1:45: GSMTP_PUB_KEY: "/key" is not a certificate: want a PEM certificate chain, GSMTP_PRV_KEY is the key`},
 		{`{"GSMTP_PRV_KEY": "/cert", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/cert" is not a private key: want a PEM private key, GSMTP_PUB_KEY is the certificate`},
 		{`{"GSMTP_PRV_KEY": "/empty", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/empty" is not a private key: want a PEM private key, GSMTP_PUB_KEY is the certificate`},
@@ -131,28 +133,29 @@ func TestRefusedValues(t *testing.T) {
 		{`{"NGINX_AUTH": "8025"}`, `1:16: NGINX_AUTH: "8025" has no port: ` + address},
 		{`{"NGINX_AUTH_BACKENDS": "mx1.example.com:25"}`, `1:25: NGINX_AUTH_BACKENDS: "mx1.example.com:25" is not an IP address and a port: want ip:port or [v6]:port`},
 		{`{"NGINX_AUTH_BACKENDS": "192.0.2.1:25,0.0.0.0:25"}`, `1:25: NGINX_AUTH_BACKENDS: "0.0.0.0:25" is not an address that nginx can reach: want ip:port or [v6]:port`},
-		{`{"NGINX_AUTH_BACKENDS": "192.0.2.1:25, 192.0.2.1:25"}`, `1:25: NGINX_AUTH_BACKENDS: "192.0.2.1:25" is listed twice: remove one of the two`},
+		{`{"NGINX_AUTH_BACKENDS": "192.0.2.1:25, 192.0.2.1:25"}`, `1:25: NGINX_AUTH_BACKENDS: "192.0.2.1:25" is listed twice: want each address once`},
 		{`{"NGINX_AUTH_BACKENDS": "192.0.2.1:0"}`, `1:25: NGINX_AUTH_BACKENDS: "192.0.2.1:0" has no port from 1 to 65535: want ip:port or [v6]:port`},
 		{`{"NGINX_AUTH_BACKENDS": ":25"}`, `1:25: NGINX_AUTH_BACKENDS: ":25" is not an IP address and a port: want ip:port or [v6]:port`},
 		{`{"GSMTP_PROXY_PROTOCOL": "v2"}`, `1:26: GSMTP_PROXY_PROTOCOL: "v2" is neither Y nor N: want Y or N`},
 		// Stores.
-		{`{"GM_SAVE_MAIL": "webhook"}`, ` WEBHOOK_URL: is missing: GM_SAVE_MAIL=webhook needs https://host/path`},
+		{`{"GM_SAVE_MAIL": "webhook"}`, ` WEBHOOK_URL: is missing: want https://host/path for GM_SAVE_MAIL=webhook`},
 		{`{"WEBHOOK_URL": "ftp://user:secret@host/"}`, `1:17: WEBHOOK_URL: is neither https nor http: want https://host/path, or http:// to a program on this machine`},
 		{`{"WEBHOOK_URL": "https:///secret"}`, `1:17: WEBHOOK_URL: has no host: want https://host/path, or http:// to a program on this machine`},
 		{`{"WEBHOOK_URL": "https://host:secret/"}`, `1:17: WEBHOOK_URL: is not a URL: want https://host/path, or http:// to a program on this machine`},
-		{`{"WEBHOOK_SECRET": "whsec_!"}`, `1:20: WEBHOOK_SECRET: is not base64 after whsec_: want it as it was issued, or any text that does not begin with whsec_`},
+		{`{"WEBHOOK_SECRET": "whsec_!"}`, `1:20: WEBHOOK_SECRET: is not base64 after whsec_: want the key as it was issued, or text without whsec_`},
 		{`{"WEBHOOK_URL": "me:secret@example.com/"}`, `1:17: WEBHOOK_URL: is neither https nor http: want https://host/path, or http:// to a program on this machine`},
 		// Recipients.
 		{`{"GM_RECIPIENT_QUERY": "SELECT :user"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT :user" has the parameter :user: want one SELECT with the parameters :address and :domain`},
 		{`{"GM_RECIPIENT_QUERY": "SELECT 'x"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 'x" has a quote that does not end: want one SELECT with the parameters :address and :domain`},
 		{`{"GM_RECIPIENT_QUERY": " ;"}`, `1:24: GM_RECIPIENT_QUERY: " ;" has no statement: want one SELECT with the parameters :address and :domain`},
-		{`{"GM_RECIPIENT_QUERY": "SELECT 1", "GM_SAVE_MAIL": "discard"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 1" is set: GM_SAVE_MAIL=discard has no database that could run it, want mysql or sqlite`},
+		{`{"GM_RECIPIENT_QUERY": "SELECT 1", "GM_SAVE_MAIL": "discard"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 1" is not possible with GM_SAVE_MAIL=discard: want mysql or sqlite`},
 		{`{"GM_RECIPIENT_CACHE_SECONDS": "-1"}`, `1:32: GM_RECIPIENT_CACHE_SECONDS: "-1" is not a whole number: want whole seconds from 0 to 86400, digits only`},
-		// Of two mistakes the first is told.
+		// The error reports the first of two mistakes.
 		{"{\"GSMTP_TIMEOUT\": \"x\",\n\"GSMTP_MAX_SIZE\": 1}", `1:19: GSMTP_TIMEOUT: "x" is not a whole number: want whole seconds from 1 to 86400, digits only`},
 	})
 }
 
+// TestParseListen: ParseListen returns the addresses of a list without blanks.
 func TestParseListen(t *testing.T) {
 	good := map[string]int{
 		"0.0.0.0:25":                       1,
@@ -172,12 +175,12 @@ func TestParseListen(t *testing.T) {
 		}
 		for _, a := range list {
 			if strings.TrimSpace(a) != a {
-				t.Errorf("%q: blanks stay in %q", in, a)
+				t.Errorf("%q: the address %q has blanks", in, a)
 			}
 		}
 	}
-	// The flag -if shows this error as it is.
-	if _, err := config.ParseListen("25"); err == nil || err.Error() != `"25" has no port: want host:port, [v6]:port or :port` {
-		t.Errorf("got %v", err)
+	const want = `"25" has no port: want host:port, [v6]:port or :port` // the flag -if prints it
+	if _, err := config.ParseListen("25"); err == nil || err.Error() != want {
+		t.Errorf("ParseListen(\"25\"): got %v, want %s", err, want)
 	}
 }

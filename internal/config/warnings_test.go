@@ -8,20 +8,20 @@ import (
 	"goguerrillad/internal/stores"
 )
 
-// TestWarnings: a configuration that is valid, but dangerous or without effect, has
-// a warning. The harmless neighbours of such a configuration have no warning.
+// TestWarnings: a valid configuration that is dangerous or has no effect has a
+// warning. Similar configurations have none.
 func TestWarnings(t *testing.T) {
 	const (
-		webhook   = `"GM_SAVE_MAIL": "webhook", `
-		signed    = webhook + `"WEBHOOK_SECRET": "s", `
-		https     = `"WEBHOOK_URL": "https://hooks.example.com/"`
-		redis     = `"REDIS_HOST": "/run/redis.sock", `
-		clear     = "WEBHOOK_URL is http:"
-		unsigned  = "WEBHOOK_SECRET is not set:"
-		plain     = "GM_MAIL_COMPRESS=Y has no effect:"
-		noRedis   = "REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is set without REDIS_HOST:"
-		everybody = "GSMTP_TRUSTED_PROXIES trusts every address:"
-		noMySQL   = "MYSQL_DB is set without MYSQL_HOST:"
+		webhook  = `"GM_SAVE_MAIL": "webhook", `
+		signed   = webhook + `"WEBHOOK_SECRET": "s", `
+		https    = `"WEBHOOK_URL": "https://hooks.example.com/"`
+		redis    = `"REDIS_HOST": "/run/redis.sock", `
+		inClear  = "WEBHOOK_URL is http:"
+		unsigned = "WEBHOOK_SECRET is not set:"
+		notZlib  = "GM_MAIL_COMPRESS=Y has no effect:"
+		noRedis  = "REDIS_MODE=store, REDIS_PASS or REDIS_STREAM is set without REDIS_HOST:"
+		forged   = "GSMTP_TRUSTED_PROXIES trusts every address:"
+		noMySQL  = "MYSQL_DB is set without MYSQL_HOST:"
 	)
 	for _, c := range []struct {
 		text string
@@ -32,14 +32,14 @@ func TestWarnings(t *testing.T) {
 		{signed + `"WEBHOOK_URL": "http://localhost:8080/"`, nil},
 		{signed + `"WEBHOOK_URL": "http://127.9.9.9/"`, nil},
 		{signed + `"WEBHOOK_URL": "http://[::1]:8080/"`, nil},
-		{signed + `"WEBHOOK_URL": "http://192.0.2.1/"`, []string{clear}},
-		{signed + `"WEBHOOK_URL": "http://[2001:db8::1]/"`, []string{clear}},
-		{signed + `"WEBHOOK_URL": "http://localhost.example.com/"`, []string{clear}},
+		{signed + `"WEBHOOK_URL": "http://192.0.2.1/"`, []string{inClear}},
+		{signed + `"WEBHOOK_URL": "http://[2001:db8::1]/"`, []string{inClear}},
+		{signed + `"WEBHOOK_URL": "http://localhost.example.com/"`, []string{inClear}},
 		{webhook + https, []string{unsigned}},
-		{webhook + `"WEBHOOK_URL": "http://hooks.example.com/"`, []string{clear, unsigned}},
-		{`"WEBHOOK_URL": "http://hooks.example.com/"`, nil}, // of a store that is not used
-		{`"GM_MAIL_COMPRESS": "Y", ` + signed + https, []string{plain}},
-		{`"GM_MAIL_COMPRESS": "Y", "GM_SAVE_MAIL": "maildir"`, []string{plain}},
+		{webhook + `"WEBHOOK_URL": "http://hooks.example.com/"`, []string{inClear, unsigned}},
+		{`"WEBHOOK_URL": "http://hooks.example.com/"`, nil}, // the store is not selected
+		{`"GM_MAIL_COMPRESS": "Y", ` + signed + https, []string{notZlib}},
+		{`"GM_MAIL_COMPRESS": "Y", "GM_SAVE_MAIL": "maildir"`, []string{notZlib}},
 		{`"GM_MAIL_COMPRESS": "N", "GM_SAVE_MAIL": "maildir"`, nil},
 		{`"GM_MAIL_COMPRESS": "Y", "GM_SAVE_MAIL": "sqlite"`, nil},
 		{`"REDIS_MODE": "store"`, []string{noRedis}},
@@ -49,20 +49,20 @@ func TestWarnings(t *testing.T) {
 		{redis + `"REDIS_MODE": "store", "REDIS_PASS": "p", "REDIS_STREAM": "s"`, nil},
 		{redis + `"REDIS_MODE": "cache", "GM_SAVE_MAIL": "maildir"`, nil},
 		{`"REDIS_MODE": "store", "GM_SAVE_MAIL": "maildir"`, []string{noRedis}},
-		{`"GSMTP_TRUSTED_PROXIES": "0.0.0.0/0"`, []string{everybody}},
+		{`"GSMTP_TRUSTED_PROXIES": "0.0.0.0/0"`, []string{forged}},
 		{`"GSMTP_TRUSTED_PROXIES": "0.0.0.0/1"`, nil},
 		{`"MYSQL_DB": "d"`, []string{noMySQL}},
 		{`"MYSQL_DB": "d", "GM_SAVE_MAIL": "sqlite"`, nil},
 	} {
-		got := mustParse(t, newWorld(), "{"+c.text+"}").Warnings
+		got := mustParse(t, newMachine(), "{"+c.text+"}").Warnings
 		if !slices.EqualFunc(got, c.want, strings.HasPrefix) {
 			t.Errorf("%s\n got %q\nwant %q", c.text, got, c.want)
 		}
 	}
-	// Without a column, Redis cannot have the message alone.
+	// REDIS_MODE=store needs a table.
 	for _, store := range []string{`"GM_SAVE_MAIL": "maildir", `, signed + https + ", "} {
-		_, err := stores.Parse("f", []byte("{"+store+redis+`"REDIS_MODE": "store"}`), newWorld().env())
-		if err == nil || !strings.Contains(err.Error(), `REDIS_MODE: "store" is store: `) {
+		_, err := stores.Parse("f", []byte("{"+store+redis+`"REDIS_MODE": "store"}`), newMachine().env())
+		if err == nil || !strings.Contains(err.Error(), `REDIS_MODE: "store" is not possible with GM_SAVE_MAIL=`) {
 			t.Errorf("%s: %v", store, err)
 		}
 	}

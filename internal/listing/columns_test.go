@@ -12,8 +12,8 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// TestLine: a line has as many columns as the terminal, whatever the message
-// contains, and the hash is complete.
+// TestLine: a line has at most the columns of the terminal, whatever the message
+// contains, and its hash is complete.
 func TestLine(t *testing.T) {
 	hash := strings.Repeat("0123456789abcdef", 2)
 	for _, m := range []savemail.Listed{
@@ -27,10 +27,10 @@ func TestLine(t *testing.T) {
 		for _, columns := range []int{80, 81, 100, 132, 250} {
 			text := line(m, columns)
 			if n := textColumns(text); n > columns || !strings.HasPrefix(text, hash+" 01-31 12:00 ") {
-				t.Errorf("%d columns, want %d: %q", n, columns, text)
+				t.Errorf("%d columns, want at most %d, hash and date first: %q", n, columns, text)
 			}
 			if strings.ContainsAny(text, "\x1b\r\n\u202e") {
-				t.Errorf("%q", text)
+				t.Errorf("the line has characters that are not printable: %q", text)
 			}
 		}
 	}
@@ -41,6 +41,7 @@ func TestLine(t *testing.T) {
 	}
 }
 
+// TestHumanSize: a size has at most six characters.
 func TestHumanSize(t *testing.T) {
 	for n, want := range map[int64]string{
 		0: "0", 9999: "9999", 10_000: "10.0k", 999_949: "999.9k",

@@ -15,8 +15,8 @@ import (
 )
 
 // List prints the n newest messages, newest first, one per line: hash, date,
-// sender, recipient, size, subject. On a terminal the lines are cut to its width,
-// elsewhere the fields are complete and separated by tabs.
+// sender, recipient, size, subject. If w is a terminal, List cuts the lines to its
+// width; otherwise the fields are complete and separated by tabs.
 func List(ctx context.Context, w io.Writer, r savemail.Reader, n int) error {
 	messages, err := r.List(ctx, n)
 	if err != nil {
@@ -49,7 +49,8 @@ func Show(ctx context.Context, w io.Writer, r savemail.Reader, hash string) erro
 	return err
 }
 
-// printable escapes characters that move a terminal's cursor or break a line.
+// printable escapes characters that are not printable, such as those that control a
+// terminal, and backslashes.
 func printable(s string) string {
 	clean := func(r rune) bool { return unicode.IsPrint(r) && r != '\\' && r != unicode.ReplacementChar }
 	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {

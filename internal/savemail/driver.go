@@ -14,20 +14,20 @@ import (
 // and what it lacks. It belongs to one configuration; a reload makes a new one.
 type Driver struct {
 	Name    string // value of GM_SAVE_MAIL
-	Table   bool   // rows with a column mail: GM_MAIL_COMPRESS and REDIS_MODE=store apply
-	Discard bool   // keeps nothing, not in Redis either
+	Table   bool   // stores rows with a column mail, so GM_MAIL_COMPRESS and REDIS_MODE=store apply
+	Discard bool   // keeps no messages, and Redis gets none either
 
-	// Keys are the keys of the store. Their Set functions store the values where
-	// the functions below find them.
+	// Keys are the configuration keys of the store. Their Set functions store the
+	// values in variables that the functions below read.
 	Keys []config.Key
 	// Default reports whether the keys make the store the default of
 	// GM_SAVE_MAIL; nil = never.
 	Default func() bool
-	// Check completes and checks the values after the keys are set; nil =
-	// nothing to check. Missing values are errors only if the store is selected.
+	// Check fills in defaults and checks the values after all keys are set; nil =
+	// no check. A missing value is an error only if the store is selected.
 	Check func(d *config.Draft, selected bool) error
-	// Descriptors returns how many file descriptors the store needs, twice where
-	// a reload opens the new store before it closes the old one.
+	// Descriptors returns how many file descriptors the store needs. It counts
+	// twice what a reload opens in the new store before it closes the old store.
 	Descriptors func() int
 	// Open returns the store. An unavailable database is not an error.
 	Open func(Setup) (Opened, error)
@@ -38,8 +38,8 @@ type Driver struct {
 	Query *Query
 }
 
-// Query is how a database runs GM_RECIPIENT_QUERY. Open returns the source of
-// the answers if Setup has a query.
+// Query describes a database that can run GM_RECIPIENT_QUERY. If Setup has a query,
+// Open returns the source of its answers in Opened.Recipients.
 type Query struct {
 	Dialect     recipient.Dialect
 	Descriptors int // of one connection
@@ -47,16 +47,16 @@ type Query struct {
 	Try func(ctx context.Context, s Setup, address, domain string) error
 }
 
-// Setup is what a driver needs in addition to its own keys.
+// Setup are the parameters of Open and OpenReader in addition to the driver's keys.
 type Setup struct {
 	Config  *config.Config
 	Query   *recipient.Query // nil if GM_RECIPIENT_QUERY is not set
 	Timeout time.Duration    // of a Save
-	Version string           // of the daemon
+	Version string           // of the daemon, "" for a reader
 	Log     *slog.Logger
 }
 
-// Opened is an open store with what depends on its kind.
+// Opened is an open store with its batching and its checks of recipients.
 type Opened struct {
 	Store
 	Batching
@@ -64,9 +64,8 @@ type Opened struct {
 	Recipients recipient.Source                 // answers GM_RECIPIENT_QUERY, nil without a query
 }
 
-// Batching is the size of batches and the number of writers that suit a store.
-// A zero value means the default of the Committer, whose options have the same
-// names.
+// Batching is the size of batches and the number of writers that suit a store. The
+// fields are options of the Committer (commit.Options); zero means its default.
 type Batching struct {
 	Writers, ExtraWriters, MinBatch, MaxRows int
 	MaxBytes                                 int64

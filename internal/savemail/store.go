@@ -38,13 +38,13 @@ var (
 	// is stored. The Committer halves the batch until the rejected envelope is
 	// alone.
 	ErrRejected = errors.New("store rejected the message")
-	// ErrRefused means that the store will never accept the message. The error
-	// wraps the smtp.Reply for the client, with a code of 500 or above. Only a
-	// store that asks another program for its decision, as the webhook does,
-	// may return it.
+	// ErrRefused means that another program, to which the store passes messages,
+	// has refused the message permanently. The error wraps the smtp.Reply for the
+	// client, with a code of 500 or above. Only such a store, for example the
+	// webhook, may return ErrRefused.
 	ErrRefused = errors.New("message refused")
-	// ErrUnknown means that the store could not find out in time whether the
-	// batch was committed. The Committer does not save it again.
+	// ErrUnknown means that the store could not find out in time whether the batch
+	// was committed. The Committer does not save the batch again.
 	ErrUnknown = errors.New("commit outcome unknown")
 )
 
@@ -56,16 +56,16 @@ type Checker interface {
 	Check(ctx context.Context) error
 }
 
-// A Settler is a Store that continues to look up commit outcomes that were
-// unknown. The Committer calls Settle before it closes a store that another one
-// replaces. Settle returns when every outcome is known or ctx is done.
+// A Settler is a Store that continues to look up unknown commit outcomes. The
+// Committer calls Settle before it closes a store that was replaced. Settle returns
+// when every outcome is known or ctx is done.
 type Settler interface {
 	Settle(ctx context.Context)
 }
 
-// LogOutcome logs the outcome of messages that were answered 451 because it was
-// unknown: nil if they are stored, ErrUnavailable if they are not and never will
-// be, ErrUnknown if the store stops looking. The attributes include "hashes".
+// LogOutcome logs the outcome of messages whose commit was ErrUnknown before: nil if
+// they are stored, ErrUnavailable if they are not stored and never will be, and
+// ErrUnknown if the store no longer looks them up. The attributes include "hashes".
 func LogOutcome(log *slog.Logger, outcome error, attributes ...any) {
 	switch {
 	case outcome == nil:
@@ -114,9 +114,9 @@ var ErrNotFound = errors.New("no message has this hash")
 type Listed struct {
 	Hash, From, To, Subject string
 	Date                    time.Time
-	Size                    int64 // bytes of the column mail, decompressed if that is known without reading it
+	Size                    int64 // bytes of the column mail, or of the decompressed message if the store knows them without reading it
 }
 
-// MaxBlob is more bytes than a message with its added header fields has. Readers
-// reject anything larger.
+// MaxBlob is greater than the bytes of the largest message with its added header
+// fields. Readers reject a message of MaxBlob bytes or more.
 const MaxBlob = 1<<30 + 1<<20

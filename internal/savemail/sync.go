@@ -16,9 +16,9 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// SyncName makes the name of a directory durable: it syncs the parent directory.
-// If this user may not read the parent, another user has created the name, and
-// SyncName does nothing.
+// SyncName makes the name of a directory durable: it syncs the parent directory. If
+// this user has no permission to read the parent, SyncName does nothing, since
+// another user has created the name.
 func SyncName(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err == nil {

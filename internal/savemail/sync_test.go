@@ -13,8 +13,8 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// TestSyncName: SyncName ignores that this user may not read the parent directory,
-// and returns any other error.
+// TestSyncName: SyncName returns nil if this user has no permission to read the
+// parent directory, and returns any other error.
 func TestSyncName(t *testing.T) {
 	top := t.TempDir()
 	above := filepath.Join(top, "above")
@@ -25,7 +25,7 @@ func TestSyncName(t *testing.T) {
 	defer os.Chmod(above, 0o755)
 	errs := make(chan error, 3)
 	go func() {
-		runtime.LockOSThread() // which ends with the goroutine
+		runtime.LockOSThread() // the thread ends with the goroutine
 		if os.Geteuid() == 0 {
 			unix.SetfsuidRetUid(65534)
 		}
@@ -34,14 +34,14 @@ func TestSyncName(t *testing.T) {
 		errs <- savemail.SyncName(link)
 	}()
 	if err := <-errs; !errors.Is(err, fs.ErrPermission) {
-		t.Errorf("SyncDir of a directory that cannot be read: %v", err)
+		t.Errorf("SyncDir without permission: got %v, want ErrPermission", err)
 	}
 	if err := errors.Join(<-errs, <-errs); err != nil {
-		t.Errorf("SyncName below it: %v", err)
+		t.Errorf("SyncName without permission for the parent: %v", err)
 	}
 	for _, name := range []string{dir + "/none", "none"} {
 		if err := savemail.SyncName(name); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("SyncName(%q): %v", name, err)
+			t.Errorf("SyncName(%q): got %v, want ErrNotExist", name, err)
 		}
 	}
 }

@@ -19,13 +19,13 @@ type Configuration struct {
 
 	driver savemail.Driver
 	redis  redis.Settings
-	query  string // text of GM_RECIPIENT_QUERY
+	query  string // value of GM_RECIPIENT_QUERY
 }
 
 // Recipients is the query that decides which recipients exist.
 type Recipients struct {
 	Query *recipient.Query // nil if every address of Config.Hosts receives
-	Cache time.Duration    // how long an answer is cached, in whole seconds; 0 = not at all
+	Cache time.Duration    // how long an answer is cached, in whole seconds; 0 = no cache
 }
 
 // Keys returns all keys of the configuration: the 20 of 2012 first, then the
@@ -59,7 +59,7 @@ func Parse(name string, data []byte, env config.Environment) (*Configuration, er
 	return c, nil
 }
 
-// extend returns a configuration and the keys that fill it.
+// extend returns an empty configuration and the extension that fills it in.
 func extend() (*Configuration, config.Extension) {
 	c, all := &Configuration{}, drivers()
 	return c, config.Extension{
@@ -68,6 +68,8 @@ func extend() (*Configuration, config.Extension) {
 	}
 }
 
+// keys returns the keys of the stores, of Redis and of the recipient query. Their
+// Set functions store the values in c and in the drivers.
 func (c *Configuration) keys(all []savemail.Driver) []config.Key {
 	var names []string
 	for _, d := range all {
@@ -120,7 +122,7 @@ func (c *Configuration) check(d *config.Draft, all []savemail.Driver) error {
 	return c.checkQuery(d, all)
 }
 
-// checkQuery parses the query in the dialect of the store's database.
+// checkQuery parses GM_RECIPIENT_QUERY in the dialect of the store's database.
 func (c *Configuration) checkQuery(d *config.Draft, all []savemail.Driver) error {
 	if c.query == "" {
 		return nil
@@ -133,7 +135,7 @@ func (c *Configuration) checkQuery(d *config.Draft, all []savemail.Driver) error
 				names = append(names, s.Name)
 			}
 		}
-		return d.Invalid(key, "is set", "GM_SAVE_MAIL="+c.SaveMail+" has no database that could run it, want "+strings.Join(names, " or "))
+		return d.Invalid(key, "is not possible with GM_SAVE_MAIL="+c.SaveMail, "want "+strings.Join(names, " or "))
 	}
 	q, err := recipient.Parse(c.query, c.driver.Query.Dialect)
 	if err != nil {

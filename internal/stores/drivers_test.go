@@ -2,12 +2,12 @@ package stores
 
 import "testing"
 
-// TestDrivers: every driver has the parts that the daemon needs.
+// TestDrivers: every driver has the fields that the daemon needs.
 func TestDrivers(t *testing.T) {
 	names := map[string]bool{}
 	for _, d := range drivers() {
 		if d.Name == "" || names[d.Name] {
-			t.Errorf("a driver has the name %q", d.Name)
+			t.Errorf("the name %q is empty or not unique", d.Name)
 		}
 		names[d.Name] = true
 		if d.Descriptors == nil || d.Open == nil {

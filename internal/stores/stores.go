@@ -1,5 +1,5 @@
-// Package stores is the list of the stores: it adds their keys to the
-// configuration, and opens the store that GM_SAVE_MAIL selects.
+// Package stores is the list of all stores. It adds their keys to the configuration
+// and opens the store that GM_SAVE_MAIL selects.
 package stores
 
 import (
@@ -21,8 +21,8 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// drivers returns the drivers of a new configuration, in the order in which
-// messages name them. A new store is one line here.
+// drivers returns new drivers for one configuration, in the order in which errors
+// list the stores. To add a store, add its driver here.
 func drivers() []savemail.Driver {
 	return []savemail.Driver{
 		mysql.Driver(),
@@ -33,8 +33,7 @@ func drivers() []savemail.Driver {
 	}
 }
 
-// fallback is the store without GM_SAVE_MAIL and without a key that selects
-// another store.
+// fallback is the store if neither GM_SAVE_MAIL nor another key selects one.
 const fallback = "sqlite"
 
 // Store is an open store.
@@ -101,8 +100,8 @@ func (c *Configuration) OpenReader() (savemail.Reader, error) {
 	return r, nil
 }
 
-// TryQuery runs GM_RECIPIENT_QUERY once, for the postmaster, if it is set. An
-// error that is recipient.ErrInvalid means that the query is wrong.
+// TryQuery runs GM_RECIPIENT_QUERY, if it is set, once for the postmaster. The error
+// is recipient.ErrInvalid if the query is wrong.
 func (c *Configuration) TryQuery(ctx context.Context) error {
 	if c.Recipients.Query == nil {
 		return nil
@@ -111,9 +110,8 @@ func (c *Configuration) TryQuery(ctx context.Context) error {
 	return c.driver.Query.Try(ctx, setup, "postmaster@"+c.PrimaryHost, c.PrimaryHost)
 }
 
-// Descriptors returns how many file descriptors the store, the recipient query
-// and Redis need, twice where a reload opens the new store before it closes the
-// old one.
+// Descriptors returns how many file descriptors the store, the recipient query and
+// Redis need. It counts twice what a reload opens before it closes the old store.
 func (c *Configuration) Descriptors() int {
 	n := c.driver.Descriptors()
 	if c.Recipients.Query != nil {
@@ -131,8 +129,8 @@ func (c *Configuration) setup(version string, log *slog.Logger) savemail.Setup {
 	return savemail.Setup{Config: c.Config, Query: c.Recipients.Query, Timeout: c.saveTimeout(), Version: version, Log: log}
 }
 
-// saveTimeout is less than GSMTP_TIMEOUT, since a client may leave after that
-// time.
+// saveTimeout returns nine tenths of GSMTP_TIMEOUT, at most 90 s, so that the reply
+// arrives before the client's timeout.
 func (c *Configuration) saveTimeout() time.Duration {
 	return min(c.Timeout, 100*time.Second) * 9 / 10
 }

@@ -25,8 +25,8 @@ func parse(t *testing.T, state, text string) *stores.Configuration {
 
 const mysqlKeys = `"MYSQL_HOST": "127.0.0.1:1", "MYSQL_DB": "d"`
 
-// TestOpen: each store has its number of writers, and Redis surrounds a store
-// only if it is configured.
+// TestOpen: each store has its number of writers, and uses Redis only if REDIS_HOST
+// is set.
 func TestOpen(t *testing.T) {
 	for _, tt := range []struct {
 		text           string
@@ -35,6 +35,7 @@ func TestOpen(t *testing.T) {
 	}{
 		{`{` + mysqlKeys + `}`, 2, 0, false},
 		{`{` + mysqlKeys + `, "REDIS_HOST": "127.0.0.9:1"}`, 2, 0, true},
+		{`{"MYSQL_HOST": "127.0.0.1:1,127.0.0.2:1", "MYSQL_DB": "d"}`, 2, 2, false},
 		{`{}`, 0, 0, false},
 		{`{"GM_SAVE_MAIL": "sqlite"}`, 0, 0, false},
 		{`{"GM_SAVE_MAIL": "maildir"}`, 4, 0, false},
@@ -50,7 +51,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%s: %d writers and %d extra writers, want %d and %d", tt.text, s.Options.Writers, s.Options.ExtraWriters, tt.writers, tt.extra)
 		}
 		if redis := s.RedisUp() != nil; redis != tt.redis {
-			t.Errorf("%s: Redis is used: %v, want %v", tt.text, redis, tt.redis)
+			t.Errorf("%s: uses Redis: %v, want %v", tt.text, redis, tt.redis)
 		}
 		if err := s.Close(); err != nil {
 			t.Errorf("%s: %v", tt.text, err)
@@ -58,7 +59,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestNoReader: the error of -list names the key if the store keeps nothing.
+// TestNoReader: the error of OpenReader names the key if the store keeps no messages.
 func TestNoReader(t *testing.T) {
 	for _, store := range []string{"discard", "webhook"} {
 		for _, redis := range []string{"", "127.0.0.9:1"} {
@@ -71,7 +72,7 @@ func TestNoReader(t *testing.T) {
 	}
 }
 
-// TestReadRedis: a reader uses Redis only if it is configured.
+// TestReadRedis: a reader uses Redis only if REDIS_HOST is set.
 func TestReadRedis(t *testing.T) {
 	for host, want := range map[string]string{"": "*maildir.Reader", "127.0.0.9:1": "*redis.reader"} {
 		state := t.TempDir()
@@ -83,7 +84,7 @@ func TestReadRedis(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := fmt.Sprintf("%T", r); got != want {
-			t.Errorf("Redis %q: the reader is a %s, want %s", host, got, want)
+			t.Errorf("REDIS_HOST %q: the reader is a %s, want %s", host, got, want)
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -91,20 +92,19 @@ func TestReadRedis(t *testing.T) {
 	}
 }
 
-// TestTimeout: a Save ends within GSMTP_TIMEOUT, since the client leaves then.
+// TestTimeout: the timeout of a Save is nine tenths of GSMTP_TIMEOUT, at most 90 s.
 func TestTimeout(t *testing.T) {
 	for timeout, want := range map[string]time.Duration{
 		"1": 900 * time.Millisecond, "60": 54 * time.Second, "100": 90 * time.Second, "3600": 90 * time.Second,
 	} {
 		s, err := parse(t, "", `{"GM_SAVE_MAIL": "discard", "GSMTP_TIMEOUT": "`+timeout+`"}`).Open("", slog.New(slog.DiscardHandler))
 		if err != nil || s.Options.Timeout != want {
-			t.Errorf("GSMTP_TIMEOUT %s: %v, %v, want %v", timeout, s.Options.Timeout, err, want)
+			t.Errorf("GSMTP_TIMEOUT %s: Timeout is %v, error %v, want %v", timeout, s.Options.Timeout, err, want)
 		}
 	}
 }
 
-// TestDescriptors: each part has its descriptors, twice where a reload opens the
-// new parts before it closes the old ones.
+// TestDescriptors: the descriptors of the store, of the query and of Redis are added.
 func TestDescriptors(t *testing.T) {
 	const query = `, "GM_RECIPIENT_QUERY": "SELECT :address"`
 	for text, want := range map[string]int{
@@ -124,19 +124,23 @@ func TestDescriptors(t *testing.T) {
 	}
 }
 
+// TestRecipients: the query is parsed in the dialect of the store.
 func TestRecipients(t *testing.T) {
 	for _, c := range []struct {
 		text, sql string
 		cache     time.Duration
 	}{
-		{`{"GM_RECIPIENT_QUERY": "SELECT '\\\\' FROM t WHERE a=:address", "GM_RECIPIENT_CACHE_SECONDS": "0"}`, // \\ is a character in SQLite
+		{`{"GM_RECIPIENT_QUERY": "SELECT '\\\\' FROM t WHERE a=:address", "GM_RECIPIENT_CACHE_SECONDS": "0"}`, // a backslash escapes nothing in SQLite
 			`SELECT '\\' FROM t WHERE a=?`, 0},
 		{`{"GM_RECIPIENT_QUERY": "SELECT '\\\\', ':x' FROM t WHERE d=:domain;", ` + mysqlKeys + `}`,
 			`SELECT '\\', ':x' FROM t WHERE d=?`, time.Minute},
 	} {
 		r := parse(t, "", c.text).Recipients
-		if r.Query == nil || r.Query.SQL != c.sql || r.Cache != c.cache {
-			t.Errorf("%s: %+v, want %s, %v", c.text, r, c.sql, c.cache)
+		if r.Query == nil || r.Query.SQL != c.sql {
+			t.Errorf("%s: Query is %+v, want %s", c.text, r.Query, c.sql)
+		}
+		if r.Cache != c.cache {
+			t.Errorf("%s: Cache is %v, want %v", c.text, r.Cache, c.cache)
 		}
 	}
 	if r := parse(t, "", "{}").Recipients; r.Query != nil {

@@ -90,9 +90,9 @@ func check(d *config.Draft, o *Options, selected bool) error {
 			d.Warn("MYSQL_DB is set without MYSQL_HOST: messages go to SQLite, not to MySQL")
 		}
 	case len(o.Hosts) == 0:
-		return d.Invalid("MYSQL_HOST", "is missing", "GM_SAVE_MAIL=mysql needs host:port or /path/to.sock")
+		return d.Invalid("MYSQL_HOST", "is missing", "want host:port or /path/to.sock for GM_SAVE_MAIL=mysql")
 	case o.DB == "" && !strings.Contains(d.Table, "."):
-		return d.Invalid("MYSQL_DB", "is missing", "GM_SAVE_MAIL=mysql needs the name of a database")
+		return d.Invalid("MYSQL_DB", "is missing", "want the name of a database for GM_SAVE_MAIL=mysql")
 	}
 	return nil
 }

@@ -11,21 +11,22 @@ type Charset struct {
 	name string // in SQL
 	// width is the maximum number of bytes of a character, 0 for UTF-8.
 	width  int
-	first  *[plane / 64]uint64 // one bit per character of the first plane, nil for all
-	beyond bool                // it has the other planes
-	ascii  bool                // it has all of ASCII
+	bmp    *[plane / 64]uint64 // one bit per character of the Basic Multilingual Plane, nil for all
+	beyond bool                // the set has all characters of the other planes
+	ascii  bool                // the set has all characters of ASCII
 }
 
-// NewCharset returns a set whose characters have at most width bytes, or as many
-// as in UTF-8 if width is 0. It calls has for each character of the Basic
-// Multilingual Plane; if has is nil, the set has all of them.
+// NewCharset returns a set whose characters have at most width bytes, or the bytes
+// of UTF-8 if width is 0. It calls has for each character of the Basic Multilingual
+// Plane; if has is nil, the set has all of them. beyond states whether the set has
+// the characters of the other planes.
 func NewCharset(name string, width int, has func(r rune) bool, beyond bool) *Charset {
 	c := &Charset{name: name, width: width, beyond: beyond, ascii: true}
 	if has != nil {
-		c.first = new([plane / 64]uint64)
+		c.bmp = new([plane / 64]uint64)
 		for r := range rune(plane) {
 			if has(r) {
-				c.first[r/64] |= 1 << (r % 64)
+				c.bmp[r/64] |= 1 << (r % 64)
 			} else if r < utf8.RuneSelf {
 				c.ascii = false
 			}
@@ -42,7 +43,7 @@ func (c *Charset) Has(r rune) bool {
 	case r >= plane:
 		return c.beyond
 	}
-	return c.first == nil || c.first[r/64]&(1<<(r%64)) != 0
+	return c.bmp == nil || c.bmp[r/64]&(1<<(r%64)) != 0
 }
 
 // bytes returns the maximum number of bytes of the character in the column.
@@ -53,7 +54,7 @@ func (c *Charset) bytes(r rune) int64 {
 	return int64(c.width)
 }
 
-// printable returns the printable ASCII of the set.
+// printable returns the set of the printable ASCII characters of c.
 func (c *Charset) printable() *Charset {
 	has := func(r rune) bool { return ' ' <= r && r <= '~' && c.Has(r) }
 	if c == nil {
@@ -62,17 +63,17 @@ func (c *Charset) printable() *Charset {
 	return NewCharset(c.name, c.width, has, false)
 }
 
-// takesBytes reports whether every byte is a character of the set, so that the
-// column stores bytes unchanged.
-func (c *Charset) takesBytes() bool {
+// storesBytes reports whether the column stores every byte unchanged: it is a
+// column of bytes, or each byte is a character of its set.
+func (c *Charset) storesBytes() bool {
 	return c == nil || c.width == 1 && c.name != "ascii"
 }
 
-// equal reports whether two sets have the same characters.
+// equal reports whether two sets have the same name, width and characters.
 func (c *Charset) equal(other *Charset) bool {
 	if c == nil || other == nil {
 		return c == other
 	}
-	same := c.first == other.first || c.first != nil && other.first != nil && *c.first == *other.first
+	same := c.bmp == other.bmp || c.bmp != nil && other.bmp != nil && *c.bmp == *other.bmp
 	return same && c.name == other.name && c.width == other.width && c.beyond == other.beyond
 }

@@ -2,6 +2,7 @@ package newmail_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"goguerrillad/internal/envelope"
@@ -10,7 +11,8 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// TestPrintable: Printable keeps only printable ASCII in a value, except in a recipient.
+// TestPrintable: with Printable, '?' replaces each character of a value that is not
+// printable ASCII. A recipient does not change.
 func TestPrintable(t *testing.T) {
 	const value, want = "\x1f !~\x7f\u0080\u00fc", "? !~???"
 	for _, set := range []string{"", "utf8mb4", "latin1"} {
@@ -20,70 +22,75 @@ func TestPrintable(t *testing.T) {
 				From: value, To: []envelope.Recipient{{Address: "\u00fc@example.com"}},
 				Info: mailinfo.Info{Subject: value, Charset: value, ContentType: value},
 			}, false)
-			if err != nil || row.From != want || row.Subject != want || row.Charset != want || row.ContentType != want {
-				t.Errorf("%s of %q: %+v, %v", name, set, row, err)
+			if err != nil {
+				t.Fatal(err)
 			}
+			compareRows(t, fmt.Sprintf("column %s with the set %q", name, set), row,
+				newmail.Row{From: want, Subject: want, Charset: want, ContentType: want, AttachInfo: "[]"})
 		}
 	}
 	c := columns(t, newmail.Column{Name: "subject", Charset: sets["swe7"]}).Printable()
 	if row, err := c.Row(&envelope.Envelope{Info: mailinfo.Info{Subject: "[x] ~\x7f"}}, false); err != nil || row.Subject != "?x] ~?" {
-		t.Errorf("a set without a bracket: %q, %v", row.Subject, err)
+		t.Errorf("a set without a bracket: got %q, error %v, want %q", row.Subject, err, "?x] ~?")
 	}
 }
 
-// TestCharset: a column of another set than UTF-8 has its name, in any case of the
-// column's name.
+// TestCharset: Charset returns the name of a set that is not UTF-8. It ignores the
+// case of the column's name.
 func TestCharset(t *testing.T) {
 	for set, want := range map[string]string{"": "", "utf8mb4": "", "utf8mb3": "", "latin1": "latin1", "ucs2": "ucs2"} {
 		c := columns(t, newmail.Column{Name: "subject", Charset: sets[set]})
 		if got := c.Charset("Subject"); got != want {
-			t.Errorf("%q: %q, want %q", set, got, want)
+			t.Errorf("the set %q: got %q, want %q", set, got, want)
 		}
-		if got := c.Charset("from") + c.Charset("none"); got != "" {
-			t.Errorf("%q: other columns have the set %q", set, got)
+		for _, other := range []string{"from", "none"} {
+			if got := c.Charset(other); got != "" {
+				t.Errorf("column %s: got %q, want \"\"", other, got)
+			}
 		}
 	}
 }
 
-// TestEqual: two tables are equal if all columns are.
+// TestEqual: two tables are equal if all their columns are.
 func TestEqual(t *testing.T) {
-	most := func(r rune) bool { return r < 0x100 }
-	one := newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 1, most, false)}
+	latin1 := func(r rune) bool { return r < 0x100 }
+	one := newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 1, latin1, false)}
 	for _, tt := range []struct {
 		name  string
 		other newmail.Column
 		want  bool
 	}{
 		{"the same", one, true},
-		{"an equal set", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 1, most, false)}, true},
+		{"an equal set", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 1, latin1, false)}, true},
 		{"characters", newmail.Column{Name: "subject", Chars: 2, Bytes: 2, Charset: one.Charset}, false},
 		{"bytes", newmail.Column{Name: "subject", Chars: 1, Bytes: 1, Charset: one.Charset}, false},
 		{"no set", newmail.Column{Name: "subject", Chars: 1, Bytes: 2}, false},
-		{"name of the set", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin2", 1, most, false)}, false},
-		{"width of the set", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 2, most, false)}, false},
-		{"other planes", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 1, most, true)}, false},
+		{"name of the set", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin2", 1, latin1, false)}, false},
+		{"width of the set", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 2, latin1, false)}, false},
+		{"other planes", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 1, latin1, true)}, false},
 		{"one character", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 1, func(r rune) bool { return r <= 0x100 }, false)}, false},
 		{"the whole plane", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 1, nil, false)}, false},
 		{"another column", newmail.Column{Name: "from", Chars: 1, Bytes: 2, Charset: one.Charset}, false},
 	} {
 		a, b := columns(t, one), columns(t, tt.other)
 		if a.Equal(b) != tt.want || b.Equal(a) != tt.want {
-			t.Errorf("%s: %v and %v, want %v", tt.name, a.Equal(b), b.Equal(a), tt.want)
+			t.Errorf("%s: a.Equal(b) is %v and b.Equal(a) %v, want %v", tt.name, a.Equal(b), b.Equal(a), tt.want)
 		}
 	}
 	var unknown *newmail.Columns
 	if !unknown.Equal(nil) || unknown.Equal(columns(t, one)) || columns(t, one).Equal(unknown) {
-		t.Error("columns that are not known equal known ones, or not each other")
+		t.Error("unknown columns (nil) are equal to known columns, or not equal to nil")
 	}
 }
 
-// TestMailColumn: how many bytes fit the column mail, and how text is stored in it.
+// TestMailColumn: CheckMail accepts a message up to the bytes of the column mail, and
+// MailText replaces what a column of text cannot hold.
 func TestMailColumn(t *testing.T) {
 	for _, tt := range []struct {
 		charset string
 		isText  bool
-		most    int64  // bytes of a message that fit 12 bytes of the column
-		text    string // what is stored of the message below
+		most    int64  // bytes of the largest message in a column of 12 bytes
+		text    string // MailText of the message below
 	}{
 		{"", false, 12, ""},
 		{"latin1", false, 12, ""},
@@ -96,21 +103,21 @@ func TestMailColumn(t *testing.T) {
 	} {
 		c := columns(t, newmail.Column{Name: "mail", Bytes: 12, Charset: sets[tt.charset]})
 		if c.MailIsText() != tt.isText {
-			t.Errorf("%q is text: %v", tt.charset, !tt.isText)
+			t.Errorf("%q: MailIsText is %v, want %v", tt.charset, c.MailIsText(), tt.isText)
 		}
 		for n, fits := range map[int64]bool{0: true, tt.most - 1: true, tt.most: true, tt.most + 1: false} {
 			if err := c.CheckMail(n); (err == nil) != fits || err != nil && !errors.Is(err, savemail.ErrRejected) {
-				t.Errorf("%d bytes in 12 bytes of %q: %v", n, tt.charset, err)
+				t.Errorf("%d bytes in 12 bytes of %q: error %v, want an error: %v", n, tt.charset, err, !fits)
 			}
 		}
 		if !tt.isText {
 			continue
 		}
 		if got := string(c.MailText([]byte("a\xff\ufffd\u00fc\U0001F600z"))); got != tt.text {
-			t.Errorf("%q: %+q, want %+q", tt.charset, got, tt.text)
+			t.Errorf("%q: MailText is %+q, want %+q", tt.charset, got, tt.text)
 		}
 	}
 	if err := columns(t, newmail.Column{Name: "mail"}).CheckMail(1 << 40); err != nil {
-		t.Errorf("no limit: %v", err)
+		t.Errorf("a column without limit: %v", err)
 	}
 }

@@ -1,5 +1,5 @@
-// Package newmail makes the rows of the table new_mail: it fits the values of an
-// envelope to the columns of the table, whatever their width and character set.
+// Package newmail makes the rows of the table new_mail. It fits the values of an
+// envelope to the length and the character set of the columns.
 package newmail
 
 import (
@@ -34,7 +34,8 @@ func Written() []string {
 		"content_type", "recipient", "has_attach", "ip_addr", "attach_info"}
 }
 
-// NewColumns returns an error that names the columns of Written that are missing.
+// NewColumns returns the columns of a table. The error names the columns of Written
+// that the table lacks.
 func NewColumns(all []Column) (*Columns, error) {
 	c := &Columns{all: all}
 	var missing []string
@@ -95,8 +96,8 @@ func (c *Columns) Charset(name string) string {
 	return ""
 }
 
-// Printable returns the columns with printable ASCII as their only characters.
-// The columns of the recipient and the column mail do not change.
+// Printable returns the columns with their character sets reduced to printable
+// ASCII. The columns to, recipient, body, ip_addr and mail do not change.
 func (c *Columns) Printable() *Columns {
 	p := *c
 	for _, f := range []*fit{&p.from, &p.subject, &p.charset, &p.contentType, &p.attach} {
@@ -107,10 +108,10 @@ func (c *Columns) Printable() *Columns {
 
 // MailIsText reports whether the column mail is text, so that it cannot hold all
 // bytes.
-func (c *Columns) MailIsText() bool { return !c.mail.charset.takesBytes() }
+func (c *Columns) MailIsText() bool { return !c.mail.charset.storesBytes() }
 
-// MailText returns a message as a column mail of text can hold it: '?' replaces
-// each byte that is not UTF-8 and each character that the set lacks.
+// MailText returns a message for a column mail that is text: '?' replaces each byte
+// that is not UTF-8 and each character that the set lacks.
 func (c *Columns) MailText(message []byte) []byte {
 	text := make([]byte, 0, len(message))
 	for len(message) > 0 {
@@ -149,8 +150,8 @@ type fit struct {
 	chars, bytes int64 // 0 = no limit
 }
 
-// size returns the bytes of s in the column, and whether the column's set has
-// all of its characters.
+// size returns the bytes of s in the column, and whether s is valid UTF-8 whose
+// characters are all in the column's set.
 func (f *fit) size(s string) (size int64, whole bool) {
 	whole = utf8.ValidString(s)
 	for _, r := range s {
@@ -160,8 +161,8 @@ func (f *fit) size(s string) (size int64, whole bool) {
 	return size, whole
 }
 
-// text returns s as the column can hold it: valid UTF-8, cut at a character,
-// with '?' for each character that the set lacks.
+// text returns s as valid UTF-8, cut to the length of the column, with '?' for each
+// character that the set lacks.
 func (f *fit) text(s string) string {
 	if f.plain(s) {
 		return s
@@ -182,7 +183,8 @@ func (f *fit) text(s string) string {
 	return b.String()
 }
 
-// over reports whether a text of that many characters and bytes is too long.
+// over reports whether a text with these numbers of characters and bytes is too
+// long for the column.
 func (f *fit) over(chars, bytes int64) bool {
 	return f.chars > 0 && chars > f.chars || f.bytes > 0 && bytes > f.bytes
 }

@@ -13,8 +13,8 @@ import (
 )
 
 // A Compressor compresses messages by zlib (RFC 1950) at its fastest level. It is
-// safe for concurrent use. It caches its writers of several hundred KiB each in a
-// sync.Pool.
+// safe for concurrent use. It reuses its zlib writers, which have several hundred
+// KiB each.
 type Compressor struct{ writers sync.Pool }
 
 // Append appends the compressed blob to dst.
@@ -32,8 +32,8 @@ func (c *Compressor) Append(dst, blob []byte) []byte {
 	return out.Bytes()
 }
 
-// ErrInRedis means that the column mail is empty because Redis has the message
-// and REDIS_HOST is not set.
+// ErrInRedis means that the column mail is empty because the message is in Redis.
+// A reader of Redis handles it; without REDIS_HOST it reaches the operator.
 var ErrInRedis = errors.New("the message is in Redis, not in the table, and REDIS_HOST is not set")
 
 // Expand returns the message of a row, given its columns body and mail. With

@@ -12,17 +12,19 @@ import (
 	"goguerrillad/internal/session"
 )
 
+// TestCompression: Append compresses, and Expand returns the message of each form of
+// the column mail or an error.
 func TestCompression(t *testing.T) {
 	var c newmail.Compressor
 	for _, message := range []string{"", "x", strings.Repeat("Subject: x\r\n\r\n\x00\xff", 100_000)} {
 		for range 2 {
 			packed := c.Append([]byte("before"), []byte(message))
 			if string(packed[:6]) != "before" || packed[6] != 0x78 {
-				t.Fatalf("not appended, or not zlib: %.20x", packed)
+				t.Fatalf("Append returns %.20x, want \"before\" and zlib", packed)
 			}
 			got, err := newmail.Expand(newmail.BodyZlib, packed[6:])
 			if err != nil || string(got) != message {
-				t.Errorf("%d bytes come back as %d (%v)", len(message), len(got), err)
+				t.Errorf("a message of %d bytes: Expand returns %d bytes, error %v", len(message), len(got), err)
 			}
 		}
 	}
@@ -31,10 +33,10 @@ func TestCompression(t *testing.T) {
 		t.Errorf("an empty message: %q, %v", got, err)
 	}
 	if got, err := newmail.Expand(newmail.BodyRedis, []byte("a")); err != nil || string(got) != "a" {
-		t.Errorf("a row that Redis copies: %q, %v", got, err)
+		t.Errorf("a message in the table and in Redis: %q, %v", got, err)
 	}
 	if _, err := newmail.Expand(newmail.BodyRedis, nil); !errors.Is(err, newmail.ErrInRedis) {
-		t.Errorf("a row whose message is in Redis: %v", err)
+		t.Errorf("a message in Redis: got %v, want ErrInRedis", err)
 	}
 	if got, err := newmail.Expand("", []byte("x\x9c")); err != nil || string(got) != "x\x9c" {
 		t.Errorf("plain: %q, %v", got, err)
@@ -44,19 +46,19 @@ func TestCompression(t *testing.T) {
 		t.Errorf("gzip: %q, %v", got, err)
 	}
 	packed := string(c.Append(nil, []byte("Subject: x\r\n")))
-	for _, mail := range []string{"", "no zlib", packed[:1], packed[:len(packed)/2], packed[:len(packed)-1], packed[:len(packed)-1] + "?", gzip[:5], gzip[:len(gzip)-1]} {
+	for _, mail := range []string{"", "not zlib", packed[:1], packed[:len(packed)/2], packed[:len(packed)-1], packed[:len(packed)-1] + "?", gzip[:5], gzip[:len(gzip)-1]} {
 		if got, err := newmail.Expand(newmail.BodyZlib, []byte(mail)); err == nil {
-			t.Errorf("%q is expanded to %q", mail, got)
+			t.Errorf("Expand of %q returns %q, want an error", mail, got)
 		}
 	}
 }
 
-// TestMaxBlob: readers return the largest message whose added header fields are the
-// longest. No field is longer than a command line.
+// TestMaxBlob: a message of the maximum size with added header fields of the maximum
+// length has fewer bytes than MaxBlob. No field is longer than a command line.
 func TestMaxBlob(t *testing.T) {
 	long := strings.Repeat("x", session.MaxLine)
 	e := envelope.Envelope{Helo: long, Protocol: long, TLS: long, Host: long, From: long, To: []envelope.Recipient{{Address: long, Hash: long}}}
 	if largest := config.MaxMessage + e.HeadRoom(); largest >= savemail.MaxBlob {
-		t.Errorf("a message with its header fields can have %d bytes, MaxBlob is %d", largest, savemail.MaxBlob)
+		t.Errorf("the largest message has %d bytes, MaxBlob is %d", largest, savemail.MaxBlob)
 	}
 }

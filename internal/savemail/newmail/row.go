@@ -14,10 +14,10 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// A Row has the values that all rows of one envelope share, fitted to the
-// columns. The rows differ in to and recipient, hash, and mail: a recipient whose
-// message is in Redis has an empty mail and BodyRedis. The date is the store's
-// clock, spam_score is 0, and delivered and dkim_valid keep their defaults.
+// A Row has the values that all rows of one envelope share, fitted to the columns.
+// The store adds to, recipient, hash and mail of each recipient, the date of its own
+// clock, and spam_score 0. A recipient whose message is in Redis has BodyRedis and
+// an empty mail.
 type Row struct {
 	From, Subject, Body, Charset, ContentType, IP string
 
@@ -28,12 +28,13 @@ type Row struct {
 // The values of the column body: the form of the column mail.
 const (
 	BodyPlain = ""         // unchanged
-	BodyZlib  = "gzencode" // zlib (RFC 1950), with the name that the program of 2012 used
+	BodyZlib  = "gzencode" // zlib (RFC 1950); the 2012 program used this name
 	BodyRedis = "redis"    // empty, the message is in Redis
 )
 
 // Row returns the values of an envelope's rows. The error is ErrRejected if the
-// columns cannot hold a recipient, which the session normally refuses before.
+// columns cannot hold a recipient. Normally the session has refused such a
+// recipient already.
 func (c *Columns) Row(e *envelope.Envelope, compress bool) (Row, error) {
 	for _, to := range e.To {
 		if r := c.Fits(to.Address); r != nil {
@@ -79,8 +80,8 @@ func ipText(remote netip.AddrPort) string {
 	return ip.String()
 }
 
-// list returns the attachments as a JSON list. If the column is too small it
-// drops the last ones, so that the list stays valid JSON.
+// list returns the attachments as a JSON list. If the column is too small, list
+// drops the last attachments, so that the list remains valid JSON.
 func (f *fit) list(attachments []mailinfo.Attachment) string {
 	if len(attachments) == 0 {
 		return f.text("[]")

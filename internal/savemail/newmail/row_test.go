@@ -3,7 +3,11 @@ package newmail_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"net/netip"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -14,7 +18,7 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// columns are those that a row needs, with one of them as given.
+// columns returns all columns without limits, except for the given column.
 func columns(t testing.TB, c newmail.Column) *newmail.Columns {
 	t.Helper()
 	var all []newmail.Column
@@ -32,6 +36,18 @@ func columns(t testing.TB, c newmail.Column) *newmail.Columns {
 	return columns
 }
 
+// compareRows reports the fields that differ.
+func compareRows(t *testing.T, what string, got, want newmail.Row) {
+	t.Helper()
+	g, w := reflect.ValueOf(got), reflect.ValueOf(want)
+	for i := range g.NumField() {
+		if got, want := g.Field(i).Interface(), w.Field(i).Interface(); got != want {
+			t.Errorf("%s: %s is %#v, want %#v", what, g.Type().Field(i).Name, got, want)
+		}
+	}
+}
+
+// subject returns a subject as the column holds it.
 func subject(t testing.TB, c newmail.Column, value string) string {
 	t.Helper()
 	e := &envelope.Envelope{Info: mailinfo.Info{Subject: value}}
@@ -55,6 +71,8 @@ var sets = map[string]*newmail.Charset{
 	"swe7":    newmail.NewCharset("swe7", 1, func(r rune) bool { return r < 0x80 && r != '@' && r != '[' }, false),
 }
 
+// TestFitting: a value is cut to the length of its column, and '?' replaces each
+// character that the column's set lacks.
 func TestFitting(t *testing.T) {
 	const mixed = "a\u00fc\u20ac\u4e2d\U0001F600z"
 	for _, test := range []struct {
@@ -62,7 +80,7 @@ func TestFitting(t *testing.T) {
 		chars, bytes int64
 		value, want  string
 	}{
-		// What the set lacks is replaced, one for one.
+		// One '?' replaces one character.
 		{"", 0, 0, mixed, mixed},
 		{"utf8mb4", 0, 0, mixed, mixed},
 		{"utf8mb3", 0, 0, mixed, "a\u00fc\u20ac\u4e2d?z"},
@@ -78,13 +96,13 @@ func TestFitting(t *testing.T) {
 		{"ucs2", 0, 0, "\x7f\u0080\uffff\U00010000", "\x7f\u0080\uffff?"},
 		{"ascii", 0, 0, "\x7f\u0080\uffff\U00010000", "\x7f???"},
 		{"utf8mb3", 0, 3, "aaaa", "aaa"},
-		// Widths in characters, not bytes.
+		// Character types have a limit in characters.
 		{"utf8mb4", 3, 0, mixed, "a\u00fc\u20ac"},
 		{"latin1", 3, 0, mixed, "a\u00fc\u20ac"},
 		{"utf8mb3", 5, 0, mixed, "a\u00fc\u20ac\u4e2d?"},
 		{"utf8mb4", 5, 0, "abcdef", "abcde"},
 		{"utf8mb4", 6, 0, "abcdef", "abcdef"},
-		// Text types have a limit in bytes; no character is split.
+		// Text types have a limit in bytes. No character is split.
 		{"utf8mb4", 0, 3, "aaaa", "aaa"},
 		{"utf8mb4", 0, 5, mixed, "a\u00fc"},
 		{"utf8mb4", 0, 6, mixed, "a\u00fc\u20ac"},
@@ -95,7 +113,7 @@ func TestFitting(t *testing.T) {
 		{"latin1", 0, 3, "\u00fc\u00fc\u00fc\u00fc", "\u00fc\u00fc\u00fc"},
 		{"utf32", 0, 8, "\u00fcbc", "\u00fcb"},
 		{"", 4, 4, "a\u00fcbc", "a\u00fcb"}, // varbinary
-		// What is no text becomes some.
+		// U+FFFD replaces bytes that are not UTF-8.
 		{"utf8mb4", 0, 0, "a\xff\xc3", "a\uFFFD\uFFFD"},
 		{"utf8mb4", 0, 0, "a\x80", "a\uFFFD"},
 		{"latin1", 0, 0, "", ""},
@@ -108,8 +126,9 @@ func TestFitting(t *testing.T) {
 	}
 }
 
+// TestFits: Fits and Row refuse a recipient that a column cannot hold unchanged.
 func TestFits(t *testing.T) {
-	for _, test := range []struct {
+	for i, test := range []struct {
 		column  newmail.Column
 		address string
 		want    string // enhanced code
@@ -133,24 +152,24 @@ func TestFits(t *testing.T) {
 		if r := c.Fits(test.address); r != nil {
 			got = r.Enhanced
 			if r.Code != 553 {
-				t.Errorf("code %d", r.Code)
+				t.Errorf("%s: code %d, want 553", test.address, r.Code)
 			}
 		}
 		if got != test.want {
-			t.Errorf("%+v, %q: %q, want %q", test.column, test.address, got, test.want)
+			t.Errorf("case %d, %s in the column %s: code %q, want %q", i, test.address, test.column.Name, got, test.want)
 		}
 		_, err := c.Row(&envelope.Envelope{To: []envelope.Recipient{{Address: test.address}}}, false)
 		if (test.want != "") != errors.Is(err, savemail.ErrRejected) {
-			t.Errorf("%+v, %q: Row gives %v", test.column, test.address, err)
+			t.Errorf("case %d, %s in the column %s: Row returns the error %v, want ErrRejected: %v", i, test.address, test.column.Name, err, test.want != "")
 		}
 	}
 	var unknown *newmail.Columns
 	if r := unknown.Fits(strings.Repeat("\u4e2d", 1000)); r != nil {
-		t.Errorf("columns that are not known: %v", r)
+		t.Errorf("unknown columns: got %v, want nil", r)
 	}
 }
 
-// TestRow: each value has its own column, and body names the compression.
+// TestRow: each value is in its own field, and Body names the compression.
 func TestRow(t *testing.T) {
 	e := &envelope.Envelope{
 		From: "from", To: []envelope.Recipient{{Address: "to"}}, Remote: netip.MustParseAddrPort("192.0.2.1:25"),
@@ -159,13 +178,16 @@ func TestRow(t *testing.T) {
 	want := newmail.Row{From: "from", Subject: "subject", Charset: "charset", ContentType: "content/type", IP: "192.0.2.1", AttachInfo: "[]"}
 	for compress, body := range map[bool]string{false: newmail.BodyPlain, true: newmail.BodyZlib} {
 		want.Body = body
-		if row, err := columns(t, newmail.Column{}).Row(e, compress); err != nil || row != want {
-			t.Errorf("compressed %v: %+v, %v, want %+v", compress, row, err, want)
+		row, err := columns(t, newmail.Column{}).Row(e, compress)
+		if err != nil {
+			t.Fatal(err)
 		}
+		compareRows(t, fmt.Sprintf("compressed %v", compress), row, want)
 	}
 }
 
-func TestAddressOfTheClient(t *testing.T) {
+// TestClientAddress: IP has neither port nor zone, and is cut to its column.
+func TestClientAddress(t *testing.T) {
 	for _, test := range []struct {
 		remote, want string
 		width        int64
@@ -183,12 +205,13 @@ func TestAddressOfTheClient(t *testing.T) {
 		}
 		row, err := columns(t, newmail.Column{Name: "ip_addr", Chars: test.width, Charset: sets["utf8mb3"]}).Row(e, false)
 		if err != nil || row.IP != test.want {
-			t.Errorf("%s in %d characters: %q, want %q (%v)", test.remote, test.width, row.IP, test.want, err)
+			t.Errorf("%s in %d characters: got %q, error %v, want %q", test.remote, test.width, row.IP, err, test.want)
 		}
 	}
 }
 
-// A list that is too long loses whole entries, and never its form.
+// TestAttachInfo: a list that is too long for the column loses its last entries and
+// remains valid JSON.
 func TestAttachInfo(t *testing.T) {
 	list := []mailinfo.Attachment{
 		{Name: "\u00fc\u4e2d\U0001F600.txt", Type: "text/plain", Size: 1},
@@ -214,25 +237,26 @@ func TestAttachInfo(t *testing.T) {
 				}
 			}
 			if row.HasAttach != 1 {
-				t.Errorf("has_attach %d", row.HasAttach)
+				t.Errorf("HasAttach is %d, want 1", row.HasAttach)
 			}
 			seen[len(got)] = true
 		}
 		if len(seen) != 5 {
-			t.Errorf("%s: lists of these lengths: %v", charset, seen)
+			t.Errorf("%s: the lists have the lengths %v, want 0 to 4", charset, slices.Sorted(maps.Keys(seen)))
 		}
 	}
 }
 
+// TestMissingColumns: the error names the missing columns. Names match in any case.
 func TestMissingColumns(t *testing.T) {
 	_, err := newmail.NewColumns([]newmail.Column{{Name: "HASH"}, {Name: "from"}})
 	if err == nil || !strings.Contains(err.Error(), "date, to, subject") || strings.Contains(err.Error(), "hash") {
-		t.Errorf("error %v", err)
+		t.Errorf("got %v, want an error that names date, to, subject, but not hash", err)
 	}
 }
 
-// Whatever a value is, what is stored is valid, within the column, and begins
-// as the value does, but for what the column's set lacks.
+// FuzzFitting: a fitted value is valid UTF-8 within the column, and has the
+// characters of the value, or '?', in their order.
 func FuzzFitting(f *testing.F) {
 	for _, charset := range []string{"", "utf8mb4", "utf8mb3", "latin1", "ascii", "ucs2", "utf32", "gbk"} {
 		f.Add("a\u00fc\u4e2d\U0001F600\xff\x00", charset, uint16(4), uint16(9))
@@ -246,7 +270,7 @@ func FuzzFitting(f *testing.F) {
 			t.Fatalf("%q becomes %q", value, got)
 		}
 		if again := subject(t, c, got); again != got {
-			t.Errorf("%q becomes %q, and that %q", value, got, again)
+			t.Errorf("%q becomes %q, which becomes %q", value, got, again)
 		}
 		want := []rune(value)
 		for i, r := range []rune(got) {

@@ -71,7 +71,7 @@ func (s *Settings) Check(c *config.Draft, store savemail.Driver) error {
 	case store.Discard:
 		c.Warn("GM_SAVE_MAIL is " + store.Name + ": the Redis of REDIS_HOST gets no messages either")
 	case !store.Table && s.mode == modeStore:
-		return c.Invalid("REDIS_MODE", "is store", "GM_SAVE_MAIL="+store.Name+" has no column that Redis could replace, want cache")
+		return c.Invalid("REDIS_MODE", "is not possible with GM_SAVE_MAIL="+store.Name, "want cache")
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func checkTable(d *config.Draft) error {
 	case strings.Contains(d.Table, "."):
 		return d.Invalid("GM_MAIL_TABLE", "names a database", "want a table only, SQLITE_FILE is the database")
 	case len(d.Table) >= len(reserved) && strings.EqualFold(d.Table[:len(reserved)], reserved):
-		return d.Invalid("GM_MAIL_TABLE", "begins with sqlite_", "SQLite reserves such names, want another name")
+		return d.Invalid("GM_MAIL_TABLE", "begins with sqlite_", "want another name, SQLite reserves this prefix")
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func Driver() savemail.Driver {
 func check(d *config.Draft, o Options) error {
 	u, err := url.Parse(o.URL)
 	if err != nil || o.URL == "" {
-		return d.Invalid("WEBHOOK_URL", "is missing", "GM_SAVE_MAIL=webhook needs https://host/path")
+		return d.Invalid("WEBHOOK_URL", "is missing", "want https://host/path for GM_SAVE_MAIL=webhook")
 	}
 	host := u.Hostname()
 	if ip, err := netip.ParseAddr(host); u.Scheme == "http" && host != "localhost" && (err != nil || !ip.IsLoopback()) {
@@ -78,7 +78,7 @@ func parseKey(v string) ([]byte, error) {
 	}
 	key, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil || len(key) == 0 {
-		return nil, config.Invalid("is not base64 after whsec_", "want it as it was issued, or any text that does not begin with whsec_")
+		return nil, config.Invalid("is not base64 after whsec_", "want the key as it was issued, or text without whsec_")
 	}
 	return key, nil
 }

@@ -20,30 +20,30 @@ import (
 // now is the time in all tests of this package.
 func now() time.Time { return time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC) }
 
-// world is an Environment that consists of maps.
-type world struct {
+// fakeMachine is the content of an Environment.
+type fakeMachine struct {
 	vars   map[string]string
 	files  map[string]string
 	fqdn   string
 	memory int64
 }
 
-func (w world) env() config.Environment {
+func (m fakeMachine) env() config.Environment {
 	return config.Environment{
-		Getenv: func(name string) string { return w.vars[name] },
+		Getenv: func(name string) string { return m.vars[name] },
 		ReadFile: func(path string) ([]byte, error) {
 			if path == "/forbidden" {
 				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrPermission}
 			}
-			text, ok := w.files[path]
+			text, ok := m.files[path]
 			if !ok {
 				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 			}
 			return []byte(text), nil
 		},
 		Now:    now,
-		Memory: func() int64 { return w.memory },
-		FQDN:   func() string { return w.fqdn },
+		Memory: func() int64 { return m.memory },
+		FQDN:   func() string { return m.fqdn },
 		User: func(name string) (int, int, error) {
 			switch name {
 			case "root":
@@ -67,8 +67,8 @@ func (w world) env() config.Environment {
 	}
 }
 
-func newWorld() world {
-	return world{
+func newMachine() fakeMachine {
+	return fakeMachine{
 		vars:   map[string]string{},
 		files:  map[string]string{},
 		fqdn:   "box.example.net",
@@ -76,7 +76,8 @@ func newWorld() world {
 	}
 }
 
-// pair makes a PEM key and certificate that is valid for a year up to a time.
+// pair returns a key and a certificate in PEM, valid for one year until the given
+// time.
 func pair(t testing.TB, until time.Time) (key, cert string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -103,9 +104,9 @@ func pair(t testing.TB, until time.Time) (key, cert string) {
 }
 
 // mustParse parses text that must be valid.
-func mustParse(t testing.TB, w world, text string) *stores.Configuration {
+func mustParse(t testing.TB, m fakeMachine, text string) *stores.Configuration {
 	t.Helper()
-	c, err := stores.Parse("f", []byte(text), w.env())
+	c, err := stores.Parse("f", []byte(text), m.env())
 	if err != nil {
 		t.Fatalf("%s\n%v", text, err)
 	}
