@@ -162,7 +162,8 @@ func startThreads(n int) {
 			started <- true
 			switch {
 			case i == 0:
-				for { // only a signal interrupts it
+				//lint:ignore SA5002 only a signal may interrupt this thread
+				for {
 				}
 			case i%4 == 1:
 				for {
