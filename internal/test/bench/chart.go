@@ -9,7 +9,7 @@ import (
 // Measures of the chart, in pixels.
 const (
 	chartWidth = 760
-	barLeft    = 190 // names stand left of it
+	barLeft    = 190 // the names are to the left
 	barMost    = 420 // the longest bar
 	barHeight  = 16
 	barStep    = 22
@@ -17,8 +17,8 @@ const (
 	caseGap    = 14
 )
 
-// chart draws the rates: a block for each case, a bar for each contestant, as
-// SVG that needs nothing else and suits a light and a dark page.
+// chart draws the rates as self-contained SVG for light and dark pages: a block
+// for each case, a bar for each contestant.
 func (r *report) chart() string {
 	var b strings.Builder
 	y := headHeight

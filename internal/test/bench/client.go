@@ -12,26 +12,26 @@ import (
 	"time"
 )
 
-// A client carries out one plan.
+// A client executes one plan.
 type client struct {
 	plan
 	begun    time.Time
 	next     atomic.Int64 // message
-	mails    []mail       // that are sent in turn
+	mails    []mail       // sent in turn
 	tls      *tls.Config
-	mu       sync.Mutex // for what follows
+	mu       sync.Mutex // guards the fields below
 	outcome  outcome
 	failures error
 }
 
-// carryOut does what the plan says. With doHold it says so on out when all
-// connections are open, and returns when in ends.
-func (p plan) carryOut(in io.Reader, out io.Writer) (outcome, error) {
+// execute executes the plan. With doHold it writes a line to out when all
+// connections are open, and returns at the end of in.
+func (p plan) execute(in io.Reader, out io.Writer) (outcome, error) {
 	c := &client{plan: p, begun: time.Now(), mails: constant(p.Size)}
 	if p.Varied {
 		c.mails = varied()
 	}
-	// Nobody is verified: what is measured is the server.
+	// The client verifies no certificate, since only the server is measured.
 	c.tls = &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", MinVersion: tls.VersionTLS13}
 	if p.Resume {
 		c.tls.ClientSessionCache = tls.NewLRUClientSessionCache(1)
@@ -59,7 +59,7 @@ func (p plan) carryOut(in io.Reader, out io.Writer) (outcome, error) {
 	return c.outcome, c.failures
 }
 
-// hold opens a connection and keeps it.
+// hold opens a connection and keeps it open.
 func (c *client) hold(sessions *sync.WaitGroup, held <-chan struct{}) error {
 	p, err := c.connect(0)
 	if err != nil {
@@ -72,7 +72,7 @@ func (c *client) hold(sessions *sync.WaitGroup, held <-chan struct{}) error {
 	return nil
 }
 
-// session sends messages, its share of them, until there is none left.
+// session sends its share of the messages.
 func (c *client) session(i int) {
 	var o outcome
 	err := c.converse(i, &o)
@@ -131,8 +131,8 @@ func (c *client) converse(i int, o *outcome) error {
 	}
 }
 
-// connect opens a connection, up to the answer to EHLO. With Varied every
-// other session is far away.
+// connect opens a connection, up to the reply to EHLO. With Varied every second
+// session has a long round trip.
 func (c *client) connect(i int) (*peer, error) {
 	var dialer net.Dialer
 	if c.From != "" {
@@ -146,8 +146,8 @@ func (c *client) connect(i int) (*peer, error) {
 	if c.Varied && i%2 == 1 {
 		p.far = farAway
 	}
-	if c.Do == doShake {
-		return p, p.shake(c.tls)
+	if c.Do == doHandshake {
+		return p, p.handshake(c.tls)
 	}
 	if err := p.hello(); err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -160,7 +160,7 @@ func (c *client) connect(i int) (*peer, error) {
 	return p, nil
 }
 
-// style says how a message is sent; without Varied all in the same way.
+// style returns how a message is sent; without Varied all are sent in the same way.
 func (c *client) style(n int, random *rand.Rand) style {
 	if !c.Varied {
 		return style{recipients: 1}

@@ -30,7 +30,7 @@ func startRole(t *testing.T, argument string) (addr string) {
 	return addr
 }
 
-// TestPlans carries out what plans can say.
+// TestPlans executes each kind of plan.
 func TestPlans(t *testing.T) {
 	smtp, shake := startRole(t, smtpSink), startRole(t, tlsSink)
 	for _, tt := range []struct {
@@ -45,8 +45,8 @@ func TestPlans(t *testing.T) {
 		{"TLS, resumed", plan{Addr: smtp, Do: doMail, Size: 5000, TLS: true, Resume: true}, 0, true},
 		{"in time", plan{Addr: smtp, Do: doMail, Size: 5000, Rate: 1000}, 0, false},
 		{"real life", plan{Addr: smtp, Do: doMail, Varied: true}, 4, false},
-		{"handshakes", plan{Addr: shake, Do: doShake}, 0, false},
-		{"handshakes, resumed", plan{Addr: shake, Do: doShake, Resume: true}, 0, true},
+		{"handshakes", plan{Addr: shake, Do: doHandshake}, 0, false},
+		{"handshakes, resumed", plan{Addr: shake, Do: doHandshake, Resume: true}, 0, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.plan.Messages, tt.plan.Sessions = 200, 10
@@ -85,8 +85,8 @@ func TestPlanFails(t *testing.T) {
 	}
 }
 
-// TestVaried: mails of real life are of all sizes, the same each time, and
-// none of their lines is one that a client would have to stuff.
+// TestVaried: the messages have many sizes, are the same in each run, and no line
+// needs dot-stuffing.
 func TestVaried(t *testing.T) {
 	mails, again := varied(), varied()
 	small, large := 0, 0
@@ -112,7 +112,7 @@ func TestVaried(t *testing.T) {
 	}
 }
 
-// TestFamily: the children of a process are those that run now.
+// TestFamily: family returns the running children of a process.
 func TestFamily(t *testing.T) {
 	startRole(t, tlsSink)
 	if pids := family(os.Getpid()); len(pids) < 2 || pids[0] != os.Getpid() {

@@ -14,34 +14,34 @@ import (
 	"goguerrillad/internal/test/senders"
 )
 
-// The contestants that all others are compared with.
+// The contestants that the others are compared with.
 const (
 	reference    = "smtp-sink"
 	goReference  = "go-smtp"
 	tlsReference = "bare TLS"
 )
 
-// A contestant receives mail.
+// A contestant is a server that receives messages.
 type contestant struct {
 	name    string
-	durable string // what is safe when it answers 250
-	able    int    // what it can be asked to do
+	durable string // what is durable when it replies 250
+	able    int    // its abilities
 	start   func(context.Context, *harness) *server
 }
 
-// What contestants can do.
+// The abilities of contestants.
 const (
-	plain   = 1 << iota // mails as smtp-source sends them
-	secured             // STARTTLS, and all that a client of ours does
-	shaking             // TLS handshakes, and nothing else
+	plain       = 1 << iota // messages as smtp-source sends them
+	secured                 // STARTTLS, and everything that our client does
+	handshaking             // TLS handshakes only
 )
 
-// contestants returns all of them, in the table's order.
+// contestants returns all contestants in the order of the table.
 func contestants() []contestant {
 	return []contestant{
 		{reference, "nothing (discard)", plain, startSMTPSink},
 		{goReference, "nothing (discard)", plain | secured, startGoSMTP},
-		{tlsReference, "nothing (no mail)", shaking, startBareTLS},
+		{tlsReference, "nothing (no mail)", handshaking, startBareTLS},
 		{"postfix", "queue file, fsync", plain, startPostfix},
 		{"goguerrillad-discard", "nothing (discard)", plain | secured, startDiscard},
 		{"goguerrillad-sqlite", "SQLite transaction", plain | secured, startSQLite},
@@ -60,18 +60,17 @@ func contestantNames() []string {
 	return names
 }
 
-// A server is a contestant that runs.
+// A server is a running contestant.
 type server struct {
 	contestant
 	addr   string
 	pids   []int                              // its processes
-	parent int                                // whose children are its processes as well; 0 for none
-	rows   func(context.Context) (int, error) // in its store; nil if it has none
-	output func() string                      // what it said, for an error
+	parent int                                // its children belong to the server as well; 0 = none
+	rows   func(context.Context) (int, error) // counts the rows of its store; nil = it has none
+	output func() string                      // its output, for an error
 
-	// commit inserts n rows one by one, as large as a mail of 5 KB, and returns
-	// the median of what one takes; fill inserts n small ones. Both are nil
-	// without a table.
+	// commit inserts n rows, one by one, of a message of 5 KB, and returns the
+	// median time of one; fill inserts n small rows. Both are nil without a table.
 	commit func(ctx context.Context, n int) (time.Duration, error)
 	fill   func(ctx context.Context, n int) error
 
@@ -79,7 +78,7 @@ type server struct {
 	settings []setting
 }
 
-// processes returns the ids of those that run now.
+// processes returns the ids of the running processes.
 func (s *server) processes() []int {
 	if s.parent == 0 {
 		return s.pids
@@ -93,19 +92,19 @@ type setting struct {
 	Value string `json:"value"`
 }
 
-// needPostfix returns an error unless the client is there.
+// needPostfix returns an error unless the client is installed.
 func needPostfix() error {
 	for _, program := range []string{"smtp-source", "smtp-sink"} {
 		if _, err := test.LookPath(program); err != nil {
-			return fmt.Errorf("%s is missing, the package postfix has it: "+
-				"sh internal/test/install.sh, which make test runs too, installs it as root", program)
+			return fmt.Errorf("%s is missing (package postfix): "+
+				"sh internal/test/install.sh installs it, as root", program)
 		}
 	}
 	return nil
 }
 
-// startAll starts the contestants named. It returns those that run, and why
-// the others cannot on this machine.
+// startAll starts the named contestants. It returns the running ones, and for
+// each of the others why it cannot run on this machine.
 func startAll(ctx context.Context, h *harness, names []string) (running []*server, skipped []setting, err error) {
 	for _, c := range contestants() {
 		if !slices.Contains(names, c.name) {
@@ -131,11 +130,10 @@ func startAll(ctx context.Context, h *harness, names []string) (running []*serve
 	return running, skipped, nil
 }
 
-// startProcess starts a server that needs no configuration and waits for its
-// port.
+// startProcess starts a server without a configuration and waits for its port.
 func startProcess(h *harness, addr string, cmd *exec.Cmd) *server {
 	p := test.Start(h, cmd)
-	test.Await(h, p, 10*time.Second, "nobody listens", test.Dial(addr))
+	test.Await(h, p, 10*time.Second, "no server listens", test.Dial(addr))
 	return &server{addr: addr, pids: []int{cmd.Process.Pid}, output: p.Output}
 }
 
@@ -149,10 +147,9 @@ func startSMTPSink(ctx context.Context, h *harness) *server {
 	addr := freeAddr(h)
 	cmd := exec.Command(program, addr, "1000") // the backlog
 	if os.Geteuid() == 0 {
-		// It refuses to be root. Its own -u would shake off the signal that
-		// ends it when this program is killed.
-		const nobody = 65534
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		// It does not run as root. Its option -u would drop the signal that ends
+		// it when this program is killed.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: test.Nobody, Gid: test.Nobody}}
 	}
 	s := startProcess(h, addr, cmd)
 	s.version = "Postfix " + output(ctx, "postconf", "-dh", "mail_version")
@@ -165,7 +162,8 @@ func startGoSMTP(_ context.Context, h *harness) *server {
 	return s
 }
 
-// startBareTLS starts what shakes hands and closes: the price of TLS alone.
+// startBareTLS starts a server that completes the TLS handshake and closes: the
+// cost of TLS without SMTP.
 func startBareTLS(_ context.Context, h *harness) *server {
 	s := startSink(h, tlsSink)
 	s.version = goVersion()
@@ -175,14 +173,14 @@ func startBareTLS(_ context.Context, h *harness) *server {
 func startPostfix(ctx context.Context, h *harness) *server {
 	addr, master, log := senders.PostfixQueue(h, "example.com")
 	return &server{addr: addr, parent: master, output: log, version: output(ctx, "postconf", "-dh", "mail_version"),
-		settings: []setting{{"postfix", "defaults, its queue under the same directory as the stores; deliveries are thrown away"}}}
+		settings: []setting{{"postfix", "defaults, its queue in the same directory as the stores; deliveries are discarded"}}}
 }
 
-// startSink starts this program as one of its sinks.
+// startSink starts this program as a server that discards.
 func startSink(h *harness, argument string) *server {
 	program, err := os.Executable()
 	if err != nil {
-		h.Fatalf("find one's own program: %v", err)
+		h.Fatalf("find the own program: %v", err)
 	}
 	addr, pair := freeAddr(h), h.certificate()
 	return startProcess(h, addr, exec.Command(program, argument, addr, pair.CertFile, pair.KeyFile))

@@ -12,12 +12,11 @@ import (
 	"time"
 )
 
-// tick is the unit of CPU times in /proc, USER_HZ: 1/100 s on every machine
-// that Go runs on (proc(5)).
+// tick is the unit of CPU times in /proc, USER_HZ: 1/100 s on every architecture
+// of Go (proc(5)).
 const tick = 10 * time.Millisecond
 
-// machineCPU returns the CPU time that all processes of the machine have used
-// since it was booted.
+// machineCPU returns the CPU time of all processes of the machine since its boot.
 func machineCPU() (time.Duration, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -26,17 +25,16 @@ func machineCPU() (time.Duration, error) {
 	return parseMachineCPU(string(text))
 }
 
-// parseMachineCPU adds up user, nice, system and steal (what the host took
-// away) of /proc/stat; guest is a part of user. Softirq is mostly the loopback
-// traffic of the benchmark itself. A kernel that measures interrupts charges
-// them to no process, so that they must be left out here as well; one that
-// only samples at each tick charges them to the process it finds. The latter
-// never sees an interrupt inside an interrupt, so its irq stays 0.
+// parseMachineCPU adds user, nice, system and steal of /proc/stat; user includes
+// guest. Softirq is mostly the loopback traffic of the benchmark. A kernel that
+// measures interrupts charges them to no process, so they are omitted here. A kernel
+// that samples at each tick charges them to the running process; its irq stays 0,
+// since a tick never interrupts an interrupt.
 func parseMachineCPU(text string) (time.Duration, error) {
 	line, _, _ := strings.Cut(text, "\n")
 	f := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal …
 	if len(f) < 9 || f[0] != "cpu" {
-		return 0, fmt.Errorf("/proc/stat: %q is not the line that was expected", line)
+		return 0, fmt.Errorf("/proc/stat: %q is not the expected line", line)
 	}
 	used := []string{f[1], f[2], f[3], f[8]}
 	if f[6] == "0" {
@@ -46,8 +44,7 @@ func parseMachineCPU(text string) (time.Duration, error) {
 }
 
 // processCPU returns the CPU time, user and system, of processes and of their
-// children that have ended. Of those behind the first some may be such children
-// by now.
+// ended children. Processes after the first may have ended and be such children.
 func processCPU(pids []int) (time.Duration, error) {
 	var sum time.Duration
 	for i, pid := range pids {
@@ -67,8 +64,8 @@ func processCPU(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
-// parseProcessCPU reads fields 14 to 17 of /proc/PID/stat. Field 2, the name,
-// stands in parentheses and may hold blanks and parentheses itself.
+// parseProcessCPU reads fields 14 to 17 of /proc/PID/stat. Field 2, the name in
+// parentheses, may contain blanks and parentheses.
 func parseProcessCPU(text string) (time.Duration, error) {
 	f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 	if len(f) < 15 {
@@ -93,16 +90,16 @@ func ticks(fields ...string) (time.Duration, error) {
 func ownCPU() (time.Duration, error) {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0, fmt.Errorf("read one's own CPU time: %w", err)
+		return 0, fmt.Errorf("read the own CPU time: %w", err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }
 
-// family returns a process and its children of now. Whoever ends is counted
-// with its parent (processCPU).
+// family returns a process and its running children. processCPU counts an ended
+// child with its parent.
 func family(pid int) []int {
 	pids := []int{pid}
-	// A list for each thread, of those that it has started.
+	// One list for each thread, with the processes that it has started.
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, list := range lists {
 		for _, child := range strings.Fields(contents(list)) {
@@ -114,7 +111,7 @@ func family(pid int) []int {
 	return pids
 }
 
-// A reading is taken before and after a turn.
+// A reading is the CPU time before or after a turn.
 type reading struct{ machine, server, own time.Duration }
 
 func read(pids []int) (r reading, err error) {
@@ -128,18 +125,18 @@ func read(pids []int) (r reading, err error) {
 	return r, err
 }
 
-// foreign returns what share of the machine other processes had between two
-// readings, 0 to 1: of the time that cpus processors had in wall, what was
-// used and is neither the server's, the client's nor ours.
+// foreign returns the share of the machine that other processes used between two
+// readings, 0 to 1: of the time of cpus processors in wall, the part that neither
+// the server, the client nor this program used.
 func foreign(before, after reading, client, wall time.Duration, cpus int) float64 {
 	used := after.machine - before.machine
 	ours := after.server - before.server + after.own - before.own + client
 	return min(max(0, (used-ours).Seconds()/(wall.Seconds()*float64(cpus))), 1)
 }
 
-// settle waits, a second at most, until the processes have used no CPU for a
-// twentieth of a second, and returns their CPU time: what a server does after
-// its last 250 belongs to the price of the mail.
+// settle waits, for at most 1 s, until the processes have used no CPU for 50 ms,
+// and returns their CPU time: the work of a server after its last 250 belongs to
+// the cost of the messages.
 func settle(processes func() []int) (time.Duration, error) {
 	last, err := processCPU(processes())
 	for range 20 {
@@ -155,11 +152,10 @@ func settle(processes func() []int) (time.Duration, error) {
 	return last, err
 }
 
-// peakRSS returns the sum of the largest resident sets that processes have
-// had, in bytes.
+// peakRSS returns the sum of the peak resident sets of processes, in bytes.
 func peakRSS(pids []int) (int64, error) { return memory(pids, "VmHWM") }
 
-// rss returns the sum of the resident sets that processes have now, in bytes.
+// rss returns the sum of the current resident sets of processes, in bytes.
 func rss(pids []int) (int64, error) { return memory(pids, "VmRSS") }
 
 func memory(pids []int, name string) (int64, error) {

@@ -13,7 +13,7 @@ func TestParseMachineCPU(t *testing.T) {
 		want       time.Duration // 0: an error
 	}{
 		{"interrupts charged to processes", "cpu  100 20 30 4000 50 0 60 7 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n", 2170 * time.Millisecond},
-		{"interrupts measured apart", "cpu  100 20 30 4000 50 9 60 7 0 0\n", 1570 * time.Millisecond},
+		{"interrupts measured separately", "cpu  100 20 30 4000 50 9 60 7 0 0\n", 1570 * time.Millisecond},
 		{"guest is part of user", "cpu  100 0 0 0 0 1 0 0 80 0\n", time.Second},
 		{"no steal", "cpu  100 20 30 4000 50 0 60\n", 0},
 		{"one processor", "cpu0 100 20 30 4000 50 0 60 7 0 0\n", 0},
@@ -61,7 +61,7 @@ func TestForeign(t *testing.T) {
 		// Two processors for 1 s, of which the client used 0.7 s.
 		{"quiet", at(10, 3, 1), at(11.8, 4, 1.1), 0},
 		{"half a processor", at(10, 3, 1), at(12, 3.7, 1.1), 0.25},
-		{"readings that do not match", at(10, 3, 1), at(11, 4, 1), 0},
+		{"inconsistent readings", at(10, 3, 1), at(11, 4, 1), 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := foreign(test.before, test.after, 700*time.Millisecond, time.Second, 2)
@@ -72,8 +72,8 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// TestReadOneself reads the real files of /proc.
-func TestReadOneself(t *testing.T) {
+// TestReadProc reads the real files of /proc.
+func TestReadProc(t *testing.T) {
 	pids := []int{os.Getpid()}
 	before, err := read(pids)
 	if err != nil {
@@ -88,14 +88,14 @@ func TestReadOneself(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("ten seconds of work are not seen: %v, then %v", before, after)
+			t.Fatalf("CPU time after 10 s of work: %v, then %v", before, after)
 		}
 	}
 	if rss, err := peakRSS(pids); err != nil || rss < 1<<20 {
 		t.Errorf("peak RSS %d, %v", rss, err)
 	}
 	if _, err := processCPU([]int{-1}); err == nil {
-		t.Error("a process that is not there has used CPU")
+		t.Error("no error for a process that does not exist")
 	}
 }
 

@@ -9,14 +9,14 @@ import (
 	"goguerrillad/internal/test/daemon"
 )
 
-// What is asked of all servers.
+// The settings of all servers.
 const (
 	maxMessage  = 4_000_000 // bytes of a message
 	maxSessions = 18_000
 )
 
-// startDaemon starts goguerrillad as people run it: its defaults for all keys
-// but those that say where and for whom, and a log file.
+// startDaemon starts goguerrillad with the defaults of all keys except addresses,
+// domains and the log file.
 func startDaemon(ctx context.Context, h *harness, keys map[string]string) (*server, *daemon.Daemon) {
 	if h.daemon == "" {
 		program, err := daemon.Build(h.dir)
@@ -35,7 +35,7 @@ func startDaemon(ctx context.Context, h *harness, keys map[string]string) (*serv
 	}
 	maps.Copy(all, keys)
 	d := daemon.New(h, h.daemon, all)
-	// One line a mail: that is a part of its price.
+	// One line for each message is a part of its cost.
 	d.Configure(h, map[string]string{"GSMTP_LOG_FILE": filepath.Join(d.Dir, "log"), "GM_MAILDIR": filepath.Join(d.Dir, "Maildir")})
 	d.Start(h)
 	return &server{

@@ -10,33 +10,32 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// A harness is test.T for a program: it holds the directory for all
-// files and the list of what to end. It is for one goroutine.
+// A harness is a test.T for a program: it has the directory for all files and the
+// list of cleanups. Only one goroutine may use it.
 type harness struct {
 	dir      string
-	daemon   string // the program, once it is built
+	daemon   string // the path of the program, once it is built
 	pair     *test.Certificate
 	log      io.Writer
 	cleanups []func()
 }
 
-// errSkipped is what a part ends with that this machine cannot run.
+// errSkipped is the error of a part that this machine cannot run.
 var errSkipped = errors.New("skipped")
 
-// halt carries an error from Fatalf or Skipf up to try.
+// halt passes an error from Fatalf or Skipf to try.
 type halt struct{ error }
 
-// newHarness makes a directory under build/bench, on the disk that holds the
-// checkout: the usual place for temporary files may be memory, where fsync
-// costs nothing.
+// newHarness makes a directory in build/bench, on the disk of the checkout: the
+// usual directory for temporary files may be in memory, where fsync costs nothing.
 func newHarness(log io.Writer) (*harness, error) {
 	root, err := test.ModuleRoot()
 	if err != nil {
 		return nil, err
 	}
 	parent := filepath.Join(root, "build", "bench")
-	// As root the servers become another user, who must be able to get there;
-	// and a socket's path has at most 107 bytes.
+	// Servers that start as root switch to another user, who must have access; and
+	// the path of a socket has at most 107 bytes.
 	if os.Geteuid() == 0 && !open(root) || len(parent) > 55 {
 		parent = "/var/tmp"
 	} else if err := os.MkdirAll(parent, 0o755); err != nil {
@@ -48,7 +47,7 @@ func newHarness(log io.Writer) (*harness, error) {
 	}
 	old, set := os.LookupEnv("TMPDIR")
 	if err == nil {
-		// For everything that package test makes.
+		// For the temporary files of package test.
 		err = os.Setenv("TMPDIR", dir)
 	}
 	if err != nil {
@@ -78,7 +77,7 @@ func open(dir string) bool {
 	}
 }
 
-// close ends what was started, last first, and removes the directory.
+// close runs the cleanups, last first, and removes the directory.
 func (h *harness) close() error {
 	var errs []error
 	for len(h.cleanups) > 0 {
@@ -89,13 +88,13 @@ func (h *harness) close() error {
 	}
 	errs = append(errs, os.RemoveAll(h.dir))
 	if parent := filepath.Dir(h.dir); filepath.Base(parent) == "bench" {
-		// Left where another bench has its files there.
+		// It fails if another bench has files there.
 		os.Remove(parent)
 	}
 	return errors.Join(errs...)
 }
 
-// try runs f and returns the error with which Fatalf or Skipf has ended it.
+// try runs f and returns the error of its Fatalf or Skipf.
 func (h *harness) try(f func()) (err error) {
 	defer func() {
 		switch p := recover().(type) {
@@ -112,7 +111,7 @@ func (h *harness) try(f func()) (err error) {
 
 func (h *harness) Helper() {}
 
-// Cleanup has f called by close.
+// Cleanup makes close call f.
 func (h *harness) Cleanup(f func()) { h.cleanups = append(h.cleanups, f) }
 
 // TempDir makes a directory that close removes.
@@ -124,7 +123,7 @@ func (h *harness) TempDir() string {
 	return dir
 }
 
-// certificate returns the pair that all servers have: ECDSA P-256.
+// certificate returns the certificate of all servers: ECDSA P-256.
 func (h *harness) certificate() *test.Certificate {
 	if h.pair == nil {
 		h.pair = test.NewCertificate(h, h.dir, "server")
@@ -137,12 +136,12 @@ func (h *harness) Logf(format string, args ...any) {
 	fmt.Fprintf(h.log, "bench: "+format+"\n", args...)
 }
 
-// Fatalf ends the try that it runs in.
+// Fatalf ends the current try.
 func (h *harness) Fatalf(format string, args ...any) {
 	panic(halt{fmt.Errorf(format, args...)})
 }
 
-// Skipf ends the try that it runs in with an errSkipped.
+// Skipf ends the current try with errSkipped.
 func (h *harness) Skipf(format string, args ...any) {
 	panic(halt{fmt.Errorf("%w: %s", errSkipped, fmt.Sprintf(format, args...))})
 }

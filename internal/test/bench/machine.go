@@ -14,7 +14,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// machine tells what the figures depend on; dir is where the stores lie.
+// machine returns what the figures depend on; dir is the directory of the stores.
 func machine(dir string) []setting {
 	cpu := fmt.Sprintf("%d x %s", runtime.NumCPU(), orUnknown(field(contents("/proc/cpuinfo"), "model name", ":")))
 	memory := kilobytes(contents("/proc/meminfo"), "MemTotal")
@@ -27,7 +27,7 @@ func machine(dir string) []setting {
 	}
 }
 
-// contents returns a small file, "" if it cannot be read.
+// contents returns the content of a small file, "" if it cannot be read.
 func contents(path string) string {
 	text, _ := os.ReadFile(path)
 	return string(text)
@@ -43,8 +43,8 @@ func field(text, name, separator string) string {
 	return ""
 }
 
-// fileSystem returns type and options of the file system that holds dir:
-// of the longest mount point above it, and the last one of those.
+// fileSystem returns the type and options of the file system of dir: the last mount
+// on the longest mount point above it.
 func fileSystem(mounts, dir string) string {
 	found, longest := "", -1
 	for line := range strings.Lines(mounts) {
@@ -69,8 +69,7 @@ func orUnknown(text string) string {
 
 func goVersion() string { return runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH }
 
-// moduleVersion returns the version of a module that this program is built
-// with.
+// moduleVersion returns the version of a module in this program.
 func moduleVersion(path string) string {
 	info, ok := debug.ReadBuildInfo()
 	if ok {
@@ -83,7 +82,7 @@ func moduleVersion(path string) string {
 	return path + " unknown"
 }
 
-// sourceVersion names the commit, and whether the tree differs from it.
+// sourceVersion returns the commit, and whether the tree differs from it.
 func sourceVersion(ctx context.Context) string {
 	root, err := test.ModuleRoot()
 	if err != nil {
@@ -92,7 +91,7 @@ func sourceVersion(ctx context.Context) string {
 	return orUnknown(output(ctx, "git", "-C", root, "describe", "--tags", "--always", "--dirty"))
 }
 
-// output returns the first line that a program prints, or "".
+// output returns the first line of a program's output, or "".
 func output(ctx context.Context, program string, args ...string) string {
 	path, err := test.LookPath(program)
 	if err != nil {

@@ -11,22 +11,21 @@ import (
 	"time"
 )
 
-// A mail is a message as it goes over the wire; none of its lines begins with
-// a dot.
+// A mail is a message as a client sends it; no line begins with a dot.
 type mail []byte
 
-// A style is how a message is sent.
+// A style is how a client sends a message.
 type style struct {
 	recipients int
 	pipelining bool // MAIL, RCPT and DATA in one write
-	chunks     bool // BDAT in place of DATA, all in one write
-	refused    bool // to a domain that nobody receives for, alone
+	chunks     bool // BDAT instead of DATA, in one write
+	refused    bool // to refusedDomain only
 }
 
-// refusedDomain is one that no contestant receives for.
+// refusedDomain is a domain for which no contestant receives.
 const refusedDomain = "refused.example"
 
-// constant is one message of a size.
+// constant returns one message of the given size.
 func constant(size int) []mail {
 	head := "From: a@b.com\r\nTo: test@example.com\r\nSubject: benchmark\r\n\r\n"
 	line := strings.Repeat("x", 78) + "\r\n"
@@ -34,8 +33,8 @@ func constant(size int) []mail {
 	return []mail{mail(text[:max(size-2, len(head))] + "\r\n")}
 }
 
-// varied is what people send: a hundred multipart messages of 1 KB to 2 MB,
-// half of them below 20 KB (log-normal), the same in each run.
+// varied returns 100 multipart messages of 1 KB to 2 MB, half of them below 20 KB
+// (log-normal), the same in each run.
 func varied() []mail {
 	const (
 		count         = 100
@@ -51,7 +50,8 @@ func varied() []mail {
 	return mails
 }
 
-// multipart has a text of a few hundred bytes and an attachment with the rest.
+// multipart returns a message with a text of several hundred bytes and an
+// attachment.
 func multipart(n, size int) mail {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: =?utf-8?q?Zo=C3=AB?= <zoe@b.com>\r\nTo: test@example.com\r\nSubject: =?utf-8?b?%s?=\r\n"+
@@ -59,7 +59,7 @@ func multipart(n, size int) mail {
 		"Content-Type: multipart/mixed; boundary=\"=_%d\"\r\n\r\n--=_%d\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n",
 		base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "Grüße Nr. %d", n)), n, n, n)
 	for range 5 {
-		b.WriteString("A line of text, of which there are a few in most mails.\r\n")
+		b.WriteString("A line of text, of which most messages have a few more.\r\n")
 	}
 	fmt.Fprintf(&b, "\r\n--=_%d\r\nContent-Type: application/pdf; name=\"invoice %d.pdf\"\r\n"+
 		"Content-Disposition: attachment; filename=\"invoice %d.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\n", n, n, n)
@@ -75,13 +75,13 @@ func multipart(n, size int) mail {
 func (p *peer) send(m mail, s style, o *outcome) error {
 	if s.refused {
 		o.Refused++
-		if err := p.say([]byte("MAIL FROM:<a@b.com>\r\n"), 250); err != nil {
+		if err := p.command([]byte("MAIL FROM:<a@b.com>\r\n"), 250); err != nil {
 			return err
 		}
-		if err := p.say([]byte("RCPT TO:<test@"+refusedDomain+">\r\n"), 550); err != nil {
+		if err := p.command([]byte("RCPT TO:<test@"+refusedDomain+">\r\n"), 550); err != nil {
 			return err
 		}
-		return p.say([]byte("RSET\r\n"), 250)
+		return p.command([]byte("RSET\r\n"), 250)
 	}
 	if err := p.envelope(s); err != nil {
 		return err
@@ -90,9 +90,9 @@ func (p *peer) send(m mail, s style, o *outcome) error {
 	if s.chunks {
 		begin, end = fmt.Sprintf("BDAT %d LAST\r\n", len(m)), ""
 	}
-	text := slices.Concat([]byte(begin), m, []byte(end)) // one write, as smtp-source does it
+	text := slices.Concat([]byte(begin), m, []byte(end)) // one write, as in smtp-source
 	begun := time.Now()
-	if err := p.say(text, 250); err != nil {
+	if err := p.command(text, 250); err != nil {
 		return err
 	}
 	if len(o.Waits) < maxWaits {
@@ -103,7 +103,7 @@ func (p *peer) send(m mail, s style, o *outcome) error {
 	return nil
 }
 
-// envelope says all that comes before the text.
+// envelope sends the commands before the text.
 func (p *peer) envelope(s style) error {
 	commands, codes := []string{"MAIL FROM:<a@b.com>\r\n"}, []int{250}
 	for i := range s.recipients {
@@ -113,10 +113,10 @@ func (p *peer) envelope(s style) error {
 		commands, codes = append(commands, "DATA\r\n"), append(codes, 354)
 	}
 	if s.pipelining || s.chunks {
-		return p.say([]byte(strings.Join(commands, "")), codes...)
+		return p.command([]byte(strings.Join(commands, "")), codes...)
 	}
 	for i, c := range commands {
-		if err := p.say([]byte(c), codes[i]); err != nil {
+		if err := p.command([]byte(c), codes[i]); err != nil {
 			return err
 		}
 	}

@@ -1,10 +1,10 @@
-// Command bench measures how fast goguerrillad receives mail beside other
-// receivers, on the machine where it runs and with Postfix's smtp-source as
-// the client of all. `make bench` runs it; nothing ships it.
+// Command bench compares how fast goguerrillad and other servers receive messages on
+// this machine. The client is Postfix's smtp-source. `make bench` runs it; no package
+// contains it.
 //
-// Absolute figures differ from minute to minute by a third. So the contestants
-// take turns in random order, and what counts is the ratio of the medians to
-// smtp-sink's of the same rounds: smtp-sink reads a mail and forgets it.
+// Absolute figures change by a third from minute to minute. The contestants
+// therefore take turns in random order, and the result is the ratio of the medians to
+// smtp-sink's medians in the same rounds: smtp-sink reads a message and discards it.
 //
 // Another contestant is a line in contestants.go, another load a line in
 // workload.go.
@@ -30,14 +30,14 @@ import (
 type options struct {
 	rounds      int           // turns of each contestant in each case
 	messages    int           // of one turn; case D has a fifth
-	budget      time.Duration // no round begins that would not end within it
+	budget      time.Duration // no round begins that would exceed it
 	seed        uint64        // of the order of turns
-	rows        int           // that are added to the tables, to see what they cost
-	soak        int           // mails that are sent, to see what they leave behind
-	out         string        // files to write, without .txt, .json and .svg; "" for none
-	probes      bool          // what the cases do not show
-	cases       []string      // names, empty for all
-	contestants []string      // names, empty for all
+	rows        int           // added to the tables, to measure their cost
+	soak        int           // messages sent to measure the growth of memory
+	out         string        // files to write, without .txt, .json and .svg; "" = none
+	probes      bool          // also run the probes
+	cases       []string      // names, empty = all
+	contestants []string      // names, empty = all
 }
 
 func main() {
@@ -56,7 +56,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(2)
 	}
-	// A second signal ends the program at once, and the servers with it.
+	// A second signal ends the program and the servers immediately.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	if err := run(ctx, o, os.Stdout, os.Stderr); err != nil {
@@ -72,7 +72,7 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	case "short":
 		o.rounds, o.messages, o.budget = 3, 2500, 130*time.Second
 	default:
-		return o, fmt.Errorf("BENCH=%q: only short is known", mode)
+		return o, fmt.Errorf("BENCH=%q: want short", mode)
 	}
 	if rounds := getenv("ROUNDS"); rounds != "" {
 		n, err := strconv.Atoi(rounds)
@@ -86,9 +86,9 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", o.rounds, "turns of each contestant in each case, 1 to 100; ROUNDS")
 	flags.IntVar(&o.messages, "messages", o.messages, "messages of one turn, 100 to 1000000 (case D: a fifth)")
 	flags.StringVar(&o.out, "out", getenv("BENCH_OUT"), "write the report to `path`.txt, .json and .svg; BENCH_OUT")
-	flags.IntVar(&o.rows, "rows", 0, "measure with so many rows more in the tables, 0 to 10000000 (takes minutes)")
-	flags.IntVar(&o.soak, "soak", 0, "measure the memory after so many mails, 0 to 10000000 (takes minutes)")
-	flags.BoolVar(&o.probes, "probes", getenv("BENCH") != "short", "measure what the cases do not show")
+	flags.IntVar(&o.rows, "rows", 0, "measure with `n` more rows in the tables, 0 to 10000000 (takes minutes)")
+	flags.IntVar(&o.soak, "soak", 0, "measure the memory after `n` messages, 0 to 10000000 (takes minutes)")
+	flags.BoolVar(&o.probes, "probes", getenv("BENCH") != "short", "run the probes, each for one server")
 	flags.Uint64Var(&o.seed, "seed", o.seed, "seed of the order of turns")
 	flags.StringVar(&cases, "cases", "", "comma `list` of cases (all)")
 	flags.StringVar(&contestants, "contestants", "", "comma `list` of contestants (all)")
@@ -96,13 +96,13 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 		return o, err
 	}
 	if flags.NArg() > 0 {
-		return o, fmt.Errorf("%q: no arguments are taken, only flags", flags.Arg(0))
+		return o, fmt.Errorf("%q: want only flags", flags.Arg(0))
 	}
 	if o.rounds < 1 || o.rounds > 100 {
 		return o, fmt.Errorf("%d rounds: want 1 to 100", o.rounds)
 	}
 	if max(o.rows, o.soak) > 10_000_000 || min(o.rows, o.soak) < 0 {
-		return o, fmt.Errorf("%d rows, %d mails: want 0 to 10000000", o.rows, o.soak)
+		return o, fmt.Errorf("%d rows, %d messages: want 0 to 10000000", o.rows, o.soak)
 	}
 	if o.messages < 100 || o.messages > 1_000_000 {
 		return o, fmt.Errorf("%d messages: want 100 to 1000000", o.messages)
@@ -132,8 +132,9 @@ func choose(what, list string, all []string) ([]string, error) {
 	return chosen, nil
 }
 
-// run starts the contestants, measures, and prints the report on out; log is
-// for progress. Every process is ended and every file removed when it returns.
+// run starts the contestants, measures, and prints the report to out and its
+// progress to log. When it returns it has ended every process and removed every
+// file.
 func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 	began := time.Now()
 	if err := needPostfix(); err != nil {

@@ -18,7 +18,7 @@ import (
 	smtpclient "goguerrillad/internal/test/client"
 )
 
-// TestMain lets the test program be what the benchmark is in other processes.
+// TestMain makes the test binary a client or a server, as the benchmark does.
 func TestMain(m *testing.M) {
 	if be := role(os.Args); be != nil {
 		if err := be(); err != nil {
@@ -130,7 +130,7 @@ func TestSink(t *testing.T) {
 	}
 }
 
-// TestRun runs the benchmark as a whole, small, without goguerrillad.
+// TestRun runs a small benchmark without goguerrillad.
 func TestRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real servers")
@@ -161,7 +161,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestProbes measures a store by itself, small.
+// TestProbes runs the probes of one store, with few messages.
 func TestProbes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real servers")
@@ -173,14 +173,14 @@ func TestProbes(t *testing.T) {
 	if err := run(t.Context(), o, &out, &log); err != nil {
 		t.Fatalf("%v\n%s", err, &log)
 	}
-	for _, want := range []string{"commit of such a row", "99 % are faster", "A with 40 sessions", "a connection after EHLO, plain", "inside TLS", "A with 1000 rows more", "memory after"} {
+	for _, want := range []string{"commit of such a row", "99th percentile", "A with 40 sessions", "a connection after EHLO, plain", "inside TLS", "A with 1000 more rows", "memory after"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &out)
 		}
 	}
 }
 
-// TestTurn has a sink claim what a store could hold.
+// TestTurn compares acknowledged messages with the rows that a fake store reports.
 func TestTurn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real servers")
@@ -199,7 +199,7 @@ func TestTurn(t *testing.T) {
 	defer sink.Close()
 	for _, test := range []struct {
 		name string
-		rows int // that each turn adds
+		rows int // added by each turn
 		size int
 		want string // in the error; "" is none
 	}{

@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// farAway is the round trip of those who are far away.
+// farAway is the round trip of distant clients.
 const farAway = 100 * time.Millisecond
 
-// patience is how long a client waits for one thing.
-const patience = 30 * time.Second
+// timeout bounds each operation of a client.
+const timeout = 30 * time.Second
 
-// A peer is a server, as a client sees it.
+// A peer is a connection to a server.
 type peer struct {
 	conn net.Conn
 	in   *bufio.Reader
-	far  time.Duration // how long each of its answers takes beside
-	over bool          // it has closed
+	far  time.Duration // additional delay of each reply
+	over bool          // the server has closed the connection
 }
 
 func newPeer(conn net.Conn) *peer { return &peer{conn: conn, in: bufio.NewReaderSize(conn, 1024)} }
 
-// say sends, and reads a reply for each code.
-func (p *peer) say(text []byte, codes ...int) error {
-	if err := p.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+// command sends text, and reads a reply for each code.
+func (p *peer) command(text []byte, codes ...int) error {
+	if err := p.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return err
 	}
 	if len(text) > 0 {
@@ -38,15 +38,15 @@ func (p *peer) say(text []byte, codes ...int) error {
 	}
 	time.Sleep(p.far)
 	for _, code := range codes {
-		if err := p.hear(code); err != nil {
+		if err := p.reply(code); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// hear reads one reply.
-func (p *peer) hear(code int) error {
+// reply reads one reply.
+func (p *peer) reply(code int) error {
 	for {
 		line, err := p.in.ReadSlice('\n')
 		if err != nil {
@@ -63,15 +63,15 @@ func (p *peer) hear(code int) error {
 }
 
 func (p *peer) hello() error {
-	if err := p.say(nil, 220); err != nil {
+	if err := p.command(nil, 220); err != nil {
 		return err
 	}
-	return p.say([]byte("EHLO client.example\r\n"), 250)
+	return p.command([]byte("EHLO client.example\r\n"), 250)
 }
 
-// startTLS shakes hands behind STARTTLS, and says EHLO again.
+// startTLS sends STARTTLS, completes the handshake, and sends EHLO again.
 func (p *peer) startTLS(config *tls.Config) error {
-	if err := p.say([]byte("STARTTLS\r\n"), 220); err != nil {
+	if err := p.command([]byte("STARTTLS\r\n"), 220); err != nil {
 		return err
 	}
 	conn := tls.Client(p.conn, config)
@@ -80,13 +80,13 @@ func (p *peer) startTLS(config *tls.Config) error {
 	}
 	p.conn = conn
 	p.in.Reset(conn)
-	return p.say([]byte("EHLO client.example\r\n"), 250)
+	return p.command([]byte("EHLO client.example\r\n"), 250)
 }
 
-// shake shakes hands at once, and waits until the server closes: before that
-// comes what the session can be resumed with.
-func (p *peer) shake(config *tls.Config) error {
-	if err := p.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+// handshake completes a TLS handshake and waits until the server closes; before that
+// the server sends the session ticket.
+func (p *peer) handshake(config *tls.Config) error {
+	if err := p.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return err
 	}
 	conn := tls.Client(p.conn, config)
@@ -95,22 +95,22 @@ func (p *peer) shake(config *tls.Config) error {
 		return fmt.Errorf("TLS: %w", err)
 	}
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("TLS: the server does not close: %w", err)
+		return fmt.Errorf("TLS: wait for the server to close: %w", err)
 	}
 	p.over = true
 	return nil
 }
 
-// resumed reports whether TLS went on with a session of before.
+// resumed reports whether TLS resumed an earlier session.
 func (p *peer) resumed() bool {
 	conn, ok := p.conn.(*tls.Conn)
 	return ok && conn.ConnectionState().DidResume
 }
 
-// quit says so, unless the server has closed already.
+// quit sends QUIT unless the server has closed the connection.
 func (p *peer) quit() error {
 	if p.over {
 		return nil
 	}
-	return p.say([]byte("QUIT\r\n"), 221)
+	return p.command([]byte("QUIT\r\n"), 221)
 }

@@ -11,43 +11,43 @@ import (
 	"time"
 )
 
-// A plan is what a client of ours does, where smtp-source cannot: TLS,
-// chunks, pipelining, thinking, and how long each mail waits for its 250.
+// A plan is the work of our client, which can do what smtp-source cannot: TLS, BDAT,
+// pipelining, pauses, and measuring how long each message waits for its 250.
 type plan struct {
 	Addr     string  `json:"addr"`
-	From     string  `json:"from"` // address of the client's, "" for the usual one
-	Do       string  `json:"do"`   // doMail, doShake or doHold
+	From     string  `json:"from"` // local address, "" = any
+	Do       string  `json:"do"`   // doMail, doHandshake or doHold
 	Messages int     `json:"messages"`
-	Sessions int     `json:"sessions"` // at a time; with doHold all of them
+	Sessions int     `json:"sessions"` // concurrent; with doHold all connections
 	Size     int     `json:"size"`     // bytes of a message
 	Keep     bool    `json:"keep"`     // connections carry one message after another
 	TLS      bool    `json:"tls"`      // STARTTLS first
-	Resume   bool    `json:"resume"`   // with the session of before
-	Rate     float64 `json:"rate"`     // messages a second, 0 for as many as go
-	Varied   bool    `json:"varied"`   // as in real life; Size does not count
+	Resume   bool    `json:"resume"`   // resume the TLS session
+	Rate     float64 `json:"rate"`     // messages per second, 0 = unlimited
+	Varied   bool    `json:"varied"`   // messages of varied; Size is ignored
 }
 
-// What a plan can do.
+// The values of plan.Do.
 const (
-	doMail  = "mail"
-	doShake = "shake" // a TLS handshake on each connection, and no more
-	doHold  = "hold"  // connections after EHLO, until standard input ends
+	doMail      = "mail"
+	doHandshake = "handshake" // only a TLS handshake on each connection
+	doHold      = "hold"      // connections after EHLO, until standard input ends
 )
 
-// An outcome is what came of a plan.
+// An outcome is the result of a plan.
 type outcome struct {
 	Messages int             `json:"messages"` // acknowledged
-	Refused  int             `json:"refused"`  // as they should be
-	Rows     int             `json:"rows"`     // recipients of the acknowledged
+	Refused  int             `json:"refused"`  // as expected
+	Rows     int             `json:"rows"`     // recipients of the acknowledged messages
 	Resumed  int             `json:"resumed"`  // TLS sessions
 	Wall     time.Duration   `json:"wall"`
-	Waits    []time.Duration `json:"waits"` // from the final dot to the 250, sorted; a part of them where they are many
+	Waits    []time.Duration `json:"waits"` // from the final dot to the 250, sorted; a sample if there are many
 }
 
-// maxWaits bounds how many are kept of each session.
+// maxWaits bounds the sample of each session.
 const maxWaits = 2000
 
-// wait returns the one below which a share of them is, 0 to 1.
+// wait returns a quantile of the waits, 0 to 1.
 func (o outcome) wait(share float64) time.Duration {
 	if len(o.Waits) == 0 {
 		return 0
@@ -55,17 +55,17 @@ func (o outcome) wait(share float64) time.Duration {
 	return o.Waits[min(int(share*float64(len(o.Waits))), len(o.Waits)-1)]
 }
 
-// clientArgument before a plan in JSON makes the program a client: in a process
-// of its own, so that its CPU can be told from the servers'.
+// clientArgument, before a plan in JSON, makes the program a client. It has its own
+// process, so that its CPU time can be separated from the servers'.
 const clientArgument = "-client"
 
-// serveClient carries a plan out and prints the outcome, in JSON.
+// serveClient executes a plan and prints the outcome as JSON.
 func serveClient(text string, in io.Reader, out io.Writer) error {
 	var p plan
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		return fmt.Errorf("read the plan: %w", err)
 	}
-	o, err := p.carryOut(in, out)
+	o, err := p.execute(in, out)
 	if err != nil {
 		return err
 	}
@@ -73,8 +73,7 @@ func serveClient(text string, in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(o)
 }
 
-// run carries the plan out in another process, and returns the CPU time that
-// it used.
+// run executes the plan in another process and returns the CPU time of that process.
 func (p plan) run(ctx context.Context) (o outcome, cpu time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, turnTimeout)
 	defer cancel()
@@ -95,7 +94,7 @@ func (p plan) run(ctx context.Context) (o outcome, cpu time.Duration, err error)
 func (p plan) command(ctx context.Context) (*exec.Cmd, error) {
 	program, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("find one's own program: %w", err)
+		return nil, fmt.Errorf("find the own program: %w", err)
 	}
 	text, err := json.Marshal(p)
 	if err != nil {
@@ -104,7 +103,7 @@ func (p plan) command(ctx context.Context) (*exec.Cmd, error) {
 	return exec.CommandContext(ctx, program, clientArgument, string(text)), nil
 }
 
-// clientError adds what the client has said.
+// clientError adds the output of the client.
 func clientError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

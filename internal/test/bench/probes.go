@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A probe is one thing that is measured of a server by itself.
+// A probe is one figure of one server.
 type probe struct {
 	Contestant string  `json:"contestant"`
 	Name       string  `json:"name"`
@@ -19,26 +19,26 @@ type probe struct {
 	Unit       string  `json:"unit"`
 }
 
-// How much the probes do; less where a turn has fewer messages than 5,000.
+// The sizes of the probes, scaled down if a turn has fewer than 5,000 messages.
 const (
 	idlePlain  = 15_000 // connections; a process has 20,000 descriptors on some machines
 	idleTLS    = 5_000
-	alone      = 500 // mails, one at a time
-	probeTurns = 9   // of a workload, of which the median counts
+	alone      = 500 // messages, one after the other
+	probeTurns = 9   // of a workload; the result is their median
 	fewest     = 50  // sessions
 	most       = 2000
 )
 
-// scaled is as much of n as the messages of a turn are of 5,000.
+// scaled returns n, reduced in the ratio of a turn's messages to 5,000.
 func (o options) scaled(n int) int { return max(1, min(n, n*o.messages/5000)) }
 
-// probes measures what the rounds do not show.
+// probes runs the probes of all servers.
 func (b *bench) probes(ctx context.Context, o options) (found []probe, err error) {
 	for _, s := range b.servers {
 		if s.able&secured == 0 || !strings.HasPrefix(s.name, "goguerrillad") {
 			continue
 		}
-		// What the server before has written is not to slow this one down.
+		// The writes of the previous server must not slow this one down.
 		unix.Sync()
 		add := func(name string, value float64, unit string) {
 			b.log("%s: %s: %.3g %s", s.name, name, value, unit)
@@ -55,7 +55,7 @@ func (b *bench) probes(ctx context.Context, o options) (found []probe, err error
 	return found, nil
 }
 
-// lone is what a single mail waits for, beside what the store alone takes.
+// lone measures how long a single message waits, and the commit time of the store.
 func (b *bench) lone(ctx context.Context, o options, s *server, add func(string, float64, string)) error {
 	p := plan{Addr: s.addr, Do: doMail, Messages: o.scaled(alone), Sessions: 1, Size: 5000, Keep: true}
 	got, _, err := p.run(ctx)
@@ -71,11 +71,11 @@ func (b *bench) lone(ctx context.Context, o options, s *server, add func(string,
 		return err
 	}
 	add("the store's own commit of such a row, median", milliseconds(own), "ms")
-	add("the first by the second", got.wait(0.5).Seconds()/own.Seconds(), "x")
+	add("ratio of both", got.wait(0.5).Seconds()/own.Seconds(), "x")
 	return nil
 }
 
-// rate is the median of some turns.
+// rate returns the median rate of several turns.
 func (b *bench) rate(ctx context.Context, w workload, s *server) (float64, error) {
 	var samples []sample
 	for range probeTurns {
@@ -88,7 +88,7 @@ func (b *bench) rate(ctx context.Context, w workload, s *server) (float64, error
 	return summary(samples).Rate, nil
 }
 
-// halfLoad is what a mail waits for when half of those come that could.
+// halfLoad measures how long messages wait at half of the maximum rate.
 func (b *bench) halfLoad(ctx context.Context, o options, s *server, add func(string, float64, string)) error {
 	full, err := b.rate(ctx, workloads(o.messages)[0], s)
 	if err != nil {
@@ -100,11 +100,11 @@ func (b *bench) halfLoad(ctx context.Context, o options, s *server, add func(str
 		return err
 	}
 	add("at half of A's rate: from the final dot to the 250, median", milliseconds(got.wait(0.5)), "ms")
-	add("the same, 99 % are faster", milliseconds(got.wait(0.99)), "ms")
+	add("the same, 99th percentile", milliseconds(got.wait(0.99)), "ms")
 	return nil
 }
 
-// sessions is what many clients at a time cost.
+// sessions measures the cost of many concurrent clients.
 func (b *bench) sessions(ctx context.Context, o options, s *server, add func(string, float64, string)) error {
 	w := workloads(o.messages)[0]
 	few, many := o.scaled(fewest), o.scaled(most)
@@ -118,11 +118,11 @@ func (b *bench) sessions(ctx context.Context, o options, s *server, add func(str
 	if err != nil {
 		return err
 	}
-	add(fmt.Sprintf("A with %d sessions at a time by A with %d", many, few), rate/base, "x")
+	add(fmt.Sprintf("A with %d sessions divided by A with %d", many, few), rate/base, "x")
 	return nil
 }
 
-// idle is what connections cost that do nothing, and what they cost others.
+// idle measures the memory of idle connections, and how they affect other clients.
 func (b *bench) idle(ctx context.Context, o options, s *server, add func(string, float64, string)) error {
 	w := workloads(o.messages)[0]
 	before, err := b.rate(ctx, w, s)
@@ -140,17 +140,17 @@ func (b *bench) idle(ctx context.Context, o options, s *server, add func(string,
 		}
 		add("a connection after EHLO, "+kind, each/1024, "KiB")
 		if !tls {
-			add(fmt.Sprintf("A beside %d of them by A", n), with/before, "x")
+			add(fmt.Sprintf("A with %d idle connections divided by A", n), with/before, "x")
 		}
 	}
 	return nil
 }
 
-// hold holds n connections, and returns the memory of each in bytes, and the
-// rate beside them.
+// hold holds n connections, and returns the memory of each in bytes and the rate of
+// other clients meanwhile.
 func (b *bench) hold(ctx context.Context, s *server, n int, tls bool, w workload) (each, with float64, err error) {
-	// From an address of their own: else whoever connects beside them searches
-	// for a port among those that they have, or had a minute ago.
+	// They have their own address: otherwise other clients would search for a free
+	// port among the ports of these connections.
 	b.holds++
 	from := fmt.Sprintf("127.0.0.%d", 1+b.holds)
 	cmd, err := plan{Addr: s.addr, From: from, Do: doHold, Sessions: n, TLS: tls}.command(ctx)
@@ -195,7 +195,7 @@ func (b *bench) hold(ctx context.Context, s *server, n int, tls bool, w workload
 	return float64(after-before) / float64(n), with, err
 }
 
-// grown is what millions of rows cost, when that was asked for.
+// grown measures the cost of o.rows more rows.
 func (b *bench) grown(ctx context.Context, o options, s *server, add func(string, float64, string)) error {
 	if o.rows == 0 || s.fill == nil {
 		return nil
@@ -213,11 +213,11 @@ func (b *bench) grown(ctx context.Context, o options, s *server, add func(string
 	if err != nil {
 		return err
 	}
-	add(fmt.Sprintf("A with %d rows more by A", o.rows), full/empty, "x")
+	add(fmt.Sprintf("A with %d more rows divided by A", o.rows), full/empty, "x")
 	return nil
 }
 
-// soak is what millions of mails leave behind, when that was asked for.
+// soak measures how memory grows with o.soak messages.
 func (b *bench) soak(ctx context.Context, o options, s *server, add func(string, float64, string)) error {
 	if o.soak == 0 {
 		return nil
@@ -237,8 +237,8 @@ func (b *bench) soak(ctx context.Context, o options, s *server, add func(string,
 			first = now
 		}
 		if sent+w.Messages >= o.soak {
-			add(fmt.Sprintf("memory after %d mails by that after %d", sent+w.Messages, w.Messages), float64(now)/float64(first), "x")
-			add("their rate", float64(sent+w.Messages)/time.Since(began).Seconds(), "mails/s")
+			add(fmt.Sprintf("memory after %d messages divided by memory after %d", sent+w.Messages, w.Messages), float64(now)/float64(first), "x")
+			add("their rate", float64(sent+w.Messages)/time.Since(began).Seconds(), "messages/s")
 		}
 	}
 	return nil

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// A report is all that was measured, as the file in JSON has it.
+// A report has all results, in the form of the JSON file.
 type report struct {
 	Began    time.Time  `json:"began"`
 	Seconds  float64    `json:"seconds"` // of the whole run
 	Seed     uint64     `json:"seed"`
 	Rounds   int        `json:"rounds"`
-	Repeated int        `json:"repeated"` // turns thrown away since other processes had over 10 %
+	Repeated int        `json:"repeated"` // turns discarded because other processes used over 10 %
 	Machine  []setting  `json:"machine"`
 	Versions []setting  `json:"versions"`
 	Settings []setting  `json:"settings"`
@@ -26,26 +26,26 @@ type report struct {
 	Probes   []probe    `json:"probes"`
 }
 
-// A result is one contestant in one case. The ratios are 0 where the other
-// contestant did not take part.
+// A result is one contestant in one case. A ratio is 0 if the other contestant did
+// not take part.
 type result struct {
 	Case       string   `json:"case"`
 	Contestant string   `json:"contestant"`
-	Durable    string   `json:"durable"` // what is safe when it answers 250
+	Durable    string   `json:"durable"` // what is durable when it replies 250
 	Rate       float64  `json:"rate"`    // messages per second, median of the rounds
 	Slowest    float64  `json:"slowest"`
 	Fastest    float64  `json:"fastest"`
-	Reference  float64  `json:"reference"`  // the median of the case's reference in the same rounds
+	Reference  float64  `json:"reference"`  // median of the case's reference in the same rounds
 	Ratio      float64  `json:"ratio"`      // to the reference's
 	GoRatio    float64  `json:"go_ratio"`   // to go-smtp's
 	ServerCPU  float64  `json:"server_cpu"` // seconds per 1,000 messages, median
 	CPURatio   float64  `json:"cpu_ratio"`  // to the reference's
 	ClientCPU  float64  `json:"client_cpu"` // seconds per 1,000 messages, median
-	Foreign    float64  `json:"foreign"`    // share of the machine that other processes had, median
+	Foreign    float64  `json:"foreign"`    // share of the machine that other processes used, median
 	Median     float64  `json:"median"`     // milliseconds from the final dot to the 250, median; 0 with smtp-source
-	Slow       float64  `json:"slow"`       // the same, 99 % are faster
-	Spoilt     int      `json:"spoilt"`     // samples that were kept although that was over 10 %
-	PeakRSS    int64    `json:"peak_rss"`   // bytes, so far, over all cases, with shared pages in each process
+	Slow       float64  `json:"slow"`       // the same, 99th percentile
+	Spoilt     int      `json:"spoilt"`     // samples kept although Foreign was over 10 %
+	PeakRSS    int64    `json:"peak_rss"`   // bytes, over all cases so far; shared pages count in each process
 	Samples    []sample `json:"samples"`
 }
 
@@ -75,7 +75,7 @@ func newReport(o options, began time.Time, rounds int, b *bench, loads []workloa
 	return r
 }
 
-// summary computes what the samples alone tell.
+// summary computes the medians of samples.
 func summary(samples []sample) result {
 	column := func(f func(sample) float64) []float64 {
 		var values []float64
@@ -105,8 +105,8 @@ func summary(samples []sample) result {
 	return r
 }
 
-// median returns the middle value, the mean of both of an even number, 0 of
-// none.
+// median returns the middle value, the mean of the two middle values of an even
+// number, and 0 without values.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -123,7 +123,7 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
-// write makes the files of a report: for people, for programs, and a chart.
+// write writes the files of a report: text, JSON, and a chart.
 func (r *report) write(path string) error {
 	if path == "" {
 		return nil
@@ -144,7 +144,7 @@ func (r *report) write(path string) error {
 	return nil
 }
 
-// describe adds what the figures depend on.
+// describe adds the machine, the versions and the settings.
 func (r *report) describe(ctx context.Context, dir string, servers []*server) {
 	r.Machine = machine(dir)
 	r.Versions = []setting{{"Go", goVersion()}, {"source", sourceVersion(ctx)}}

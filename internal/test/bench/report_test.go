@@ -25,7 +25,7 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// samplesOf gives one sample for each rate, with CPU times in proportion.
+// samplesOf returns one sample for each rate, with proportional CPU times.
 func samplesOf(rates ...float64) []sample {
 	var samples []sample
 	for _, r := range rates {
@@ -34,8 +34,8 @@ func samplesOf(rates ...float64) []sample {
 	return samples
 }
 
-// testReport is made of a sink, a store at half its rate that was disturbed
-// once, and a store without a sink in its case.
+// testReport has a sink, a store at half its rate with one disturbed sample, and a
+// store without a sink in its case.
 func testReport() *report {
 	disturbed := samplesOf(400, 500, 900)
 	disturbed[2].Foreign = 0.31
@@ -98,9 +98,9 @@ func TestPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"case A: 5 KB, a connection each; 5000 messages a run, 100 sessions; reference smtp-sink\n",
+		"case A: 5 KB, one connection each; 5000 messages per run, 100 sessions; reference smtp-sink\n",
 		"Medians of 3 rounds in random order (seed 7)",
-		"machine: 4; kept all the same: 1 (marked !)",
+		"machine: 4; kept nevertheless: 1 (marked !)",
 		"\nSettings\n  SQLite: journal_mode=wal\n",
 		"\nNot run\n  goguerrillad-mysql: not installed\n",
 	} {
@@ -113,7 +113,7 @@ func TestPrint(t *testing.T) {
 	}
 }
 
-// TestChart: it is one image with a bar for each result, to scale.
+// TestChart: the chart is one image with a bar for each result, to scale.
 func TestChart(t *testing.T) {
 	r := testReport()
 	r.Cases[0].Title = "5 KB <&"

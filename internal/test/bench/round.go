@@ -13,44 +13,43 @@ import (
 )
 
 const (
-	// foreignLimit is the share of the machine from which on other processes
-	// spoil a turn.
+	// foreignLimit is the share of the machine above which other processes disturb
+	// a turn.
 	foreignLimit = 0.10
-	// maxTries bounds how often one turn is tried before a spoilt result is
-	// kept.
+	// maxTries bounds the attempts of one turn before a disturbed sample is kept.
 	maxTries = 3
 )
 
-// A sample is what one turn gave.
+// A sample is the result of one turn.
 type sample struct {
 	Rate      float64 `json:"rate"`       // messages per second
 	ServerCPU float64 `json:"server_cpu"` // seconds per 1,000 messages
 	ClientCPU float64 `json:"client_cpu"` // seconds per 1,000 messages
-	Foreign   float64 `json:"foreign"`    // share of the machine that other processes had, 0 to 1
-	// From the final dot to the 250, in milliseconds; 0 where smtp-source was
-	// the client, which does not tell.
+	Foreign   float64 `json:"foreign"`    // share of the machine that other processes used, 0 to 1
+	// From the final dot to the 250, in milliseconds; 0 if the client was
+	// smtp-source, which does not measure it.
 	Median float64 `json:"median"`
-	Slow   float64 `json:"slow"` // 99 % are faster
+	Slow   float64 `json:"slow"` // 99th percentile
 }
 
 func (s sample) spoilt() bool { return s.Foreign > foreignLimit }
 
-// key names the samples of a contestant in a case.
+// key identifies the samples of a contestant in a case.
 type key struct{ workload, contestant string }
 
-// A bench is a measurement that runs.
+// A bench is a running measurement.
 type bench struct {
 	client   string // smtp-source
 	servers  []*server
-	samples  map[key][]sample // one for each round, in order
-	repeated int              // spoilt turns that were thrown away
-	spare    int              // more may be thrown away
-	holds    int              // of probes so far
+	samples  map[key][]sample // one per round, in order
+	repeated int              // disturbed turns that were discarded
+	spare    int              // number of turns that may still be discarded
+	holds    int              // number of holds so far
 	log      func(format string, args ...any)
 }
 
-// measure lets the servers take their turns. When the budget, counted from
-// began, does not suffice for all rounds, there are fewer.
+// measure runs the rounds. If the budget, counted from began, does not suffice for
+// all rounds, it runs fewer.
 func measure(ctx context.Context, h *harness, o options, servers []*server, began time.Time) (*report, error) {
 	client, err := test.LookPath("smtp-source")
 	if err != nil {
@@ -92,8 +91,8 @@ func measure(ctx context.Context, h *harness, o options, servers []*server, bega
 	return report, nil
 }
 
-// warm sends a few messages to each server in each case, so that no first
-// turn pays for buffers, files and prepared statements.
+// warm sends a few messages to each server in each case, so that the first turn does
+// not include the cost of buffers, files and prepared statements.
 func (b *bench) warm(ctx context.Context, loads []workload) error {
 	for _, s := range b.servers {
 		for _, w := range loads {
@@ -109,7 +108,7 @@ func (b *bench) warm(ctx context.Context, loads []workload) error {
 	return nil
 }
 
-// round gives each server one turn in each case, in random order.
+// round runs one turn of each server in each case, in random order.
 func (b *bench) round(ctx context.Context, n int, loads []workload, order *rand.Rand) error {
 	for _, w := range loads {
 		for _, i := range order.Perm(len(b.servers)) {
@@ -129,14 +128,14 @@ func (b *bench) round(ctx context.Context, n int, loads []workload, order *rand.
 	return nil
 }
 
-// cleanTurn repeats a spoilt turn, within bounds, and returns the sample that
-// was disturbed least.
+// cleanTurn repeats a disturbed turn, within bounds, and returns the least disturbed
+// sample.
 func (b *bench) cleanTurn(ctx context.Context, w workload, s *server) (sample, error) {
 	best, err := b.turn(ctx, w, s)
 	for try := 1; err == nil && best.spoilt() && try < maxTries && b.spare > 0; try++ {
 		b.repeated++
 		b.spare--
-		b.log("case %s, %s: again, since other processes had %.0f %%", w.Name, s.name, 100*best.Foreign)
+		b.log("case %s, %s: repeated, other processes used %.0f %%", w.Name, s.name, 100*best.Foreign)
 		var next sample
 		if next, err = b.turn(ctx, w, s); next.Foreign < best.Foreign {
 			best = next
@@ -145,8 +144,8 @@ func (b *bench) cleanTurn(ctx context.Context, w workload, s *server) (sample, e
 	return best, err
 }
 
-// turn is one run of the client against one server. An error means that a
-// message was refused, or acknowledged and not stored.
+// turn runs the client once against one server. It returns an error if a message was
+// refused, or acknowledged and not stored.
 func (b *bench) turn(ctx context.Context, w workload, s *server) (sample, error) {
 	got, err := b.load(ctx, w, s)
 	if err != nil && ctx.Err() == nil {
@@ -200,10 +199,10 @@ func (b *bench) load(ctx context.Context, w workload, s *server) (sample, error)
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
 
-// errLost means that the store does not hold what was acknowledged.
+// errLost means that the store does not contain exactly the acknowledged messages.
 var errLost = errors.New("the store is wrong")
 
-// count returns the number of rows in the store, 0 without one.
+// count returns the number of rows in the store, 0 without a store.
 func (s *server) count(ctx context.Context) (int, error) {
 	if s.rows == nil {
 		return 0, nil
@@ -211,7 +210,7 @@ func (s *server) count(ctx context.Context) (int, error) {
 	return s.rows(ctx)
 }
 
-// tail returns the end of a server's output, where the cause of an error is.
+// tail returns the end of a server's output, which has the cause of an error.
 func tail(text string) string {
 	const most = 2000
 	return text[max(0, len(text)-most):]

@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// A dialect is how a database writes what the probes need.
+// A dialect is the SQL of a database for the probes.
 type dialect struct {
-	quote string // a name
+	quote string // quotes a name
 	many  string // SELECTs the numbers 1 to the parameter, as n
-	hash  string // of n, 32 characters that no other row has
+	hash  string // of n: 32 characters, unique
 }
 
-// columns are those that a row is made of, but for its number and its date.
+// columns returns the columns of a row except its number and its date.
 func columns() []string {
 	return []string{"to", "from", "subject", "body", "charset", "mail", "spam_score", "hash", "content_type", "recipient",
 		"has_attach", "ip_addr", "attach_info", "delivered"}
 }
 
-// probeRows gives a server with a table what probes do with it.
+// probeRows sets commit and fill of a server with a table.
 func probeRows(s *server, db *sql.DB, d dialect) {
 	names := columns()
 	hash := slices.Index(names, "hash")
@@ -52,7 +52,7 @@ func probeRows(s *server, db *sql.DB, d dialect) {
 		return took[n/2], nil
 	}
 	s.fill = func(ctx context.Context, n int) error {
-		const piece = 100_000 // of one transaction
+		const piece = 100_000 // rows of one transaction
 		values := []string{"'test@example.com'", "'a@b.com'", "'benchmark'", "''", "''", "'" + string(constant(500)[0]) + "'", "0", d.hash, "''",
 			"'test@example.com'", "0", "'127.0.0.1'", "''", "0"}
 		fill := insert + "SELECT CURRENT_TIMESTAMP," + strings.Join(values, ",") + " FROM (" + d.many + ") AS numbers"

@@ -14,17 +14,17 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// The arguments that before an address, a certificate and a key make the
-// program a server that forgets what it reads: in a process of its own, so that
-// its CPU can be told from the benchmark's.
+// The arguments that, before an address, a certificate and a key, make the program a
+// server that discards its input. It has its own process, so that its CPU time can be
+// separated from the benchmark's.
 const (
 	smtpSink    = "-go-smtp-sink"
 	webhookSink = "-webhook-sink"
 	tlsSink     = "-tls-sink"
 )
 
-// role returns what the program is besides a benchmark: a client, or a server
-// until its process is ended. It is nil when the arguments ask for neither.
+// role returns the function that makes the program a client or a server, nil if the
+// arguments select neither.
 func role(args []string) (be func() error) {
 	if len(args) == 3 && args[1] == clientArgument {
 		return func() error { return serveClient(args[2], os.Stdin, os.Stdout) }
@@ -60,7 +60,7 @@ func role(args []string) (be func() error) {
 			if err != nil {
 				return err
 			}
-			return shakeHands(l)
+			return serveHandshakes(l)
 		}
 	case webhookSink:
 		server := http.Server{Addr: addr, Handler: newReceiver(), ReadHeaderTimeout: time.Minute}
@@ -69,8 +69,8 @@ func role(args []string) (be func() error) {
 	return nil
 }
 
-// shakeHands does so with everybody, and closes.
-func shakeHands(l net.Listener) error {
+// serveHandshakes completes the TLS handshake of each client and closes.
+func serveHandshakes(l net.Listener) error {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -78,14 +78,14 @@ func shakeHands(l net.Listener) error {
 		}
 		go func() {
 			defer conn.Close()
-			// Who fails is seen by the client.
+			// The client reports a failure.
 			_ = conn.(*tls.Conn).Handshake()
 		}()
 	}
 }
 
-// newReceiver returns a receiver of webhooks: it reads each POST to its end,
-// and tells a GET how many there were.
+// newReceiver returns a receiver of webhooks: it reads each POST to its end, and
+// returns their number to a GET.
 func newReceiver() http.Handler {
 	var posts atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -102,8 +102,7 @@ func newReceiver() http.Handler {
 	})
 }
 
-// newSink returns a server with the limits that one on the Internet has, as
-// goguerrillad has them by default.
+// newSink returns a server with limits like the defaults of goguerrillad.
 func newSink() *smtp.Server {
 	s := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
 		return sinkSession{}, nil
@@ -116,7 +115,7 @@ func newSink() *smtp.Server {
 	return s
 }
 
-// A sinkSession accepts everything that is not for refusedDomain.
+// A sinkSession accepts every recipient that is not in refusedDomain.
 type sinkSession struct{}
 
 func (sinkSession) Reset()                               {}

@@ -43,10 +43,10 @@ func startSQLite(ctx context.Context, h *harness) *server {
 	return s
 }
 
-// startMySQL starts a MariaDB with its own defaults, those for durability
-// above all, and a goguerrillad that stores there by the unix socket.
+// startMySQL starts a MariaDB with its defaults, also those for durability, and a
+// goguerrillad that uses its unix socket.
 func startMySQL(ctx context.Context, h *harness) *server {
-	m := servers.MariaDB(h, "--innodb-buffer-pool-size=128M") // the default, tests have less
+	m := servers.MariaDB(h, "--innodb-buffer-pool-size=128M") // the default; tests use less
 	s, db := startOn(ctx, h, m, m.Socket)
 	probeRows(s, db, dialect{"`", "SELECT seq AS n FROM seq_1_to_100000 WHERE seq<=?", "md5(concat(n,uuid()))"})
 	s.version += ", MariaDB " + ask(ctx, db, "SELECT VERSION()")
@@ -56,11 +56,10 @@ func startMySQL(ctx context.Context, h *harness) *server {
 	return s
 }
 
-// startTiDB starts the same on TiDB, which is no package: it runs where make
-// test-tidb has built it.
+// startTiDB does the same with TiDB, if make test-tidb has built it.
 func startTiDB(ctx context.Context, h *harness) *server {
 	if _, err := test.LookPath("tidb-server"); err != nil {
-		h.Skipf("not built, make test-tidb does that")
+		h.Skipf("not built: make test-tidb builds it")
 	}
 	m := servers.TiDB(h)
 	s, db := startOn(ctx, h, m, m.Addr)
@@ -69,10 +68,10 @@ func startTiDB(ctx context.Context, h *harness) *server {
 	return s
 }
 
-// startOn starts a goguerrillad that stores in a server of MySQL's kind, which
-// it reaches at host, a value of MYSQL_HOST.
+// startOn starts a goguerrillad that stores in a MySQL server; host is the value of
+// MYSQL_HOST.
 func startOn(ctx context.Context, h *harness, m *servers.MariaDBServer, host string) (*server, *sql.DB) {
-	// The daemon is another user and has to get to the socket.
+	// The daemon is another user, who must have access to the socket.
 	if err := os.Chmod(filepath.Dir(m.Socket), 0o755); err != nil {
 		h.Fatalf("open the socket's directory: %v", err)
 	}
@@ -96,7 +95,7 @@ func startMaildir(ctx context.Context, h *harness) *server {
 	s, d := startDaemon(ctx, h, map[string]string{"GM_SAVE_MAIL": "maildir"})
 	s.rows = func(context.Context) (int, error) {
 		names, err := os.ReadDir(filepath.Join(d.Keys["GM_MAILDIR"], "new"))
-		if errors.Is(err, fs.ErrNotExist) { // nothing came yet
+		if errors.Is(err, fs.ErrNotExist) { // no message yet
 			err = nil
 		}
 		return len(names), err
@@ -104,7 +103,7 @@ func startMaildir(ctx context.Context, h *harness) *server {
 	return s
 }
 
-// startWebhook starts a receiver, whose CPU counts as a database's does, and a
+// startWebhook starts a receiver, whose CPU time counts like a database's, and a
 // goguerrillad that posts to it.
 func startWebhook(ctx context.Context, h *harness) *server {
 	receiver := startSink(h, webhookSink)
@@ -118,12 +117,12 @@ func startWebhook(ctx context.Context, h *harness) *server {
 		}
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
-			return 0, fmt.Errorf("ask the receiver: %w", err)
+			return 0, fmt.Errorf("query the receiver: %w", err)
 		}
 		defer response.Body.Close()
 		text, err := io.ReadAll(response.Body)
 		if err != nil {
-			return 0, fmt.Errorf("ask the receiver: %w", err)
+			return 0, fmt.Errorf("query the receiver: %w", err)
 		}
 		return strconv.Atoi(string(text))
 	}
@@ -154,7 +153,7 @@ func countRows(db *sql.DB) func(context.Context) (int, error) {
 	}
 }
 
-// ask returns the answer of a query for one value, for the report.
+// ask returns the result of a query for one value.
 func ask(ctx context.Context, db *sql.DB, query string) string {
 	var answer string
 	if err := db.QueryRowContext(ctx, query).Scan(&answer); err != nil {

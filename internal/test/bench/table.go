@@ -8,25 +8,25 @@ import (
 	"unicode/utf8"
 )
 
-// print writes the report for people: a Markdown table that is aligned, and
-// what the figures depend on.
+// print writes the report as text: an aligned Markdown table, and what the figures
+// depend on.
 func (r *report) print(w io.Writer) error {
 	var b strings.Builder
 	for _, c := range r.Cases {
-		fmt.Fprintf(&b, "case %s: %s; %d messages a run, %d sessions; reference %s\n", c.Name, c.Title, c.Messages, c.Sessions, c.base)
+		fmt.Fprintf(&b, "case %s: %s; %d messages per run, %d sessions; reference %s\n", c.Name, c.Title, c.Messages, c.Sessions, c.base)
 	}
 	b.WriteString("\n")
 	b.WriteString(table(r.Results))
 	b.WriteString("\n")
-	fmt.Fprintf(&b, "Medians of %d rounds in random order (seed %d), %s in all. Ratios are those of medians of the same rounds:\n",
+	fmt.Fprintf(&b, "Medians of %d rounds in random order (seed %d), %s in all. Ratios compare medians of the same rounds:\n",
 		r.Rounds, r.Seed, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
-	b.WriteString("x to the case's reference, x go-smtp to a go-smtp server's that stores nothing. CPU is in seconds per 1,000 messages,\n" +
+	b.WriteString("x: to the case's reference; x go-smtp: to a go-smtp server that stores nothing. CPU is in seconds per 1,000 messages,\n" +
 		"a database's included. Waits are from the final dot to the 250, in milliseconds. Client and servers share the machine.\n" +
 		"Peak RSS counts over all cases.\n")
-	fmt.Fprintf(&b, "Runs repeated because other processes had over %.0f %% of the machine: %d; kept all the same: %d (marked !).\n",
+	fmt.Fprintf(&b, "Runs repeated because other processes used over %.0f %% of the machine: %d; kept nevertheless: %d (marked !).\n",
 		100*foreignLimit, r.Repeated, r.spoilt())
 	if len(r.Probes) > 0 {
-		rows := [][]string{{"contestant", "measured by itself", "", "unit"}}
+		rows := [][]string{{"contestant", "probe", "", "unit"}}
 		for _, p := range r.Probes {
 			rows = append(rows, []string{p.Contestant, p.Name, fmt.Sprintf("%.3g", p.Value), p.Unit})
 		}
@@ -50,7 +50,7 @@ func (r *report) print(w io.Writer) error {
 	return nil
 }
 
-// spoilt returns how many samples were kept although they were disturbed.
+// spoilt returns the number of disturbed samples that were kept.
 func (r *report) spoilt() int {
 	n := 0
 	for _, result := range r.Results {
@@ -80,7 +80,7 @@ func table(results []result) string {
 	return align(rows)
 }
 
-// unless formats a value that is 0 when there is nothing to compare with.
+// unless formats a ratio, which is 0 if there is nothing to compare.
 func unless(v float64, format string) string {
 	if v == 0 {
 		return "-"
@@ -88,7 +88,7 @@ func unless(v float64, format string) string {
 	return fmt.Sprintf(format, v)
 }
 
-// align pads the cells, whose first row is the head, to columns.
+// align pads the cells to columns; the first row is the head.
 func align(rows [][]string) string {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {

@@ -8,37 +8,37 @@ import (
 	"time"
 )
 
-// A workload is what one client does in one turn.
+// A workload is the work of a client in one turn.
 type workload struct {
 	Name     string `json:"name"`
 	Title    string `json:"title"`
 	Size     int    `json:"size"`     // bytes of a message
 	Messages int    `json:"messages"` // of one turn
-	Sessions int    `json:"sessions"` // at a time
+	Sessions int    `json:"sessions"` // concurrent
 	Keep     bool   `json:"keep"`     // connections carry one message after another
 
 	base string // the contestant that the others are compared with
-	able int    // who takes part: those that can do this
-	plan *plan  // of a client of ours; nil for smtp-source
+	able int    // the ability that a contestant needs to take part
+	plan *plan  // of our client; nil = smtp-source
 }
 
 // turnTimeout bounds one turn, also on a busy machine. A server that hangs is an
 // error.
 const turnTimeout = 5 * time.Minute
 
-// workloads returns the cases, with messages messages in a turn. Large ones
-// are fewer, so that a turn takes about as long.
+// workloads returns the cases, with the given number of messages in a turn, fewer if
+// they are large, so that all turns take about the same time.
 func workloads(messages int) []workload {
 	tls := func(resume bool) *plan { return &plan{TLS: true, Resume: resume} }
 	return []workload{
-		{Name: "A", Title: "5 KB, a connection each", Size: 5000, Messages: messages, Sessions: 100, base: reference, able: plain},
+		{Name: "A", Title: "5 KB, one connection each", Size: 5000, Messages: messages, Sessions: 100, base: reference, able: plain},
 		{Name: "B", Title: "5 KB, connections kept", Size: 5000, Messages: messages, Sessions: 100, Keep: true, base: reference, able: plain},
-		{Name: "C", Title: "500 B, a connection each", Size: 500, Messages: messages, Sessions: 100, base: reference, able: plain},
-		{Name: "D", Title: "100 KB, a connection each", Size: 100_000, Messages: messages / 5, Sessions: 50, base: reference, able: plain},
-		{Name: "E", Title: "5 KB inside TLS 1.3, a connection and a handshake each", Size: 5000, Messages: messages / 2, Sessions: 50,
-			base: tlsReference, able: secured | shaking, plan: tls(false)},
+		{Name: "C", Title: "500 B, one connection each", Size: 500, Messages: messages, Sessions: 100, base: reference, able: plain},
+		{Name: "D", Title: "100 KB, one connection each", Size: 100_000, Messages: messages / 5, Sessions: 50, base: reference, able: plain},
+		{Name: "E", Title: "5 KB inside TLS 1.3, one connection and handshake each", Size: 5000, Messages: messages / 2, Sessions: 50,
+			base: tlsReference, able: secured | handshaking, plan: tls(false)},
 		{Name: "R", Title: "the same, TLS sessions resumed", Size: 5000, Messages: messages / 2, Sessions: 50,
-			base: tlsReference, able: secured | shaking, plan: tls(true)},
+			base: tlsReference, able: secured | handshaking, plan: tls(true)},
 		{Name: "F", Title: "1 KB to 2 MB, multipart, 1 to 5 recipients, a third pipelining, a third by BDAT, 2 % refused, half of the clients 100 ms away",
 			Messages: messages / 2, Sessions: 200, base: goReference, able: secured, plan: &plan{Varied: true}},
 	}
@@ -52,8 +52,9 @@ func workloadNames() []string {
 	return names
 }
 
-// arguments are smtp-source's, without the address. It ends with an error as
-// soon as one message is refused, so its success means that all were accepted.
+// arguments returns the arguments of smtp-source without the address. smtp-source
+// exits with an error as soon as a message is refused, so success means that all
+// messages were accepted.
 func (w workload) arguments() []string {
 	args := []string{"-s", strconv.Itoa(w.Sessions), "-l", strconv.Itoa(w.Size), "-m", strconv.Itoa(w.Messages),
 		"-f", "a@b.com", "-t", "test@example.com"}
@@ -63,15 +64,15 @@ func (w workload) arguments() []string {
 	return args
 }
 
-// send has the client send to a server, and returns the CPU time that it used.
+// send runs the client against a server and returns the CPU time of the client.
 func (w workload) send(ctx context.Context, source string, s *server) (o outcome, cpu time.Duration, err error) {
 	if w.plan == nil {
 		return w.source(ctx, source, s.addr)
 	}
 	p := *w.plan
 	p.Addr, p.Do, p.Messages, p.Sessions, p.Size, p.Keep = s.addr, doMail, w.Messages, w.Sessions, w.Size, w.Keep
-	if s.able&shaking != 0 {
-		p.Do, p.TLS = doShake, false
+	if s.able&handshaking != 0 {
+		p.Do, p.TLS = doHandshake, false
 	}
 	return p.run(ctx)
 }
