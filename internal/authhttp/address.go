@@ -15,19 +15,19 @@ func reachable(own []net.Addr, local net.Addr) netip.AddrPort {
 	}
 	var first netip.AddrPort
 	for _, addr := range own {
-		smtp := tcpAddr(addr)
+		listen := tcpAddr(addr)
 		switch {
-		case !smtp.IsValid() || smtp.Addr().Zone() != "": // nginx supports neither unix sockets nor zones here
-		case smtp.Addr() == here:
-			return smtp
-		case smtp.Addr().IsUnspecified() && (here.Is4() || smtp.Addr().Is6()):
+		case !listen.IsValid() || listen.Addr().Zone() != "": // nginx supports neither unix sockets nor zones here
+		case listen.Addr() == here:
+			return listen
+		case listen.Addr().IsUnspecified() && (here.Is4() || listen.Addr().Is6()):
 			// The IPv6 wildcard also accepts IPv4, unless the list has an IPv4
 			// socket with this port.
-			first = netip.AddrPortFrom(here, smtp.Port())
-		case smtp.Addr().IsUnspecified() && here.IsLoopback() && !first.IsValid():
-			first = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), smtp.Port())
-		case !smtp.Addr().IsUnspecified() && !first.IsValid():
-			first = smtp
+			first = netip.AddrPortFrom(here, listen.Port())
+		case listen.Addr().IsUnspecified() && here.IsLoopback() && !first.IsValid():
+			first = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), listen.Port())
+		case !listen.Addr().IsUnspecified() && !first.IsValid():
+			first = listen
 		}
 	}
 	return first
@@ -44,12 +44,12 @@ func tcpAddr(addr net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// isOwn reports whether server is an address of this daemon, which listens on
+// isOwn reports whether backend is an address of this daemon, which listens on
 // own.
-func isOwn(server netip.AddrPort, own []net.Addr) bool {
+func isOwn(backend netip.AddrPort, own []net.Addr) bool {
 	for _, addr := range own {
-		smtp := tcpAddr(addr)
-		if smtp.Port() == server.Port() && (smtp.Addr() == server.Addr() || smtp.Addr().IsUnspecified() && isLocal(server.Addr())) {
+		listen := tcpAddr(addr)
+		if listen.Port() == backend.Port() && (listen.Addr() == backend.Addr() || listen.Addr().IsUnspecified() && isLocal(backend.Addr())) {
 			return true
 		}
 	}

@@ -34,8 +34,8 @@ type check struct {
 }
 
 // run connects to the backend and expects the greeting 220. It returns the number
-// of the backend's sessions, or -1 if the backend does not report it: only
-// goguerrillad does, and only to a trusted peer.
+// of the backend's sessions, or -1 if the backend does not report it. Only
+// goguerrillad reports it, and only to a trusted peer.
 func (c check) run(ctx context.Context) (sessions int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
@@ -64,7 +64,7 @@ func (c check) run(ctx context.Context) (sessions int64, err error) {
 }
 
 // count sends EHLO and returns the number of sessions that the backend reports,
-// or -1. An error here does not make the backend unhealthy.
+// or -1. An error of EHLO does not make the backend unhealthy.
 func (c check) count(conn net.Conn, text *textproto.Reader) int64 {
 	if err := conn.SetDeadline(time.Now().Add(countTime)); err != nil {
 		return -1

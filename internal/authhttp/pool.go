@@ -90,11 +90,11 @@ func (p *pool) choose(ctx context.Context, local func(*backend) (sessions int64,
 	p.next++
 	for i := range members {
 		b := members[(p.next+i)%len(members)]
-		now, exclude := local(b)
+		current, exclude := local(b)
 		if !b.healthy || exclude {
 			continue
 		}
-		if n := max(b.sessions+b.assigned, now); best == nil || n < least {
+		if n := max(b.sessions+b.assigned, current); best == nil || n < least {
 			best, least = b, n
 		}
 	}
@@ -129,13 +129,13 @@ func (p *pool) watch(ctx context.Context, b *backend, c check) {
 
 // update stores the result of a check and logs a change of the backend's health.
 // For a backend that does not report its sessions, each check halves the number
-// of assigned sessions, so that they do not count for ever.
+// of assigned sessions, so that old sessions do not count permanently.
 func (p *pool) update(b *backend, sessions int64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case err != nil && (b.healthy || !b.checked):
-		p.log.Warn("backend unhealthy, using the others", "backend", b.addr, "error", err)
+		p.log.Warn("backend unhealthy, using the others", "backend", b.addr, "reason", err)
 	case err == nil && !b.healthy && b.checked:
 		p.log.Info("backend healthy again", "backend", b.addr)
 	}

@@ -75,7 +75,7 @@ func TestNoGreeting(t *testing.T) {
 		if got := outcome(f.ask(t, request())); !strings.HasPrefix(got, "451 4.3.2 ") {
 			t.Errorf("greeting %q: the response is %q, want 451 4.3.2", tt.greeting, got)
 		}
-		if want := `using the others" backend=` + l.Addr().String() + ` error="greeting: ` + tt.want + `"`; !strings.Contains(f.log.String(), want) {
+		if want := `using the others" backend=` + l.Addr().String() + ` reason="greeting: ` + tt.want + `"`; !strings.Contains(f.log.String(), want) {
 			t.Errorf("greeting %q: the log lacks %s:\n%s", tt.greeting, want, f.log.String())
 		}
 	}

@@ -1,7 +1,7 @@
 // Package authhttp is the HTTP server for nginx's mail proxy, which sends it one
 // request for each SMTP session. It refuses senders and recipients that the SMTP
 // server would refuse, before nginx opens a session there, and balances the
-// sessions over several servers.
+// sessions over several backends.
 //
 // The protocol is that of ngx_mail_auth_http_module. nginx reads only the header
 // of a response, at most 1 KiB, and accepts only IP addresses as servers.
@@ -34,7 +34,7 @@ type Options struct {
 // Settings is the configuration that a reload may change.
 type Settings struct {
 	Own           []net.Addr       // addresses on which this daemon listens for SMTP
-	Backends      []netip.AddrPort // SMTP servers to balance over; empty is only this daemon
+	Backends      []netip.AddrPort // SMTP servers to balance over; if empty, only this daemon
 	ProxyProtocol bool             // the backends require a PROXY header, also in checks
 }
 
@@ -48,7 +48,7 @@ type Server struct {
 	mu     sync.Mutex
 	own    []net.Addr
 	local  map[netip.AddrPort]bool // whether a backend is this daemon
-	warned bool                    // since the last reload, that nginx is not trusted
+	warned bool                    // the log has the warning of warn; false again after a reload
 }
 
 // New returns a server without settings; call Reload before it serves.
@@ -109,7 +109,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Auth-Port", strconv.Itoa(int(server.Port())))
 }
 
-// answer returns the server for a session, or the refusal.
+// answer returns the address to which nginx must connect for a session, or the
+// refusal.
 func (s *Server) answer(r *http.Request) (netip.AddrPort, *smtp.Reply) {
 	if refusal := s.trySession(r.Header); refusal != nil {
 		return netip.AddrPort{}, refusal

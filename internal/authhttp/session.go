@@ -13,10 +13,10 @@ import (
 // keeps less.
 const maxHelo = 512
 
-// trySession runs the client's first commands in an internal session and returns
-// its refusal, so that it is the one that the SMTP server would give. It ignores
-// the client's host name that nginx reports, since the owner of the address
-// chooses that name.
+// trySession runs the client's first commands in a session without a connection,
+// and returns the refusal that the SMTP server would send, or nil. It ignores the
+// client's host name that nginx reports, since the owner of the address chooses
+// that name.
 func (s *Server) trySession(h http.Header) *smtp.Reply {
 	if p := h.Get("Auth-Protocol"); p != "" && p != "smtp" {
 		return &smtp.ReplyOnlySMTP

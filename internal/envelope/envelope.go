@@ -38,7 +38,7 @@ type Recipient struct {
 }
 
 // SetMessage sets the message: buf[room:] is the text, dot-unstuffed and without
-// the final dot. A room of at least HeadRoom bytes lets Blob work without a copy.
+// the final dot. Blob needs no copy if room is at least HeadRoom.
 func (e *Envelope) SetMessage(buf []byte, room int) { e.buf, e.room = buf, room }
 
 // Message returns the text as it arrived.
@@ -60,8 +60,8 @@ func (e *Envelope) Blob(i int) []byte {
 	return e.buf[start:]
 }
 
-// AppendBlob appends the same bytes as Blob returns, and does not change the
-// message's buffer.
+// AppendBlob appends the bytes that Blob returns, and does not change the message's
+// buffer.
 func (e *Envelope) AppendBlob(dst []byte, i int) []byte {
 	return append(e.appendHead(dst, i), e.Message()...)
 }

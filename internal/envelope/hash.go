@@ -22,7 +22,7 @@ type HashSource struct {
 const (
 	hashBytes       = 16
 	hashesPerPrefix = 64
-	prefixBytes     = 2 // 65,536 prefixes: as many as an index of 16 million rows has pages of 16 KiB
+	prefixBytes     = 2 // 65,536 prefixes; an index of 16 million rows has about that many 16 KiB pages
 )
 
 // New returns a hash of 32 lower-case hexadecimal digits. Its last 28 digits

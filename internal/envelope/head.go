@@ -73,7 +73,7 @@ func (e *Envelope) appendHead(dst []byte, i int) []byte {
 }
 
 // A folder folds a field between its words, so that a line is longer than maxLine
-// only if a single word is.
+// only if it is a single word.
 type folder struct {
 	line  int // offset of the current line
 	blank int // offset of the blank before the current word, 0 in the first word

@@ -26,7 +26,7 @@ func (e *Envelope) appendHelo(dst []byte) []byte {
 	// RFC 6531 section 3.7.3: only such a message may have UTF-8 in the field.
 	utf8OK := strings.HasPrefix(e.Protocol, "UTF8")
 	helo = helo[:min(len(helo), maxHelo)]
-	dot := true // the last character was a dot, or this is the first: no dot may follow
+	dot := true // no dot may follow: at the start, or after a dot
 	for i, r := range helo {
 		if !inDomain(r, utf8OK) && (r != '.' || dot || i == len(helo)-1) {
 			r = '?'
@@ -77,8 +77,9 @@ func appendLiteral(dst []byte, addr netip.Addr) []byte {
 	return append(addr.AppendTo(dst), ']')
 }
 
-// appendText appends s with '?' in place of control characters. The protocol
-// parsers refuse control characters already; this protects the line in any case.
+// appendText appends s with '?' in place of control characters. The parsers of
+// package smtp already refuse most of them; this also protects the field if one
+// does not.
 func appendText(dst []byte, s string) []byte {
 	for i := range len(s) {
 		c := s[i]

@@ -19,7 +19,7 @@ import (
 //	TO       each recipient, one field each
 //	FROM     the reverse-path, empty for the null sender
 //	REMOTE   the client's address, without port
-//	SESSION  the id of its session
+//	SESSION  the id of the client's session
 //	SIZE     bytes of the message
 //	REPLY    the reply to the client
 const fieldPrefix = "GOGUERRILLA_"

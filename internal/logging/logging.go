@@ -18,19 +18,19 @@ import (
 )
 
 // A Log is a slog.Logger with an output that can be replaced. Its methods may be
-// called from any goroutine, but Reopen and Close not at the same time.
+// called from any goroutine, except that Reopen and Close must not run concurrently.
 type Log struct {
 	*slog.Logger
 	level slog.LevelVar
 
 	mu     sync.RWMutex // read-locked while a record is formatted and put into the buffer
 	out    *writer
-	native bool // out takes entries of the journal, not text
+	native bool // out writes entries of the journal, not text
 	stderr bool // out is standard error
 }
 
 // Open opens a log in the file at path, or on standard error if path is "". It
-// gives the file to owner, so that Reopen works after the daemon has dropped root.
+// sets the owner of the file, so that Reopen works after the daemon has dropped root.
 func Open(path string, owner Owner) (*Log, error) {
 	out, err := open(path, owner)
 	if err != nil {
@@ -69,9 +69,9 @@ func (l *Log) SetVerbose(verbose bool) {
 }
 
 // Reopen continues the log in the file at path, which can be a new file with the
-// same name. After an error, the log continues in the old file. Reopen takes up to
-// 2 s if it replaces the journal by a file, or a file by the journal, and the old
-// output is blocked.
+// same name. After an error, the log continues in the old file. Reopen waits up to
+// 2 s for a blocked old output if it replaces the journal with a file, or a file with
+// the journal.
 func (l *Log) Reopen(path string) error {
 	out, err := open(path, Owner{})
 	if err != nil {
@@ -112,19 +112,19 @@ func Check(path string) error {
 // the last lines were not written within 2 s.
 func (l *Log) Close() error { return l.out.close() }
 
-// isStderr reports whether a path means standard error.
+// isStderr reports whether path selects standard error.
 func isStderr(path string) bool { return path == "" || path == "/dev/stderr" }
 
-// mode is the mode of a new log file, whatever the umask is. The group may read
+// mode is the mode of a new log file, independent of the umask. The group may read
 // the file. Other users must not, since it contains senders and recipients.
 const mode = 0o640
 
 // open opens the output at path for appending. /dev/stdout and /dev/stderr, which
-// configurations from 2012 contain, mean the streams of the process.
+// configurations from 2012 contain, select the streams of the process.
 //
 // A user who can write to the directory must not make root append to another file.
-// So open follows no symbolic link at path, accepts no hard link to a file that it
-// gives to owner, and follows links to directories by the rule of rootpath.Dir. It
+// So open follows no symbolic link at path, accepts no hard link to a file whose
+// owner it changes, and follows links to directories by the rule of rootpath.Dir. It
 // refuses a FIFO, which could block.
 func open(path string, owner Owner) (output, error) {
 	switch {
@@ -173,7 +173,7 @@ func openAt(dir *os.File, path string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// adopt checks the type of an opened file and gives the file to its owner.
+// adopt checks the type of an opened file and sets its owner.
 func adopt(f *os.File, owner Owner) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {

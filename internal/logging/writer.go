@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// maxBuffered is the maximum size of the buffer in bytes, some thousand lines. If
-// the disk or the reader of standard error is blocked, the writer drops further
-// lines and counts them.
+// maxBuffered is the maximum size of the buffer in bytes, several thousand lines. If
+// the disk or the reader of standard error blocks and the buffer is full, the writer
+// drops further lines and counts them.
 const maxBuffered = 1 << 20
 
 // closeTime is how long close waits for a blocked output.
@@ -112,7 +112,7 @@ func (w *writer) close() error {
 	}
 }
 
-// follow closes last, and then starts w, which came from makeWriter. The first
+// follow closes last, and then starts w, which makeWriter has returned. The first
 // line of w reports the lines that last has lost.
 func (w *writer) follow(last *writer) {
 	_ = last.close() // w reports its lost lines
@@ -121,7 +121,7 @@ func (w *writer) follow(last *writer) {
 		if last.lost > 0 {
 			w.lost, w.err = last.lost, last.err
 		}
-	default: // last is blocked: its goroutine ends when the output does not block
+	default: // last is blocked; its goroutine ends when the output no longer blocks
 	}
 	go w.run()
 }

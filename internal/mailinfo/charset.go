@@ -13,8 +13,8 @@ import (
 )
 
 // lookup returns the encoding that has the label in the WHATWG Encoding
-// standard, or nil. The labels of the standard's "replacement" encoding are
-// those of unsafe encodings: they return nil.
+// standard, or nil. For the labels of the standard's
+// "replacement" encoding, which are labels of unsafe encodings, it returns nil.
 func lookup(label string) encoding.Encoding {
 	enc, err := htmlindex.Get(label)
 	if err != nil || enc == encoding.Replacement {
@@ -23,8 +23,8 @@ func lookup(label string) encoding.Encoding {
 	return enc
 }
 
-// fallback returns the encoding of bytes without a charset in a message whose
-// first text part has the given label, or "" if it has no label.
+// fallback returns the encoding of bytes without a charset. label is the charset
+// label of the message's first text part, or "".
 func fallback(label string) encoding.Encoding {
 	enc := lookup(label)
 	if enc == nil || isUTF16(enc) { // a header cannot contain UTF-16

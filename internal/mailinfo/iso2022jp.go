@@ -89,8 +89,8 @@ func escapeSequence(text []byte) (set int, ok bool) {
 	return 0, false
 }
 
-// joinISO2022JP removes the escape sequence that ends at offset at, if another
-// escape sequence starts there. Each encoded word ends with an escape sequence,
+// joinISO2022JP removes the escape sequence at the end of text[:at] if text[at:]
+// starts with another escape sequence. Each encoded word ends with an escape sequence,
 // and the standard treats two escape sequences in a row as an error.
 func joinISO2022JP(text []byte, at int) []byte {
 	if _, ok := escapeSequence(text[at:]); !ok || at < escapeSize {

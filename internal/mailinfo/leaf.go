@@ -57,7 +57,7 @@ func (w *walker) attach(a Attachment, transferEncoding string, body []byte) {
 	w.attachments = append(w.attachments, a)
 }
 
-// jsonSize returns an upper bound for the bytes that s takes in a JSON string.
+// jsonSize returns an upper bound for the length of s in a JSON string, in bytes.
 func jsonSize(s string) int {
 	n := len(s)
 	for i := range len(s) {
@@ -69,8 +69,8 @@ func jsonSize(s string) int {
 }
 
 // name returns the file name in Content-Disposition, else in Content-Type, else
-// "". The label charset is that of the message's first text part: it applies to
-// bytes in the name that have no charset.
+// "". charset is the label of the message's first text part; it applies to bytes in
+// the name that have no charset.
 func (p *part) name(charset string) string {
 	if len(p.dispParams) == 0 && len(p.params) == 0 {
 		return ""
@@ -80,18 +80,18 @@ func (p *part) name(charset string) string {
 	if name == "" {
 		name = textParam(p.params, "name", raw)
 	}
-	return cut(strings.TrimSpace(name), maxName)
+	return truncate(strings.TrimSpace(name), maxName)
 }
 
 // charset returns the charset label of the part as given, without blanks around it.
 func (p *part) charset() string {
 	label, _, _ := rawParam(p.params, "charset")
-	return cut(oneLine(strings.TrimSpace(strings.ToValidUTF8(string(label), "\uFFFD"))), maxToken)
+	return truncate(oneLine(strings.TrimSpace(strings.ToValidUTF8(string(label), "\uFFFD"))), maxToken)
 }
 
-// cut returns the longest start of s that has at most n bytes and ends with a
+// truncate returns the longest start of s that has at most n bytes and ends with a
 // whole character; s must be valid UTF-8.
-func cut(s string, n int) string {
+func truncate(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}

@@ -10,8 +10,8 @@
 //
 // # Leniency
 //
-// Many messages do not follow the standards. For these, Parse returns the values
-// that a person who reads the row expects, in bounded time and memory:
+// Many messages do not follow the standards. For such messages, Parse returns
+// the values that a reader of the row expects, in bounded time and memory:
 //
 //   - An error affects only the value that contains it. An invalid byte affects
 //     only itself, an invalid parameter only itself, and an invalid part only its
@@ -19,13 +19,13 @@
 //   - If a value is ambiguous, the rest of the message decides: a boundary without
 //     quotes is the variant that has delimiter lines, and text without a charset
 //     is UTF-8 if most of it is UTF-8.
-//   - Parse accepts what mail programs display: encoded words without blanks
+//   - Parse accepts the errors that mail programs accept: encoded words without blanks
 //     around them or in file names, quotes around an encoding, missing quotes,
 //     padding inside base64, byte order marks, and lines that end with CR CR LF.
 //   - Parse removes byte order marks, and replaces line ends and NUL with blanks.
 //   - Text that cannot be decoded stays as it is, such as an encoded word in an
 //     unknown charset. A type that is not type/subtype becomes text/plain.
-//   - The first of several fields or parameters with the same name counts.
+//   - If a field or a parameter is repeated, Parse uses the first one that it finds.
 //   - Text is decoded only once.
 //
 // The time is linear in the size of the message: Parse reads each byte of the

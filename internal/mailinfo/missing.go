@@ -40,7 +40,7 @@ func missing(enc encoding.Encoding, seq []byte) rune {
 	return 0
 }
 
-// gb18030Missing holds the characters that no formula in missing gives. The codes
+// gb18030Missing holds the characters for which missing has no formula. The codes
 // from first to last have consecutive characters that start with char.
 var gb18030Missing = [...]struct{ first, last, char uint16 }{
 	{0xa3a0, 0xa3a0, 0x3000},

@@ -17,8 +17,9 @@ type param struct {
 
 const unsectioned = -1
 
-// parseParams returns all parameters of a field, whatever is between them. It
-// starts at the start of the field, so that a missing semicolon hides none.
+// parseParams returns all parameters of a field and ignores any text between them.
+// It reads from the start of the field, since the semicolon before the first
+// parameter may be missing.
 func parseParams(field string) []param {
 	var params []param
 	for pos := 0; pos < len(field) && len(params) < maxParams; {

@@ -16,8 +16,8 @@ type part struct {
 	transferEncoding string  // transfer encoding in lower case, "" if there is none
 }
 
-// newPart parses the fields of a header. A missing Content-Type is defaultType,
-// a malformed Content-Type is text/plain (RFC 2045 section 5.2).
+// newPart parses the fields of a header. A missing Content-Type means defaultType,
+// and a malformed Content-Type means text/plain (RFC 2045 section 5.2).
 func newPart(h header, defaultType string) part {
 	p := part{kind: defaultType}
 	if h.contentType != nil {
@@ -98,9 +98,9 @@ func firstWord(field string) string {
 	return strings.ToLower(field)
 }
 
-// boundaries returns the possible boundaries of a multipart. A boundary without
-// quotes ends at a blank or a comment by the standard, but some senders mean
-// blanks and parentheses as part of it: the lines of the message decide.
+// boundaries returns the possible boundaries of a multipart. By the standard, a
+// boundary without quotes ends at a blank or a comment, but some senders include
+// blanks and parentheses in it. The delimiter lines of the message decide.
 func (p *part) boundaries() [2]string {
 	strict := boundary(p.params)
 	whole := slices.Clone(p.params)

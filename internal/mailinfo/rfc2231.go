@@ -8,10 +8,10 @@ import (
 	"golang.org/x/text/encoding/japanese"
 )
 
-// rawParam returns the value of a parameter as bytes: the first that is not empty
-// of its extended form (RFC 2231 section 4), its sections (section 3) and its
-// plain form. An extended value is returned percent-decoded, with its charset
-// label or "".
+// rawParam returns the value of a parameter as bytes: its extended form (RFC 2231
+// section 4), or its sections (section 3) if there is no extended form, or its plain
+// form if there are no sections. An extended value is returned
+// percent-decoded, with its charset label or "".
 func rawParam(params []param, name string) (value []byte, charset string, extended bool) {
 	var plain string
 	var sections []param
@@ -37,8 +37,8 @@ func rawParam(params []param, name string) (value []byte, charset string, extend
 	return []byte(plain), "", false
 }
 
-// joinSections joins the sections of a value in the order of their numbers. The
-// first of several sections with the same number counts.
+// joinSections joins the sections of a value in the order of their numbers. It
+// ignores all sections with the same number except the first.
 func joinSections(sections []param) (value []byte, charset string, extended bool) {
 	slices.SortStableFunc(sections, func(a, b param) int { return a.section - b.section })
 	sections = slices.CompactFunc(sections, func(a, b param) bool { return a.section == b.section })

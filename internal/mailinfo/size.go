@@ -16,7 +16,7 @@ func decodedSize(transferEncoding string, body []byte) int64 {
 	return int64(len(body))
 }
 
-// base64Size counts the characters of the alphabet and ignores all others (RFC
+// base64Size counts the characters of the alphabet and ignores other characters (RFC
 // 2045 section 6.8). Padding ends a group of four, as in appendBase64: many
 // encoders pad each line or each block.
 func base64Size(body []byte) int64 {

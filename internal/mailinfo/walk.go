@@ -56,7 +56,7 @@ func (w *walker) walk(p part, pos int) {
 }
 
 // enter opens p if it is a multipart and reports whether it is not. A multipart
-// without a boundary, or below maxDepth others, is not opened: its body is ignored.
+// without a boundary, or inside maxDepth multiparts, is not opened: its body is ignored.
 func (w *walker) enter(p part) (leaf bool) {
 	sub, ok := strings.CutPrefix(p.kind, "multipart/")
 	if !ok {
@@ -104,7 +104,8 @@ func (w *walker) nextDelimiter(pos int) (start, next, level int, closing bool) {
 
 // beforeLineEnd returns the end of the body that starts at start and precedes the
 // delimiter line at line. The line end before a delimiter belongs to the delimiter
-// (RFC 2046 section 5.1.1), and can be CR CR LF if the delimiter ends so too.
+// (RFC 2046 section 5.1.1), and can be CR CR LF if the delimiter line also ends with
+// CR CR LF.
 func (w *walker) beforeLineEnd(start, line, level int) int {
 	if level < 0 || line == start || w.message[line-1] != '\n' {
 		return line

@@ -44,9 +44,9 @@ func decodeStandard(enc encoding.Encoding, text []byte) []byte {
 	return out
 }
 
-// decodeMultibyte decodes text with the table of enc. The function next returns
-// the length of the first character, and whether these bytes can be a character.
-// If two or three bytes are not a character and the last is ASCII, that byte is
+// decodeMultibyte decodes text with the table of enc. next returns the
+// length of the first character, and whether these bytes can be a character. If two
+// or three bytes are not a character and the last byte is ASCII, the last byte is
 // decoded again.
 func decodeMultibyte(enc encoding.Encoding, text []byte, next func([]byte) (int, bool)) []byte {
 	out := make([]byte, 0, len(text)+len(text)/2)

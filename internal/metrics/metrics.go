@@ -44,7 +44,7 @@ type Config struct {
 	RedisUp         func() bool // nil without Redis
 }
 
-// maxCode is greater than each reply code of SMTP.
+// maxCode is greater than every reply code of SMTP.
 const maxCode = 600
 
 // A Server is the HTTP handler of the metrics, and counts events that no source
@@ -136,7 +136,7 @@ func (m *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	if reason != "" {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_, _ = w.Write([]byte(cmp.Or(reason, "ok") + "\n")) // fails only if the client is gone
+	_, _ = w.Write([]byte(cmp.Or(reason, "ok") + "\n")) // fails only if the client has disconnected
 }
 
 // unhealthy returns the reason why the daemon does not accept messages, or "".
@@ -199,7 +199,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	count("connections_refused_total", refusedHelp, server.RefusedFull, labels{"reason": "full"})
 	count("connections_refused_total", refusedHelp, server.RefusedIP, labels{"reason": "address"})
 	count("connections_refused_total", refusedHelp, server.RefusedHeaders, labels{"reason": "proxy_header"})
-	count("accept_errors_total", "Errors while accepting connections, for lack of descriptors or memory.", server.AcceptErrors, nil)
+	count("accept_errors_total", "Errors while accepting connections, such as a lack of descriptors.", server.AcceptErrors, nil)
 	count("sessions_expired_total", "Sessions that were closed by a timeout.", server.Expired, nil)
 	count("internal_errors_total", "Sessions that were closed by an internal error.", server.Panics, nil)
 	const tlsHelp = "Successful TLS handshakes."

@@ -88,7 +88,7 @@ func (m *Server) page(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(text.Bytes()) // fails only if the client is gone
+	_, _ = w.Write(text.Bytes()) // fails only if the client has disconnected
 }
 
 func (m *Server) view() view {
@@ -130,7 +130,7 @@ func (m *Server) view() view {
 		{"messages: refused permanently", committer.Refused},
 		{"messages: outcome unknown", committer.Unknown},
 		{"replies 550: recipient refused", m.replies[550].Load()},
-		{"replies 552: message too large", m.replies[552].Load()},
+		{"replies 552: message too big", m.replies[552].Load()},
 	} {
 		if p.Value > 0 {
 			v.Refused = append(v.Refused, p)

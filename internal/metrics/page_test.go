@@ -99,7 +99,7 @@ func TestPageFigures(t *testing.T) {
 		"connections: client limit": "2", "connections: limit per address": "5", "connections: PROXY header": "11",
 		"messages: store unavailable": "16", "messages: rejected by the store": "17",
 		"messages: refused permanently": "18", "messages: outcome unknown": "19",
-		"replies 550: recipient refused": "2", "replies 552: message too large": "1",
+		"replies 550: recipient refused": "2", "replies 552: message too big": "1",
 	})
 }
 

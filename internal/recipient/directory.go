@@ -18,7 +18,7 @@ import (
 // A Source runs the query. Its methods may be called from any goroutine.
 type Source interface {
 	// Has reports whether the query returns a row for a recipient. It returns
-	// soon after ctx is done. ErrInvalid is an error that a retry does not help.
+	// soon after ctx is done. ErrInvalid means that a retry cannot succeed.
 	Has(ctx context.Context, address, domain string) (bool, error)
 	// Close closes the connections. It must not be called while Has is running.
 	Close() error
@@ -117,7 +117,8 @@ func (d *Directory) Use(s Source, keep time.Duration) {
 	}
 }
 
-// Close removes the source, and waits until its queries have ended and it is closed.
+// Close removes the source, and waits until its queries have ended and the source is
+// closed.
 func (d *Directory) Close() {
 	d.Use(nil, 0)
 	d.closing.Wait()
@@ -151,7 +152,7 @@ func (d *Directory) cached(g *generation, address string) (refusal *smtp.Reply, 
 }
 
 // Ask calls done once, from any goroutine, with nil if the recipient is accepted,
-// else with the refusal. That takes at most 5 s.
+// else with the refusal. It calls done within 5 s.
 func (d *Directory) Ask(address string, done func(refusal *smtp.Reply)) {
 	address = canonical(address)
 	d.mu.Lock()
@@ -229,8 +230,8 @@ func (d *Directory) record(err error) {
 }
 
 // canonical returns an address as the query receives it: the domain in lower case
-// and without a final dot, since neither changes the domain. The local part is
-// unchanged: only the receiving domain defines which local parts are the same.
+// and without a final dot, which is the same domain. The local part stays unchanged,
+// since only the receiving domain defines which local parts are equal.
 func canonical(address string) string {
 	i := strings.LastIndexByte(address, '@') + 1
 	return address[:i] + strings.ToLower(strings.TrimSuffix(address[i:], "."))

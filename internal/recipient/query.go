@@ -1,6 +1,6 @@
 // Package recipient accepts or refuses recipients by an operator's SQL query: a
 // recipient is accepted if the query returns a row. Answers are cached, and
-// concurrent questions about the same recipient share one query.
+// concurrent lookups of the same recipient share one query.
 package recipient
 
 import (
@@ -106,10 +106,10 @@ func (s *scanner) step() error {
 		return s.end()
 	case c == '?', s.dialect == SQLite && (c == '@' || c == '$'):
 		return fmt.Errorf("has the parameter %c", c)
-	case c == ':' && len(rest) > 1 && isWord(rest[1]):
+	case c == ':' && len(rest) > 1 && isWordByte(rest[1]):
 		return s.parameter()
-	case isWord(c):
-		n := word(rest)
+	case isWordByte(c):
+		n := wordLen(rest)
 		if s.verb == "" {
 			s.verb = rest[:n]
 		}
@@ -125,8 +125,8 @@ func (s *scanner) dashes(rest string) bool {
 	return s.dialect == SQLite || rest == "" || rest[0] <= ' '
 }
 
-// quoted reads a string or a quoted name. A doubled quote inside it needs no case
-// of its own: it looks like the end of one string and the start of the next.
+// quoted reads a string or a quoted name. It reads a doubled quote inside as the end
+// of one string and the start of the next, with the same result.
 func (s *scanner) quoted(quote byte) error {
 	for i := s.pos + 1; i < len(s.text); i++ {
 		switch c := s.text[i]; {
@@ -163,7 +163,7 @@ func (s *scanner) end() error {
 // parameter replaces a parameter with a ?.
 func (s *scanner) parameter() error {
 	start := s.pos
-	end := start + 1 + word(s.text[start+1:])
+	end := start + 1 + wordLen(s.text[start+1:])
 	switch name := s.text[start:end]; name {
 	case ":address":
 		s.args = append(s.args, addressParameter)
@@ -178,15 +178,15 @@ func (s *scanner) parameter() error {
 	return nil
 }
 
-// word returns the length of the word at the start of s.
-func word(s string) int {
+// wordLen returns the length of the wordLen at the start of s.
+func wordLen(s string) int {
 	i := 0
-	for i < len(s) && (isWord(s[i]) || s[i] == '$') {
+	for i < len(s) && (isWordByte(s[i]) || s[i] == '$') {
 		i++
 	}
 	return i
 }
 
-func isWord(c byte) bool {
+func isWordByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c >= 0x80
 }

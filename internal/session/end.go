@@ -16,10 +16,11 @@ func (s *Session) requestClose() {
 	s.state, s.request = inCommand, RequestClose
 }
 
-// Expired tells the session that Settings.Timeout has passed since Progress last
-// changed, or since the last Expired that did not end the session. The session continues
-// if its text arrives at minRate or faster, if its message is being saved, or if its
-// recipient is being checked. A wait for memory ends as with MemoryAvailable(false).
+// Expired handles a timeout. The driver calls it when Settings.Timeout has passed since
+// Progress last changed, or since the last Expired that did not end the session. The
+// session continues while its text arrives at minRate or faster, its message is being
+// saved, or its recipient is being checked. A wait for memory ends as after
+// MemoryAvailable(false).
 func (s *Session) Expired(out []byte) []byte {
 	switch {
 	case s.request == RequestSave || s.request == RequestRecipient || s.request == RequestClose:
@@ -36,13 +37,13 @@ func (s *Session) Expired(out []byte) []byte {
 	return s.end(out, smtp.ReplyTimeout)
 }
 
-// Drain ends the session when it is idle: now, or after its transaction.
+// Drain ends the session when it is idle: immediately, or after its transaction.
 func (s *Session) Drain(out []byte) []byte {
 	s.draining = true
 	return s.endIfDrained(out)
 }
 
-// endIfDrained ends the session if it is idle and should drain.
+// endIfDrained ends the session if it is idle and draining.
 func (s *Session) endIfDrained(out []byte) []byte {
 	if !s.draining || !s.Idle() {
 		return out
@@ -50,8 +51,8 @@ func (s *Session) endIfDrained(out []byte) []byte {
 	return s.end(out, smtp.ReplyShuttingDown)
 }
 
-// Terminate ends the session now, during a transaction as well. Only a message that is
-// being saved still receives its reply.
+// Terminate ends the session immediately, even during a transaction. Only a message
+// that is being saved still receives its reply.
 func (s *Session) Terminate(out []byte) []byte {
 	s.draining = true
 	switch s.request {
@@ -64,8 +65,9 @@ func (s *Session) Terminate(out []byte) []byte {
 	return s.end(out, smtp.ReplyShuttingDown)
 }
 
-// Abort tells the session that the connection is lost. The session releases its
-// memory, or if its message is being saved, Saved does.
+// Abort ends the session without a reply. The driver calls it when the connection is
+// lost. Abort releases the session's memory, unless the message is being saved; then
+// Saved releases it.
 func (s *Session) Abort() {
 	if s.aborted {
 		return

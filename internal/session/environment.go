@@ -12,17 +12,17 @@ import (
 // never block.
 type Memory interface {
 	// Grow returns a buffer with capacity n or more that starts with the bytes of buf,
-	// and takes buf back. If the budget is used up, it returns buf unchanged and false;
+	// and releases buf. If the budget is used up, it returns buf unchanged and false;
 	// then the session requests memory.
 	Grow(buf []byte, n int) ([]byte, bool)
-	// Release takes a buffer back. Release(nil) does nothing.
+	// Release returns a buffer to the budget. Release(nil) does nothing.
 	Release(buf []byte)
 }
 
 // Recipients decides which recipients exist. Its methods never block.
 type Recipients interface {
-	// Known returns nil or the refusal for an address if the answer is known, and
-	// whether it is known.
+	// Known returns the known answer for an address: nil if it exists, else the
+	// refusal. ok is false if the answer is not known.
 	Known(address string) (refusal *smtp.Reply, ok bool)
 	// Ask looks an address up. It calls done once, from any goroutine, within a few
 	// seconds.
@@ -30,7 +30,7 @@ type Recipients interface {
 }
 
 // Settings is the part of the configuration that concerns a session. It is immutable;
-// a session takes the current Settings when a transaction begins.
+// a session loads the current Settings when a transaction begins.
 type Settings struct {
 	HostName    string                                 // in the greeting and in Received
 	PrimaryHost string                                 // the domain of a postmaster without a domain
@@ -40,7 +40,7 @@ type Settings struct {
 	StartTLS    bool                                   // there is a certificate
 	Verbose     bool                                   // log the dialogue
 	// Trusted are the peers that may report a client, by XCLIENT or by a PROXY header;
-	// an invalid address stands for a unix socket. It is nil if there are none.
+	// an invalid address means a unix socket. It is nil if no peer is trusted.
 	Trusted interface{ Match(peer netip.Addr) bool }
 	// Fits returns a refusal if the columns of the store cannot hold a recipient. It is
 	// nil if every recipient fits.
@@ -49,7 +49,7 @@ type Settings struct {
 	Recipients Recipients
 }
 
-// Environment is what all sessions of a server share.
+// Environment holds the functions and the settings that all sessions of a server share.
 type Environment struct {
 	Settings func() *Settings // returns the current settings; cheap
 	Now      func() time.Time // with a monotonic clock reading, as time.Now returns it

@@ -11,7 +11,7 @@ import (
 )
 
 // The log has one line for each message and each refused recipient. The log handler
-// escapes what a client controls. Message text and secrets are not logged.
+// escapes text from the client. Message text and secrets are not logged.
 
 func (s *Session) log(level slog.Level, event string, attrs ...slog.Attr) {
 	ctx := context.Background()
@@ -75,7 +75,7 @@ func (s *Session) logOutcome(reply smtp.Reply, err error) {
 		s.logMessage(slog.LevelInfo, "message accepted", reply)
 		return
 	}
-	// The store logs its outage itself.
+	// The committer logs the outage.
 	if s.environment.Repeats.isOutage(err) && !s.environment.Repeats.first(slog.LevelWarn, "messages not stored", err.Error()) {
 		return
 	}
@@ -113,8 +113,8 @@ func (s *Session) logRefusedRecipient(to string, reply smtp.Reply) {
 		slog.String("tls", s.tls))
 }
 
-// logEnd logs that the server ends the session: at level info if the client loses a
-// message or has made too many errors.
+// logEnd logs that the server ends the session: at level info if a message is lost or
+// the client made too many errors.
 func (s *Session) logEnd(reply smtp.Reply) {
 	switch {
 	case s.tx != nil:

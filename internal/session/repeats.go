@@ -38,7 +38,7 @@ func NewRepeats(log *slog.Logger, outage func(error) bool) *Repeats {
 	return &Repeats{log: log, outage: outage, counts: make(map[repeat]int)}
 }
 
-// isOutage reports whether an error is counted, which is never so if r is nil.
+// isOutage reports whether an error concerns all messages. It returns false if r is nil.
 func (r *Repeats) isOutage(err error) bool { return r != nil && r.outage(err) }
 
 // first reports whether the caller should log a refusal. If it returns false, the

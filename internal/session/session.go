@@ -1,8 +1,8 @@
 // Package session implements one client's SMTP session as a state machine: it takes
-// bytes and returns replies and requests. It has no sockets, clocks or goroutines, so
-// an event loop, a TLS connection and a test can drive it.
+// bytes and returns replies and requests. A Session uses no sockets, clocks or
+// goroutines, so an event loop, a TLS connection and a test can drive it.
 //
-// A driver makes one call at a time:
+// A driver makes no concurrent calls:
 //
 //	out = s.Greet(out)
 //	for each read:
@@ -35,7 +35,7 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// A Request is what a session needs from its driver to continue.
+// A Request is the action that a session needs from its driver to continue.
 type Request uint8
 
 const (
@@ -52,9 +52,9 @@ const (
 	MaxLine       = 4096    // bytes of a command line with CR LF and the parameter SMTPUTF8
 	maxPlainLine  = 2048    // bytes of any other command line with CR LF
 	maxRecipients = 100     // of one message; RFC 5321 section 4.5.3.1.8 requires at least 100
-	maxErrors     = 20      // syntax, order and unknown commands
+	maxErrors     = 20      // replies for which isError returns true
 	maxRefused    = 500     // recipients
-	maxName       = 255     // bytes that are kept of the name in HELO, the maximum of a domain
+	maxName       = 255     // bytes of the name in HELO; a longer name is cut
 	minRate       = 100     // bytes of text per second, averaged over Settings.Timeout
 	firstBuffer   = 8 << 10 // capacity in bytes if no size is declared
 	growthFactor  = 4       // of a message's buffer
@@ -101,8 +101,8 @@ type Session struct {
 	helloReceived  bool // HELO or EHLO
 	extended       bool // EHLO
 	inTLS          bool // after STARTTLS
-	clientReported bool // a proxy has reported the client, and may not report another one
-	xclientLogged  bool // that an XCLIENT was refused
+	clientReported bool // a proxy has reported the client and must not report another client
+	xclientLogged  bool // the log has the refusal of an XCLIENT
 	lineReceived   bool // at least one command line
 	longLine       bool // in a command line that exceeds its limit
 	bareLF         bool // in a command line after an LF without CR
@@ -121,9 +121,9 @@ func New(e *Environment, m Memory, id string, peer netip.AddrPort) *Session {
 // trusted proxy reports. If it returns a refusal, the session ends.
 func (s *Session) OnClientAddress(f func(netip.Addr) *smtp.Reply) { s.onClientAddress = f }
 
-// SetClient sets what a PROXY header reports: the client, invalid if the proxy does not
-// know it, and the TLS between client and proxy, "" for none. The driver calls it before
-// Greet, and sends a refusal instead of the greeting. XCLIENT is refused afterwards.
+// SetClient sets the values of a PROXY header: the client, invalid if the proxy does not
+// know it, and the TLS between client and proxy, "" without TLS. The driver calls it
+// before Greet, and sends a refusal instead of the greeting. XCLIENT is refused afterwards.
 func (s *Session) SetClient(client netip.AddrPort, tls string) (refusal *smtp.Reply) {
 	s.client, s.tls, s.clientReported = client, tls, true
 	if s.onClientAddress == nil {
@@ -139,7 +139,7 @@ func (s *Session) Greet(out []byte) []byte {
 
 func (s *Session) greeting() smtp.Reply { return smtp.ReplyGreeting(s.settings.HostName) }
 
-// Request returns what the session needs to continue.
+// Request returns the current request.
 func (s *Session) Request() Request { return s.request }
 
 // Progress counts the events that renew the client's deadline: completed commands and

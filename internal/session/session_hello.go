@@ -11,7 +11,8 @@ import (
 // peers receive it.
 const SessionsKeyword = "X-SESSIONS"
 
-// helo is RFC 5321 section 4.1.1.1. Any name is valid, also none, since devices send it.
+// helo is RFC 5321 section 4.1.1.1. It accepts any name and a missing name, since some
+// devices send a malformed name or none.
 func (s *Session) helo(arg string) smtp.Reply {
 	s.hello(arg, false)
 	return smtp.ReplyHello(s.settings.HostName)

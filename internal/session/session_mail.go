@@ -46,8 +46,8 @@ func (s *Session) mail(arg string) smtp.Reply {
 }
 
 // protocol returns the keyword of RFC 3848 and RFC 6531 section 4.3 for the Received
-// field. An A means a login at a proxy. No keyword is registered for HELO inside TLS; it
-// is SMTP, since the field also contains the TLS version and cipher suite.
+// field. The final A means a login at a proxy. No keyword is registered for HELO inside
+// TLS; it is SMTP, since the field also contains the TLS version and cipher suite.
 func (s *Session) protocol(utf8 bool) string {
 	secure := s.tls != ""
 	switch {
@@ -80,7 +80,7 @@ func (s *Session) rset(arg string) smtp.Reply {
 	return smtp.ReplyOK
 }
 
-// reset ends the transaction, and forgets a lost chunk.
+// reset ends the transaction and clears chunkFailed.
 func (s *Session) reset() {
 	s.endTransaction()
 	s.chunkFailed = false

@@ -81,9 +81,9 @@ func (s *Session) acceptRecipient(address string) smtp.Reply {
 	return smtp.ReplyRecipientOK
 }
 
-// refuseRecipient logs the refusal of a recipient and returns its reply. Of the
-// recipients beyond maxRecipients only the first is logged, since their number is
-// unbounded, and Repeats limits the log of temporary refusals.
+// refuseRecipient logs the refusal of a recipient and returns its reply. It logs only
+// the first recipient beyond maxRecipients, since their number is unbounded. Repeats
+// limits the log of temporary refusals.
 func (s *Session) refuseRecipient(address string, reply smtp.Reply) smtp.Reply {
 	switch {
 	case reply == smtp.ReplyTooManyRecipients:

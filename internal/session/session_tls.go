@@ -3,7 +3,7 @@ package session
 import "goguerrillad/internal/smtp"
 
 // startTLS is RFC 3207. Feed consumes nothing after the command, and the driver discards
-// what the client has sent in clear after it.
+// any clear text after the command.
 func (s *Session) startTLS(arg string) smtp.Reply {
 	switch {
 	case arg != "":
@@ -18,9 +18,9 @@ func (s *Session) startTLS(arg string) smtp.Reply {
 	return smtp.ReplyStartTLS
 }
 
-// TLSStarted completes RequestStartTLS. The session forgets what the client has sent
-// before (RFC 3207 section 4.2), except the number of errors. The description is the
-// protocol version and the cipher suite.
+// TLSStarted completes RequestStartTLS. The session discards the name that the client
+// sent in clear (RFC 3207 section 4.2) and keeps the number of errors. description is
+// the protocol version and the cipher suite.
 func (s *Session) TLSStarted(description string) {
 	if s.request != RequestStartTLS {
 		return

@@ -7,12 +7,12 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// xclient is Postfix's XCLIENT, by which a trusted proxy reports its client. The session
-// returns to the greeting, but keeps TLS. It also accepts MAIL without another HELO, since
-// a proxy whose client sent no HELO sends none.
+// xclient is Postfix's XCLIENT: a trusted proxy reports its client. The session starts
+// again with the greeting, but keeps TLS. It also accepts MAIL without another HELO,
+// since a proxy whose client sent no HELO sends none.
 //
-// After a report of the client's address XCLIENT is refused, since a proxy may forward an
-// XCLIENT of its client.
+// After XCLIENT with an address, the session refuses XCLIENT, since the proxy may
+// forward an XCLIENT of its client.
 func (s *Session) xclient(arg string) smtp.Reply {
 	switch {
 	case !s.mayXClient():

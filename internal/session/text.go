@@ -21,7 +21,7 @@ func (s *Session) Space() []byte {
 
 // Filled consumes n bytes, 1 to len(Space()), that were read into Space. rest has the
 // bytes after the end of the text, nil if there are none. It is valid until the next call
-// of the session, so the driver must copy it, and feeds it later.
+// of the session: the driver must copy it before that, and feed it later.
 func (s *Session) Filled(n int, out []byte) (rest, _ []byte) {
 	s.windowBytes += int64(n)
 	tx := s.tx
@@ -88,14 +88,14 @@ func (tx *transaction) discard(m Memory) {
 	tx.buf, tx.discarded = nil, true
 }
 
-// feedDiscardedText looks for the end of a text that is discarded.
+// feedDiscardedText consumes a text that is discarded, up to its end.
 func (s *Session) feedDiscardedText(in, out []byte) (used int, _ []byte) {
 	tx, end := s.tx, false
 	if len(tx.unresolved) == 0 {
 		_, used, end = tx.dot.Next(in)
 	} else {
-		// MaxUnresolved+1 bytes of the input resolve these bytes. The bytes that
-		// are unresolved then are in the input only.
+		// MaxUnresolved+1 bytes of input resolve tx.unresolved. After them, only
+		// bytes of the input can be unresolved.
 		n := min(len(in), smtp.MaxUnresolved+1)
 		joined := append(tx.unresolved, in[:n]...)
 		_, used, end = tx.dot.Next(joined)

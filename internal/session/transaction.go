@@ -18,10 +18,10 @@ type transaction struct {
 	dot        smtp.DotReader // finds the end of the text after DATA
 	unresolved []byte         // in state inDiscardedText: consumed bytes that dot has not resolved yet
 
-	chunk     int64 // bytes of the chunk that are still to arrive
+	chunk     int64 // bytes of the chunk that have not arrived yet
 	chunked   bool  // the client has sent BDAT
 	last      bool  // the chunk is the last
-	discarded bool  // the message is refused and the rest of it discarded
+	discarded bool  // the message is refused, and the rest of its text is discarded
 
 	candidate string // in RequestRecipient: the recipient
 
@@ -98,7 +98,7 @@ func (s *Session) refuseForMemory(out []byte) []byte {
 	return s.finishCommand(out, smtp.ReplyOutOfMemory)
 }
 
-// Envelope returns the message of RequestSave, and nil if the request is another one.
+// Envelope returns the message of RequestSave, or nil after any other request.
 func (s *Session) Envelope() *envelope.Envelope {
 	if s.request != RequestSave {
 		return nil

@@ -3,8 +3,8 @@ package smtp
 import "bytes"
 
 // ParseCommand splits a command line without its CR LF into the verb in upper case
-// and the argument without blanks around it. Blanks are spaces and tabs. Only a
-// verb that the server does not implement is allocated.
+// and the argument without blanks around it. Blanks are spaces and tabs. The verb
+// is allocated only if the server does not implement it.
 func ParseCommand(line []byte) (verb, arg string) {
 	line = bytes.Trim(line, blanks)
 	word := line
@@ -21,8 +21,8 @@ const blanks = " \t"
 // longestVerb is the length of STARTTLS.
 const longestVerb = 8
 
-// upperVerb converts ASCII letters to upper case. By the rules of Unicode, a long s
-// would become an S.
+// upperVerb converts ASCII letters to upper case. strings.ToUpper would also convert
+// a long s (U+017F) to an S.
 func upperVerb(word []byte) string {
 	var buf [longestVerb]byte
 	up := append(buf[:0], word...)
@@ -64,8 +64,8 @@ func upperVerb(word []byte) string {
 	return string(up)
 }
 
-// LooksLikeHTTP reports whether a command line begins with an HTTP method, in any
-// case. No method is also an SMTP verb.
+// LooksLikeHTTP reports whether a command line begins with an HTTP method in upper
+// or lower case. No method is also an SMTP verb.
 func LooksLikeHTTP(line []byte) bool {
 	verb, _ := ParseCommand(line)
 	switch verb {

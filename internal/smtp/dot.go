@@ -19,13 +19,13 @@ type DotReader struct {
 // and a CR at the start of a line.
 const MaxUnresolved = 2
 
-// An ending is how the text ends so far.
+// An ending describes the last bytes of the text so far.
 type ending uint8
 
 const (
-	lineEnd ending = iota // with CR LF, or the text is empty
-	afterCR               // with CR
-	inLine                // with another byte
+	lineEnd ending = iota // CR LF, or the text is empty
+	afterCR               // CR
+	inLine                // any other byte
 )
 
 // Next processes b: the bytes that the last call left unused, and newly read bytes
@@ -72,7 +72,7 @@ func (d *DotReader) Next(b []byte) (text, used int, end bool) {
 // lineDot is a dot at the start of a line.
 var lineDot = []byte("\r\n.")
 
-// endingOf returns how a piece of text ends. The piece has at least one byte and
+// endingOf returns the ending of a piece of text. The piece has at least one byte and
 // does not begin between a CR and an LF.
 func endingOf(piece []byte) ending {
 	switch n := len(piece); {

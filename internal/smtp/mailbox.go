@@ -76,7 +76,8 @@ func localLen(s string) int {
 }
 
 // quotedLen returns the length of the quoted string at the start of s (RFC 5321
-// section 4.1.2, Quoted-string), or 0 if it has no end or a control character.
+// section 4.1.2, Quoted-string), or 0 if it does not end or contains a control
+// character.
 func quotedLen(s string) int {
 	for i := 1; i < len(s); i++ {
 		switch c := s[i]; {
@@ -119,7 +120,7 @@ func isDomain(s string) bool {
 
 // isLiteral reports whether s, which starts with a bracket, is an address literal
 // (RFC 5321 section 4.1.3): [192.0.2.1], [IPv6:2001:db8::1], or [tag:content] with an
-// unknown tag. The content may not have < or >, which delimit a path.
+// unknown tag. The content must not contain < or >, which delimit a path.
 func isLiteral(s string) bool {
 	s = s[1:]
 	if !strings.HasSuffix(s, "]") {
@@ -131,7 +132,7 @@ func isLiteral(s string) bool {
 	case !tagged: // IPv4, since IPv6 addresses have colons
 		_, err := netip.ParseAddr(s)
 		return err == nil
-	case isWord(tag, "IPv6"):
+	case equalFold(tag, "IPv6"):
 		a, err := netip.ParseAddr(content)
 		return err == nil && a.Is6() && a.Zone() == ""
 	}
@@ -159,9 +160,10 @@ func isAtext(c byte) bool {
 	return isAlnum(c) || strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
 }
 
-// isWord reports whether s is the ASCII word, in any case. The lengths differ if s has
-// a character that Unicode folds to an ASCII letter: the long s or the Kelvin sign.
-func isWord(s, word string) bool {
+// equalFold reports whether s is the ASCII word, in upper or lower case. The lengths
+// differ if s has a character that Unicode folds to an ASCII letter: the long s or the
+// Kelvin sign.
+func equalFold(s, word string) bool {
 	return len(s) == len(word) && strings.EqualFold(s, word)
 }
 
@@ -181,7 +183,7 @@ func isASCII(s string) bool {
 }
 
 // hasControlOrSpace reports whether s has a non-ASCII control character or space. The
-// grammar decides on the ASCII ones.
+// parsers of a path check its ASCII characters.
 func hasControlOrSpace(s string) bool {
 	for _, r := range s {
 		if r >= utf8.RuneSelf && (unicode.IsControl(r) || unicode.IsSpace(r)) {

@@ -22,10 +22,11 @@ type MailParams struct {
 	RequireTLS bool // RFC 8689
 }
 
-// ParseMailParams parses the parameters of MAIL; keywords and values are valid in any
-// case. AUTH=, RET= and ENVID= are ignored, since some senders send them although EHLO
-// does not announce them, and do not retry without them. A refusal is 555 5.5.4 for an
-// unknown parameter, and 501 5.5.4 for a parameter that is malformed or appears twice.
+// ParseMailParams parses the parameters of MAIL; upper and lower case are equal in
+// keywords and values. AUTH=, RET= and ENVID= are ignored, since some senders send them
+// although EHLO does not announce them, and do not retry without them. A refusal is
+// 555 5.5.4 for an unknown parameter, and 501 5.5.4 for a parameter that is malformed or
+// appears twice.
 func ParseMailParams(params string) (MailParams, *Reply) {
 	m := MailParams{Size: -1}
 	names := []string{"SIZE", "BODY", "SMTPUTF8", "REQUIRETLS", "AUTH", "RET", "ENVID"}
@@ -76,7 +77,7 @@ func eachParam(params string, names []string, set func(name, value string) (ok b
 			return &ReplyMalformedParameter
 		}
 		i := 0
-		for i < len(names) && !isWord(names[i], keyword) {
+		for i < len(names) && !equalFold(names[i], keyword) {
 			i++
 		}
 		switch {
@@ -93,7 +94,7 @@ func eachParam(params string, names []string, set func(name, value string) (ok b
 }
 
 // isValue reports whether s is an esmtp-value (RFC 5321 section 4.1.2, RFC 6531
-// section 3.3), or one with an equals sign, which does no harm.
+// section 3.3). It also accepts equals signs, which do no harm.
 func isValue(s string) bool {
 	for i := range len(s) {
 		if isControl(s[i]) {
@@ -125,11 +126,11 @@ func parseSize(s string) (n int64, ok bool) {
 
 func parseBody(s string) (b Body, ok bool) {
 	switch {
-	case isWord(s, "7BIT"):
+	case equalFold(s, "7BIT"):
 		return Body7Bit, true
-	case isWord(s, "8BITMIME"):
+	case equalFold(s, "8BITMIME"):
 		return Body8BitMIME, true
-	case isWord(s, "BINARYMIME"):
+	case equalFold(s, "BINARYMIME"):
 		return BodyBinaryMIME, true
 	}
 	return Body7Bit, false
@@ -137,13 +138,13 @@ func parseBody(s string) (b Body, ok bool) {
 
 // ParseBdat parses the argument of BDAT (RFC 3030 section 2): the size of the chunk in
 // bytes, math.MaxInt64 if it does not fit into an int64, and whether the chunk is the
-// last. A refusal is 501 5.5.4; the size of the chunk is unknown then.
+// last. A refusal is 501 5.5.4; then the size of the chunk is unknown.
 func ParseBdat(arg string) (size int64, last bool, refusal *Reply) {
 	arg = strings.Trim(arg, blanks)
 	digits := arg
 	if i := strings.IndexAny(arg, blanks); i >= 0 {
 		digits = arg[:i]
-		last = isWord(strings.TrimLeft(arg[i:], blanks), "LAST")
+		last = equalFold(strings.TrimLeft(arg[i:], blanks), "LAST")
 		if !last {
 			digits = ""
 		}

@@ -30,12 +30,12 @@ const (
 	maxDomain = 255
 )
 
-// A pathKind is what the paths of MAIL and RCPT differ in.
+// A pathKind holds the differences between the paths of MAIL and RCPT.
 type pathKind struct {
 	keyword string // before the colon
 	usage   string // of the command
 	code    string // enhanced code for a malformed address
-	party   string // in a reply
+	party   string // Sender or Recipient, in a reply
 }
 
 // ParseReversePath parses the argument of MAIL: FROM:, the path, and the parameters,
@@ -44,7 +44,7 @@ type pathKind struct {
 //
 // Beyond RFC 5321 it accepts: blanks around the colon and inside the brackets, a path
 // without brackets, a local part with dots at any place, a domain with underscores,
-// and a domain with a final dot, which it drops. The keyword is valid in any case. A
+// and a domain with a final dot, which it drops. The keyword may be in lower case. A
 // refusal is 501 5.5.4 if there is no path, 501 5.1.7 if the path is malformed, and
 // 553 5.6.7 if the address is not UTF-8.
 func ParseReversePath(arg string) (p Path, params string, refusal *Reply) {
@@ -53,10 +53,10 @@ func ParseReversePath(arg string) (p Path, params string, refusal *Reply) {
 }
 
 // ParseForwardPath parses the argument of RCPT: TO:, the path, and the parameters. It
-// accepts the same as [ParseReversePath], but no null path, and of the addresses
-// without a domain only postmaster, in any case (RFC 5321 section 4.1.1.3). A refusal
-// is 501 5.5.4 if there is no path, 501 5.1.3 if the path is malformed, and 553 5.6.7
-// if the address is not UTF-8.
+// accepts the syntax of [ParseReversePath] except a null path. Only postmaster, in
+// upper or lower case, needs no domain (RFC 5321 section 4.1.1.3). A refusal is
+// 501 5.5.4 if there is no path, 501 5.1.3 if the path is malformed, and 553 5.6.7 if
+// the address is not UTF-8.
 func ParseForwardPath(arg string) (p Path, params string, refusal *Reply) {
 	to := pathKind{"TO", "RCPT TO:<address>", codeBadRecipientSyntax, "Recipient"}
 	p, params, refusal = to.parse(arg)
@@ -64,7 +64,7 @@ func ParseForwardPath(arg string) (p Path, params string, refusal *Reply) {
 	case refusal != nil:
 	case p.Local == "":
 		return Path{}, "", to.refuse("is empty")
-	case p.Domain == "" && !isWord(p.Local, "postmaster"):
+	case p.Domain == "" && !equalFold(p.Local, "postmaster"):
 		return Path{}, "", to.refuse("needs a domain")
 	}
 	return p, params, refusal
@@ -76,7 +76,7 @@ func (k pathKind) parse(arg string) (p Path, params string, refusal *Reply) {
 	path, params, closed := cutPath(strings.Trim(rest, blanks))
 	mailbox, bracketed := strings.CutPrefix(path, "<")
 	switch {
-	case !found, path == "", !isWord(strings.Trim(word, blanks), k.keyword),
+	case !found, path == "", !equalFold(strings.Trim(word, blanks), k.keyword),
 		!bracketed && !strings.Contains(path, "@") && strings.Contains(path, "="): // a parameter instead of a path
 		return Path{}, "", replySyntax(k.usage)
 	case !closed:

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// A ProxyHeader describes a proxy's client. The proxy sends it before all other bytes,
-// by the PROXY protocol, version 1 or 2 (HAProxy's doc/proxy-protocol.txt). Section
+// A ProxyHeader describes a proxy's client. The proxy sends it before all other bytes
+// (PROXY protocol, version 1 or 2: HAProxy's doc/proxy-protocol.txt). Section
 // numbers in this file are those of that document.
 type ProxyHeader struct {
 	Local  bool           // the proxy has no client: it checks the server
@@ -76,7 +76,7 @@ func ParseProxyHeader(in []byte) (h ProxyHeader, length int, err error) {
 }
 
 // HasProxySignature reports whether in begins with the signature of a PROXY header, or
-// whether more bytes are needed to decide it.
+// whether more bytes are needed to find out.
 func HasProxySignature(in []byte) (found, more bool) {
 	for _, signature := range []string{proxyV1Signature, proxyV2Signature} {
 		if hasPartialPrefix(in, signature) {
@@ -151,7 +151,7 @@ const (
 	v2LastTransport = 2
 )
 
-// checkV2 checks the bytes after the signature that are there: version and command,
+// checkV2 checks the bytes that have arrived after the signature: version and command,
 // family and transport.
 func checkV2(in []byte) error {
 	if len(in) > 0 && in[0] != v2Local && in[0] != v2Proxy {
@@ -183,7 +183,7 @@ func (h *ProxyHeader) parseV2(command, family byte, block []byte) error {
 			h.TLS = ""
 		}
 		return nil
-	default: // a valid family that is not supported: like unspecified
+	default: // a valid family that is not supported: handled like v2Unspecified
 		return nil
 	}
 	if len(block) < addresses {
@@ -221,7 +221,7 @@ func (h *ProxyHeader) parseTLVs(block []byte) error {
 		var version, cipher string
 		err := eachTLV(value[verify:], func(kind byte, value []byte) error {
 			switch kind {
-			case tlvSSLVersion: // TLS1.3 instead of TLSv1.3, as smtpd writes it
+			case tlvSSLVersion: // smtpd writes TLS1.3 instead of TLSv1.3
 				version = tlsName(strings.Replace(string(value), "TLSv", "TLS", 1))
 			case tlvSSLCipher:
 				cipher = tlsName(string(value))

@@ -1,7 +1,6 @@
 package smtp
 
-// The replies without a parameter. They are never changed, and only this package
-// builds replies.
+// The replies without a parameter. Their values never change.
 var (
 	ReplyOK           = Reply{250, codeOK, "OK"}
 	ReplySenderOK     = Reply{250, codeSenderOK, "OK"}
@@ -80,8 +79,8 @@ func ReplyGreeting(host string) Reply { return Reply{220, "", host + " ESMTP"} }
 // ReplyHello returns the reply to HELO, or to EHLO with a line for each keyword.
 func ReplyHello(text string) Reply { return Reply{250, "", text} }
 
-// ReplyQueued returns the reply to a message that is committed and durable. The
-// hash is that of the row of the first recipient.
+// ReplyQueued returns the reply to a message that is committed and durable. hash is
+// the hash of the first recipient's row.
 func ReplyQueued(hash string) Reply { return Reply{250, codeOK, "OK: queued as " + hash} }
 
 // replySyntax refuses an argument and states the correct usage.

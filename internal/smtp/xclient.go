@@ -12,7 +12,7 @@ const XClientNames = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT REVERSE_
 // maxXClientValue is the maximum length of a value in bytes, as in Postfix.
 const maxXClientValue = 255
 
-// An XClient is what an XCLIENT command reports about a proxy's client (Postfix's
+// An XClient holds the attributes of a proxy's client from an XCLIENT command (Postfix's
 // XCLIENT_README). NAME, REVERSE_NAME, DESTADDR and DESTPORT are checked and ignored.
 type XClient struct {
 	HasAddr bool
@@ -29,8 +29,8 @@ type XClient struct {
 }
 
 // ParseXClient parses the argument of XCLIENT: name=value separated by blanks, names in
-// any case, values in xtext (RFC 3461 section 4). A value that is not xtext is used as
-// it is, since not all proxies encode values. A refusal is 501 5.5.4.
+// upper or lower case, values in xtext (RFC 3461 section 4). A value that is not xtext
+// stays as it is, since not all proxies encode values. A refusal is 501 5.5.4.
 func ParseXClient(arg string) (XClient, *Reply) {
 	var x XClient
 	if strings.Trim(arg, blanks) == "" {
@@ -54,37 +54,37 @@ func ParseXClient(arg string) (XClient, *Reply) {
 // set sets one attribute. It reports whether the attribute is known and its value is
 // valid.
 func (x *XClient) set(name, value string) (known, ok bool) {
-	unknown := isWord(value, "[UNAVAILABLE]") || isWord(value, "[TEMPUNAVAIL]")
+	unknown := equalFold(value, "[UNAVAILABLE]") || equalFold(value, "[TEMPUNAVAIL]")
 	switch {
-	case isWord(name, "ADDR"), isWord(name, "DESTADDR"):
+	case equalFold(name, "ADDR"), equalFold(name, "DESTADDR"):
 		addr, err := netip.Addr{}, error(nil)
 		if !unknown {
 			addr, err = parseXClientAddr(value)
 		}
-		if isWord(name, "ADDR") {
+		if equalFold(name, "ADDR") {
 			x.HasAddr, x.Addr = true, addr
 		}
 		return true, err == nil
-	case isWord(name, "PORT"), isWord(name, "DESTPORT"):
+	case equalFold(name, "PORT"), equalFold(name, "DESTPORT"):
 		port, err := uint64(0), error(nil)
 		if !unknown {
 			port, err = strconv.ParseUint(value, 10, 16)
 		}
-		if isWord(name, "PORT") {
+		if equalFold(name, "PORT") {
 			x.Port = uint16(port)
 		}
 		return true, err == nil && strings.Trim(value, "0123456789") == "" || unknown
-	case isWord(name, "PROTO"):
+	case equalFold(name, "PROTO"):
 		x.Proto = strings.ToUpper(value)
-		return true, isWord(value, "SMTP") || isWord(value, "ESMTP")
-	case isWord(name, "HELO"):
+		return true, equalFold(value, "SMTP") || equalFold(value, "ESMTP")
+	case equalFold(name, "HELO"):
 		x.HasHelo, x.Helo = true, emptyIf(unknown, value)
 		return true, true
-	case isWord(name, "LOGIN"):
+	case equalFold(name, "LOGIN"):
 		x.HasLogin, x.Login = true, emptyIf(unknown, value)
 		return true, true
 	}
-	return isWord(name, "NAME") || isWord(name, "REVERSE_NAME"), true
+	return equalFold(name, "NAME") || equalFold(name, "REVERSE_NAME"), true
 }
 
 func emptyIf(unknown bool, value string) string {
@@ -98,7 +98,7 @@ func emptyIf(unknown bool, value string) string {
 // literal (RFC 5321 section 4.1.3).
 func parseXClientAddr(value string) (netip.Addr, error) {
 	const prefix = "IPV6:"
-	if len(value) > len(prefix) && isWord(value[:len(prefix)], prefix) {
+	if len(value) > len(prefix) && equalFold(value[:len(prefix)], prefix) {
 		addr, err := netip.ParseAddr(value[len(prefix):])
 		if err == nil && (!addr.Is6() || addr.Zone() != "") {
 			return netip.Addr{}, strconv.ErrSyntax

@@ -15,7 +15,7 @@ import (
 // next round accepts the rest.
 const acceptBatch = 16
 
-// Bounds of the pause after accept failed for lack of descriptors or memory.
+// Bounds of the pause after an accept error that is not transient.
 const (
 	minBackoff = 5 * time.Millisecond
 	maxBackoff = time.Second
@@ -35,7 +35,7 @@ func (l *loop) watchListeners() error {
 // unwatchListeners stops accepting.
 func (l *loop) unwatchListeners() {
 	for _, fd := range l.listeners {
-		// It fails if the socket is not watched, which is no problem.
+		// An error only means that the socket is not watched.
 		_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil)
 	}
 }
@@ -58,26 +58,22 @@ func (l *loop) accept(listener int) {
 		}
 		// unix.Accept4 would make a getsockopt call for each connection.
 		fd, from, err := syscall.Accept4(listener, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
-		switch err {
-		case nil:
+		switch {
+		case err == nil:
 			l.server.counters.accepted.Add(1)
 			l.newConn(fd, addrPort(from))
-		case unix.EAGAIN:
+		case err == unix.EAGAIN:
 			return
-		case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS:
-			l.pauseAccept(err)
-		default:
-			// The client closed the connection before it was accepted, or the
-			// network reports an error of it (accept(2)).
+		case transient(err):
 			l.server.counters.acceptErrors.Add(1)
-			if !transient(err) {
-				l.pauseAccept(err)
-			}
+		default: // above all EMFILE, ENFILE, ENOMEM and ENOBUFS
+			l.pauseAccept(err)
 		}
 	}
 }
 
-// transient reports whether an error of accept4 concerns only one connection.
+// transient reports whether an error of accept4 concerns only one connection: the
+// client closed it before it was accepted, or the network failed (accept(2)).
 func transient(err error) bool {
 	switch err {
 	case unix.ECONNABORTED, unix.EINTR, unix.EPERM, unix.EPROTO, unix.ENOPROTOOPT,
@@ -87,8 +83,8 @@ func transient(err error) bool {
 	return false
 }
 
-// pauseAccept stops accepting for a time that doubles with each call, since a
-// listening socket that stays readable would make the loop spin. New
+// pauseAccept counts an error and stops accepting for a time that doubles with
+// each call: a listening socket that stays readable would make the loop spin. New
 // connections wait in the backlog.
 func (l *loop) pauseAccept(err error) {
 	l.server.counters.acceptErrors.Add(1)
@@ -112,7 +108,7 @@ func (l *loop) resumeAccept() {
 	}
 }
 
-// newConn starts the session of a new connection or rejects it.
+// newConn starts the session of a new connection or refuses it.
 func (l *loop) newConn(fd int, peer netip.AddrPort) {
 	if l.lastBackoff > 0 {
 		l.lastBackoff = 0
@@ -122,7 +118,7 @@ func (l *loop) newConn(fd int, peer netip.AddrPort) {
 	}
 	refusal, counted := l.server.admit(peer.Addr())
 	if refusal != nil {
-		l.reject(fd, refusal)
+		l.refuse(fd, refusal)
 		return
 	}
 	l.generation = max(1, l.generation+1) // never 0, wraps to 1
@@ -156,10 +152,10 @@ func (l *loop) newConn(fd int, peer netip.AddrPort) {
 	l.guarded(c, func() { c.greet(nil) })
 }
 
-// reject sends a client the reply and closes its connection at once, even if
-// the socket does not accept all of the reply: a rejected client must not hold
-// any resources.
-func (l *loop) reject(fd int, reply *smtp.Reply) {
+// refuse sends a client the reply and closes its connection immediately, even if
+// the socket does not accept all of the reply: a refused client must not hold any
+// resources.
+func (l *loop) refuse(fd int, reply *smtp.Reply) {
 	_, _ = unix.Write(fd, reply.Append(l.out[:0]))
 	// Unread input would make close send a reset, which can destroy the reply.
 	_, _, _ = unix.Recvfrom(fd, l.scratch, unix.MSG_DONTWAIT)

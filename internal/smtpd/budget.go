@@ -13,10 +13,10 @@ import "sync"
 // more than limit-reserve, so the holder can grow to the largest size. When it
 // has finished and released its memory, the head of the queue becomes the holder.
 //
-// Waiting claims get memory in the order of their arrival. Small messages need
+// Waiting claims receive memory in the order of their arrival. Small messages need
 // not wait behind large ones, and a part of the memory is kept for them, so that
 // a few large, slow messages do not block many small ones. No claim waits for
-// ever, since the head of the queue gets the reserve.
+// ever, since the head of the queue receives the reserve.
 type budget struct {
 	mu      sync.Mutex
 	limit   int64
@@ -94,7 +94,7 @@ func (c *claim) Release(buf []byte) {
 	c.budget.release(c, size)
 }
 
-// acquire gives a claim more bytes and reports whether it did. The claim must not
+// acquire adds bytes to a claim and reports whether it did. The claim must not
 // be in the queue.
 func (b *budget) acquire(c *claim, more int64) bool {
 	b.mu.Lock()
@@ -150,7 +150,7 @@ func (c *claim) enqueue(wake func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c.needed, c.wake = c.shortfall, wake
-	if b.holder == c { // the others may wait for the holder to finish
+	if b.holder == c { // other claims may wait for the holder to finish
 		b.queue = append([]*claim{c}, b.queue...)
 	} else {
 		b.queue = append(b.queue, c)

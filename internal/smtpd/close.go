@@ -6,19 +6,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A connection ends by one of these verbs:
+// These functions end a connection:
 //
-//   - close: close the descriptor now and release what the connection holds.
-//   - abort: tell the session that the connection is gone, then close.
-//   - finish: send the last replies, then close.
-//   - terminate: end the session with 421 even during a transaction.
+//   - close closes the descriptor and releases the resources of the connection.
+//   - abort ends the session without a reply, then closes.
+//   - finish sends the last replies, then closes.
 //
-// The server drains (drain.go): each session finishes after its transaction.
+// The server drains (drain.go): each session ends after its transaction. It
+// terminates the remaining sessions: they end with 421 even during a transaction.
 
-// If a socket is closed while input is unread, or if more input arrives after
-// that, TCP sends a reset, which can destroy the last reply on its way to the
-// client. So, unless the client has closed its side or sent QUIT, the server
-// closes only its own side first, and discards the input that arrives.
+// If a socket is closed while input is unread, or if more input arrives later,
+// TCP sends a reset, which can destroy the last reply on its way to the client.
+// So the server first closes only its own side and discards the input that
+// arrives, unless the client has closed its side or sent QUIT.
 const (
 	lingerTime  = time.Second
 	lingerBytes = 1 << 20
@@ -32,18 +32,19 @@ func (c *conn) finish(out []byte) {
 	c.session.Abort()
 	c.keep(nil)
 	c.phase = flushing
-	if c.emptied && c.session.QuitReceived() { // inside TLS a close_notify may be on its way
+	// Inside TLS emptied is never true, since a close_notify may follow QUIT.
+	if c.emptied && c.session.QuitReceived() {
 		c.inputEnded = true
 	}
 	flags := 0
 	if c.inputEnded {
 		flags = unix.MSG_MORE // close sends the replies and the FIN in one segment
 	}
-	if c.secured != nil {
+	if c.tls != nil {
 		// Both fail only if crypto/tls has written an alert, which ends the
 		// connection.
-		_, _ = c.secured.Write(out)
-		_ = c.secured.CloseWrite()
+		_, _ = c.tls.Write(out)
+		_ = c.tls.CloseWrite()
 		out = nil
 	}
 	c.send(out, flags)
@@ -64,7 +65,7 @@ func (c *conn) closeFlushed() {
 			return
 		}
 		c.phase = lingering
-		c.secured = nil
+		c.tls = nil
 		c.loop.lingering.renew(&c.timer, c.loop.now)
 		c.watch(unix.EPOLLIN)
 	}
@@ -84,12 +85,12 @@ func (c *conn) abort() {
 	if c.phase == closed {
 		return
 	}
-	c.session.Abort() // a message that is being saved stays
+	c.session.Abort() // does not affect a message that is being saved
 	c.close()
 }
 
-// closeBroken closes a connection whose session has panicked: the session is not
-// called again, and the budget takes its memory back. A buffer that is being
+// closeBroken closes a connection whose session has panicked. The session is not
+// called again, and its memory returns to the budget. A buffer that is being
 // saved is left to the garbage collector, or leaks if it is a mapping.
 func (c *conn) closeBroken() {
 	c.broken = true
@@ -97,7 +98,7 @@ func (c *conn) closeBroken() {
 	c.memory.releaseAll()
 }
 
-// close closes the descriptor and releases what the connection holds.
+// close closes the descriptor and releases the resources of the connection.
 func (c *conn) close() {
 	if c.phase == closed {
 		return
@@ -108,7 +109,7 @@ func (c *conn) close() {
 	}
 	c.phase = closed
 	c.timer.stop()
-	c.pending, c.unsent, c.secured = nil, nil, nil
+	c.pending, c.unsent, c.tls = nil, nil, nil
 	l.conns[c.fd] = nil
 	l.live--
 	unix.Close(c.fd) // also removes it from the epoll instance

@@ -23,17 +23,17 @@ const (
 	outHigh = 16 << 10
 )
 
-// phase is the state of a connection: what the connection waits for.
+// phase is the state of a connection. The comments name what the connection waits for.
 type phase uint8
 
 const (
-	talking        phase = iota // input, or the client to receive unsent replies
+	talking        phase = iota // input, or the client to read unsent replies
 	awaitingMemory              // noteMemory
 	checking                    // noteChecked; no deadline runs
 	saving                      // noteSaved; no deadline runs
 	handshaking                 // noteHandshake
-	awaitingHeader              // a PROXY header, or that the peer sends none; before the greeting
-	flushing                    // the client to receive the last replies
+	awaitingHeader              // before the greeting: a PROXY header, or the first bytes of an untrusted peer
+	flushing                    // the client to read the last replies
 	lingering                   // the client to close its side
 	closed                      // nothing; the descriptor is closed
 )
@@ -44,9 +44,9 @@ type conn struct {
 	loop    *loop
 	session *session.Session
 	memory  claim
-	timer   timer          // in at most one of the loop's lists of deadlines
+	timer   timer          // in at most one list of deadlines
 	peer    netip.AddrPort // of the socket, or the client that a trusted proxy reports
-	secured *secured       // nil without TLS
+	tls     *tlsLayer      // nil without TLS
 
 	pending []byte // input that the session has not consumed
 	unsent  []byte // output that the socket has not accepted
@@ -60,8 +60,8 @@ type conn struct {
 	phase        phase
 	counted      bool // by the limiter, for its address
 	queued       bool // in loop.unfinished
-	emptied      bool // the last read emptied the socket
-	inputEnded   bool // the client sends no more input, or none that matters
+	emptied      bool // the last read emptied the socket; never inside TLS
+	inputEnded   bool // the client sends no more input, or only input to ignore
 	broken       bool // the session panicked and must not be called again
 	untrusted    bool // in phase awaitingHeader: the peer may not send a PROXY header
 }
@@ -75,8 +75,8 @@ func (c *conn) event(events uint32) {
 			c.resume(c.loop.out[:0]) // sends the unsent bytes
 			return
 		}
-		if c.secured != nil {
-			c.secured.wire.emptied = false
+		if c.tls != nil {
+			c.tls.wire.emptied = false
 		}
 		c.readable() // also after an error, since there may be input before it
 	case awaitingMemory, checking, saving:
@@ -101,8 +101,8 @@ func (c *conn) event(events uint32) {
 	}
 }
 
-// proceed runs the session until it has to wait: it feeds the input in, sends
-// the replies, and carries out the session's requests. out has replies that are
+// proceed runs the session until the session must wait: it feeds the bytes of in,
+// sends the replies, and carries out the session's requests. out has replies that are
 // not sent yet. The replies to a pipelined group are sent in one write.
 func (c *conn) proceed(in, out []byte) {
 	s := c.session
@@ -110,22 +110,23 @@ func (c *conn) proceed(in, out []byte) {
 		switch s.Request() {
 		case session.RequestInput:
 			c.phase = talking
-			half := false // a command
+			incomplete := false // in is an incomplete command
 			if len(in) > 0 && len(c.unsent) == 0 {
 				used := 0
 				used, out = s.Feed(in[:min(len(in), feedSize)], out)
 				in = in[used:]
-				half = used == 0 && s.Request() == session.RequestInput
+				incomplete = used == 0 && s.Request() == session.RequestInput
 				if len(out) >= outHigh {
 					out = c.send(out, 0)
 				}
-				if !half {
+				if !incomplete {
 					continue
 				}
 			}
 			c.keep(in)
 			out = c.send(out, 0)
-			if len(in) > 0 && !half && len(c.unsent) == 0 { // unsent replies held the input up, and are sent now
+			// The input may have waited for unsent replies, which are sent now.
+			if len(in) > 0 && !incomplete && len(c.unsent) == 0 {
 				in = c.pending
 				continue
 			}
@@ -145,7 +146,7 @@ func (c *conn) proceed(in, out []byte) {
 			c.send(out, 0)
 			c.updateInterest()
 		case session.RequestStartTLS:
-			c.keep(nil) // discards what the client sent in clear after STARTTLS
+			c.keep(nil) // discards clear text after STARTTLS
 			c.send(out, 0)
 			c.startTLS()
 		case session.RequestClose:
@@ -159,7 +160,7 @@ func (c *conn) proceed(in, out []byte) {
 // result of a request.
 func (c *conn) resume(out []byte) {
 	c.proceed(c.pending, out)
-	if c.secured != nil && c.phase == talking {
+	if c.tls != nil && c.phase == talking {
 		c.readLater() // crypto/tls may hold input that epoll does not report
 	}
 }
@@ -183,11 +184,11 @@ func (c *conn) updateInterest() {
 		c.watch(0)
 	}
 	// A session that waits for a note stays watched for input: most clients send
-	// nothing meanwhile, which saves two epoll_ctl calls. If the client sends
-	// something, event stops watching.
+	// nothing meanwhile, which saves two epoll_ctl calls. If input arrives, event
+	// stops watching.
 }
 
-// watch sets the events that epoll watches; it always reports errors as well.
+// watch sets the events that epoll watches; epoll always reports errors as well.
 func (c *conn) watch(events uint32) {
 	if c.interest == events || c.phase == closed {
 		return

@@ -32,8 +32,6 @@ func (h *held) save(e *envelope.Envelope, done func(error)) {
 
 // TestClientThatDoesNotRead: the server stops reading from a client that reads
 // no replies, and continues when the client reads.
-// TestClientThatDoesNotRead: the server stops reading from a client that reads
-// no replies, and continues when the client reads.
 func TestClientThatDoesNotRead(t *testing.T) {
 	f := start(t, func(s *setup) { s.loops = 1 })
 	for i := range 8 {

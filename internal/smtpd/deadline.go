@@ -3,9 +3,9 @@ package smtpd
 import "time"
 
 // deadlines is a list of timers that all have the same timeout, in the order of
-// their renewal, oldest first. Renewing a timer moves it to the end and only the
-// first can be due, so both take constant time. A changed timeout applies to all
-// timers at once.
+// their renewal, oldest first. A renewed timer moves to the end, and only the first
+// timer can be due, so each operation takes constant time. A changed timeout applies
+// to all timers immediately.
 type deadlines struct {
 	root timer // of a ring: root.next is the oldest timer, root.prev the newest
 }

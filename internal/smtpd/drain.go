@@ -14,8 +14,8 @@ const stallTime = 5 * time.Second
 // stallCheckInterval is the time between two checks for stalled transactions.
 const stallCheckInterval = 250 * time.Millisecond
 
-// drain starts the end of the loop: it accepts no more connections, and each
-// session gets 421 when it is idle. All functions of this file run on the loop's
+// drain starts the shutdown of the loop: the loop accepts no more connections, and
+// each session receives 421 when it is idle. All functions of this file run on the loop's
 // thread.
 func (l *loop) drain() {
 	l.draining = true
@@ -73,7 +73,7 @@ func (l *loop) terminate() {
 
 // closeAll aborts the connections that are left when the loop ends, and sends
 // 421 to the clients that can still receive it. A message that is being saved
-// may be stored although its client got 421; the client sends it again.
+// may be stored although its client received 421; the client sends it again.
 func (l *loop) closeAll() {
 	l.each(func(c *conn) {
 		if c.phase <= saving && len(c.unsent) == 0 {

@@ -46,7 +46,7 @@ func (c *conn) startTLS() {
 	c.phase = handshaking
 	w := &wire{fd: c.fd, loop: c.loop}
 	w.handshake = &handshake{conn: c, ready: make(chan struct{}, 1), cancel: make(chan struct{})}
-	c.secured = &secured{Conn: tls.Server(w, config), wire: w}
+	c.tls = &tlsLayer{Conn: tls.Server(w, config), wire: w}
 	c.progress = c.session.Progress()
 	c.loop.deadlines.renew(&c.timer, c.loop.now)
 	if len(c.unsent) > 0 {
@@ -58,7 +58,7 @@ func (c *conn) startTLS() {
 
 // handshakeReady handles the event that the socket is ready in phase handshaking.
 func (c *conn) handshakeReady() {
-	h := c.secured.wire.handshake
+	h := c.tls.wire.handshake
 	if h.started {
 		select {
 		case h.ready <- struct{}{}:
@@ -88,12 +88,12 @@ func (h *handshake) run() (err error) {
 			err = errInternal
 		}
 	}()
-	return h.conn.secured.Handshake()
+	return h.conn.tls.Handshake()
 }
 
-// cancelHandshake ends a handshake, at once if its goroutine was not started yet.
+// cancelHandshake ends a handshake, immediately if its goroutine was not started yet.
 func (c *conn) cancelHandshake(cause error) {
-	h := c.secured.wire.handshake
+	h := c.tls.wire.handshake
 	if !h.started {
 		c.handshakeDone(cause)
 		return
@@ -108,20 +108,20 @@ func (c *conn) cancelHandshake(cause error) {
 // connection if the handshake failed.
 func (c *conn) handshakeDone(err error) {
 	l := c.loop
-	if c.secured.wire.handshake.started {
+	if c.tls.wire.handshake.started {
 		l.handshakes--
 	}
-	c.secured.wire.handshake = nil
+	c.tls.wire.handshake = nil
 	c.lastProgress = l.now
 	if err != nil {
 		l.server.counters.tlsFailed.Add(1)
 		l.server.log.Log(context.Background(), tlsLevel(err), "TLS handshake failed", "remote", c.peer, "error", err)
-		c.secured = nil
+		c.tls = nil
 		c.session.Abort()
 		c.finish(nil)
 		return
 	}
-	state := c.secured.ConnectionState()
+	state := c.tls.ConnectionState()
 	if state.Version == tls.VersionTLS12 {
 		l.server.counters.tls12.Add(1)
 	} else {
@@ -132,7 +132,7 @@ func (c *conn) handshakeDone(err error) {
 	// The call fails on a unix socket, which needs no acknowledgements.
 	_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 	c.session.TLSStarted(tlsVersion(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
-	c.interest = 0 // EPOLLONESHOT may have disabled what the goroutine watched
+	c.interest = 0 // EPOLLONESHOT may have disabled the events of the goroutine
 	out := l.out[:0]
 	if l.draining {
 		out = c.session.Drain(out)
@@ -142,7 +142,7 @@ func (c *conn) handshakeDone(err error) {
 
 // wait blocks the goroutine until the socket is ready for events.
 func (h *handshake) wait(fd int, events uint32) error {
-	// With EPOLLONESHOT the loop gets no events between two waits.
+	// With EPOLLONESHOT the loop receives no events between two waits.
 	if err := h.conn.loop.watch(unix.EPOLL_CTL_MOD, fd, events|unix.EPOLLONESHOT, h.conn.generation); err != nil {
 		return err
 	}

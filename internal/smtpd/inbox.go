@@ -10,7 +10,7 @@ import (
 )
 
 // inbox is the queue of a loop's notes. Other goroutines post the outcomes of
-// messages, the results of recipient look-ups, grants of memory, the results of
+// messages, the results of recipient lookups, grants of memory, the results of
 // TLS handshakes and the server's commands. Each session waits for at most one
 // note, so the number of sessions and of commands bounds the queue.
 type inbox struct {
@@ -60,7 +60,7 @@ func (b *inbox) post(n note) {
 	b.notes = append(b.notes, n)
 	if b.asleep {
 		b.asleep = false
-		one := [8]byte{1} // any value but 0, whatever the byte order
+		one := [8]byte{1} // any value but 0, in any byte order
 		// It fails only if the eventfd's counter is full, and then the loop wakes.
 		_, _ = unix.Write(b.wakeFD, one[:])
 	}

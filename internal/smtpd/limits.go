@@ -8,7 +8,7 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// limiter counts the sessions of all loops, and those of each client address.
+// limiter counts all sessions, and the sessions of each client address.
 type limiter struct {
 	sessions   atomic.Int64
 	fullLogged atomic.Bool // the log has the warning that MaxClients is reached
@@ -42,8 +42,8 @@ func (s *Server) admit(addr netip.Addr) (refusal *smtp.Reply, counted bool) {
 	return nil, true
 }
 
-// trusts reports whether a peer is a trusted proxy. Its own address is not
-// limited; the addresses that it reports are.
+// trusts reports whether a peer is a trusted proxy. MaxClientsPerIP limits the
+// addresses that the proxy reports, and not its own address.
 func (s *Server) trusts(peer netip.Addr) bool {
 	trusted := s.environment.Settings().Trusted
 	return trusted != nil && trusted.Match(peer.Unmap())
@@ -78,7 +78,7 @@ func (s *Server) Full() bool {
 	return s.limiter.sessions.Load() >= int64(s.settings.Load().MaxClients)
 }
 
-// uncount ends the count of a connection.
+// uncount removes a connection from the counts.
 func (s *Server) uncount(addr netip.Addr, counted bool) {
 	if n := s.limiter.sessions.Add(-1); n < int64(s.settings.Load().MaxClients)*9/10 {
 		s.limiter.fullLogged.Store(false)
@@ -113,7 +113,7 @@ func (l *limiter) add(addr netip.Addr, limit int) bool {
 	return true
 }
 
-// remove ends the count of a session of addr.
+// remove removes a session of addr from the count.
 func (l *limiter) remove(addr netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -49,7 +49,7 @@ type loop struct {
 	lingering  deadlines // lingerTime: connections in phase lingering
 	proxies    deadlines // headerTime: trusted peers in phase awaitingHeader
 	untrusted  deadlines // untrustedTime: other peers in phase awaitingHeader
-	unfinished []*conn   // connections that may have input left which epoll does not report
+	unfinished []*conn   // connections with input that epoll may not report again
 	buffers    buffers
 
 	scratch []byte // input of the current step
@@ -129,7 +129,7 @@ func (l *loop) run() {
 	l.closeAll()
 }
 
-// ended reports whether a drain is complete.
+// ended reports whether a drain or a termination is complete.
 func (l *loop) ended() bool {
 	return l.terminating && l.handshakes == 0 || l.draining && l.live == 0 && l.saving == 0
 }

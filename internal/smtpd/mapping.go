@@ -7,7 +7,7 @@ import (
 )
 
 // Large message buffers are anonymous mappings instead of Go memory. They grow
-// without a copy, and a buffer that is released leaves the process at once, so
+// without a copy, and a released buffer returns to the kernel immediately, so
 // that the resident size follows the budget and not the garbage collector.
 
 // mapUnit is the granularity of mappings in bytes; a multiple of any page size.
@@ -36,7 +36,7 @@ func mapGrow(b []byte, n int) ([]byte, error) {
 	return b, nil
 }
 
-// mapFree unmaps a buffer. Any later access crashes the process.
+// mapFree unmaps a buffer. A later access crashes the process.
 func mapFree(b []byte) {
 	if err := unix.Munmap(b[:cap(b)]); err != nil {
 		panic(fmt.Sprintf("smtpd: unmap buffer: %v", err)) // it was not a mapping

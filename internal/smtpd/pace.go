@@ -27,8 +27,8 @@ type pace struct {
 }
 
 // init prepares the calling thread, which must be the loop's own. A napping
-// thread stays one of the GOMAXPROCS running threads, since giving that up would
-// cost more than the nap saves. So naps are allowed only if there are fewer loops
+// thread keeps its P (Go's scheduler has GOMAXPROCS of them), since releasing it
+// would cost more than the nap saves. So naps are allowed only if there are fewer loops
 // than GOMAXPROCS.
 func (p *pace) init(loops int) {
 	if loops >= runtime.GOMAXPROCS(0) {

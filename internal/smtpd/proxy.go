@@ -7,9 +7,9 @@ import (
 )
 
 // With Settings.ProxyProtocol, the greeting waits until the client is known. A
-// trusted peer must send its PROXY header within headerTime. Any other peer gets
-// the greeting after untrustedTime or after its first bytes, and is closed if
-// these begin a PROXY header.
+// trusted peer must send its PROXY header within headerTime. Any other peer
+// receives the greeting after untrustedTime or after its first bytes. If these bytes
+// begin a PROXY header, the server closes the connection.
 const (
 	headerTime    = 5 * time.Second
 	untrustedTime = 200 * time.Millisecond

@@ -10,7 +10,7 @@ import (
 // readable reads input and feeds it to the session, up to a bound.
 func (c *conn) readable() {
 	reads := readsPerStep
-	if c.secured != nil {
+	if c.tls != nil {
 		reads = tlsReadsPerStep
 	}
 	for range reads {
@@ -18,7 +18,7 @@ func (c *conn) readable() {
 			return
 		}
 		more := c.readOnce()
-		if c.phase == talking && c.secured != nil {
+		if c.phase == talking && c.tls != nil {
 			c.send(nil, 0) // records that crypto/tls wrote, such as a KeyUpdate
 		}
 		if !more {
@@ -57,7 +57,7 @@ func (c *conn) readOnce() (more bool) {
 	switch {
 	case n > 0:
 		c.lastProgress = l.now
-		c.emptied = n < size && c.secured == nil
+		c.emptied = n < size && c.tls == nil
 		c.proceed(in, out)
 		return !c.emptied
 	case err == errAgain:
@@ -66,7 +66,7 @@ func (c *conn) readOnce() (more bool) {
 		c.inputEnded = true
 		c.session.Abort()
 		c.finish(nil)
-	case c.secured != nil:
+	case c.tls != nil:
 		c.failTLS(err)
 	default:
 		c.abort()
@@ -92,9 +92,9 @@ func (c *conn) keep(in []byte) {
 	c.pending = append(c.pending[:0], in...)
 }
 
-// errAgain reports that there is nothing to read now. It is a temporary
-// net.Error, the only kind of error after which crypto/tls lets the connection
-// be read again (tls.Conn.readRecordOrCCS).
+// errAgain means that the socket has no input now. It is a temporary net.Error:
+// after any other error crypto/tls does not read the connection again
+// (tls.Conn.readRecordOrCCS).
 var errAgain error = again{}
 
 type again struct{}
@@ -106,10 +106,10 @@ func (again) Temporary() bool { return true }
 // read returns n > 0 bytes of input, or errAgain, io.EOF if the client has closed
 // its side, or the error of the connection.
 func (c *conn) read(p []byte) (n int, err error) {
-	if c.secured == nil {
+	if c.tls == nil {
 		return readSocket(c.fd, p)
 	}
-	n, err = c.secured.Read(p)
+	n, err = c.tls.Read(p)
 	switch {
 	case n > 0:
 		return n, nil

@@ -5,7 +5,7 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// The requests of a session, and how their results come back.
+// This file carries out a session's requests and returns the results to the session.
 
 // save passes the session's message to Options.Save. Until the outcome arrives,
 // the loop reads no input of the client and no deadline runs. If the client
@@ -37,9 +37,9 @@ func (c *conn) saved(err error) {
 	c.resume(out)
 }
 
-// check starts the look-up of the session's recipient. Until the answer arrives,
-// the loop reads no input of the client and no deadline runs; the look-up has a
-// time limit of its own.
+// check starts the lookup of the session's recipient. Until the answer arrives,
+// the loop reads no input of the client and no deadline runs; the lookup has its
+// own time limit.
 func (c *conn) check() {
 	l := c.loop
 	c.phase = checking
@@ -49,7 +49,7 @@ func (c *conn) check() {
 	})
 }
 
-// checked passes the result of the look-up to the session.
+// checked passes the result of the lookup to the session.
 func (c *conn) checked(refusal *smtp.Reply) {
 	l := c.loop
 	if c.phase != checking { // the client disconnected

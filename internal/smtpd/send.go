@@ -6,12 +6,12 @@ import "golang.org/x/sys/unix"
 // bytes that the socket does not accept. It returns an empty buffer for the next
 // replies. If the connection fails, send aborts it.
 func (c *conn) send(out []byte, flags int) []byte {
-	if c.secured == nil {
+	if c.tls == nil {
 		c.transmit(out, flags)
 		return c.reuse(out)
 	}
 	if len(out) > 0 {
-		if _, err := c.secured.Write(out); err != nil {
+		if _, err := c.tls.Write(out); err != nil {
 			c.flush(0) // crypto/tls has written an alert
 			c.abort()
 			return c.reuse(out)

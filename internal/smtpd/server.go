@@ -6,7 +6,7 @@
 // belongs to the loop that accepted it (accept.go) until it is closed, and only
 // that thread uses it (conn.go), so it needs no locks. Saving a message, looking
 // up a recipient, a TLS handshake and a wait for memory take place elsewhere;
-// their results come back to the loop as notes (inbox.go).
+// their results return to the loop as notes (inbox.go).
 //
 // The path of a message: loop.accept → conn.readable → conn.proceed → conn.save
 // → Options.Save … → loop.post → conn.saved → conn.proceed.
@@ -30,15 +30,15 @@ import (
 
 // Options configures a new server.
 type Options struct {
-	// Loops is the number of event loops; 0 is one for two CPUs.
+	// Loops is the number of event loops; 0 is one loop per two CPUs.
 	Loops int
-	// Environment is shared by all sessions. The server also takes the timeout of a
+	// Environment is shared by all sessions. The server also uses the timeout of a
 	// command and the maximum size of a message from its settings.
 	Environment *session.Environment
-	// Save accepts a message and returns at once. It calls done once, from any
+	// Save accepts a message and returns immediately. It calls done once, from any
 	// goroutine, with nil when the message is durable. After done is called, Save
-	// must not use the envelope's buffer, which may be unmapped. Each session
-	// saves at most one message at the same time.
+	// must not use the envelope's buffer, which may be unmapped. A session
+	// never saves two messages concurrently.
 	Save func(e *envelope.Envelope, done func(error))
 	// Settings are in force until Reload replaces them.
 	Settings Settings
@@ -48,8 +48,8 @@ type Options struct {
 // of it.
 type Settings struct {
 	MaxClients      int         // concurrent sessions, 1 or more
-	MaxClientsPerIP int         // concurrent sessions of one client address (an IPv6 /64); 0 is no limit
-	Memory          int64       // bytes of all message buffers together; beyond it, messages wait and then get 452
+	MaxClientsPerIP int         // concurrent sessions of one client address (an IPv6 /64); 0 means no limit
+	Memory          int64       // bytes of all message buffers together; beyond it, sessions wait and then reply 452
 	TLS             *tls.Config // for STARTTLS, raised to TLS 1.2 at least; nil if STARTTLS is not offered
 	ProxyProtocol   bool        // trusted peers must send a PROXY header before the greeting
 }
@@ -66,30 +66,30 @@ type Server struct {
 	budget      budget
 	counters    counters
 
-	acceptFailing atomic.Bool // for lack of descriptors or memory; the error is logged
+	acceptFailing atomic.Bool // an error was logged, and no connection was accepted since
 
-	mu       sync.Mutex // guards the fields below
-	loops    []*loop
-	target   int // number of loops to start
-	running  sync.WaitGroup
-	done     chan struct{} // closed when all loops have ended
-	stopping bool
+	mu        sync.Mutex // guards the fields below
+	loops     []*loop
+	loopCount int // number of loops to start
+	running   sync.WaitGroup
+	done      chan struct{} // closed when all loops have ended
+	stopping  bool
 }
 
 // New returns a server that serves no socket until Start.
 func New(o Options) (*Server, error) {
 	if o.Environment == nil || o.Save == nil {
-		return nil, errors.New("smtpd: Environment and Save must be given")
+		return nil, errors.New("create SMTP server: Environment or Save is missing")
 	}
 	s := &Server{
 		environment: o.Environment,
 		save:        o.Save,
 		log:         o.Environment.Log,
-		target:      o.Loops,
+		loopCount:   o.Loops,
 		done:        make(chan struct{}),
 	}
-	if s.target <= 0 {
-		s.target = DefaultLoops()
+	if s.loopCount <= 0 {
+		s.loopCount = DefaultLoops()
 	}
 	s.limiter.perIP = make(map[netip.Addr]int)
 	s.ids.Store(randomStart())
@@ -97,7 +97,7 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// DefaultLoops returns the number of loops if Options.Loops is 0: one for two
+// DefaultLoops returns the number of loops if Options.Loops is 0: one loop per two
 // CPUs.
 func DefaultLoops() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
@@ -124,7 +124,7 @@ func (s *Server) Start(listeners []int) error {
 	if s.loops != nil || s.stopping {
 		return errors.New("start SMTP server: already started or stopped")
 	}
-	for range s.target {
+	for range s.loopCount {
 		l, err := newLoop(s, listeners)
 		if err != nil {
 			for _, l := range s.loops {
@@ -169,7 +169,7 @@ func (s *Server) Relisten(listeners []int) error {
 
 // Shutdown drains the server: it accepts no connections, closes idle sessions
 // with 421 and waits for transactions in flight. It terminates a transaction
-// that makes no progress for stallTime, and all of them when ctx is done; then
+// that makes no progress for stallTime, and all transactions when ctx is done; then
 // it returns the cause of ctx. The listening sockets stay open.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
@@ -179,7 +179,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if !started {
 		return nil
 	}
-	// All loops have stopped listening before the first client gets 421.
+	// All loops have stopped listening before the first client receives 421.
 	if err := s.Relisten(nil); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func TestNewIncomplete(t *testing.T) {
 	}
 }
 
-// TestDefaultLoops: there is one loop for two processors, but at least one, and
+// TestDefaultLoops: there is one loop per two processors, but at least one, and
 // DefaultLoops does not change GOMAXPROCS.
 func TestDefaultLoops(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))

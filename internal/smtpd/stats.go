@@ -16,10 +16,10 @@ type Stats struct {
 	Memory   int64 // bytes of the message buffers in use
 	Waiting  int   // sessions that wait for memory
 
-	Accepted     uint64 // connections, including those that were refused
+	Accepted     uint64 // connections, including refused connections
 	RefusedFull  uint64 // connections refused because of MaxClients
 	RefusedIP    uint64 // connections refused because of MaxClientsPerIP
-	AcceptErrors uint64 // failed accept calls
+	AcceptErrors uint64 // errors while accepting connections
 	TLS12, TLS13 uint64 // completed TLS handshakes, by version
 	TLSFailed    uint64 // failed TLS handshakes
 	Expired      uint64 // connections closed at a deadline

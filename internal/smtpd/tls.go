@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// secured is the TLS layer of a connection. After the handshake, its Read and
+// tlsLayer is the TLS layer of a connection. After the handshake, its Read and
 // its Write do not wait for the client.
-type secured struct {
+type tlsLayer struct {
 	*tls.Conn
 	wire *wire
 }
@@ -32,7 +32,7 @@ type wire struct {
 	fd        int
 	loop      *loop
 	handshake *handshake // nil after the handshake
-	records   []byte     // what crypto/tls wrote and flush has not sent
+	records   []byte     // records that flush has not sent yet
 	emptied   bool       // the last read emptied the socket; false again after the next event
 }
 
@@ -74,7 +74,7 @@ func (w *wire) Write(p []byte) (int, error) {
 // flush sends the records that crypto/tls wrote, and returns the buffer to the
 // loop.
 func (c *conn) flush(flags int) {
-	w := c.secured.wire
+	w := c.tls.wire
 	c.transmit(w.records, flags)
 	if w.records != nil && cap(w.records) <= outKept {
 		w.loop.records = w.records[:0]
@@ -89,7 +89,7 @@ func (c *conn) failTLS(err error) {
 	c.loop.server.log.Log(context.Background(), tlsLevel(err), "TLS connection failed", "remote", c.peer, "error", err)
 	c.session.Abort()
 	c.flush(0)
-	c.secured = nil
+	c.tls = nil
 	c.finish(nil)
 }
 
