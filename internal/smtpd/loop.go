@@ -264,7 +264,8 @@ func (c *conn) panicked(r any) {
 }
 
 // watch registers a descriptor, or changes the events to watch. It fails only if
-// the kernel is out of memory.
+// the kernel is out of memory
+// or at max_user_watches (epoll(7)).
 func (l *loop) watch(op, fd int, events uint32, tag int32) error {
 	e := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: tag}
 	if err := unix.EpollCtl(l.epoll, op, fd, &e); err != nil && !errors.Is(err, unix.EEXIST) {

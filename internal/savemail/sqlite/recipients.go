@@ -102,9 +102,8 @@ func runQuery(ctx context.Context, db *sql.DB, q recipient.Query, address, domai
 }
 
 // acquire returns the file that is at the path now. If the file is missing, acquire
-// asks the store to create it: while no recipient is accepted, no Save creates
-// it. The caller
-// must release the file.
+// asks the store to create it: while no recipient is accepted, no Save creates it.
+// The caller must release the file.
 func (r *Recipients) acquire(ctx context.Context) (*sharedFile, error) {
 	f, err := r.acquireExisting(ctx)
 	if !errors.Is(err, fs.ErrNotExist) {
