@@ -64,6 +64,17 @@ func TestConfigPage(t *testing.T) {
 		if k.Since2012 && !strings.Contains(plain(sections[migrating]), k.Name) {
 			t.Errorf("%s is missing in the section %s", k.Name, migrating)
 		}
+		if list, ok := strings.CutPrefix(k.Doc, "store: "); ok {
+			table, _, _ := strings.Cut(read(t, "../../docs/operating.md"), "## Where to look")
+			for _, name := range strings.Split(list, ", ") {
+				if !strings.Contains(text, name) {
+					t.Errorf("%s: the store %s is missing", k.Name, name)
+				}
+				if !strings.Contains(strings.ToLower(table), name) {
+					t.Errorf("the store %s is missing in the first table of operating.md", name)
+				}
+			}
+		}
 		if restart := strings.Contains(text, "needs a restart"); restart != k.Restart {
 			t.Errorf("%s: the page says that it needs a restart: %v, want %v", k.Name, restart, k.Restart)
 		}

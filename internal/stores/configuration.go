@@ -77,7 +77,7 @@ func (c *Configuration) keys(all []savemail.Driver) []config.Key {
 	}
 	keys := []config.Key{
 		{Name: "GM_SAVE_MAIL", Derived: "mysql if MYSQL_HOST is set, else sqlite",
-			Doc: "store: mysql, sqlite, maildir, webhook, or discard to keep nothing",
+			Doc: "store: " + strings.Join(names, ", "),
 			Set: func(_ *config.Draft, v string) error { return config.Into(&c.SaveMail, v, config.OneOf(names...)) }},
 		{Name: "GM_RECIPIENT_QUERY", Derived: "none: every address of GM_ALLOWED_HOSTS receives",
 			Doc: "SQL with :address and :domain that is run on the store's database for each recipient; no row means that the recipient is refused",

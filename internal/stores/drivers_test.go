@@ -1,6 +1,10 @@
 package stores
 
-import "testing"
+import (
+	"os"
+	"slices"
+	"testing"
+)
 
 // TestDrivers: every driver has the fields that the daemon needs.
 func TestDrivers(t *testing.T) {
@@ -19,5 +23,23 @@ func TestDrivers(t *testing.T) {
 	}
 	if !names[fallback] {
 		t.Errorf("there is no store %s", fallback)
+	}
+}
+
+// TestDriversListed: every store below savemail has a driver in the list.
+func TestDriversListed(t *testing.T) {
+	dirs, err := os.ReadDir("../savemail")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, d := range drivers() {
+		names = append(names, d.Name)
+	}
+	for _, dir := range dirs {
+		isStore := dir.IsDir() && dir.Name() != "newmail" && dir.Name() != "redis"
+		if isStore && !slices.Contains(names, dir.Name()) {
+			t.Errorf("drivers lacks %s", dir.Name())
+		}
 	}
 }
