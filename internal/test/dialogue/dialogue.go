@@ -1,27 +1,27 @@
-// Package dialogue runs SMTP sessions that are written down as text, against a
-// session alone or a server behind a socket.
+// Package dialogue runs SMTP dialogues from text files, against a bare session or a
+// server on a socket.
 //
-// A file is read line by line:
+// Each line of a file is a step:
 //
-//	# a comment; empty lines mean nothing either
-//	set max-size 1000             settings that differ from the usual ones, see Settings
-//	C: NOOP                       sent with CR LF behind it
-//	C raw: NO\r\x00               sent as it is; escapes as in a Go string
+//	# a comment; empty lines are ignored as well
+//	set max-size 1000             a setting that differs from its default, see Settings
+//	C: NOOP                       sent with a CR LF
+//	C raw: NO\r\x00               sent without a CR LF; escapes as in a Go string
 //	C raw*500: x\r\n              the same 500 times
-//	--                            what is before is sent in a write of its own
-//	S: 250 2.0.0 OK               one line of reply, exactly, but for the parts below
-//	TLS                           shake hands
+//	--                            ends a write: the lines before it are sent separately
+//	S: 250 2.0.0 OK               one line of a reply, exactly, except for the placeholders below
+//	TLS                           a TLS handshake
 //	C close                       the client closes its writing side
 //	S close                       the server has closed the connection
-//	from a@example.org            a message that is stored at the end, in the order of the replies
-//	to b@example.com              its rows, one or more
-//	| Subject: hello              its text, each line with CR LF behind it
-//	raw| \n.\n                    the same without CR LF, escapes as above
+//	from a@example.org            the sender of a stored message, in the order of the replies
+//	to b@example.com              its recipients, one or more
+//	| Subject: hello              a line of its text, with a CR LF
+//	raw| \n.\n                    text without a CR LF, escapes as above
 //	raw*500| x                    the same 500 times
 //
-// All lines of the client up to the next line of the server go in one write.
-// In a line of the server {hash} stands for 32 hexadecimal digits, {n} for
-// digits, and {any} for anything.
+// All lines of the client up to the next line of the server are sent in one write.
+// In a line of the server {hash} matches 32 hexadecimal digits, {n} digits, and {any}
+// any text.
 package dialogue
 
 import (
@@ -35,27 +35,27 @@ import (
 
 // A Script is one file.
 type Script struct {
-	Name     string // of the file, without its suffix
+	Name     string // of the file, without .txt
 	Settings Settings
-	Messages []Message // expected at the end
+	Messages []Message // expected to be stored
 
 	steps []step
 }
 
-// A Message is one that was stored.
+// A Message is a stored message.
 type Message struct {
 	From string
 	To   []string
 	Text []byte
 }
 
-// A step is one thing that client or server does.
+// A step is one action of the client or the server.
 type step struct {
 	line int // in the file
 	act  act
 	data []byte         // send
 	want *regexp.Regexp // expect
-	text string         // expect: the line as it is written
+	text string         // expect: the line in the file
 }
 
 type act uint8
@@ -69,7 +69,7 @@ const (
 	expectClose
 )
 
-// Load reads all scripts of a directory, by name.
+// Load reads all scripts of a directory, sorted by name.
 func Load(dir fs.FS) ([]*Script, error) {
 	names, err := fs.Glob(dir, "*.txt")
 	if err != nil {
@@ -162,7 +162,7 @@ func (m *Message) parseLine(line string) error {
 
 func (s *Script) add(st step) { s.steps = append(s.steps, st) }
 
-// raw undoes the escapes of a line "PREFIX*COUNT SEPARATOR text".
+// raw decodes the escapes of a line "PREFIX*COUNT SEPARATOR text".
 func raw(line, prefix, separator string) ([]byte, error) {
 	count, text, ok := strings.Cut(strings.TrimPrefix(line, prefix), separator+" ")
 	if !ok {
@@ -182,7 +182,7 @@ func raw(line, prefix, separator string) ([]byte, error) {
 	return bytes.Repeat([]byte(text), n), nil
 }
 
-// pattern compiles what a line of the server has to be.
+// pattern compiles a line of the server with its placeholders.
 func pattern(line string) (*regexp.Regexp, error) {
 	p := regexp.QuoteMeta(line)
 	for name, meaning := range map[string]string{"hash": "[0-9a-f]{32}", "n": "[0-9]+", "any": ".*"} {

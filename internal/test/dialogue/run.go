@@ -11,21 +11,21 @@ import (
 	"testing"
 )
 
-// Options say how a script is run.
+// Options are how a script is run.
 type Options struct {
-	// StartTLS shakes hands on the connection and returns what is said inside.
+	// StartTLS completes the handshake and returns the connection inside TLS.
 	StartTLS func(io.ReadWriter) (io.ReadWriter, error)
-	// Inside runs the script inside TLS: greeting and STARTTLS come first.
+	// Inside runs the script inside TLS, after the greeting and STARTTLS.
 	Inside bool
-	// Stored returns the messages that were committed for this script, in
-	// order. It is called when the dialogue is over.
+	// Stored returns the committed messages of this script, in order. Run calls it
+	// at the end of the dialogue.
 	Stored func() []Message
 }
 
-// Run holds the script's dialogue on a fresh connection, as the client, and
-// compares what was said and stored. Lines of the client that stand together
-// are one Write. "C close" calls CloseWrite of the connection, and a server
-// that closed is io.EOF or a reset at Read. The caller sets deadlines.
+// Run runs the script as the client on a new connection, and compares the replies
+// and the stored messages. Consecutive lines of the client are one Write. "C close"
+// calls CloseWrite of the connection; "S close" expects io.EOF or a reset at Read.
+// The caller sets deadlines.
 func (s *Script) Run(t testing.TB, conn io.ReadWriter, o Options) {
 	t.Helper()
 	r := &run{t: t, script: s, options: o, conn: conn, in: bufio.NewReader(conn)}
@@ -44,14 +44,14 @@ func (s *Script) Run(t testing.TB, conn io.ReadWriter, o Options) {
 	}
 }
 
-// run is one run of a script.
+// A run is one run of a script.
 type run struct {
 	t       testing.TB
 	script  *Script
 	options Options
 	conn    io.ReadWriter
 	in      *bufio.Reader
-	out     []byte // to be written before the next step that is no send
+	out     []byte // written before the next step that does not send
 }
 
 func (r *run) fail(st step, format string, args ...any) {
@@ -99,14 +99,14 @@ func (r *run) do(st step) {
 	}
 }
 
-// closed reports whether an error is what a closing server looks like.
+// closed reports whether an error of Read means that the server has closed.
 func closed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// handshake goes on inside TLS. What the server said in clear behind its reply
-// would be lost here, so there must be none.
+// handshake continues inside TLS. Clear text of the server after its reply would be
+// lost here, so it is an error.
 func (r *run) handshake(st step) {
 	r.t.Helper()
 	if n := r.in.Buffered(); n > 0 {
@@ -128,7 +128,7 @@ func (r *run) prelude() {
 	r.do(step{act: handshake})
 }
 
-// compare holds what was stored against what the script expects.
+// compare compares the stored messages with the expected ones.
 func (s *Script) compare(t testing.TB, stored []Message) {
 	t.Helper()
 	if len(stored) != len(s.Messages) {

@@ -13,24 +13,24 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// Settings are what a script needs of the server that it talks to:
+// Settings are the settings of the server for a script:
 //
-//	set max-size 100000            bytes of one message, 100000 unless set
-//	set hosts example.com ...      domains that receive; example.com and *.example.net unless set
+//	set max-size 100000            bytes of one message, default 100000
+//	set hosts example.com ...      domains that receive, default example.com and *.example.net
 //	set certificate no             STARTTLS is not offered
-//	set only clear                 the script makes no sense inside TLS
-//	set only tls                   the script makes sense inside TLS alone
-//	set store fails                every message meets an error of the store
+//	set only clear                 the script does not run inside TLS
+//	set only tls                   the script runs only inside TLS
+//	set store fails                the store returns an error for every message
 //	set trusted                    the client is a trusted proxy
-//	set recipients a@example.com ...  those who receive; all others are asked for
+//	set recipients a@example.com ...  known recipients; all others need a query
 type Settings struct {
 	MaxSize     int64
 	Hosts       Hosts
 	Certificate bool
-	Clear, TLS  bool // where the script is run
+	Clear, TLS  bool // whether the script runs in clear and inside TLS
 	StoreFails  bool
 	Trusted     bool
-	Recipients  Recipients // nil: all
+	Recipients  Recipients // nil = all addresses
 }
 
 func usual() Settings {
@@ -69,7 +69,7 @@ func (s *Settings) set(line string) (err error) {
 	return nil
 }
 
-// Session returns the settings in the form that a session takes.
+// Session returns the settings of a session.
 func (s *Settings) Session() *session.Settings {
 	settings := &session.Settings{
 		HostName:    "mx.example.com",
@@ -88,11 +88,11 @@ func (s *Settings) Session() *session.Settings {
 	return settings
 }
 
-// Recipients are those who receive. Those who are called known are known, and
-// about those who are called later nothing is found out.
+// Recipients are the addresses that receive. A name that begins with known needs no
+// query, and the query of a name that begins with later fails.
 type Recipients []string
 
-// Known is session.Recipients'.
+// Known implements session.Recipients.
 func (r Recipients) Known(address string) (refusal *smtp.Reply, ok bool) {
 	if !strings.HasPrefix(address, "known") {
 		return nil, false
@@ -100,7 +100,7 @@ func (r Recipients) Known(address string) (refusal *smtp.Reply, ok bool) {
 	return r.refusal(address), true
 }
 
-// Ask is session.Recipients'.
+// Ask implements session.Recipients.
 func (r Recipients) Ask(address string, done func(*smtp.Reply)) { go done(r.refusal(address)) }
 
 func (r Recipients) refusal(address string) *smtp.Reply {
@@ -117,7 +117,7 @@ type everybody struct{}
 
 func (everybody) Match(netip.Addr) bool { return true }
 
-// StoreError is what the saver answers where Settings.StoreFails is set.
+// StoreError is the outcome of every message if Settings.StoreFails is set.
 func (s *Settings) StoreError() error {
 	if s.StoreFails {
 		return errors.New("table mail: disk full")
@@ -125,7 +125,7 @@ func (s *Settings) StoreError() error {
 	return nil
 }
 
-// Hosts is a list of domains that receive; "*." stands for any subdomain.
+// Hosts is a list of domains that receive; "*." means any subdomain.
 type Hosts []string
 
 // Match reports whether the domain receives.

@@ -2,12 +2,12 @@ package powerfs
 
 const chunkSize = 64 << 10
 
-// content is bytes in chunks; a chunk that is nil or missing is zeros.
+// content is bytes in chunks; a nil or missing chunk contains zeros.
 type content struct{ chunks [][]byte }
 
-// each calls do with the parts of [off, off+n) that lie in one chunk. create
-// makes a chunk that is missing; without it the part is nil. at is the place of
-// the part in the range.
+// each calls do with each part of [off, off+n) that is in one chunk. With create it
+// makes missing chunks; otherwise their parts are nil. at is the offset of the part
+// in the range.
 func (c *content) each(off, n int64, create bool, do func(part []byte, at, length int64)) {
 	for at := int64(0); at < n; {
 		number, start := (off+at)/chunkSize, (off+at)%chunkSize
@@ -29,7 +29,7 @@ func (c *content) each(off, n int64, create bool, do func(part []byte, at, lengt
 	}
 }
 
-// read fills into from an offset.
+// read reads from an offset.
 func (c *content) read(off int64, into []byte) {
 	c.each(off, int64(len(into)), false, func(part []byte, at, length int64) {
 		if part == nil {
@@ -40,7 +40,7 @@ func (c *content) read(off int64, into []byte) {
 	})
 }
 
-// write puts data at an offset.
+// write writes data at an offset.
 func (c *content) write(off int64, data []byte) {
 	c.each(off, int64(len(data)), true, func(part []byte, at, _ int64) {
 		copy(part, data[at:])

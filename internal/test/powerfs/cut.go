@@ -2,27 +2,27 @@ package powerfs
 
 import "math"
 
-// A Mode is what a power loss leaves of that which was not synced.
+// A Mode is what a power loss leaves of unsynced changes.
 type Mode int
 
 const (
 	// Drop leaves nothing.
 	Drop Mode = iota
-	// Tear leaves a part that chance decides: of each sector or 4-KiB block a
-	// version that it had since the last sync, some sizes, some names.
+	// Tear leaves a random part: of each sector or 4-KiB block a version since the
+	// last sync, some sizes, some names.
 	Tear
 )
 
-// Cut is a power loss. At once it settles what is on the disk, and every later
-// operation of the mount fails with EIO. Faults and their counters stay. Without
-// power nothing happens.
+// Cut cuts the power. It decides immediately what is on the disk, and every later
+// operation of the mount fails with EIO. Faults and their counters stay. A second Cut
+// has no effect.
 func (fs *FS) Cut(mode Mode) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.cut(mode)
 }
 
-// Lost is closed when the mount that is there now loses its power.
+// Lost returns a channel that is closed when the current mount loses its power.
 func (fs *FS) Lost() <-chan struct{} {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -46,7 +46,7 @@ func (fs *FS) cut(mode Mode) {
 	for _, number := range numbers {
 		fs.inodes[number].file.settle(grain, moment)
 	}
-	// Files without a name may get one back.
+	// A file without a name may get an old name again.
 	for _, o := range fs.log {
 		for _, c := range o.changes {
 			if c.before != nil && fs.inodes[c.before.number] == nil {
@@ -57,8 +57,8 @@ func (fs *FS) cut(mode Mode) {
 	fs.settleNames(fs.rand, mode == Drop)
 }
 
-// moment returns a function that returns a random moment: before all unsynced
-// writes with a likelihood of likely in ten, otherwise after all or some.
+// moment returns a function that returns a random moment: before all unsynced writes
+// with a probability of likely in 10, otherwise after some or all of them.
 func (fs *FS) moment(likely int) func(oldest, newest uint64) uint64 {
 	return func(oldest, newest uint64) uint64 {
 		switch {

@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// Op is one or several kinds of operations.
+// Op is a set of kinds of operations.
 type Op int
 
 // The kinds of operations. Sync is of a file and SyncDir of a directory;
@@ -26,40 +26,40 @@ const (
 	SetTimes
 )
 
-// Changes is what fails on a file system that has become read-only.
+// Changes are the operations that fail on a read-only file system.
 const Changes = Write | Truncate | Sync | SyncDir | Create | Mkdir | Rename | Remove | SetTimes
 
-// A Fault has operations fail. The errors of a file system are EIO, ENOSPC and
+// A Fault makes operations fail. The errors of a file system are EIO, ENOSPC and
 // EROFS.
 //
-// A write that fails has written nothing, or a random part from its beginning
-// that lies within the file's size.
+// A failed write has written nothing, or a random part from its beginning within the
+// size of the file.
 type Fault struct {
 	Op    Op
-	Match string        // glob of the name or of the path below Dir, "" for all
-	Nth   int           // which operation from Inject on is the first to fail, 0 and 1 are the next
-	Count int           // how many fail, 0 for all until Clear
-	Errno syscall.Errno // 0 only counts the operations
-	Lost  bool          // what fails has written nothing at all: no sector of a sync, no part of a write
+	Match string        // glob of the name or of the path below Dir, "" = all
+	Nth   int           // number of the first operation to fail after Inject; 0 and 1 are the next one
+	Count int           // number of operations that fail, 0 = all until Clear
+	Errno syscall.Errno // 0 = only count the operations
+	Lost  bool          // a failed operation has written nothing: no sector of a sync, no part of a write
 }
 
-// An Injection is a Fault at work.
+// An Injection is an active Fault.
 type Injection struct {
 	fault Fault
-	cut   bool // in place of the error, by this mode
+	cut   bool // cut the power in this mode instead of returning the error
 	mode  Mode
 	fs    *FS
 	seen  int
 	hits  int
 }
 
-// Inject has operations fail from now on.
+// Inject starts a fault.
 func (fs *FS) Inject(f Fault) *Injection {
 	return fs.inject(&Injection{fault: f})
 }
 
-// CutAt is Cut at an operation, before anything of it is done. Its Errno is not
-// used.
+// CutAt cuts the power at an operation, before its effect. Errno of the fault is
+// ignored.
 func (fs *FS) CutAt(f Fault, mode Mode) *Injection {
 	return fs.inject(&Injection{fault: f, cut: true, mode: mode})
 }
@@ -72,7 +72,7 @@ func (fs *FS) inject(i *Injection) *Injection {
 	return i
 }
 
-// Hits returns how many operations have failed or were counted.
+// Hits returns the number of failed or counted operations.
 func (i *Injection) Hits() int {
 	i.fs.mu.Lock()
 	defer i.fs.mu.Unlock()
@@ -93,8 +93,8 @@ func (fs *FS) Heal() {
 	fs.faults = nil
 }
 
-// fault returns the fault that befalls an operation on one of these paths, nil
-// for none.
+// fault returns the fault of an operation on one of these paths, nil if there is
+// none.
 func (fs *FS) fault(op Op, paths ...string) *Fault {
 	for _, i := range fs.faults {
 		if i.fault.Op&op == 0 || !i.fault.matches(paths) {

@@ -11,7 +11,7 @@ const (
 	pageSize   = 4096
 )
 
-// A file is what processes see of its bytes, and what differs on the disk.
+// A file has the bytes that processes read, and the differences on the disk.
 type file struct {
 	live content
 	size int64
@@ -19,21 +19,21 @@ type file struct {
 	pending []extent // unsynced writes, oldest first
 	sizes   []resize // unsynced changes of the size, oldest first
 	held    int64    // bytes in pending
-	most    int64    // for which pending is folded
+	most    int64    // fold pending above this number of bytes
 
-	// stale has the disk's bytes of the sectors that a failed sync has lost.
-	// No sector is both stale and in pending.
+	// stale has the bytes on the disk of the sectors that a failed sync has lost. No
+	// sector is in both stale and pending.
 	stale map[int64]*sector
 }
 
 type sector [sectorSize]byte
 
-// An extent is the sectors of one write as they were before it.
+// An extent has the sectors of one write as they were before the write.
 type extent struct {
 	seq    uint64
 	off    int64
 	before []byte
-	cut    bool // a truncation made it, which lasts if the size does
+	cut    bool // made by a truncation, durable if the size is
 }
 
 type resize struct {
@@ -41,11 +41,11 @@ type resize struct {
 	before int64
 }
 
-// foldBytes is from how many bytes of unsynced writes on the versions between
-// the disk's and the newest are forgotten.
+// foldBytes is the number of bytes of unsynced writes above which only the version on
+// the disk and the newest version are kept.
 const foldBytes = 32 << 20
 
-// write changes the bytes and is durable after sync.
+// write changes the bytes. The change is durable after sync.
 func (f *file) write(seq uint64, off int64, data []byte) {
 	if len(data) == 0 {
 		return
@@ -82,7 +82,7 @@ func (f *file) resize(seq uint64, size int64) {
 	f.size = size
 }
 
-// touch keeps the sectors that a write is about to change.
+// touch saves the sectors that a write is about to change.
 func (f *file) touch(seq uint64, off, n int64, cut bool) {
 	first, end := off/sectorSize, (off+n+sectorSize-1)/sectorSize
 	e := extent{seq: seq, off: first * sectorSize, before: make([]byte, (end-first)*sectorSize), cut: cut}
@@ -101,7 +101,7 @@ func (f *file) touch(seq uint64, off, n int64, cut bool) {
 	}
 }
 
-// fold keeps of each sector the oldest version alone.
+// fold keeps only the oldest version of each sector.
 func (f *file) fold() {
 	oldest := make(map[int64][]byte)
 	for _, e := range f.pending {
@@ -120,26 +120,26 @@ func (f *file) fold() {
 	f.most = 2 * f.held
 }
 
-// sync makes durable what was written, except the sectors that are stale.
+// sync makes all writes durable, except in stale sectors.
 func (f *file) sync() {
 	f.pending, f.sizes, f.held = nil, nil, 0
 }
 
-// failSync decides of each unsynced sector whether it has reached the disk: by
-// chance, or of none if lost is set. It reports whether a sector is stale now.
+// failSync decides at random which unsynced sectors have reached the disk, none if
+// lost is set. It reports whether a sector is stale now.
 func (f *file) failSync(r *rand.Rand, lost bool) bool {
 	disk := make(map[int64][]byte)
 	for _, e := range f.pending {
 		for at := 0; at < len(e.before); at += sectorSize {
 			s := (e.off + int64(at)) / sectorSize
-			if e.cut { // nothing but the size needs to be written for it
+			if e.cut { // only the size is written for it
 				delete(disk, s)
 			} else if disk[s] == nil {
 				disk[s] = e.before[at : at+sectorSize]
 			}
 		}
 		if e.cut {
-			f.sizes = nil // a size that is not durable would bring back what was cut off
+			f.sizes = nil // a size that is not durable would restore the truncated bytes
 		}
 	}
 	f.pending, f.held = nil, 0
@@ -147,7 +147,7 @@ func (f *file) failSync(r *rand.Rand, lost bool) bool {
 		f.stale = make(map[int64]*sector)
 	}
 	lost = lost || r.IntN(2) == 0
-	for _, s := range sorted(disk) { // the order of a map is no chance of ours
+	for _, s := range sorted(disk) { // the order of a map is not from the seed
 		if lost || r.IntN(2) == 0 {
 			f.stale[s] = (*sector)(slices.Clone(disk[s]))
 		}
@@ -155,7 +155,7 @@ func (f *file) failSync(r *rand.Rand, lost bool) bool {
 	return len(f.stale) > 0
 }
 
-// evict has the stale sectors of clean pages read as they are on the disk.
+// evict makes reads return stale sectors of clean pages as they are on the disk.
 func (f *file) evict() {
 	dirty := make(map[int64]bool)
 	for _, e := range f.pending {
@@ -171,9 +171,9 @@ func (f *file) evict() {
 	}
 }
 
-// settle makes the file what the disk has after a power loss. moment returns up
-// to which write, of the oldest unsynced one to the newest, a block of grain
-// bytes has reached the disk. The size has its own moment.
+// settle makes the file equal to the disk after a power loss. moment returns up to
+// which unsynced write a block of grain bytes has reached the disk. The size has its
+// own moment.
 func (f *file) settle(grain int64, moment func(oldest, newest uint64) uint64) {
 	var oldest, newest uint64
 	if n := len(f.pending); n > 0 {

@@ -52,7 +52,7 @@ func (s *session) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (writt
 		n.ctime = n.mtime
 		if f := s.fs.fault(Write, n.path()); f != nil {
 			if !s.dead && !f.Lost {
-				// The kernel does not learn of a new size from a failure.
+				// After an error the kernel does not learn the new size.
 				most := max(0, min(int64(len(data)), n.file.size-int64(in.Offset)))
 				part := s.fs.rand.Int64N(2) * s.fs.rand.Int64N(most+1)
 				n.file.write(s.fs.next(), int64(in.Offset), data[:part])
@@ -109,10 +109,10 @@ func (s *session) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status
 	})
 }
 
-// Flush is not needed; the kernel does not ask again.
+// Flush returns ENOSYS, so that the kernel does not send it again.
 func (s *session) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
 
-// Lseek leaves holes to the kernel, which sees none.
+// Lseek returns ENOSYS: the kernel then treats the file as one without holes.
 func (s *session) Lseek(<-chan struct{}, *fuse.LseekIn, *fuse.LseekOut) fuse.Status {
 	return fuse.ENOSYS
 }

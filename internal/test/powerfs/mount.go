@@ -18,19 +18,19 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// A session is one mount of the file system, from New or Remount to the next.
+// A session is one mount of the file system, from New or Remount to the next Remount.
 type session struct {
 	fuse.RawFileSystem // ENOSYS for the rest
 
 	fs         *FS
 	server     *fuse.Server
 	connection uint32        // number of the FUSE connection
-	served     chan struct{} // closed when nothing is served any more
+	served     chan struct{} // closed when the server has ended
 	ended      chan struct{} // closed by end
 	lost       chan struct{} // closed when the power is cut
 	evictions  sync.WaitGroup
 
-	// Below fs.mu.
+	// Guarded by fs.mu.
 	dead    bool // the power is cut, or the session has ended
 	listed  map[uint64][]fuse.DirEntry
 	handles uint64
@@ -38,11 +38,12 @@ type session struct {
 
 const (
 	typeName = "powerfs"
-	// keep is how long the kernel may use what it knows; only it makes changes.
+	// keep is how long the kernel may cache names and attributes, which only it
+	// changes.
 	keep     = 24 * time.Hour
 	maxWrite = 256 << 10
-	// patience is for the kernel to notice an unmount.
-	patience = 10 * time.Millisecond
+	// unmountTimeout bounds the time until the kernel ends a mount.
+	unmountTimeout = 10 * time.Millisecond
 )
 
 func (fs *FS) mount(t test.T) {
@@ -58,7 +59,7 @@ func (fs *FS) mount(t test.T) {
 	server, err := fuse.NewServer(s, fmt.Sprintf("/dev/fd/%d", device), &fuse.MountOptions{
 		Name: typeName, MaxWrite: maxWrite,
 		DisableXAttrs: true, DisableReadDirPlus: true, ExplicitDataCacheControl: true,
-		Logger:       log.New(io.Discard, "", 0), // reports nothing but the end of a mount
+		Logger:       log.New(io.Discard, "", 0), // it would report only the end of a mount
 		PanicHandler: func(why any) fuse.Status { panic(why) },
 	})
 	if err != nil {
@@ -82,9 +83,9 @@ func (fs *FS) mount(t test.T) {
 	s.connection = unix.Minor(st.Dev)
 }
 
-// attach mounts a FUSE device and returns its descriptor. No process inherits
-// it: one that does would keep the connection of a test that was killed alive,
-// and wait for it for ever.
+// attach mounts a FUSE device and returns its descriptor. Child processes do not
+// inherit it: they would keep the connection of a killed test open, and wait for it
+// forever.
 func attach(dir string) (device int, err error) {
 	device, err = unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -98,9 +99,9 @@ func attach(dir string) (device int, err error) {
 	return device, nil
 }
 
-// denyPoll has the kernel ask for poll(2) once and for all. Go's scheduler would
-// ask when a test opens a file, and could not serve the answer then. go-fuse
-// knows the name.
+// denyPoll makes the kernel send a poll(2) request in advance, so that it sends no
+// more. Otherwise Go's scheduler would poll when a test opens a file, and could not
+// serve the request. go-fuse defines the name.
 func denyPoll(dir string) error {
 	fd, err := unix.Open(filepath.Join(dir, ".go-fuse-epoll-hack"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -110,25 +111,25 @@ func denyPoll(dir string) error {
 	return errors.Join(err, unix.Close(fd))
 }
 
-// end unmounts, if need be below processes that have files open, and waits until
-// nothing is served.
+// end unmounts, also while processes have files open, and waits for the end of the
+// server.
 func (s *session) end() {
 	s.fs.mu.Lock()
 	s.dead = true
 	s.fs.mu.Unlock()
 	close(s.ended)
-	_ = unix.Unmount(s.fs.Dir, unix.MNT_DETACH) // if it is unmounted already, all the better
+	_ = unix.Unmount(s.fs.Dir, unix.MNT_DETACH) // it may be unmounted already
 	select {
 	case <-s.served:
-	case <-time.After(patience):
+	case <-time.After(unmountTimeout):
 		abort(s.connection)
 		<-s.served
 	}
 	s.evictions.Wait()
 }
 
-// abort ends a connection that processes still use, by the file system that the
-// kernel has for this. It is mounted in a place of our own for the moment.
+// abort ends a connection that processes still use, by the control file system of
+// FUSE, which it mounts in a directory of its own.
 func abort(connection uint32) {
 	dir, err := os.MkdirTemp("", typeName)
 	if err != nil {
@@ -142,7 +143,7 @@ func abort(connection uint32) {
 	_ = os.WriteFile(filepath.Join(dir, fmt.Sprint(connection), "abort"), []byte("1"), 0)
 }
 
-// removeAbandoned unmounts what a test has left that was killed.
+// removeAbandoned unmounts the file systems of killed tests.
 func removeAbandoned() {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -174,8 +175,8 @@ func (s *session) on(number uint64, do func(n *inode) fuse.Status) fuse.Status {
 	return do(n)
 }
 
-// Evict has the bytes that failed syncs have lost disappear from the page cache
-// now. Pages with newer unsynced bytes stay.
+// Evict removes the bytes that failed syncs have lost from the page cache. Pages with
+// newer unsynced bytes stay.
 func (fs *FS) Evict() {
 	fs.mu.Lock()
 	var numbers []uint64
@@ -191,9 +192,9 @@ func (fs *FS) Evict() {
 	}
 }
 
-// DropCaches is what mounting again without a power loss does: everything that
-// can be written is durable, and what failed syncs have lost disappears from the
-// page cache.
+// DropCaches has the effect of unmounting and mounting without a power loss: all
+// writable data is durable, and the bytes that failed syncs have lost disappear from
+// the page cache.
 func (fs *FS) DropCaches() {
 	fs.mu.Lock()
 	if !fs.session.dead {
@@ -212,17 +213,17 @@ func (s *session) evict(number uint64) {
 		return fuse.OK
 	})
 	if status == fuse.OK {
-		// Without the lock: the kernel waits for operations on these pages.
+		// Not under the lock: the kernel waits for operations on these pages.
 		s.server.InodeNotify(number, 0, 0)
 	}
 }
 
-// mostDelay is the longest time from a failed sync to the eviction.
-const mostDelay = 300 * time.Millisecond
+// maxDelay bounds the time from a failed sync to the eviction.
+const maxDelay = 300 * time.Millisecond
 
 // evictLater calls evict after a random time.
 func (s *session) evictLater(number uint64) {
-	delay := time.Duration(s.fs.rand.Int64N(int64(mostDelay)))
+	delay := time.Duration(s.fs.rand.Int64N(int64(maxDelay)))
 	s.evictions.Go(func() {
 		select {
 		case <-time.After(delay):

@@ -19,21 +19,21 @@ type inode struct {
 	mtime    time.Time
 	ctime    time.Time
 
-	links   int    // names it has
-	lookups uint64 // references of the kernel
+	links   int    // number of names
+	lookups uint64 // references from the kernel
 
-	parent *inode // a directory that has it, nil for the root
+	parent *inode // a directory that contains it, nil for the root
 	name   string // its name there
 
 	file    file
-	open    map[uint64]syscall.Errno // handle: the error of a sync that it has not been told
+	open    map[uint64]syscall.Errno // error of a sync that was not reported to the handle yet
 	target  string                   // of a symbolic link
 	entries map[string]*inode        // of a directory
 }
 
 func (n *inode) is(kind uint32) bool { return n.mode&syscall.S_IFMT == kind }
 
-// path is relative to the root, which is ".".
+// path returns the path relative to the root, which is ".".
 func (n *inode) path() string {
 	if n.parent == nil {
 		return "."
@@ -52,18 +52,18 @@ func (fs *FS) newInode(mode, uid, gid uint32) *inode {
 	return n
 }
 
-// A change is one name in a directory; nil is no inode.
+// A change changes one name in a directory; nil = no inode.
 type change struct {
 	dir           *inode
 	name          string
 	before, after *inode
 }
 
-// An operation is changes that happen together or not at all.
+// An operation is a set of changes that are atomic.
 type operation struct {
 	changes []change
-	// needs is the operation without which this one would lose a file: the new
-	// name of a file whose old one is removed from another directory.
+	// needs is the operation that must be durable first, so that a file is not lost:
+	// the new name of a file whose old name is in another directory.
 	needs *operation
 }
 
@@ -71,7 +71,7 @@ func (o *operation) touches(dirs map[*inode]bool) bool {
 	return slices.ContainsFunc(o.changes, func(c change) bool { return dirs[c.dir] })
 }
 
-// apply carries out changes, and keeps them until they are durable.
+// apply makes changes, and records them until they are durable.
 func (fs *FS) apply(needs *operation, changes ...change) *operation {
 	o := &operation{changes: changes, needs: needs}
 	for _, c := range changes {
@@ -101,16 +101,16 @@ func (c change) set(n *inode) {
 	}
 }
 
-// release forgets an inode that nothing refers to.
+// release deletes an inode without references.
 func (fs *FS) release(n *inode) {
 	if n.links <= 0 && n.lookups == 0 && n != fs.root {
 		delete(fs.inodes, n.number)
 	}
 }
 
-// rename moves a name, over another one if there is one. Between directories a
-// file has its new name before it loses its old one; a directory, which must
-// not have two, moves at once.
+// rename moves a name and replaces an existing one. Between directories a file has
+// its new name before it loses its old one; a directory, which must not have two
+// names, moves in one operation.
 func (fs *FS) rename(from *inode, old string, to *inode, new string) {
 	n, replaced := from.entries[old], to.entries[new]
 	add, remove := change{to, new, replaced, n}, change{from, old, n, nil}
@@ -134,8 +134,8 @@ func (fs *FS) syncNames(n *inode) {
 	}
 }
 
-// commitDir makes the changes of a directory durable. What they need comes with
-// them, and what has happened before that in the same directories.
+// commitDir makes the changes of a directory durable, together with the operations
+// that they need, and earlier changes of those directories.
 func (fs *FS) commitDir(dir *inode) {
 	dirs, needed := map[*inode]bool{dir: true}, map[*operation]bool{}
 	var kept []*operation
@@ -155,9 +155,9 @@ func (fs *FS) commitDir(dir *inode) {
 	fs.log = kept
 }
 
-// settleNames makes the tree what the disk has after a power loss. survives
-// decides by chance about each operation (Strict), or about how many of the
-// first (Journaled).
+// settleNames makes the tree equal to the disk after a power loss. survives decides
+// at random about each operation (Strict), or how many of the first ones survive
+// (Journaled).
 func (fs *FS) settleNames(r *rand.Rand, drop bool) {
 	for _, o := range slices.Backward(fs.log) {
 		for _, c := range slices.Backward(o.changes) {
@@ -187,8 +187,8 @@ func (fs *FS) settleNames(r *rand.Rand, drop bool) {
 	fs.root.adopt(fs.inodes)
 }
 
-// adopt counts the names below a directory again. A directory that is in two
-// places, since only one half of its moves survived, stays in the first.
+// adopt counts the names below a directory again. A directory that is in two places,
+// since only half of its moves survived, stays in the first one.
 func (n *inode) adopt(seen map[uint64]*inode) {
 	seen[n.number] = n
 	n.links, n.lookups = 1, 0

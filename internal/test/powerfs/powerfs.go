@@ -1,6 +1,6 @@
-// Package powerfs is a file system in memory that can lose its power. It keeps
-// what was synced apart from what was only written, and is mounted by FUSE, so
-// that any program can be tested on it.
+// Package powerfs is a file system in memory that can lose its power. It separates
+// synced data from written data. FUSE mounts it, so that any program can be tested on
+// it.
 //
 // Contents and sizes are durable after a successful fsync(2) or fdatasync(2) of
 // the file. A write by O_SYNC or O_DSYNC is followed by a sync of the file,
@@ -20,14 +20,15 @@
 // A change of an owner, a mode or a time is durable immediately.
 //
 // A failed sync follows Linux, which reports an error once to each process that
-// has the file open (errseq_t), and marks the pages clean: chance decides for each unsynced sector whether it reached the disk.
-// The bytes of a sector that did not stay readable, but no later sync makes
-// them durable; only a new write to the sector does. Sizes and names stay
-// unsynced after a failed sync, and a later successful sync makes them durable:
-// a journaling file system retries its journal, or stops altogether.
+// has the file open (errseq_t), and marks the pages clean: each unsynced sector
+// has reached the disk or not, at random. The bytes of a sector that has not
+// reached it stay readable, but no later sync makes them durable; only a new write
+// to the sector does. Sizes and names stay unsynced after a failed sync, and a
+// later successful sync makes them durable: a journaling file system retries its
+// journal, or stops.
 //
-// Memory that is mapped shared works, as do locks of fcntl(2), which the kernel
-// keeps. Direct I/O, extended attributes and O_TMPFILE do not work.
+// Shared memory mappings work, and so do locks of fcntl(2), which the kernel
+// manages. Direct I/O, extended attributes and O_TMPFILE do not work.
 //
 // A process must not touch mapped memory of a file system that it serves: a
 // page fault stops the Go scheduler, which then cannot serve the page. Tests
@@ -55,14 +56,14 @@ const (
 // Options are the properties of a file system.
 type Options struct {
 	Names Names
-	// Evict has the bytes that a failed sync has lost disappear from the page
-	// cache at a random moment after the failure. Without it they stay
-	// readable until Evict is called or the power is cut.
+	// Evict removes the bytes that a failed sync has lost from the page cache at a
+	// random moment after the failure. Without it they stay readable until FS.Evict
+	// is called or the power is cut.
 	Evict bool
-	Rand  *rand.Rand // the source of all chance
+	Rand  *rand.Rand // the source of all random decisions
 }
 
-// FS is a file system that is mounted until the test ends.
+// FS is a file system that is mounted until the end of the test.
 type FS struct {
 	Dir string // where it is mounted
 
@@ -71,7 +72,7 @@ type FS struct {
 	mu      sync.Mutex
 	rand    *rand.Rand
 	root    *inode
-	inodes  map[uint64]*inode // all that the kernel or a directory refers to
+	inodes  map[uint64]*inode // all inodes with a reference from the kernel or a directory
 	last    uint64            // number of the newest inode
 	seq     uint64            // number of the newest write or change of a size
 	log     []*operation      // changes of names that are not durable, oldest first
@@ -103,8 +104,8 @@ func New(t test.T, o Options) *FS {
 	return fs
 }
 
-// Remount mounts the file system again as Cut has left it. Processes that have
-// files of the earlier mount open keep getting errors.
+// Remount mounts the file system again in the state after Cut. Processes with open
+// files of the earlier mount still receive errors.
 func (fs *FS) Remount(t test.T) {
 	t.Helper()
 	fs.session.end()

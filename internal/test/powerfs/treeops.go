@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fail reports the fault that befalls an operation, fuse.OK for none.
+// fail returns the error of an operation's fault, fuse.OK if there is none.
 func (s *session) fail(op Op, paths ...string) fuse.Status {
 	if f := s.fs.fault(op, paths...); f != nil {
 		return fuse.Status(f.Errno)
@@ -27,7 +27,7 @@ func (n *inode) attr(out *fuse.Attr) {
 	out.SetTimes(&n.mtime, &n.mtime, &n.ctime)
 }
 
-// refer answers with an inode, to which the kernel then has one reference more.
+// refer returns an inode to the kernel, which then has one more reference to it.
 func (n *inode) refer(out *fuse.EntryOut) fuse.Status {
 	n.lookups++
 	out.NodeId = n.number
@@ -42,7 +42,7 @@ func (s *session) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *
 		if n := dir.entries[name]; n != nil {
 			return n.refer(out)
 		}
-		out.SetEntryTimeout(keep) // number 0: there is none, until the kernel makes it
+		out.SetEntryTimeout(keep) // number 0: no such name until the kernel creates it
 		return fuse.OK
 	})
 }
@@ -55,7 +55,7 @@ func (s *session) Forget(number, lookups uint64) {
 	})
 }
 
-// add makes an inode in a directory.
+// add creates an inode in a directory.
 func (s *session) add(op Op, h *fuse.InHeader, name string, made inode, out *fuse.EntryOut) fuse.Status {
 	return s.on(h.NodeId, func(dir *inode) fuse.Status {
 		if dir.entries[name] != nil {
@@ -134,7 +134,7 @@ func (s *session) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.
 }
 
 func (s *session) Rmdir(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	return s.Unlink(cancel, h, name) // the kernel has compared the kinds
+	return s.Unlink(cancel, h, name) // the kernel has checked that it is a directory
 }
 
 func (s *session) Rename(_ <-chan struct{}, in *fuse.RenameIn, old, new string) fuse.Status {
@@ -169,7 +169,7 @@ func (s *session) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 	})
 }
 
-// ReadDir lists what the directory had when it was read from the beginning.
+// ReadDir lists the directory as it was when it was read from the beginning.
 func (s *session) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	return s.on(in.NodeId, func(dir *inode) fuse.Status {
 		if in.Offset == 0 {
@@ -255,7 +255,7 @@ func (s *session) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrO
 	})
 }
 
-// next is the number of a write or of a change of a size.
+// next returns the number of the next write or change of a size.
 func (fs *FS) next() uint64 {
 	fs.seq++
 	return fs.seq
