@@ -15,13 +15,14 @@ import (
 	"time"
 )
 
-// A Certificate is a pair that signs itself, for localhost and 127.0.0.1.
+// A Certificate is a self-signed certificate for localhost and 127.0.0.1.
 type Certificate struct {
 	CertFile, KeyFile string // PEM; CertFile is its own authority
 	Leaf              *x509.Certificate
 }
 
-// NewCertificate makes a pair of files in dir; their names begin with name.
+// NewCertificate writes a key and a certificate to dir; their file names begin with
+// name.
 func NewCertificate(t T, dir, name string) *Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -61,8 +62,8 @@ func NewCertificate(t T, dir, name string) *Certificate {
 		c.CertFile: {Type: "CERTIFICATE", Bytes: der},
 		c.KeyFile:  {Type: "PRIVATE KEY", Bytes: secret},
 	} {
-		// Readable for all: the daemon reads it again after giving up root,
-		// and nothing but a test trusts it.
+		// Readable by every user: the daemon reads it again without privileges, and only
+		// tests trust it.
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o644); err != nil {
 			t.Fatalf("write %s: %v", file, err)
 		}
@@ -70,7 +71,7 @@ func NewCertificate(t T, dir, name string) *Certificate {
 	return c
 }
 
-// ClientConfig trusts this certificate alone.
+// ClientConfig returns a configuration that trusts only this certificate.
 func (c *Certificate) ClientConfig() *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(c.Leaf)

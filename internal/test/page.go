@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A Page is a document whose configurations are run by tests: fenced blocks,
-// by what stands behind the fence, a language and a title.
+// A Page is a document whose configurations are run by tests: the fenced blocks by
+// their info string, which is a language and a title.
 type Page map[string]string
 
 // ReadPage reads a file of the directory docs.
@@ -28,25 +28,24 @@ func ReadPage(t T, name string) Page {
 			continue
 		}
 		if p[title] != "" {
-			t.Fatalf("%s: two blocks are %q", name, title)
+			t.Fatalf("%s: two blocks have the title %q", name, title)
 		}
 		p[title] = block
 	}
 	return p
 }
 
-// Block returns a block with what cannot be as it stands on the machine of a
-// test, such as ports, replaced: pairs of old and new, each of which must
-// occur.
+// Block returns a block with replacements of values, such as ports, that a test cannot
+// use: pairs of old and new; each old value must occur.
 func (p Page) Block(t T, title string, pairs ...string) string {
 	t.Helper()
 	block, ok := p[title]
 	if !ok {
-		t.Fatalf("no block is %q", title)
+		t.Fatalf("no block has the title %q", title)
 	}
 	for i := 0; i < len(pairs); i += 2 {
 		if !strings.Contains(block, pairs[i]) {
-			t.Fatalf("block %q has no %q", title, pairs[i])
+			t.Fatalf("block %q does not contain %q", title, pairs[i])
 		}
 	}
 	return strings.NewReplacer(pairs...).Replace(block)

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 )
 
-// NeedRoot ends the test unless it runs as root, as Need does for programs.
+// NeedRoot skips or fails the test, as Need does, unless it runs as root.
 func NeedRoot(t T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -34,8 +34,8 @@ func ModuleRoot() (string, error) {
 	}
 }
 
-// PublicDir returns a temporary directory that every user may enter, as one
-// from T.TempDir is not: servers give up root's rights.
+// PublicDir returns a temporary directory that every user may enter, unlike
+// T.TempDir: servers drop the privileges of root.
 func PublicDir(t T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "goguerrillad-test-")
@@ -53,8 +53,8 @@ func PublicDir(t T) string {
 	return dir
 }
 
-// ShortDir makes a directory whose path leaves room for that of a unix socket,
-// which one of t.TempDir might not.
+// ShortDir returns a temporary directory whose path is short enough for a unix socket
+// in it, unlike t.TempDir.
 func ShortDir(t T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ggtest")

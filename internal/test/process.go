@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A Process is a program started by a test. It dies with the test, whatever
-// way the test ends.
+// A Process is a program started by a test. It ends with the test, however the test
+// ends.
 type Process struct {
 	Cmd  *exec.Cmd
 	done chan struct{}
@@ -23,8 +23,8 @@ type Process struct {
 	output bytes.Buffer
 }
 
-// Start runs cmd in a process group of its own, gathers what it prints, and
-// ends it (SIGTERM, then SIGKILL after five seconds) when the test is over.
+// Start runs cmd in its own process group, collects its output, and ends it at the end
+// of the test (SIGTERM, then SIGKILL after 5 s).
 func Start(t T, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{Cmd: cmd, done: make(chan struct{})}
@@ -39,11 +39,11 @@ func Start(t T, cmd *exec.Cmd) *Process {
 	}
 	cmd.SysProcAttr.Setpgid = true
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	// A pipe that a grandchild keeps open must not hold Wait up.
+	// A pipe that a grandchild keeps open must not delay Wait.
 	cmd.WaitDelay = time.Second
 	started := make(chan error)
 	go func() {
-		// The parent-death signal is tied to the thread that forked.
+		// The parent-death signal depends on the thread that forked.
 		runtime.LockOSThread()
 		err := cmd.Start()
 		started <- err
@@ -59,40 +59,40 @@ func Start(t T, cmd *exec.Cmd) *Process {
 	return p
 }
 
-// Write gathers output; it makes a Process the command's stdout and stderr.
+// Write collects output; a Process is the stdout and stderr of its command.
 func (p *Process) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.output.Write(b)
 }
 
-// Output returns what the process has printed so far.
+// Output returns the output of the process so far.
 func (p *Process) Output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.output.String()
 }
 
-// Signal sends sig to the process alone.
+// Signal sends sig to the process only.
 func (p *Process) Signal(sig os.Signal) error { return p.Cmd.Process.Signal(sig) }
 
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Wait waits for the end and returns what exec.Cmd.Wait said.
+// Wait waits for the end and returns the result of exec.Cmd.Wait.
 func (p *Process) Wait() error {
 	<-p.done
 	return p.err
 }
 
-// Kill ends the process at once, as a crash would.
+// Kill ends the process with SIGKILL, like a crash.
 func (p *Process) Kill() {
 	syscall.Kill(-p.Cmd.Process.Pid, syscall.SIGKILL)
 	<-p.done
 }
 
-// Pause stops the process in the midst of what it does, and waits until all of
-// its threads stand still; the kernel still takes connections for it.
+// Pause stops the process (SIGSTOP) and waits until all of its threads have stopped;
+// the kernel still accepts connections for it.
 func (p *Process) Pause(t T) {
 	t.Helper()
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
@@ -104,7 +104,7 @@ func (p *Process) Pause(t T) {
 			return err
 		}
 		for _, task := range tasks {
-			stat, err := os.ReadFile(task) // proc_pid_stat(5): the state stands behind the name
+			stat, err := os.ReadFile(task) // proc_pid_stat(5): the state follows the name
 			if err == nil && !bytes.Contains(stat, []byte(") T ")) {
 				return fmt.Errorf("%s", stat)
 			}
@@ -113,7 +113,7 @@ func (p *Process) Pause(t T) {
 	})
 }
 
-// Continue ends a Pause.
+// Continue continues a paused process (SIGCONT).
 func (p *Process) Continue(t T) {
 	t.Helper()
 	if err := p.Signal(syscall.SIGCONT); err != nil {
@@ -121,7 +121,7 @@ func (p *Process) Continue(t T) {
 	}
 }
 
-// Stop asks the process to end and waits; after five seconds it is killed.
+// Stop ends the process with SIGTERM, and with SIGKILL after 5 s.
 func (p *Process) Stop() error {
 	select {
 	case <-p.done:

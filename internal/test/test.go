@@ -1,6 +1,6 @@
-// Package test has what the tests and the benchmark share: processes, free ports,
-// temporary directories and certificates, all of which end with the test.
-// Only tests and the benchmark import it and the packages below it.
+// Package test has helpers of the tests and the benchmark: processes, free ports,
+// temporary directories and certificates, which all end with the test. Only tests and
+// the benchmark import it and the packages below it.
 package test
 
 import (
@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// T is what this package needs of testing.TB; the benchmark brings its own.
+// T is the part of testing.TB that this package uses; the benchmark implements it.
 type T interface {
 	Helper()
 	Cleanup(func())
@@ -29,8 +29,8 @@ type T interface {
 	Skipf(format string, args ...any)
 }
 
-// Need ends the test unless all the programs are there: as skipped, or as
-// failed where CI=true, since `make test` installs them.
+// Need skips the test unless all programs are installed. With CI=true it fails the
+// test, since `make test` installs them.
 func Need(t T, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
@@ -43,11 +43,11 @@ func Need(t T, programs ...string) {
 	}
 }
 
-// LookPath finds a program in PATH or in the sbin directories, where Debian
-// keeps its servers, or among those that install.sh has unpacked.
+// LookPath finds a program in PATH, in the sbin directories, or among the servers that
+// install.sh has unpacked.
 func LookPath(program string) (string, error) {
 	dirs := []string{"/usr/sbin", "/usr/local/sbin", "/sbin"}
-	// Scripts called mariadbd and mariadb-install-db can start another version.
+	// Scripts named mariadbd and mariadb-install-db can start another version.
 	if first := os.Getenv("TEST_SERVERS"); first != "" {
 		dirs = slices.Insert(dirs, 0, first)
 	}
@@ -72,7 +72,7 @@ func FreePort(t T) int {
 	t.Helper()
 	for range 1000 {
 		port := 10_000 + rand.IntN(20_000)
-		// A lock that ends with the process.
+		// The lock ends with the process.
 		lock, err := net.Listen("unix", fmt.Sprintf("@goguerrillad-test-port-%d", port))
 		if err != nil {
 			continue
@@ -90,8 +90,8 @@ func FreePort(t T) int {
 	return 0
 }
 
-// Seed returns what all chance in a test comes from, and logs it: the value of SEED
-// in the environment, or one of the clock.
+// Seed returns the seed of all random decisions in a test, and logs it: the value of
+// SEED in the environment, or one from the clock.
 func Seed(t T) uint64 {
 	t.Helper()
 	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("SEED"), strconv.FormatInt(time.Now().UnixNano(), 10)), 10, 64)
@@ -102,8 +102,8 @@ func Seed(t T) uint64 {
 	return seed
 }
 
-// Await tries until it gets nil, the process (may be nil) ends, or the time is
-// up, which fails the test with the last error and the process's output.
+// Await calls try until it returns nil. It fails the test with the last error and the
+// output of the process, which may be nil, if the process ends or the time is up.
 func Await(t T, p *Process, timeout time.Duration, what string, try func() error) {
 	t.Helper()
 	deadline := time.Now().Add(timeout)
@@ -133,7 +133,7 @@ func Await(t T, p *Process, timeout time.Duration, what string, try func() error
 	}
 }
 
-// Dial reports whether somebody listens on a TCP address; for Await.
+// Dial returns a function for Await that connects to a TCP address.
 func Dial(addr string) func() error {
 	return func() error {
 		c, err := net.DialTimeout("tcp", addr, time.Second)

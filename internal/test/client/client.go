@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// A Client speaks SMTP in the simplest way: a command, a reply. A test that
-// wants to be rude writes to Conn itself.
+// A Client sends one command and reads one reply at a time. A test that needs other
+// bytes writes to Conn.
 type Client struct {
 	Conn     net.Conn
 	Greeting Reply
 	text     *textproto.Conn
 }
 
-// A Reply is what the server answered; lines of Text are parted by "\n".
+// A Reply is a reply of the server; "\n" separates the lines of Text.
 type Reply struct {
 	Code int
 	Text string
@@ -32,8 +32,8 @@ func (r Reply) Hash() string {
 	return hash
 }
 
-// Connect reads the greeting; whatever it is, it is no error. Every exchange
-// on the connection has until timeout, counted from its start.
+// Connect connects and reads the greeting; any greeting is accepted. timeout bounds
+// each read and each write.
 func Connect(addr string, timeout time.Duration) (*Client, error) {
 	conn, err := net.DialTimeout("tcp", addr, timeout)
 	if err != nil {
@@ -51,7 +51,7 @@ func ConnectTLS(addr string, config *tls.Config, timeout time.Duration) (*Client
 	return New(conn, timeout)
 }
 
-// New is Connect on a connection that is there.
+// New is Connect on an existing connection.
 func New(conn net.Conn, timeout time.Duration) (_ *Client, err error) {
 	c := &Client{Conn: timed{conn, timeout}}
 	c.text = textproto.NewConn(c.Conn)
@@ -62,7 +62,7 @@ func New(conn net.Conn, timeout time.Duration) (_ *Client, err error) {
 	return c, nil
 }
 
-// timed gives each read and each write a deadline of its own.
+// timed sets a deadline for each read and each write.
 type timed struct {
 	net.Conn
 	timeout time.Duration
@@ -78,7 +78,7 @@ func (c timed) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// Close closes the connection without a word.
+// Close closes the connection without QUIT.
 func (c *Client) Close() error { return c.Conn.Close() }
 
 // Reply reads one reply.
@@ -95,7 +95,7 @@ func (c *Client) Cmd(format string, args ...any) (Reply, error) {
 	return c.Reply()
 }
 
-// Expect is Cmd for one code; another one is an error.
+// Expect is Cmd, with an error unless the reply has the given code.
 func (c *Client) Expect(code int, format string, args ...any) (Reply, error) {
 	r, err := c.Cmd(format, args...)
 	if err == nil && r.Code != code {
@@ -104,7 +104,7 @@ func (c *Client) Expect(code int, format string, args ...any) (Reply, error) {
 	return r, err
 }
 
-// StartTLS asks for TLS and shakes hands.
+// StartTLS sends STARTTLS and completes the handshake.
 func (c *Client) StartTLS(config *tls.Config) error {
 	if _, err := c.Expect(220, "STARTTLS"); err != nil {
 		return err
@@ -123,9 +123,8 @@ func (c *Client) Hello() error {
 	return err
 }
 
-// Send is one transaction after Hello. params stand behind MAIL FROM, and text
-// has lines that end in CR LF. The reply is the one to the text, or the first
-// one that refuses.
+// Send sends one transaction after Hello. params are parameters of MAIL, and the lines
+// of text end in CR LF. It returns the reply to the text, or the first refusal.
 func (c *Client) Send(from, params string, to []string, text []byte) (Reply, error) {
 	if r, err := c.Cmd("%s", strings.TrimSpace("MAIL FROM:<"+from+"> "+params)); err != nil || r.Code != 250 {
 		return r, err
@@ -144,8 +143,7 @@ func (c *Client) Send(from, params string, to []string, text []byte) (Reply, err
 	return c.Reply()
 }
 
-// Stuff returns text as DATA transmits it: a dot doubled where it begins a
-// line, and the line with the final dot.
+// Stuff returns text with dot-stuffing and the final dot, as DATA transmits it.
 func Stuff(text []byte) []byte {
 	s := "\r\n" + string(text)
 	s = strings.ReplaceAll(s, "\r\n.", "\r\n..")[2:]

@@ -16,26 +16,26 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// A Fault is what a Proxy does to one statement or its answer.
+// A Fault is what a Proxy does to one statement or its reply.
 type Fault struct {
 	Name string
 	// Part is how much of the statement reaches the server: 0 none, 1 half,
 	// 2 all of it.
 	Part int
-	// Answer is how much of the answer's first packet reaches the client, the
-	// same way; with 2 nothing is wrong.
+	// Answer is how much of the first packet of the reply reaches the client, with the
+	// same values; 2 is no fault.
 	Answer int
-	// Hang leaves the client's connection open instead of closing it, so that
-	// only its own patience ends the wait.
+	// Hang keeps the client's connection open, so that only a timeout of the client
+	// ends the wait.
 	Hang bool
 	// Reset ends both connections with a reset instead of a FIN.
 	Reset bool
-	// Delay is waited for before the answer is passed on or withheld.
+	// Delay is the time before the reply is forwarded or withheld.
 	Delay time.Duration
 }
 
-// Faults are all ways in which a connection can end around a statement. Delay
-// is left to the caller.
+// Faults returns all ways in which a connection can end during a statement, without a
+// Delay.
 func Faults() []Fault {
 	return []Fault{
 		{Name: "before the statement", Part: 0},
@@ -49,7 +49,7 @@ func Faults() []Fault {
 	}
 }
 
-// Swallows are those that only the client's patience ends.
+// Swallows returns the faults that only a timeout of the client ends.
 func Swallows() []Fault {
 	return []Fault{
 		{Name: "the statement is swallowed", Part: 0, Hang: true},
@@ -58,8 +58,8 @@ func Swallows() []Fault {
 	}
 }
 
-// A Proxy stands between a client and a server, without TLS, and reads
-// along in the protocol as far as it needs to tell one statement from another.
+// A Proxy is between a client and a server, without TLS, and parses the protocol as far
+// as it needs to recognise statements.
 type Proxy struct {
 	Addr string // 127.0.0.1:port
 
@@ -70,7 +70,7 @@ type Proxy struct {
 	cuts  int
 }
 
-// Start starts a proxy before the server at a TCP address.
+// Start starts a proxy for the server at a TCP address.
 func Start(t test.T, server string) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -94,16 +94,16 @@ func Start(t test.T, server string) *Proxy {
 	return p
 }
 
-// Arm sets what decides on each statement: nil lets it pass. A prepared
-// statement is asked for by its text each time it is executed.
+// Arm sets the function that decides on each statement; nil passes it. The function
+// receives the text of a prepared statement each time it is executed.
 func (p *Proxy) Arm(decide func(statement string) *Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.armed = decide
 }
 
-// Once arms the proxy for the next statement that holds a text in its first
-// textKept bytes, and returns a channel that is closed when it has come.
+// Once applies a fault to the next statement with the text in its first textKept bytes,
+// and returns a channel that is closed then.
 func (p *Proxy) Once(text string, f Fault) <-chan struct{} {
 	done := make(chan struct{})
 	fired := false
@@ -121,7 +121,7 @@ func (p *Proxy) Once(text string, f Fault) <-chan struct{} {
 // Move connects later clients to another server.
 func (p *Proxy) Move(server string) { p.server.Store(&server) }
 
-// Cuts returns how many statements were tampered with.
+// Cuts returns the number of statements with a fault.
 func (p *Proxy) Cuts() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,15 +141,15 @@ func (p *Proxy) decide(statement string) *Fault {
 	return f
 }
 
-// A link is one client's connection and its own to the server.
+// A link is the connection of one client and the connection to the server for it.
 type link struct {
 	proxy          *Proxy
 	client, server net.Conn
 
 	mu        sync.Mutex
-	preparing string            // the text of a PREPARE that has no answer yet
-	prepared  map[uint32]string // by the server's number
-	fault     *Fault            // for the next answer
+	preparing string            // text of a PREPARE without a reply yet
+	prepared  map[uint32]string // by the statement id of the server
+	fault     *Fault            // for the next reply
 }
 
 func (p *Proxy) serve(client net.Conn) {
@@ -167,7 +167,7 @@ func (p *Proxy) serve(client net.Conn) {
 		server.Close()
 	})
 	l.pass(client, server, l.statement)
-	// The server sees the end even where it still owes an answer.
+	// The server sees the end also before it has replied.
 	server.Close()
 	client.Close()
 	answers.Wait()
@@ -175,7 +175,7 @@ func (p *Proxy) serve(client net.Conn) {
 
 var errCut = errors.New("cut")
 
-// pass passes packets on, each when it is complete, until an end.
+// pass forwards complete packets until one side ends.
 func (l *link) pass(from, to net.Conn, look func(packet []byte) (part []byte, err error)) {
 	r := bufio.NewReaderSize(from, 64<<10)
 	for {
@@ -195,7 +195,7 @@ func (l *link) pass(from, to net.Conn, look func(packet []byte) (part []byte, er
 	}
 }
 
-// textKept is how much of a statement is looked at, in bytes.
+// textKept is how much of a statement is examined, in bytes.
 const textKept = 400
 
 // Commands of the protocol.
@@ -205,10 +205,10 @@ const (
 	comExecute = 0x17
 )
 
-// statement looks at a packet of the client's.
+// statement examines a packet of the client.
 func (l *link) statement(packet []byte) ([]byte, error) {
 	if packet[3] != 0 || len(packet) < 5 {
-		return packet, nil // no beginning of a command
+		return packet, nil // not the beginning of a command
 	}
 	l.mu.Lock()
 	text := ""
@@ -237,12 +237,12 @@ func (l *link) statement(packet []byte) ([]byte, error) {
 	l.mu.Unlock()
 	if f.Answer == 0 && !f.Hang && f.Delay == 0 {
 		l.reset(f)
-		return packet, errCut // the client's connection ends while the server is at work
+		return packet, errCut // the client's connection ends while the server works
 	}
 	return packet, nil
 }
 
-// answer looks at a packet of the server's.
+// answer examines a packet of the server.
 func (l *link) answer(packet []byte) ([]byte, error) {
 	l.mu.Lock()
 	if l.preparing != "" && packet[3] == 1 {
@@ -259,7 +259,7 @@ func (l *link) answer(packet []byte) ([]byte, error) {
 	if f == nil {
 		return packet, nil
 	}
-	time.Sleep(f.Delay) // what is tested is a network that is slow
+	time.Sleep(f.Delay) // simulates a slow network
 	switch {
 	case f.Answer == 2:
 		return packet, nil
@@ -270,7 +270,7 @@ func (l *link) answer(packet []byte) ([]byte, error) {
 	return packet[:len(packet)*f.Answer/2], errCut
 }
 
-// reset has both connections end with a reset where the fault wants that.
+// reset makes both connections end with a reset if the fault has Reset.
 func (l *link) reset(f *Fault) {
 	if !f.Reset {
 		return

@@ -10,8 +10,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// Exim runs Debian's exim4-daemon-light once for each mail, with a
-// configuration and a spool of its own; it delivers before it ends.
+// Exim runs Debian's exim4-daemon-light once for each message, with its own
+// configuration and spool; it delivers before it exits.
 func Exim(t test.T, routes []Route) *Sender {
 	t.Helper()
 	test.NeedRoot(t)

@@ -8,8 +8,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// OpenSMTPD runs Debian's smtpd in the foreground. It takes mail by SMTP and
-// relays it.
+// OpenSMTPD runs Debian's smtpd in the foreground, which relays messages by SMTP.
 func OpenSMTPD(t test.T, routes []Route) *Sender {
 	t.Helper()
 	test.NeedRoot(t)
@@ -25,7 +24,7 @@ func OpenSMTPD(t test.T, routes []Route) *Sender {
 	for i, r := range routes {
 		scheme, tls := "smtp+notls", ""
 		if r.CA != "" {
-			// It knows no authority but the machine's own.
+			// It trusts only the certificate authorities of the machine.
 			scheme, tls = "smtp+tls", " tls no-verify"
 		}
 		fmt.Fprintf(&config, "action a%d relay host \"%s://%s\" helo opensmtpd.test%s\n", i, scheme, r.Addr, tls)

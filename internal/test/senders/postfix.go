@@ -12,7 +12,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// Postfix runs a private Postfix that takes mail by SMTP and relays it.
+// Postfix runs a private Postfix that relays messages by SMTP.
 func Postfix(t test.T, routes []Route) *Sender {
 	t.Helper()
 	addr, _, log := startPostfix(t, routes)
@@ -22,16 +22,16 @@ func Postfix(t test.T, routes []Route) *Sender {
 	}
 }
 
-// PostfixQueue runs a private Postfix that takes mail for a domain into its
-// queue, as always, and throws it away when it is to be delivered. It returns
-// the process id of its master, whose children all others are.
+// PostfixQueue runs a private Postfix that queues messages for a domain as usual, and
+// discards them at delivery. It returns the process id of its master, the parent of
+// all of its processes.
 func PostfixQueue(t test.T, domain string) (addr string, master int, log func() string) {
 	t.Helper()
 	return startPostfix(t, []Route{{Domain: domain}})
 }
 
-// startPostfix starts one with its own queue and configuration, without
-// chroot. A route without an address is for mail that is thrown away.
+// startPostfix starts a Postfix with its own queue and configuration, without chroot.
+// Messages of a route without an address are discarded.
 func startPostfix(t test.T, routes []Route) (addr string, master int, log func() string) {
 	t.Helper()
 	test.NeedRoot(t)
@@ -66,7 +66,7 @@ func startPostfix(t test.T, routes []Route) (addr string, master int, log func()
 		t.Fatalf("postfix: %v", err)
 	}
 	p := test.Start(t, exec.Command(program, "-c", config, "start-fg"))
-	// master is not in our process group, and outlives the script we started.
+	// master is not in our process group, and runs longer than the started script.
 	t.Cleanup(func() {
 		if out, err := exec.Command(program, "-c", config, "stop").CombinedOutput(); err != nil {
 			t.Logf("stop Postfix: %v\n%s", err, out)
@@ -111,7 +111,7 @@ mailbox_size_limit = 0
 minimal_backoff_time = 300s
 `
 
-// postfixMaster: the port for mail that comes in.
+// postfixMaster: the port for incoming messages.
 const postfixMaster = `127.0.0.1:%d inet n - n - - smtpd
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr

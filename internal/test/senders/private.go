@@ -9,14 +9,14 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// privateID is the id of the first of a command's users, the next ones follow.
+// privateID is the id of the first user of a command; the ids of its other users
+// follow.
 const privateID = 63001
 
-// privateCommand is a command for a server that was unpacked and not
-// installed. In a mount namespace of its own the users that its package would
-// have made are there, and the directories named by hide are empty; prepare is
-// a shell command that fills them. Nothing of it is seen outside, and nothing
-// of it is left.
+// privateCommand returns the command of a server that is unpacked but not installed.
+// It runs in its own mount namespace, which has the users of its package, and where
+// the directories in hide are empty; prepare is a shell command that fills them. It
+// changes nothing outside, and leaves nothing.
 func privateCommand(t test.T, users, hide []string, prepare string, args ...string) *exec.Cmd {
 	t.Helper()
 	dir := t.TempDir()

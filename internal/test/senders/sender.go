@@ -16,35 +16,35 @@ import (
 	"goguerrillad/internal/test/client"
 )
 
-// A Message is one message for a sender. Text has lines that end in CR LF, and
-// brings its own Date and Message-ID, so that no sender has to.
+// A Message is one message for a sender. The lines of Text end in CR LF, and it has
+// Date and Message-ID, so that no sender adds them.
 type Message struct {
 	From, To string
 	Text     []byte
 	UTF8     bool // needs SMTPUTF8
 }
 
-// A Route is where mail for one domain goes: by STARTTLS, verified against
-// the file CA, when that is given, and in clear otherwise.
+// A Route is the server for one domain: by STARTTLS, verified with the file CA if it is
+// set, otherwise in clear.
 type Route struct {
 	Domain string
 	Addr   string // 127.0.0.1:port
 	CA     string
 }
 
-// A Sender is a real program that sends mail along the routes it was made
-// with. Send may return before the mail has arrived.
+// A Sender is a real program that sends messages by its routes. Send may return before
+// the message has arrived.
 type Sender struct {
 	Name string
-	UTF8 bool // it speaks SMTPUTF8
+	UTF8 bool // it supports SMTPUTF8
 	Send func(t test.T, m Message)
-	Log  func() string // what the program says of its deliveries; may be nil
+	Log  func() string // the program's log of its deliveries; may be nil
 }
 
-// A NewSender makes a Sender of one kind ready.
+// A NewSender prepares a Sender of one kind.
 type NewSender func(t test.T, routes []Route) *Sender
 
-// All are all of them by name.
+// All returns all senders by name.
 func All() map[string]NewSender {
 	return map[string]NewSender{
 		"postfix":    Postfix,
@@ -58,12 +58,11 @@ func All() map[string]NewSender {
 	}
 }
 
-// command builds the command that sends the mail in the file, host and port
-// being those of the route.
+// A command returns the command that sends the message in a file to the host and port
+// of the route.
 type command func(r Route, host, port string, m Message, file string) *exec.Cmd
 
-// commandSender is a program that is run once for each mail and has handed it
-// over when it ends.
+// commandSender runs a program once for each message, which it has sent when it exits.
 func commandSender(program string, utf8 bool, build command) NewSender {
 	return func(t test.T, routes []Route) *Sender {
 		t.Helper()
@@ -78,18 +77,18 @@ func commandSender(program string, utf8 bool, build command) NewSender {
 			}
 			file := filepath.Join(dir, "mail.eml")
 			text := m.Text
-			if program == "swaks" { // it adds the end of the last line
+			if program == "swaks" { // it adds the last line end
 				text = bytes.TrimSuffix(text, []byte("\r\n"))
 			}
 			if err := os.WriteFile(file, text, 0o644); err != nil {
-				t.Fatalf("write the mail: %v", err)
+				t.Fatalf("write the message: %v", err)
 			}
 			run(t, build(r, host, port, m, file))
 		}}
 	}
 }
 
-// run runs a command for a minute at most; what it prints explains a failure.
+// run runs a command for at most 1 min. Its output explains a failure.
 func run(t test.T, cmd *exec.Cmd) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -129,7 +128,7 @@ func msmtp(r Route, host, port string, m Message, file string) *exec.Cmd {
 		args = append(args, "--tls=on", "--tls-starttls=on", "--tls-trust-file="+r.CA)
 	}
 	cmd := exec.Command("msmtp", append(args, "--", m.To)...)
-	// It takes lines that end in LF, as every program that is called sendmail.
+	// Its input has lines that end in LF, as for every sendmail program.
 	cmd.Stdin = bytes.NewReader(bytes.ReplaceAll(m.Text, []byte("\r\n"), []byte("\n")))
 	return cmd
 }
@@ -143,8 +142,8 @@ func curl(r Route, host, port string, m Message, file string) *exec.Cmd {
 	return exec.Command("curl", args...)
 }
 
-// script is a command whose program reads a script of ours; the parameters are
-// host, port, from, to, file, the CA's file or "", and "utf8" or "".
+// script returns a command whose program runs a script of ours. Its parameters are host,
+// port, from, to, file, the file of the CA or "", and "utf8" or "".
 func script(program string, flags []string, text string) command {
 	return func(r Route, host, port string, m Message, file string) *exec.Cmd {
 		utf8 := ""
@@ -152,7 +151,7 @@ func script(program string, flags []string, text string) command {
 			utf8 = "utf8"
 		}
 		cmd := exec.Command(program, append(flags, text, host, port, m.From, m.To, file, r.CA, utf8)...)
-		// Debian's place for packages of node.
+		// Debian's directory for packages of node.
 		cmd.Env = append(os.Environ(), "NODE_PATH=/usr/share/nodejs")
 		return cmd
 	}
@@ -172,7 +171,7 @@ func nodemailer(t test.T, routes []Route) *Sender {
 	t.Helper()
 	test.Need(t, "node")
 	if err := exec.Command("node", "-e", "require('/usr/share/nodejs/nodemailer')").Run(); err != nil {
-		test.Need(t, "nodemailer") // fails or skips: no program has this name
+		test.Need(t, "nodemailer") // fails or skips: not a program
 	}
 	s := commandSender("node", true, script("node", []string{"-e"}, nodemailerScript))(t, routes)
 	s.Name = "nodemailer"
@@ -196,7 +195,7 @@ func smtplib(t test.T, routes []Route) *Sender {
 	return s
 }
 
-// inject hands a mail to a mail server over SMTP, as a user's program would.
+// inject submits a message to a mail server by SMTP.
 func inject(t test.T, addr string, m Message) {
 	t.Helper()
 	c, err := client.Connect(addr, time.Minute)

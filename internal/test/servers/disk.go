@@ -12,15 +12,15 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// A Disk is a small file system of the test's own, ext4 on a loop device, that
-// can be filled and can fail. Only root has one.
+// A Disk is a small ext4 file system on a loop device that a test can fill and make
+// fail. It needs root.
 type Disk struct {
-	Dir string // where it is mounted; the user that the daemon becomes may write there
+	Dir string // mount point, which the daemon's user may write
 
 	image, device string
 }
 
-// NewDisk makes one of so many megabytes.
+// NewDisk returns a disk with the given size in MB.
 func NewDisk(t test.T, megabytes int) *Disk {
 	t.Helper()
 	test.NeedRoot(t)
@@ -33,7 +33,7 @@ func NewDisk(t test.T, megabytes int) *Disk {
 	if err != nil {
 		t.Fatalf("make an image: %v", err)
 	}
-	// Nothing is kept for root, who may be the one to find the disk full.
+	// No blocks are reserved for root, which may be the user that finds it full.
 	system(t, "mkfs.ext4", "-q", "-F", "-m", "0", "-E", fmt.Sprintf("root_owner=%d:%d", test.Nobody, test.Nobody), d.image)
 	d.mount(t)
 	t.Cleanup(func() { d.unmount(t) })
@@ -59,14 +59,14 @@ func (d *Disk) mount(t test.T) {
 	system(t, "mount", "-o", "errors=remount-ro", d.device, d.Dir)
 }
 
-// unmount takes the disk away also from those who have files open there.
+// unmount unmounts the disk, also while processes have files open.
 func (d *Disk) unmount(t test.T) {
 	t.Helper()
 	system(t, "umount", "-l", d.Dir)
 	system(t, "losetup", "-d", d.device)
 }
 
-// Fill leaves no byte free, until Empty.
+// Fill fills the disk until Empty.
 func (d *Disk) Fill(t test.T) {
 	t.Helper()
 	file, err := os.Create(d.ballast())
@@ -89,7 +89,7 @@ func (d *Disk) Fill(t test.T) {
 func (d *Disk) Empty(t test.T) {
 	t.Helper()
 	err := os.Remove(d.ballast())
-	if err == nil { // or it is there again after a Fail
+	if err == nil { // or it exists again after Fail
 		var dir *os.File
 		if dir, err = os.Open(d.Dir); err == nil {
 			err = errors.Join(dir.Sync(), dir.Close())
@@ -102,8 +102,8 @@ func (d *Disk) Empty(t test.T) {
 
 func (d *Disk) ballast() string { return filepath.Join(d.Dir, "ballast") }
 
-// Fail has the kernel find an error in the file system, and make it read-only
-// under everybody's hands.
+// Fail makes the kernel detect an error in the file system, so that the file system
+// becomes read-only.
 func (d *Disk) Fail(t test.T) {
 	t.Helper()
 	trigger := filepath.Join("/sys/fs/ext4", filepath.Base(d.device), "trigger_fs_error")
@@ -112,13 +112,13 @@ func (d *Disk) Fail(t test.T) {
 	}
 }
 
-// Repair mounts the disk again after Fail, with all that was written before.
-// Who has files open there must open them anew.
+// Repair mounts the disk again after Fail, with all data written before. Processes must
+// open their files again.
 func (d *Disk) Repair(t test.T) {
 	t.Helper()
 	system(t, "umount", "-l", d.Dir)
-	// Who has files open holds the first mount alive: what it has in memory
-	// must not be written over what the next one will have.
+	// Open files keep the first mount in existence: its cached data must not overwrite
+	// the data of the next mount.
 	system(t, "blockdev", "--flushbufs", d.device)
 	system(t, "losetup", "-d", d.device)
 	// 1: errors were corrected.

@@ -13,27 +13,27 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// A Galera is a cluster of MariaDB servers on loopback addresses of their own.
+// A Galera is a cluster of MariaDB servers, each on its own loopback address.
 type Galera struct {
 	Nodes []*MariaDBServer
 }
 
-// galeraLibrary is where Debian's package galera-4 has the provider.
+// galeraLibrary is the provider in Debian's package galera-4.
 const galeraLibrary = "/usr/lib/galera/libgalera_smm.so"
 
-// Quick, as the times of StartGalera, has nodes suspect one another after two
-// seconds of silence; by default it takes five.
+// Quick is an option of StartGalera: nodes suspect a silent node after 2 s instead of
+// 5 s.
 const Quick = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT5S;"
 
-// StartGalera starts n nodes, with Quick or "" for their times. Their users and
-// databases are those of MariaDB.
+// StartGalera starts n nodes; times is Quick or "". They have the users and databases
+// of MariaDB.
 func StartGalera(t test.T, n int, times string, options ...string) *Galera {
 	t.Helper()
 	test.Need(t, "mariadbd", "mariadb-install-db", "rsync")
 	if _, err := os.Stat(galeraLibrary); err != nil {
-		test.Need(t, galeraLibrary) // fails or skips: it is no program
+		test.Need(t, galeraLibrary) // fails or skips: not a program
 	}
-	// The addresses differ, so each may have the same ports.
+	// The addresses differ, so all nodes may use the same ports.
 	var ports [4]string
 	for i := range ports {
 		ports[i] = strconv.Itoa(test.FreePort(t))
@@ -59,7 +59,7 @@ func StartGalera(t test.T, n int, times string, options ...string) *Galera {
 			"--binlog-format=ROW", "--innodb-autoinc-lock-mode=2",
 		}, options...))
 		m.galera = true
-		m.ownedBy(t, "mysql") // rsync gives up root's rights, and then cannot write
+		m.ownedBy(t, "mysql") // rsync drops the privileges of root and then cannot write
 		g.Nodes = append(g.Nodes, m)
 		if i == 0 {
 			m.install(t)
@@ -77,7 +77,7 @@ func StartGalera(t test.T, n int, times string, options ...string) *Galera {
 	return g
 }
 
-// ownedBy has a server that root starts become another user.
+// ownedBy makes a server that root starts switch to another user.
 func (m *MariaDBServer) ownedBy(t test.T, name string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -92,7 +92,7 @@ func (m *MariaDBServer) ownedBy(t test.T, name string) {
 		err = os.Chown(filepath.Dir(m.dir), uid, -1)
 	}
 	if err != nil {
-		t.Fatalf("give a directory to %s: %v", name, err)
+		t.Fatalf("change the owner of a directory to %s: %v", name, err)
 	}
 	m.user = name
 }
@@ -111,26 +111,26 @@ func (g *Galera) AwaitTable(t test.T, name string) {
 	for _, node := range g.Nodes {
 		db := node.Connect(t)
 		test.Await(t, node.process, serverStart, "a node lacks "+name, func() error {
-			_, err := db.Exec("SELECT 1 FROM " + name + " LIMIT 0") // a node that joins refuses statements
+			_, err := db.Exec("SELECT 1 FROM " + name + " LIMIT 0") // a joining node refuses statements
 			return err
 		})
 	}
 }
 
-// AwaitSize waits until a node sees so many, itself among them, in a cluster
-// that has a quorum.
+// AwaitSize waits until a node sees the given number of nodes, including itself, in a
+// cluster with a quorum.
 func (g *Galera) AwaitSize(t test.T, node *MariaDBServer, n int) {
 	t.Helper()
 	test.Await(t, node.process, serverStart, "the cluster is not complete", func() error { return node.sees(n) })
 }
 
-// sees is nil when a node sees so many.
+// sees returns nil if a node sees the given number of nodes.
 func (m *MariaDBServer) sees(n int) error {
 	want := map[string]string{"wsrep_cluster_size": strconv.Itoa(n), "wsrep_cluster_status": "Primary", "wsrep_ready": "ON"}
 	for name, want := range want {
 		var got string
 		if err := m.root.QueryRow("SHOW GLOBAL STATUS LIKE '"+name+"'").Scan(&name, &got); err != nil {
-			return fmt.Errorf("ask %s for %s: %w", m.Addr, name, err)
+			return fmt.Errorf("query %s for %s: %w", m.Addr, name, err)
 		}
 		if got != want {
 			return fmt.Errorf("%s of %s is %s, want %s", name, m.Addr, got, want)
@@ -139,13 +139,13 @@ func (m *MariaDBServer) sees(n int) error {
 	return nil
 }
 
-// Complete waits until all nodes are there. One that has ended, or does not
-// find the others, is started again, as an operator would.
+// Complete waits until the cluster has all nodes. It restarts a node that has ended or
+// does not find the others, as an operator would.
 func (g *Galera) Complete(t test.T) {
 	t.Helper()
 	restart := time.Now().Add(serverStart)
 	test.Await(t, nil, 3*serverStart, "the cluster is not complete", func() error {
-		var lost *MariaDBServer // the one that the others lack
+		var lost *MariaDBServer // the node that the others do not see
 		var missing error
 		for _, node := range g.Nodes {
 			select {
@@ -171,7 +171,7 @@ func (g *Galera) Complete(t test.T) {
 	})
 }
 
-// ready reports whether a node takes statements.
+// ready reports whether a node accepts statements.
 func (m *MariaDBServer) ready() bool {
 	var name, value string
 	err := m.root.QueryRow("SHOW GLOBAL STATUS LIKE 'wsrep_ready'").Scan(&name, &value)

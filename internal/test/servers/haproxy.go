@@ -7,8 +7,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// HAProxy starts HAProxy with a configuration of the test's own, whose
-// listeners are waited for at addr.
+// HAProxy starts HAProxy with the given configuration, and waits until it listens at
+// addr.
 func HAProxy(t test.T, conf, addr string) *test.Process {
 	t.Helper()
 	test.Need(t, "haproxy")

@@ -20,46 +20,43 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// A MariaDBServer is a MariaDB of the test's own: durable as by default, with
-// a database, and a user for the daemon, who has the rights that the manual
-// asks for and no others. It listens on
-// a TCP port and on a unix socket, both of which stay the same when it is
-// started again.
+// A MariaDBServer is a MariaDB for a test: with the default durability, a database,
+// and a user for the daemon with exactly the rights in the manual. It listens on a TCP
+// port and on a unix socket, which stay the same after a restart.
 type MariaDBServer struct {
 	Addr   string // address:port, on loopback
 	Socket string // path of the unix socket
 
 	User, Pass string // of the daemon
-	DB         string // there, and empty
+	DB         string // an empty database
 
 	process *test.Process
-	command func(once ...string) *exec.Cmd // that runs it
-	user    string                         // whom it becomes when root starts it; "" is root
+	command func(once ...string) *exec.Cmd // command of the server
+	user    string                         // user to switch to when root starts it; "" = root
 	dir     string
 	options []string
-	env     []string // beside the test's own
+	env     []string // in addition to the environment of the test
 	galera  bool     // a node of a cluster
 	root    *sql.DB
 }
 
-// serverStart bounds the start of a server; on a busy machine it takes seconds.
+// serverStart bounds the start of a server, which is slow on a busy machine.
 const serverStart = 60 * time.Second
 
-// MariaDB starts a server with further options of mariadbd's own, such as
+// MariaDB starts a server with additional options of mariadbd, such as
 // "--max-connections=5".
 func MariaDB(t test.T, options ...string) *MariaDBServer {
 	t.Helper()
 	return MariaDBIn(t, test.ShortDir(t), options...)
 }
 
-// MariaDBIn starts a server with all that it writes below dir, whose path must
-// be short.
+// MariaDBIn starts a server with all of its files in dir, whose path must be short.
 func MariaDBIn(t test.T, dir string, options ...string) *MariaDBServer {
 	t.Helper()
 	return startMariaDB(t, dir, options, nil)
 }
 
-// MariaDBUnder starts a server with more in its environment.
+// MariaDBUnder starts a server with additional environment variables.
 func MariaDBUnder(t test.T, env []string) *MariaDBServer {
 	t.Helper()
 	return startMariaDB(t, test.ShortDir(t), nil, env)
@@ -91,7 +88,8 @@ func newMariaDB(dir, addr string, options []string) *MariaDBServer {
 	return m
 }
 
-// account is whom the server runs as: it refuses to be root unless told.
+// account returns the option for the user of the server, which refuses to run as root
+// without it.
 func (m *MariaDBServer) account() string {
 	switch {
 	case os.Geteuid() != 0:
@@ -116,7 +114,8 @@ func (m *MariaDBServer) install(t test.T) {
 	}
 }
 
-// Start starts the server again after Kill or Stop, and waits until it answers.
+// Start starts the server again after Kill or Stop, and waits until it accepts
+// connections.
 func (m *MariaDBServer) Start(t test.T) {
 	t.Helper()
 	m.start(t)
@@ -127,7 +126,7 @@ func (m *MariaDBServer) start(t test.T, once ...string) {
 	for attempt := 1; ; attempt++ {
 		m.endTransfer(t)
 		m.process = test.Start(t, m.command(once...))
-		if !m.galera || attempt == startMost || m.listens() {
+		if !m.galera || attempt == maxStarts || m.listens() {
 			break
 		}
 		t.Logf("the node %s gives up, and is started again", m.Addr)
@@ -136,16 +135,16 @@ func (m *MariaDBServer) start(t test.T, once ...string) {
 	test.Await(t, m.process, serverStart, "MariaDB does not start", test.Dial(m.Addr))
 }
 
-// startMost is how often a node of a cluster is started that gives up, as one
-// does whose donor has gone away. A service manager would do the same.
+// maxStarts bounds how often a node of a cluster is started that exits, because its
+// donor has ended for example. A service manager would restart it as well.
 const (
-	startMost    = 5
+	maxStarts    = 5
 	startPause   = 3 * time.Second
-	transferTime = 2 * time.Minute // of everything that a cluster has, beside other tests
+	transferTime = 2 * time.Minute // of the complete state of a cluster, while other tests run
 )
 
-// endTransfer ends the program by which a node of a cluster was being given
-// everything when it was killed: it would keep the node's place.
+// endTransfer ends the program that was transferring the state of the cluster to a
+// killed node: it would keep the address of the node.
 func (m *MariaDBServer) endTransfer(t test.T) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(m.dir, "rsync_sst.pid"))
@@ -165,8 +164,8 @@ func (m *MariaDBServer) endTransfer(t test.T) {
 	}
 }
 
-// listens waits until the server listens, and reports false when it ends or
-// takes too long.
+// listens waits until the server listens, and returns false if it ends or takes too
+// long.
 func (m *MariaDBServer) listens() bool {
 	for deadline := time.Now().Add(transferTime); time.Now().Before(deadline); {
 		if test.Dial(m.Addr)() == nil {
@@ -182,11 +181,11 @@ func (m *MariaDBServer) listens() bool {
 	return false
 }
 
-// mariadbd is the command of a server that was found when it was installed.
+// mariadbd returns the command of the server.
 func (m *MariaDBServer) mariadbd(once ...string) *exec.Cmd {
 	program, err := test.LookPath("mariadbd")
 	if err != nil {
-		program = "mariadbd" // to start it will say the same
+		program = "mariadbd" // starting it reports the same error
 	}
 	host, port, _ := net.SplitHostPort(m.Addr)
 	// A server that starts removes all temporary tables in its tmpdir. In a shared
@@ -198,7 +197,7 @@ func (m *MariaDBServer) mariadbd(once ...string) *exec.Cmd {
 	return cmd
 }
 
-// connectRoot opens the connection that Exec uses, as root by the socket.
+// connectRoot opens the connection of Exec, as root by the unix socket.
 func (m *MariaDBServer) connectRoot(t test.T) {
 	t.Helper()
 	m.root = m.connect(t, "root", "", "", nil)
@@ -220,8 +219,8 @@ func (m *MariaDBServer) connect(t test.T, user, pass, db string, params map[stri
 	return pool
 }
 
-// Connect returns a pool of connections of root, by the unix socket. On a node
-// of a cluster they wait for what the others have done.
+// Connect returns a pool of connections of root, by the unix socket. On a node of a
+// cluster they wait for the transactions of the other nodes.
 func (m *MariaDBServer) Connect(t test.T) *sql.DB {
 	t.Helper()
 	var params map[string]string
@@ -261,10 +260,10 @@ func (m *MariaDBServer) Port() string {
 	return port
 }
 
-// Launch starts the server and waits for nothing.
+// Launch starts the server and does not wait.
 func (m *MariaDBServer) Launch(t test.T) { t.Helper(); m.process = test.Start(t, m.command()) }
 
-// Ended reports whether the server has ended, by itself or not.
+// Ended reports whether the server has ended.
 func (m *MariaDBServer) Ended() bool {
 	select {
 	case <-m.process.Done():
@@ -274,23 +273,23 @@ func (m *MariaDBServer) Ended() bool {
 	}
 }
 
-// Kill ends the server as a crash would.
+// Kill ends the server with SIGKILL.
 func (m *MariaDBServer) Kill() { m.process.Kill() }
 
-// Stop ends the server in an orderly way.
+// Stop shuts the server down.
 func (m *MariaDBServer) Stop() error { return m.process.Stop() }
 
-// Pause is Process.Pause.
+// Pause pauses the server, as Process.Pause does.
 func (m *MariaDBServer) Pause(t test.T) { t.Helper(); m.process.Pause(t) }
 
-// Continue ends a Pause.
+// Continue continues a paused server.
 func (m *MariaDBServer) Continue(t test.T) { t.Helper(); m.process.Continue(t) }
 
 // Pid returns the id of the server's process.
 func (m *MariaDBServer) Pid() int { return m.process.Cmd.Process.Pid }
 
-// DataDir is where the server keeps everything.
+// DataDir returns the data directory of the server.
 func (m *MariaDBServer) DataDir() string { return m.dir }
 
-// Output returns what the server has logged since its last start.
+// Output returns the log of the server since its last start.
 func (m *MariaDBServer) Output() string { return m.process.Output() }

@@ -9,7 +9,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// addUser makes the database and the user, who has no rights yet.
+// addUser creates the database and the user, without rights.
 func (m *MariaDBServer) addUser(t test.T) {
 	t.Helper()
 	m.Exec(t,
@@ -17,8 +17,8 @@ func (m *MariaDBServer) addUser(t test.T) {
 		"CREATE USER `"+m.User+"`@`%` IDENTIFIED BY '"+m.Pass+"'")
 }
 
-// CreateTable makes a table for messages, unless it is there, and gives the
-// daemon's user the rights on it.
+// CreateTable creates a table for messages unless it exists, and grants the rights on
+// it to the daemon's user.
 func (m *MariaDBServer) CreateTable(t test.T, name string) {
 	t.Helper()
 	m.Exec(t, Schema(t, m.DB+"."+name))
@@ -46,14 +46,14 @@ func Grants(t test.T) []string {
 	return grants
 }
 
-// Keys is the daemon's configuration for the server.
+// Keys returns the daemon's configuration keys for the server.
 func (m *MariaDBServer) Keys() map[string]string {
 	return map[string]string{
 		"GM_SAVE_MAIL": "mysql", "MYSQL_HOST": m.Addr, "MYSQL_USER": m.User, "MYSQL_PASS": m.Pass, "MYSQL_DB": m.DB,
 	}
 }
 
-// Schema is the statement that makes a table of this name as it always was.
+// Schema returns the statement of new_mail.sql with another name of the table.
 func Schema(t test.T, name string) string {
 	t.Helper()
 	root, err := test.ModuleRoot()
@@ -66,7 +66,7 @@ func Schema(t test.T, name string) string {
 	}
 	statement := strings.Replace(string(text), "`new_mail`", name, 1)
 	if !strings.Contains(statement, name) {
-		t.Fatalf("new_mail.sql does not name its table")
+		t.Fatalf("new_mail.sql does not contain the name of its table")
 	}
 	return statement
 }

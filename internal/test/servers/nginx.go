@@ -9,16 +9,15 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// nginxMail is where Debian's package libnginx-mod-mail has the module.
+// nginxMail is the module in Debian's package libnginx-mod-mail.
 const nginxMail = "/usr/lib/nginx/modules/ngx_mail_module.so"
 
-// Nginx starts nginx with a mail block of the test's own, whose listeners are
-// waited for at addr.
+// Nginx starts nginx with the given mail block, and waits until it listens at addr.
 func Nginx(t test.T, mail, addr string) *test.Process {
 	t.Helper()
 	test.Need(t, "nginx")
 	if _, err := os.Stat(nginxMail); err != nil {
-		test.Need(t, nginxMail) // fails or skips: it is no program
+		test.Need(t, nginxMail) // fails or skips: not a program
 	}
 	dir := test.PublicDir(t)
 	conf := "load_module " + nginxMail + ";\n" +

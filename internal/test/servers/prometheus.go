@@ -9,8 +9,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// Prometheus starts Prometheus, which scrapes target each second as the job
-// goguerrillad and evaluates a file of rules. It returns its address.
+// Prometheus starts Prometheus and returns its address. It scrapes target every second
+// as the job goguerrillad and evaluates a file of rules.
 func Prometheus(t test.T, target, rules string) string {
 	t.Helper()
 	test.Need(t, "prometheus")

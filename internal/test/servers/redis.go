@@ -13,9 +13,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// A RedisServer is a Redis of the test's own, without persistence unless told
-// otherwise. It listens on a TCP port and on a unix socket, both of which stay
-// the same when it is started again.
+// A RedisServer is a Redis for a test, by default without persistence. It listens on a
+// TCP port and on a unix socket, which stay the same after a restart.
 type RedisServer struct {
 	Addr   string // 127.0.0.1:port
 	Socket string // path of the unix socket
@@ -25,7 +24,7 @@ type RedisServer struct {
 	options []string
 }
 
-// Redis starts a server with further options of redis-server's own, such as
+// Redis starts a server with additional options of redis-server, such as
 // "--requirepass", "secret".
 func Redis(t test.T, options ...string) *RedisServer {
 	t.Helper()
@@ -58,7 +57,7 @@ func (r *RedisServer) Start(t test.T) {
 	test.Await(t, r.process, serverStart, "Redis does not start", test.Dial(r.Addr))
 }
 
-// Connect returns a connection, which is not authenticated.
+// Connect returns a connection without authentication.
 func (r *RedisServer) Connect(t test.T) redigo.Conn {
 	t.Helper()
 	c, err := redigo.Dial("tcp", r.Addr, redigo.DialReadTimeout(10*time.Second))
@@ -69,11 +68,11 @@ func (r *RedisServer) Connect(t test.T) redigo.Conn {
 	return c
 }
 
-// Kill ends the server as a crash would.
+// Kill ends the server with SIGKILL.
 func (r *RedisServer) Kill() { r.process.Kill() }
 
-// Pause is Process.Pause.
+// Pause pauses the server, as Process.Pause does.
 func (r *RedisServer) Pause(t test.T) { t.Helper(); r.process.Pause(t) }
 
-// Continue ends a Pause.
+// Continue continues a paused server.
 func (r *RedisServer) Continue(t test.T) { t.Helper(); r.process.Continue(t) }

@@ -11,8 +11,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TiDB starts TiDB's SQL server with the store for one process that is built
-// into it. It is no MariaDB, but is used as one. make test-tidb builds it.
+// TiDB starts TiDB's SQL server with its built-in store. Tests use it like a MariaDB.
+// make test-tidb builds it.
 func TiDB(t test.T) *MariaDBServer {
 	t.Helper()
 	test.Need(t, "tidb-server")
@@ -23,7 +23,7 @@ func TiDB(t test.T) *MariaDBServer {
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
-		// A socket's file that a crash has left is taken for a server that runs.
+		// TiDB takes the socket file of a crashed server for a running server.
 		os.Remove(m.Socket)
 		_, port, _ := net.SplitHostPort(m.Addr)
 		cmd := exec.Command(program, "-store", "unistore", "-path", m.dir, "-host", "127.0.0.1", "-P", port,

@@ -8,18 +8,17 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// A Snip is what a Wire does to the bytes that come next, in one direction.
+// A Snip is what a Wire does to the next bytes of one direction.
 type Snip struct {
 	Back  bool          // towards the client
-	After int           // bytes that pass first
-	Delay time.Duration // waited for before each piece that follows
-	Hang  bool          // what follows is swallowed for good, and the connection stays open
-	Reset bool          // the connection ends with a reset instead of a FIN
+	After int           // bytes that pass before
+	Delay time.Duration // delay of each later piece
+	Hang  bool          // discard all later bytes, and keep the connection open
+	Reset bool          // end the connection with a reset instead of a FIN
 }
 
-// A Wire passes bytes between clients and a server, whatever they say, and
-// harms them at any byte. Without Delay and Hang, a Snip ends the connection
-// that carries the byte, once; Delay and Hang last for all connections until
+// A Wire is a TCP proxy that can fail at any byte. A Snip without Delay and Hang ends
+// one connection, the one with the byte; Delay and Hang apply to all connections until
 // Mend.
 type Wire struct {
 	Addr string // 127.0.0.1:port
@@ -31,7 +30,7 @@ type Wire struct {
 	cuts int
 }
 
-// StartWire starts one before the server at a TCP address.
+// StartWire starts a Wire for the server at a TCP address.
 func StartWire(t test.T, server string) *Wire {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,21 +51,21 @@ func StartWire(t test.T, server string) *Wire {
 	return w
 }
 
-// Snip arms the wire.
+// Snip starts a fault.
 func (w *Wire) Snip(s Snip) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.snip = &s
 }
 
-// Mend disarms it.
+// Mend ends the fault.
 func (w *Wire) Mend() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.snip = nil
 }
 
-// Cuts returns how many connections it has ended.
+// Cuts returns the number of connections that the wire has ended.
 func (w *Wire) Cuts() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -86,7 +85,7 @@ func (w *Wire) serve(client net.Conn) {
 	ways.Wait()
 }
 
-// pass passes bytes on until an end.
+// pass forwards bytes until one side ends.
 func (w *Wire) pass(from, to net.Conn, back bool) {
 	defer from.Close()
 	defer to.Close()
@@ -97,10 +96,10 @@ func (w *Wire) pass(from, to net.Conn, back bool) {
 			return
 		}
 		if swallows {
-			continue // what comes behind a gap would be no stream any more
+			continue // bytes after a gap would not be a stream
 		}
 		kept, s := w.harm(n, back)
-		time.Sleep(s.Delay) // what is tested is a network that is slow
+		time.Sleep(s.Delay) // simulates a slow network
 		if _, err := to.Write(piece[:kept]); err != nil {
 			return
 		}
@@ -119,8 +118,8 @@ func (w *Wire) pass(from, to net.Conn, back bool) {
 	}
 }
 
-// harm decides on the next n bytes of a direction: how many pass, and what
-// becomes of the connection where that is not all.
+// harm decides how many of the next n bytes of a direction pass, and what happens to
+// the connection if not all of them do.
 func (w *Wire) harm(n int, back bool) (kept int, _ Snip) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
