@@ -19,23 +19,23 @@ import (
 	"goguerrillad/internal/test/client"
 )
 
-// A Box is a Debian of the test's own, booted by its own systemd: it has
-// files, processes, users, a loopback network and a journal for itself.
+// A Box is a Debian system that its own systemd has booted in a container: it has its
+// own files, processes, users, loopback network and journal.
 type Box struct {
-	Root string // its root directory, seen from outside
+	Root string // its root directory on the host
 
 	machine *test.Process
-	init    int // its process 1, seen from outside
+	init    int // id of its process 1 on the host
 }
 
-// packages are what a box has beside the essential packages.
+// packages are the packages of a box in addition to the essential ones.
 const packages = "systemd,systemd-sysv,dbus,iproute2,procps,man-db"
 
-// bootTime bounds the boot of a box; it takes some seconds.
+// bootTime bounds the boot of a box, which normally takes several seconds.
 const bootTime = 2 * time.Minute
 
-// Start boots a release of Debian, by its name. Its files are downloaded
-// once, into build/boxes.
+// Start boots a release of Debian by its name. It downloads the files once, into
+// build/boxes.
 func Start(t test.T, release string) *Box {
 	t.Helper()
 	test.NeedRoot(t)
@@ -54,7 +54,7 @@ func Start(t test.T, release string) *Box {
 	test.Await(t, b.machine, bootTime, "the box does not boot", func() error {
 		out, _ := b.Command("systemctl is-system-running").Output()
 		switch state := strings.TrimSpace(string(out)); state {
-		case "running", "degraded": // what lacks in a namespace does not matter
+		case "running", "degraded": // units that cannot run in a container do not matter
 			return nil
 		default:
 			return fmt.Errorf("it is %q", state)
@@ -91,7 +91,7 @@ func files(t test.T, release string) string {
 	return dir
 }
 
-// initOf finds the systemd that systemd-nspawn has started.
+// initOf returns the process id of the systemd that systemd-nspawn has started.
 func initOf(nspawn int) (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", nspawn, nspawn))
 	if err != nil {
@@ -108,7 +108,7 @@ func initOf(nspawn int) (int, error) {
 	return 0, errors.New("it has not been started")
 }
 
-// Command is a shell command in the box, as its root.
+// Command returns a shell command in the box, as its root.
 func (b *Box) Command(script string) *exec.Cmd {
 	cmd := exec.Command("nsenter", "--target", fmt.Sprint(b.init), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
 		"--", "/bin/sh", "-c", script)
@@ -116,8 +116,7 @@ func (b *Box) Command(script string) *exec.Cmd {
 	return cmd
 }
 
-// Run runs a shell command in the box, wants it to succeed, and returns what
-// it has printed.
+// Run runs a shell command in the box, requires success, and returns its output.
 func (b *Box) Run(t test.T, script string) string {
 	t.Helper()
 	out, err := b.Try(script)
@@ -127,8 +126,7 @@ func (b *Box) Run(t test.T, script string) string {
 	return out
 }
 
-// Try runs a shell command in the box, and returns what it has printed to
-// either stream.
+// Try runs a shell command in the box, and returns its output on both streams.
 func (b *Box) Try(script string) (string, error) {
 	var out bytes.Buffer
 	cmd := b.Command(script)
@@ -137,7 +135,7 @@ func (b *Box) Try(script string) (string, error) {
 	return strings.TrimSpace(out.String()), err
 }
 
-// Write makes a file in the box, or changes what is in it.
+// Write writes a file in the box.
 func (b *Box) Write(t test.T, path, text string) {
 	t.Helper()
 	path = filepath.Join(b.Root, path)
@@ -150,12 +148,12 @@ func (b *Box) Write(t test.T, path, text string) {
 	}
 }
 
-// Dial connects to an address in the box's network, which must be no name.
+// Dial connects to an IP address in the network of the box.
 func (b *Box) Dial(network, addr string, timeout time.Duration) (net.Conn, error) {
 	if network == "unix" {
-		return net.DialTimeout(network, fmt.Sprintf("/proc/%d/root%s", b.init, addr), timeout) // mounts of its own included
+		return net.DialTimeout(network, fmt.Sprintf("/proc/%d/root%s", b.init, addr), timeout) // including its own mounts
 	}
-	// A namespace is a thread's: the socket is made on this one.
+	// A namespace belongs to a thread: this thread creates the socket.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	home, err := os.Open("/proc/thread-self/ns/net")

@@ -37,26 +37,26 @@ func Build(dir string) (string, error) {
 	return program, nil
 }
 
-// A Daemon is goguerrillad with a configuration of the test's own, on a free
-// port. It is started, ended and started again at will.
+// A Daemon is goguerrillad with its own configuration on a free port. A test may start
+// and end it several times.
 type Daemon struct {
 	Program string
-	Dir     string            // its working directory, which it may write after giving up root
-	Addr    string            // where it listens
+	Dir     string            // working directory, which the user of the daemon may write
+	Addr    string            // address of SMTP
 	Keys    map[string]string // the configuration
 	Env     []string          // in addition to PATH
 	Sockets []*os.File        // passed as systemd does
-	Names   string            // of the sockets, separated by colons; "" is smtp for each
-	Under   []string          // a command that executes the one behind it
+	Names   string            // of the sockets, separated by colons; "" = smtp for each
+	Under   []string          // a command that executes its arguments
 
 	proc *test.Process
-	logs []string // files that it was told to log to
-	old  string   // what earlier processes have printed
+	logs []string // log files of its configurations
+	old  string   // output of earlier processes
 }
 
-// New prepares a daemon: keys are added to, or replace, those of one
-// that stores in a SQLite file in Dir for every domain. A test that is root
-// makes it become nobody.
+// New prepares a daemon that stores in a SQLite file in Dir and receives for every
+// domain; keys add or replace keys. If the test runs as root, the daemon switches to
+// the user nobody.
 func New(t test.T, program string, keys map[string]string) *Daemon {
 	t.Helper()
 	dir := test.PublicDir(t)
@@ -78,22 +78,21 @@ func New(t test.T, program string, keys map[string]string) *Daemon {
 	return d
 }
 
-// Own gives a file to the user that the daemon becomes.
+// Own changes the owner of a file to the user of the daemon.
 func (d *Daemon) Own(t test.T, path string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		return
 	}
 	if err := os.Chown(path, test.Nobody, test.Nobody); err != nil {
-		t.Fatalf("give %s away: %v", path, err)
+		t.Fatalf("change the owner of %s: %v", path, err)
 	}
 }
 
-// ConfigFile is where the configuration lies.
+// ConfigFile returns the path of the configuration.
 func (d *Daemon) ConfigFile() string { return filepath.Join(d.Dir, "goguerrilla.conf") }
 
-// Configure changes keys and writes the file; a running daemon does not know
-// of it yet.
+// Configure changes keys and writes the file; a running daemon does not reload it.
 func (d *Daemon) Configure(t test.T, changes map[string]string) {
 	t.Helper()
 	maps.Copy(d.Keys, changes)
@@ -107,19 +106,19 @@ func (d *Daemon) Configure(t test.T, changes map[string]string) {
 	test.WriteFile(t, d.Dir, filepath.Base(d.ConfigFile()), string(text))
 }
 
-// Cmd is the program with its configuration and more flags.
+// Cmd returns the command with the configuration and additional flags.
 func (d *Daemon) Cmd(flags ...string) *exec.Cmd {
 	cmd := exec.Command(d.Program, append([]string{"-config", d.ConfigFile()}, flags...)...)
 	if len(d.Under) > 0 {
 		args := slices.Concat(d.Under, cmd.Args)
 		cmd = exec.Command(args[0], args[1:]...)
 	}
-	if len(d.Sockets) > 0 { // sd_listen_fds(3) wants the process's own id
+	if len(d.Sockets) > 0 { // sd_listen_fds(3) needs the id of the process
 		cmd = exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh"}, cmd.Args...)...)
 		cmd.ExtraFiles = d.Sockets
 	}
 	cmd.Dir = d.Dir
-	// Neither a journal nor a service manager of the machine's is its own.
+	// It must not use the journal and the service manager of the machine.
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, d.Env...)
 	if n := len(d.Sockets); n > 0 {
 		names := cmp.Or(d.Names, strings.TrimSuffix(strings.Repeat("smtp:", n), ":"))
@@ -128,8 +127,8 @@ func (d *Daemon) Cmd(flags ...string) *exec.Cmd {
 	return cmd
 }
 
-// StartSilent starts the process and waits until it says that it is ready: for
-// one that greets nobody but proxies.
+// StartSilent starts the process and waits until it logs that it is ready: for a daemon
+// that greets only proxies.
 func (d *Daemon) StartSilent(t test.T) {
 	t.Helper()
 	d.Launch(t)
@@ -141,7 +140,7 @@ func (d *Daemon) StartSilent(t test.T) {
 	})
 }
 
-// Launch starts the process and waits for nothing.
+// Launch starts the process and does not wait.
 func (d *Daemon) Launch(t test.T) {
 	t.Helper()
 	if d.proc != nil {
@@ -171,14 +170,13 @@ func (d *Daemon) Greets() error {
 	return err
 }
 
-// Process is the process that runs, or ran last.
+// Process returns the current or last process.
 func (d *Daemon) Process() *test.Process { return d.proc }
 
-// Pid is the process's id.
+// Pid returns the id of the process.
 func (d *Daemon) Pid() int { return d.proc.Cmd.Process.Pid }
 
-// Memory returns a value of /proc/PID/status in bytes: VmRSS now, VmHWM at
-// most.
+// Memory returns a value of /proc/PID/status in bytes: VmRSS (current) or VmHWM (peak).
 func (d *Daemon) Memory(t test.T, key string) int64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Pid()))
@@ -198,13 +196,13 @@ func (d *Daemon) Memory(t test.T, key string) int64 {
 	return 0
 }
 
-// Descriptors returns how many are open, 0 when the process has ended.
+// Descriptors returns the number of open descriptors, 0 after the end of the process.
 func (d *Daemon) Descriptors() int {
 	open, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Pid()))
 	return len(open)
 }
 
-// Log returns all that was logged since the first Start, wherever to.
+// Log returns all log output since the first Start.
 func (d *Daemon) Log() string {
 	var b strings.Builder
 	b.WriteString(d.old)
@@ -218,7 +216,7 @@ func (d *Daemon) Log() string {
 	return b.String()
 }
 
-// AwaitLog waits until text stands in the log n times or more.
+// AwaitLog waits until the log contains text at least n times.
 func (d *Daemon) AwaitLog(t test.T, text string, n int) {
 	t.Helper()
 	test.Await(t, d.proc, 20*time.Second, fmt.Sprintf("%q in the log", text), func() error {
@@ -230,8 +228,8 @@ func (d *Daemon) AwaitLog(t test.T, text string, n int) {
 	})
 }
 
-// Reload changes keys, sends SIGHUP, waits until the reload is over, and
-// reports whether the daemon took it.
+// Reload changes keys, sends SIGHUP, waits for the end of the reload, and reports
+// whether it succeeded.
 func (d *Daemon) Reload(t test.T, changes map[string]string) bool {
 	t.Helper()
 	good, bad := func() int { return strings.Count(d.Log(), "msg=reloaded") },
@@ -251,11 +249,11 @@ func (d *Daemon) Reload(t test.T, changes map[string]string) bool {
 	return good() > wasGood
 }
 
-// Kill ends the process as a crash would.
+// Kill ends the process with SIGKILL.
 func (d *Daemon) Kill() { d.proc.Kill() }
 
-// Terminate sends SIGTERM and returns the exit status, -1 if the process did
-// not end within the 30 s that a drain may take.
+// Terminate sends SIGTERM and returns the exit status, -1 if the process did not end
+// within 30 s, which a drain may take.
 func (d *Daemon) Terminate(t test.T) int {
 	t.Helper()
 	if err := d.proc.Signal(syscall.SIGTERM); err != nil {
@@ -264,7 +262,7 @@ func (d *Daemon) Terminate(t test.T) int {
 	return d.AwaitExit()
 }
 
-// AwaitExit waits for the end of the process; see Terminate.
+// AwaitExit waits for the end of the process and returns its status, as Terminate does.
 func (d *Daemon) AwaitExit() int {
 	select {
 	case <-d.proc.Done():

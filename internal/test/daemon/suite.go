@@ -10,9 +10,8 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A Suite is what all tests of a package share: it is made when the first one
-// asks, and ends with the last. It is a T that lasts as long as the test
-// binary.
+// A Suite has the resources that all tests of a package share: each is created at its
+// first use and ends with the test binary. It implements test.T.
 type Suite struct {
 	name string
 	dir  string
@@ -24,7 +23,7 @@ type Suite struct {
 	cleanups []func()
 }
 
-// NewSuite prepares a suite, for a package's variable; Run must be called.
+// NewSuite prepares a suite for a variable of a package; TestMain must call Run.
 func NewSuite(name string) *Suite {
 	s := &Suite{name: name}
 	s.program = sync.OnceValues(func() (string, error) { return Build(s.dir) })
@@ -64,7 +63,7 @@ func (s *Suite) Daemon(t test.T, keys map[string]string) *Daemon {
 	return New(t, program, keys)
 }
 
-// MariaDB is one server for all tests.
+// MariaDB returns one server for all tests.
 func (s *Suite) MariaDB() *servers.MariaDBServer { return s.mariadb() }
 
 func (s *Suite) Helper() {}
@@ -87,7 +86,7 @@ func (s *Suite) Logf(format string, a ...any) {
 	fmt.Fprintf(os.Stderr, s.name+": "+format+"\n", a...)
 }
 
-// Fatalf and Skipf end what is being started; the test that asked for it
-// reports them.
+// Fatalf and Skipf end the creation of a resource; the test that needs it reports
+// them.
 func (s *Suite) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }
 func (s *Suite) Skipf(format string, a ...any)  { panic(fmt.Sprintf(format, a...)) }

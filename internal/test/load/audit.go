@@ -4,20 +4,20 @@ import (
 	"fmt"
 )
 
-// An Audit is what became of all messages, as far as Collect has seen rows.
+// An Audit compares all messages with the rows that Collect has read.
 type Audit struct {
 	Tried, Acknowledged, Stored int
-	Lost                        int // acknowledged, and not all rows are there
+	Lost                        int // acknowledged, and a row is missing
 	Doubled                     int // more rows than recipients, or a hash twice
 	Partial                     int // some rows, not all
-	Strange                     int // rows that nobody sent
-	Unasked                     int // stored, though the client was told otherwise or nothing
-	Deferred                    int // of these, whose client has received 4xx
+	Strange                     int // rows of messages that no client sent
+	Unasked                     int // stored, although the client did not receive 250
+	Deferred                    int // of these, the client has received 4xx
 	Temporary, Broken           int
 	Refused                     map[string]int // replies 5xx
 }
 
-// Wrong says what must never be, "" when nothing is.
+// Wrong describes violations of the promise, "" if there are none.
 func (a Audit) Wrong() string {
 	if a.Lost+a.Doubled+a.Partial+a.Strange+len(a.Refused) == 0 {
 		return ""
@@ -26,7 +26,7 @@ func (a Audit) Wrong() string {
 		a.Lost, a.Doubled, a.Partial, a.Strange, a.Refused)
 }
 
-// Audit compares the rows that were collected with what the clients know.
+// Audit compares the collected rows with the replies to the clients.
 func (l *Load) Audit() Audit {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -16,14 +16,14 @@ import (
 	"goguerrillad/internal/test/client"
 )
 
-// A Load is clients that send mail as fast as they are let, and remember what
-// has been acknowledged. Each message has a sender of its own, by which its
-// rows are found whatever became of it; none is sent twice.
+// A Load is a group of clients that send messages as fast as possible and record the
+// acknowledgements. Each message has its own sender address, which identifies its rows;
+// no message is sent twice.
 type Load struct {
 	name  string
-	addrs []string // servers, among whom the clients are dealt out
+	addrs []string // servers; the clients are distributed over them
 
-	cancel  context.CancelFunc // nil while nobody sends
+	cancel  context.CancelFunc // nil while no client sends
 	clients sync.WaitGroup
 	sent    [clients]int // by each client
 	acks    atomic.Int64
@@ -32,22 +32,22 @@ type Load struct {
 	tried     map[string]int      // sender: number of recipients
 	acked     map[string]string   // sender: hash of the reply
 	rows      map[string][]string // sender: hashes that Collect has found
-	deferred  map[string]bool     // senders who have received 4xx
+	deferred  map[string]bool     // senders with a 4xx
 	temporary int                 // replies 4xx
 	broken    int                 // connections that failed or ended
 	refused   map[string]int      // other replies
 	last      time.Time           // of an acknowledgement, or of Resume
-	silence   time.Duration       // the longest between two of them
+	silence   time.Duration       // longest time between two acknowledgements
 }
 
 const (
 	clients     = 8
-	patience    = 30 * time.Second      // for one reply
-	pause       = 10 * time.Millisecond // after what did not work
+	replyTime   = 30 * time.Second      // for one reply
+	pause       = 10 * time.Millisecond // after a failure
 	collectTime = time.Minute           // to read the rows of a table
 )
 
-// domain is where all senders are; mail from elsewhere is somebody else's.
+// domain is the domain of all senders; messages from other domains are not from a Load.
 const domain = "load.example"
 
 // Start sends until Pause.
@@ -71,7 +71,7 @@ func (l *Load) Resume() {
 				if err := l.session(ctx, i); err == nil {
 					continue
 				}
-				select { // nobody listens between two lives
+				select { // no daemon listens between two processes
 				case <-ctx.Done():
 				case <-time.After(pause):
 				}
@@ -80,7 +80,7 @@ func (l *Load) Resume() {
 	}
 }
 
-// Pause waits until every client has ended its message.
+// Pause stops sending and waits until every client has finished its message.
 func (l *Load) Pause() {
 	if l.cancel == nil {
 		return
@@ -92,9 +92,9 @@ func (l *Load) Pause() {
 
 var errNotTaken = errors.New("not taken")
 
-// session sends on one connection until something does not work or ctx is done.
+// session sends on one connection until a failure or until ctx is done.
 func (l *Load) session(ctx context.Context, worker int) error {
-	c, err := client.Connect(l.addrs[worker%len(l.addrs)], patience)
+	c, err := client.Connect(l.addrs[worker%len(l.addrs)], replyTime)
 	if err == nil {
 		defer c.Close()
 		err = c.Hello()
@@ -113,7 +113,7 @@ func (l *Load) session(ctx context.Context, worker int) error {
 	return err
 }
 
-// message sends one, to one to three recipients; some are of 32 KB.
+// message sends one message to one to three recipients; some messages have 32 KB.
 func (l *Load) message(c *client.Client, worker int) error {
 	size := 0
 	if (l.sent[worker]+1)%20 == 0 {
@@ -126,11 +126,10 @@ func (l *Load) message(c *client.Client, worker int) error {
 	return err
 }
 
-// Send sends one message, with size bytes of text in addition, on a connection
-// of its own, and returns the code of the reply. Clients must not send at the
-// same time.
+// Send sends one message with size additional bytes on its own connection, and returns
+// the code of the reply. The load must be paused.
 func (l *Load) Send(size int) (code int, err error) {
-	c, err := client.Connect(l.addrs[0], patience)
+	c, err := client.Connect(l.addrs[0], replyTime)
 	if err != nil {
 		return 0, err
 	}
@@ -172,7 +171,7 @@ func (l *Load) send(c *client.Client, worker, size int) (code int, err error) {
 	return r.Code, nil
 }
 
-// Acks returns how many messages have been acknowledged.
+// Acks returns the number of acknowledged messages.
 func (l *Load) Acks() int64 { return l.acks.Load() }
 
 // AwaitAcks waits for n more acknowledged messages.
@@ -187,7 +186,7 @@ func (l *Load) AwaitAcks(t test.T, n int64) {
 	})
 }
 
-// AwaitRefusal waits until one more message is not taken, for whatever reason.
+// AwaitRefusal waits until one more message is not acknowledged, for any reason.
 func (l *Load) AwaitRefusal(t test.T) {
 	t.Helper()
 	failures := func() int {
@@ -204,8 +203,8 @@ func (l *Load) AwaitRefusal(t test.T) {
 	})
 }
 
-// Silence returns the longest time without an acknowledgement, this moment
-// included, since it was asked last.
+// Silence returns the longest time without an acknowledgement since its last call,
+// including the time up to now.
 func (l *Load) Silence() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// Collect takes the rows out of a table, so that it stays small, and keeps
-// their hashes. Mail that others have sent is taken away unseen.
+// Collect deletes the rows of a table, so that it stays small, and records their
+// hashes. It also deletes messages of other senders, and does not record them.
 func (l *Load) Collect(t test.T, db *sql.DB, table string) {
 	t.Helper()
 	test.Await(t, nil, collectTime, "the rows cannot be read", func() error {
@@ -29,8 +29,7 @@ func (l *Load) Collect(t test.T, db *sql.DB, table string) {
 	})
 }
 
-// Replace takes note of all rows, as hashes by sender, in place of those that
-// were noted so far.
+// Replace replaces all recorded rows by these, which are hashes by sender.
 func (l *Load) Replace(rows map[string][]string) {
 	l.mu.Lock()
 	clear(l.rows)
@@ -44,7 +43,7 @@ func Hashes(db *sql.DB, table string) (map[string][]string, error) {
 	return hashes, err
 }
 
-// Add takes note of rows, as hashes by sender, that somebody else has read.
+// Add records rows that the caller has read, as hashes by sender.
 func (l *Load) Add(rows map[string][]string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,7 +54,7 @@ func (l *Load) Add(rows map[string][]string) {
 	}
 }
 
-// CollectMaildir is Collect for a Maildir, of which no file may be half.
+// CollectMaildir is Collect for a Maildir, whose files must be complete.
 func (l *Load) CollectMaildir(t test.T, dir string) {
 	t.Helper()
 	rows, paths, err := readMaildir(dir)
@@ -68,8 +67,8 @@ func (l *Load) CollectMaildir(t test.T, dir string) {
 	l.Add(rows)
 }
 
-// MaildirHashes is Hashes for a Maildir. It returns what it can read, and an
-// error if a file is not whole.
+// MaildirHashes is Hashes for a Maildir. It returns the hashes that it can read, and an
+// error if a file is incomplete.
 func MaildirHashes(dir string) (map[string][]string, error) {
 	rows, _, err := readMaildir(dir)
 	return rows, err
@@ -95,8 +94,8 @@ func readMaildir(dir string) (rows map[string][]string, paths []string, err erro
 	return rows, paths, err
 }
 
-// readHashes returns the hashes of all rows by sender, and the newest row; of a
-// table that is damaged those that it can read.
+// readHashes returns the hashes of all rows by sender, and the newest row; of a damaged
+// table it returns the readable ones.
 func readHashes(db *sql.DB, table string) (newest int64, hashes map[string][]string, err error) {
 	found, err := db.Query("SELECT mail_id, `from`, hash FROM " + table)
 	if err != nil {

@@ -30,8 +30,8 @@ func contextEnded(t *testing.T, h Harness) {
 	h.rows(t, 2)
 }
 
-// timeEnds ends the time of a Save at every moment at which the store looks at
-// it: an envelope is stored if its outcome is nil, and is not if it failed.
+// timeEnds ends the context of a Save at each check of the context by the store: an
+// envelope is stored if its outcome is nil, and is not stored if it failed.
 func timeEnds(t *testing.T, h Harness) {
 	save(t, h.Store, Envelope(text, "first@example.com"))
 	for n := range 100 {
@@ -48,7 +48,7 @@ func timeEnds(t *testing.T, h Harness) {
 			h.compare(t, sent, errs)
 		}
 		if errors.Join(errs...) == nil {
-			return // it did not look at the time again
+			return // the store did not check the context again
 		}
 	}
 	t.Error("no Save succeeds")
@@ -76,7 +76,7 @@ func (h *Harness) compare(t *testing.T, sent []*envelope.Envelope, errs []error)
 	}
 }
 
-// An ending is a context that ends when its Err is called once too often.
+// An ending is a context that ends after a number of calls of Err.
 type ending struct {
 	context.Context
 	end  context.CancelFunc

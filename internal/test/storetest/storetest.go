@@ -1,5 +1,5 @@
-// Package storetest is the suite that every store passes: Run holds a Store,
-// and the Reader that goes with it, to the contract of package savemail.
+// Package storetest is the test suite of all stores: Run checks a Store, and its Reader,
+// against the contract of package savemail.
 package storetest
 
 import (
@@ -18,29 +18,28 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// A Harness is one empty place to store mail in.
+// A Harness is one empty store.
 type Harness struct {
 	Store savemail.Store
-	// Rows returns all rows in the order of mail_id. It is nil for a store
-	// into which a test cannot look, of which only the outcomes are tested.
+	// Rows returns all rows in the order of mail_id. It is nil for a store that a test
+	// cannot read; then only the outcomes are tested.
 	Rows func(t *testing.T) []Row
-	// Reader opens the place for reading, beside the store.
+	// Reader opens a reader of the store while it is open.
 	Reader func(t *testing.T) savemail.Reader
-	// Reopen returns a new store for the same place; the old one is closed.
+	// Reopen returns a new store with the same data; the old one is closed.
 	Reopen func(t *testing.T) savemail.Store
-	// MailsOnly says that a row has nothing but a hash and the mail.
+	// MailsOnly means that a row has only a hash and the message.
 	MailsOnly bool
-	// Compressed says that messages are expected to be stored as zlib.
+	// Compressed means that messages are stored as zlib.
 	Compressed bool
-	// MaxSize is the largest message that the store is asked to take, in bytes;
-	// 15,000,000 if it is 0.
+	// MaxSize is the size of the largest message of the suite, in bytes; 0 = 15,000,000.
 	MaxSize int
-	// InRedis returns the message of a row that is expected to have it there.
-	// It is nil for a store that keeps messages in the table.
+	// InRedis returns the message of a row from Redis. It is nil for a store that keeps
+	// messages in the table.
 	InRedis func(t *testing.T, hash string) []byte
 }
 
-// A Row is what a table holds of one row, as text where it is not the mail.
+// A Row has the values of one row, as text except the message.
 type Row struct {
 	Date, From, To, Subject, Body, Charset, Hash, ContentType, Recipient, IP, AttachInfo string
 
@@ -77,8 +76,8 @@ func Select(t *testing.T, db *sql.DB, table, mark string) (list []Row) {
 	return list
 }
 
-// Envelope makes an envelope as a session would: from a@example.org, with a
-// hash for each recipient that starts with its number.
+// Envelope returns an envelope as a session makes it: from a@example.org, with a hash
+// for each recipient that starts with its number.
 func Envelope(message string, to ...string) *envelope.Envelope {
 	e := &envelope.Envelope{
 		Session:  "s1",
@@ -99,7 +98,7 @@ func Envelope(message string, to ...string) *envelope.Envelope {
 	return e
 }
 
-// Run runs the suite; open is called for each test of it.
+// Run runs the suite; it calls open for each test.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	for _, test := range []struct {
 		name string
@@ -137,8 +136,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	}
 }
 
-// timeout bounds one Save or look-up of the suite. A busy machine takes long to
-// compress 30 MB.
+// timeout bounds one Save or lookup. A busy machine is slow to compress 30 MB.
 const timeout = 2 * time.Minute
 
 // save saves a batch and requires that all of it is stored.
@@ -180,7 +178,7 @@ func check(t *testing.T, errs []error) {
 	}
 }
 
-// rows returns what is stored, and false for a store that keeps nothing.
+// rows returns the stored rows, and false for a store without Rows.
 func (h *Harness) rows(t *testing.T, want int) ([]Row, bool) {
 	t.Helper()
 	if h.Rows == nil {
@@ -193,7 +191,7 @@ func (h *Harness) rows(t *testing.T, want int) ([]Row, bool) {
 	return rows, true
 }
 
-// columns is rows for a store that has columns.
+// columns is rows for a store with columns.
 func (h *Harness) columns(t *testing.T, want int) ([]Row, bool) {
 	t.Helper()
 	rows, ok := h.rows(t, want)
