@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs, by apt and as root, the servers and senders that the tests run:
-# only what is missing, starting nothing. What cannot be had is said, and left
-# to the tests to skip. Run it in the root of the checkout.
+# Installs the missing servers and senders of the tests by apt, as root, and starts
+# none of them. It reports what cannot be installed; the tests that need it are
+# skipped. Run it in the root of the checkout.
 #
-# Exim and OpenSMTPD cannot be installed beside Postfix, since each package is
-# the machine's one mail-transport-agent. They are unpacked under
-# build/servers, with their libraries installed.
+# Exim and OpenSMTPD conflict with Postfix, since each package is a
+# mail-transport-agent. They are unpacked in build/servers, and their libraries
+# are installed.
 set -u
 packages="gcc libc6-dev faketime qemu-user e2fsprogs mount util-linux mariadb-server galera-4 rsync redis-server nginx libnginx-mod-mail haproxy prometheus chromium postfix swaks libio-socket-ssl-perl
 	libnet-ssleay-perl msmtp curl python3 python3-redis python3-flask php-cli nodejs node-nodemailer openssl procps
@@ -25,15 +25,15 @@ missing() { # of the packages in the arguments
 	done
 }
 
-# The packages that an unpacked one needs at run time, its libraries: taken
-# from the package, because their names change with the release.
+# The libraries that an unpacked package needs. The package has their names, which
+# differ between releases.
 libraries() {
 	dpkg-deb -f "$1" Depends | tr ',' '\n' | sed 's/[|(].*//' | tr -d ' ' |
 		grep -E '^(lib|zlib)' | grep -v debconf
 }
 
-# invoke-rc.d asks policy-rc.d before it starts a service: 101 is no. A run
-# that was killed may have left ours there; an earlier one is kept either way.
+# invoke-rc.d runs policy-rc.d before it starts a service; status 101 prevents the
+# start. A killed run may have left our file; another file is restored.
 mark="# for the time of goguerrillad's make test"
 deny_services() {
 	[ ! -e "$policy" ] || grep -qxF "$mark" "$policy" || mv "$policy" "$saved"
@@ -53,7 +53,7 @@ update() { # once, and only when something is to be fetched
 	apt-get -q update || say "apt-get update failed"
 }
 
-# --no-remove: a developer's own mail server is worth more than a test.
+# --no-remove: never remove a mail server of the developer.
 apt_install() {
 	update
 	apt-get -q -y --no-install-recommends --no-remove install "$@" && return
@@ -89,10 +89,10 @@ for server in $unpacked; do
 done
 [ -n "$wanted" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
-	say "this is no Debian; the tests that need one of these are skipped where it is missing: $wanted"
+	say "this is not Debian; tests are skipped if one of these is missing: $wanted"
 	exit 0
 elif [ "$(id -u)" -ne 0 ]; then
-	say "not root; the tests that need one of these are skipped: $wanted"
+	say "not root; tests are skipped if one of these is missing: $wanted"
 	exit 0
 fi
 

@@ -1,21 +1,21 @@
 #!/bin/sh
-# Runs every test with the race detector and lists what was skipped, with the
-# reason. The full output stays in build/test.log.
+# Runs every test with the race detector and lists the skipped tests with their
+# reasons. The full output is in build/test.log.
 set -u
 mkdir -p build
 race=-race
 command -v gcc >/dev/null 2>&1 || { race=; echo "no gcc: without the race detector"; }
-# These measure a process, which the race detector makes another one.
+# These tests measure a process, which the race detector would change.
 measuring='^(TestMemoryStays|TestIdleCost|TestNoSpin)$'
-# Tests spend a third of their time waiting, so one package more than there are
-# CPUs runs at a time.
+# Tests wait for a third of their time, so one more package than there are CPUs runs
+# concurrently.
 packages=$(($(getconf _NPROCESSORS_ONLN) + 1))
 status=0
 CGO_ENABLED=${race:+1} go test $race -p $packages -count=1 -timeout 45m -v -skip "$measuring" ./... >build/test.log 2>&1 || status=$?
 CGO_ENABLED=0 go test -count=1 -timeout 15m -v -run "$measuring" ./internal/smtpd >>build/test.log 2>&1 || status=$?
 grep -E '^(ok|FAIL|panic|\?)' build/test.log
 if [ $status -ne 0 ]; then
-	echo "--- what failed, and what it said last (all of it is in build/test.log):"
+	echo "--- failed tests with their last output (all of it is in build/test.log):"
 	grep -E '^ *--- FAIL' build/test.log
 	grep -nE -B 15 -A 5 '^ *--- FAIL|^panic:|WARNING: DATA RACE' build/test.log | cut -c 1-300 | tail -n 200
 fi

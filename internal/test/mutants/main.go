@@ -78,7 +78,7 @@ func run(ctx context.Context, root string, match *regexp.Regexp, jobs int, verbo
 	if len(chosen) == 0 {
 		return fmt.Errorf("no mutant matches %q", match)
 	}
-	workers, end, err := hire(root, min(jobs, len(chosen)))
+	workers, end, err := newWorkers(root, min(jobs, len(chosen)))
 	if err != nil {
 		return err
 	}
@@ -105,8 +105,8 @@ func run(ctx context.Context, root string, match *regexp.Regexp, jobs int, verbo
 	return conclude(verdicts, time.Since(begun))
 }
 
-// hire makes n workers, whose directory end removes.
-func hire(root string, n int) (workers []*worker, end func() error, err error) {
+// newWorkers returns n workers; end removes their directory.
+func newWorkers(root string, n int) (workers []*worker, end func() error, err error) {
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
 		return nil, nil, err
@@ -147,7 +147,7 @@ func runBase(ctx context.Context, workers []*worker, mutants []*mutant) map[stri
 	return base
 }
 
-// each calls do for every item on a worker that is free, and returns the
+// each calls do for every item on a free worker, and returns the
 // results in the order of the items.
 func each[Item, Result any](workers []*worker, items []Item, do func(*worker, Item) Result) []Result {
 	results := make([]Result, len(items))
@@ -171,7 +171,7 @@ func each[Item, Result any](workers []*worker, items []Item, do func(*worker, It
 	return results
 }
 
-// line is what is printed as soon as a mutant has been tried.
+// line returns the line that is printed when a mutant has been tried.
 func (v *verdict) line(verbose bool) string {
 	result, detail := "SURVIVED", ""
 	switch {
@@ -216,7 +216,7 @@ func conclude(verdicts []verdict, took time.Duration) error {
 	return nil
 }
 
-// diff is the change of a mutant for a reader.
+// diff returns the change of a mutant in readable form.
 func (m *mutant) diff() string {
 	mark := func(sign, text string) string {
 		if text == "" {

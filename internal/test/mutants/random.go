@@ -19,9 +19,9 @@ import (
 // of which may be skipped.
 const everyTest = "."
 
-// random returns the mutants of a package in an order of chance that the seed
-// determines, spread over its files. Some of them do not compile. Each is held
-// against all tests of the packages in tests.
+// random returns the mutants of a package in a random order from the seed, distributed
+// over its files. Some of them do not compile. The tests of each mutant are all tests
+// of the packages in tests.
 func random(root, dir string, tests []string, seed uint64) ([]*mutant, error) {
 	pkg, err := build.ImportDir(filepath.Join(root, dir), 0)
 	if err != nil {
@@ -50,7 +50,7 @@ func random(root, dir string, tests []string, seed uint64) ([]*mutant, error) {
 			files = append(files, all)
 		}
 	}
-	// A file is drawn with the weight of what is left of it.
+	// The weight of a file is the number of its remaining mutants.
 	var drawn []*mutant
 	for left := func() (n int) {
 		for _, f := range files {
@@ -69,7 +69,7 @@ func random(root, dir string, tests []string, seed uint64) ([]*mutant, error) {
 	return drawn, nil
 }
 
-// mutations returns all changes of a file that mutate knows.
+// mutations returns all mutations of a file.
 func mutations(root, where string) ([]*mutant, error) {
 	source, err := os.ReadFile(filepath.Join(root, where))
 	if err != nil {
@@ -113,7 +113,7 @@ type edit struct {
 
 func replaced(by string) func(string) string { return func(string) string { return by } }
 
-// swapped are the operators that take each other's place.
+// swapped are the operators that replace each other.
 var swapped = map[token.Token]token.Token{
 	token.EQL: token.NEQ, token.NEQ: token.EQL, token.LSS: token.LEQ, token.LEQ: token.LSS, token.GTR: token.GEQ, token.GEQ: token.GTR,
 	token.LAND: token.LOR, token.LOR: token.LAND,
@@ -178,8 +178,8 @@ func isError(e ast.Expr) bool {
 	return false
 }
 
-// unique returns the text that an edit changes and what it becomes, with as many
-// lines around them as make the first occur once in the file.
+// unique returns the text that an edit changes and the new text, with enough lines of
+// context that the first occurs once in the file.
 func unique(source []byte, from, to int, text string) (before, after string) {
 	start, end := from, to
 	for {

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// leastTime is what a test may take in any case. A test of a mutant may take
-// leastTime and slowdown times as long as without the mutant; then it hangs.
+// The test of a mutant may take leastTime plus slowdown times its time without the
+// mutant; a longer test counts as one that hangs.
 const (
 	leastTime = 30 * time.Second
 	slowdown  = 4
@@ -25,7 +25,7 @@ const (
 // baseTime bounds a test without a mutant.
 const baseTime = 10 * time.Minute
 
-// A worker has a copy of the tree of its own.
+// A worker has its own copy of the tree.
 type worker struct {
 	dir string // holds the tree, compiled tests and temporary files
 }
@@ -43,7 +43,7 @@ func newWorker(root, dir string) (*worker, error) {
 func (w *worker) path(name string) string { return filepath.Join(w.dir, name) }
 func (w *worker) tree() string            { return w.path("tree") }
 
-// An outcome is what running one command showed.
+// An outcome is the result of one command.
 type outcome struct {
 	failed  bool
 	by      string // the test that failed, or how the process ended
@@ -177,10 +177,10 @@ func examine(out string, subtests bool) (o outcome) {
 	return o
 }
 
-// errCompile means that a mutant is no program, or that go vet reports it.
+// errCompile means that a mutant does not compile, or that go vet reports it.
 var errCompile = errors.New("the mutant does not compile")
 
-// A verdict is what became of a mutant.
+// A verdict is the result of a mutant.
 type verdict struct {
 	mutant *mutant
 	killed bool
@@ -233,7 +233,7 @@ func (w *worker) try(ctx context.Context, m *mutant, base map[string]baseline) (
 // A baseline is a command without a mutant.
 type baseline struct {
 	took time.Duration
-	err  error // it does not pass, or tests nothing
+	err  error // it fails, or runs no test
 }
 
 // pass runs a command that must pass.

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// A sample is what `make mutate` tries: size random mutants of each package.
+// A sample is the work of `make mutate`: size random mutants of each package.
 type sample struct {
 	packages []string
-	tests    []string // packages whose tests are run; nil: those of the mutated package
+	tests    []string // packages whose tests run; nil = the mutated package
 	size     int
 	seed     uint64
 }
@@ -19,7 +19,7 @@ type sample struct {
 // runSample tries a sample and prints the survivors of each package. Survivors are
 // no error, since a mutant can be equivalent.
 func runSample(ctx context.Context, root string, s *sample, jobs int, verbose bool) (err error) {
-	workers, end, err := hire(root, jobs)
+	workers, end, err := newWorkers(root, jobs)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (s *sample) judge(ctx context.Context, workers []*worker, drawn []*mutant, 
 			v := w.try(ctx, m, base)
 			mu.Lock()
 			if errors.Is(v.err, errCompile) {
-				judged-- // another takes its place
+				judged-- // another mutant replaces it
 			} else if ctx.Err() == nil {
 				verdicts = append(verdicts, v)
 				fmt.Println(v.line(verbose))

@@ -71,8 +71,7 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, content, info.Mode().Perm())
 }
 
-// remove deletes a directory. A test that was killed may have left something
-// mounted there.
+// remove deletes a directory. A killed test may have left mounts there.
 func remove(dir string) error {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
