@@ -81,13 +81,13 @@ func startAt(t testing.TB, addr string, settings authhttp.Settings) *fixture {
 	}
 	f.addr = l.Addr().String()
 	f.Reload(settings)
-	web := &httpd.Server{Name: "auth_http", Handler: f, Log: slog.New(slog.DiscardHandler)}
-	web.Serve([]net.Listener{l}, 10)
+	server := &httpd.Server{Name: "auth_http", Handler: f, Log: slog.New(slog.DiscardHandler)}
+	server.Serve([]net.Listener{l}, 10)
 	t.Cleanup(func() {
 		f.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := web.Shutdown(ctx); err != nil {
+		if err := server.Shutdown(ctx); err != nil {
 			t.Error(err)
 		}
 	})

@@ -27,14 +27,14 @@ func TestHashes(t *testing.T) {
 			t.Errorf("hash %d, %s, has another prefix than hash %d", i, hash, i-1)
 		}
 		prefixes[hash[:4]] = true
-		for place := 4; place < len(hash); place++ {
-			digits[fmt.Sprint(place, hash[place:place+1])] = true
+		for at := 4; at < len(hash); at++ {
+			digits[fmt.Sprint(at, hash[at:at+1])] = true
 		}
 	}
 	if len(prefixes) < runs-5 { // two runs may have the same prefix by accident
 		t.Errorf("%d runs have %d prefixes", runs, len(prefixes))
 	}
 	if want := 28 * 16; len(digits) != want {
-		t.Errorf("%d pairs of a place and a digit occur, want %d", len(digits), want)
+		t.Errorf("%d pairs of a position and a digit occur, want %d", len(digits), want)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-const patience = 20 * time.Second
+const timeout = 20 * time.Second
 
 // A blocking handler responds to /wait after a receive from release, and to other
 // paths immediately.
@@ -48,7 +48,7 @@ func request(t *testing.T, l net.Listener, text string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(timeout)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(c, text); err != nil {
@@ -86,7 +86,7 @@ func TestReplace(t *testing.T) {
 	<-b.reached
 	s.Serve([]net.Listener{second}, 10)
 	wantResponse(t, request(t, second, immediate))
-	test.Await(t, nil, patience, "the first listener is not closed", func() error {
+	test.Await(t, nil, timeout, "the first listener is not closed", func() error {
 		c, err := net.Dial("tcp", first.Addr().String())
 		if err != nil {
 			return nil
@@ -209,7 +209,7 @@ func TestListenerFails(t *testing.T) {
 	l := listen(t)
 	s.Serve([]net.Listener{l}, 10)
 	l.Close()
-	test.Await(t, nil, patience, "the log lacks the failure", func() error {
+	test.Await(t, nil, timeout, "the log lacks the failure", func() error {
 		if !strings.Contains(log.String(), `level=ERROR msg="HTTP listener failed" server=test listen=`+l.Addr().String()+" error=") {
 			return io.ErrNoProgress
 		}

@@ -95,7 +95,7 @@ func run(t *testing.T, keep time.Duration, f func(*fixture)) {
 
 // look asks for a recipient as a session does. It returns the reply code of the
 // refusal, or 0 if the recipient is accepted.
-func (x *fixture) look(address string) int {
+func (x *fixture) lookUp(address string) int {
 	if refusal, ok := x.d.Known(address); ok {
 		return code(refusal)
 	}
@@ -113,7 +113,7 @@ func code(r *smtp.Reply) int {
 
 func (x *fixture) want(address string, want, queries int) {
 	x.Helper()
-	if got := x.look(address); got != want || x.queries() != queries {
+	if got := x.lookUp(address); got != want || x.queries() != queries {
 		x.Errorf("%s: code %d after %d queries, want %d after %d", address, got, x.queries(), want, queries)
 	}
 }
@@ -156,7 +156,7 @@ func TestConcurrentQueries(t *testing.T) {
 		var wait sync.WaitGroup
 		for i := range 300 {
 			wait.Go(func() {
-				if got := x.look(fmt.Sprintf("c%d@example.com", i%3)); got != 550 {
+				if got := x.lookUp(fmt.Sprintf("c%d@example.com", i%3)); got != 550 {
 					x.Errorf("code %d, want 550", got)
 				}
 			})
@@ -166,7 +166,7 @@ func TestConcurrentQueries(t *testing.T) {
 			x.Errorf("%d queries, %d at once, want 3, 3", x.queries(), x.most)
 		}
 		for i := range 2 * recipient.Connections {
-			wait.Go(func() { x.look(fmt.Sprintf("d%d@example.com", i)) })
+			wait.Go(func() { x.lookUp(fmt.Sprintf("d%d@example.com", i)) })
 		}
 		wait.Wait()
 		if x.most != recipient.Connections {
@@ -191,9 +191,9 @@ func TestQueryFails(t *testing.T) {
 		x.want("d@example.com", 550, 8)
 		for range 10 { // a query that fails only for some addresses
 			x.set(errors.New("illegal mix of collations"), 0)
-			x.look("x@example.com")
+			x.lookUp("x@example.com")
 			x.set(nil, 0)
-			x.look(time.Now().String() + "@example.com")
+			x.lookUp(time.Now().String() + "@example.com")
 			time.Sleep(10 * time.Second)
 		}
 		if n := x.log.Count("GM_RECIPIENT_QUERY failed"); n != 2 {
@@ -214,7 +214,7 @@ func TestDatabaseHangs(t *testing.T) {
 		var wait sync.WaitGroup
 		for i := range 100 {
 			wait.Go(func() {
-				if got := x.look(fmt.Sprintf("c%d@example.com", i)); got != 451 {
+				if got := x.lookUp(fmt.Sprintf("c%d@example.com", i)); got != 451 {
 					x.Errorf("code %d, want 451", got)
 				}
 			})

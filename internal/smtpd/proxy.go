@@ -33,8 +33,8 @@ func (c *conn) headerDeadlines() *deadlines {
 // readHeader reads input in phase awaitingHeader.
 func (c *conn) readHeader() {
 	l := c.loop
-	kept := copy(l.scratch, c.pending)
-	n, err := readSocket(c.fd, l.scratch[kept:])
+	copied := copy(l.scratch, c.pending)
+	n, err := readSocket(c.fd, l.scratch[copied:])
 	if err == errAgain {
 		return
 	}
@@ -42,7 +42,7 @@ func (c *conn) readHeader() {
 		c.abort()
 		return
 	}
-	in := l.scratch[:kept+n]
+	in := l.scratch[:copied+n]
 	if c.untrusted {
 		if found, more := smtp.HasProxySignature(in); more {
 			c.keep(in)

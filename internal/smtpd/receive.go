@@ -48,10 +48,10 @@ func (c *conn) readOnce() (more bool) {
 			in = l.scratch[:copy(l.scratch, rest)]
 		}
 	} else {
-		kept := copy(l.scratch, c.pending)
-		size = len(l.scratch) - kept
-		if n, err = c.read(l.scratch[kept:]); n > 0 {
-			in = l.scratch[:kept+n]
+		copied := copy(l.scratch, c.pending)
+		size = len(l.scratch) - copied
+		if n, err = c.read(l.scratch[copied:]); n > 0 {
+			in = l.scratch[:copied+n]
 		}
 	}
 	switch {

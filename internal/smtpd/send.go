@@ -39,8 +39,8 @@ func (c *conn) transmit(p []byte, flags int) {
 	if c.fd < 0 || len(c.unsent)+len(p) == 0 {
 		return
 	}
-	kept := len(c.unsent) > 0
-	if kept {
+	queued := len(c.unsent) > 0
+	if queued {
 		c.unsent = append(c.unsent, p...)
 		p = c.unsent
 	}
@@ -53,7 +53,7 @@ func (c *conn) transmit(p []byte, flags int) {
 	switch p = p[n:]; {
 	case len(p) == 0:
 		c.unsent = nil
-	case kept:
+	case queued:
 		c.unsent = p
 	default:
 		c.unsent = append([]byte(nil), p...)

@@ -32,7 +32,7 @@ func startRole(t *testing.T, argument string) (addr string) {
 
 // TestPlans executes each kind of plan.
 func TestPlans(t *testing.T) {
-	smtp, shake := startRole(t, smtpSink), startRole(t, tlsSink)
+	smtp, bareTLS := startRole(t, smtpSink), startRole(t, tlsSink)
 	for _, tt := range []struct {
 		name    string
 		plan    plan
@@ -45,8 +45,8 @@ func TestPlans(t *testing.T) {
 		{"TLS, resumed", plan{Addr: smtp, Do: doMail, Size: 5000, TLS: true, Resume: true}, 0, true},
 		{"in time", plan{Addr: smtp, Do: doMail, Size: 5000, Rate: 1000}, 0, false},
 		{"real life", plan{Addr: smtp, Do: doMail, Varied: true}, 4, false},
-		{"handshakes", plan{Addr: shake, Do: doHandshake}, 0, false},
-		{"handshakes, resumed", plan{Addr: shake, Do: doHandshake, Resume: true}, 0, true},
+		{"handshakes", plan{Addr: bareTLS, Do: doHandshake}, 0, false},
+		{"handshakes, resumed", plan{Addr: bareTLS, Do: doHandshake, Resume: true}, 0, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.plan.Messages, tt.plan.Sessions = 200, 10
