@@ -249,7 +249,7 @@ func TestLastReplyReceived(t *testing.T) {
 }
 
 // TestRepliesDuringWait: a client receives the replies that its socket did not
-// accept at once while its session waits for memory, for a recipient look-up or
+// accept at once while its session waits for memory, for a recipient lookup or
 // for a commit.
 func TestRepliesDuringWait(t *testing.T) {
 	const size = 1 << 20

@@ -87,7 +87,7 @@ func (a oneLookup) Known(address string) (*smtp.Reply, bool) { return nil, addre
 
 // TestDrainWithoutProgress: a drain terminates a transaction that makes no
 // progress, long before its timeout. The duration of a commit or of a recipient
-// look-up does not count against the client.
+// lookup does not count against the client.
 func TestDrainWithoutProgress(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes six seconds")

@@ -11,7 +11,7 @@ import (
 	"goguerrillad/internal/smtpd"
 )
 
-// lookups is session.Recipients that knows no recipient. It passes each look-up
+// lookups is session.Recipients that knows no recipient. It passes each lookup
 // to the test, which finishes it.
 type lookups chan func(*smtp.Reply)
 
@@ -29,7 +29,7 @@ func startWithLookups(t *testing.T, timeout time.Duration) (*fixture, lookups) {
 	}), pending
 }
 
-// beginLookup starts a transaction, up to the look-up of its recipient.
+// beginLookup starts a transaction, up to the lookup of its recipient.
 func (f *fixture) beginLookup(pending lookups) (c *client, done func(*smtp.Reply)) {
 	f.t.Helper()
 	c = f.greeted()
@@ -38,7 +38,7 @@ func (f *fixture) beginLookup(pending lookups) (c *client, done func(*smtp.Reply
 	return c, <-pending
 }
 
-// TestSlowLookup: a look-up blocks only its own session, and its duration does not
+// TestSlowLookup: a lookup blocks only its own session, and its duration does not
 // count against the client's timeout.
 func TestSlowLookup(t *testing.T) {
 	f, pending := startWithLookups(t, 500*time.Millisecond)
@@ -47,7 +47,7 @@ func TestSlowLookup(t *testing.T) {
 	c.expect("250")
 	first := <-pending
 	f.greeted().cmd("QUIT", "221")
-	silent.expect("421 4.4.2") // the look-up has taken longer than the timeout by now
+	silent.expect("421 4.4.2") // the lookup has taken longer than the timeout by now
 	first(nil)
 	c.expect("250 2.1.5")
 	(<-pending)(noSuchRecipient)
@@ -60,7 +60,7 @@ func TestSlowLookup(t *testing.T) {
 	}
 }
 
-// TestDisconnectDuringLookup: the result of a look-up whose client has
+// TestDisconnectDuringLookup: the result of a lookup whose client has
 // disconnected is ignored, even if another client has the same descriptor.
 func TestDisconnectDuringLookup(t *testing.T) {
 	f, pending := startWithLookups(t, time.Minute)
@@ -96,7 +96,7 @@ func TestDrainDuringLookup(t *testing.T) {
 	}
 }
 
-// TestTerminateDuringLookup: a shutdown does not wait for a look-up when its
+// TestTerminateDuringLookup: a shutdown does not wait for a lookup when its
 // context is done.
 func TestTerminateDuringLookup(t *testing.T) {
 	f, pending := startWithLookups(t, time.Minute)

@@ -15,7 +15,7 @@ import (
 // In a Galera cluster the other nodes can settle a batch that was lost with a
 // node, under three conditions. Each was found to be necessary:
 //
-//   - The queried node has a quorum (Primary) and catches up before the look-up
+//   - The queried node has a quorum (Primary) and catches up before the lookup
 //     (wsrep_sync_wait).
 //   - The queried node has excluded the lost node. Before that, it may still
 //     receive the lost node's transactions.

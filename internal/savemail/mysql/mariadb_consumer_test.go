@@ -17,7 +17,7 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// testConsumerEarly deletes a row between its commit and the look-up. The row is
+// testConsumerEarly deletes a row between its commit and the lookup. The row is
 // stored again with the same hash, by which a consumer can recognise it.
 func testConsumerEarly(t *testing.T, b *testbed) {
 	b.create(t)

@@ -59,7 +59,7 @@ var settings = []setting{
 	{"unique_checks", "ON", storeConns, should, "the operator's unique keys are checked, and a batch into an empty table is undone row by row"},
 	{"foreign_key_checks", "ON", storeConns, should, "the operator's foreign keys are checked"},
 	{"check_constraint_checks", "ON", storeConns, should, "MariaDB: the operator's constraints are checked"},
-	{"sql_big_selects", "ON", storeConns, should, "max_join_size does not refuse a look-up"},
+	{"sql_big_selects", "ON", storeConns, should, "max_join_size does not refuse a lookup"},
 	{"max_statement_time", "0", storeConns, should, "MariaDB: a wait for a user lock has no limit, so a lost session can be killed"},
 	{"max_execution_time", "0", storeConns, should, "MySQL, TiDB: a wait for a user lock has no limit"},
 	{"query_cache_type", "OFF", allConns, should, "a SELECT reads the table"},

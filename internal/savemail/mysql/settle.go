@@ -18,12 +18,12 @@ import (
 // The connection ended between a statement that commits and its reply. Was the
 // batch committed?
 //
-//  1. A look-up of the row alone proves nothing: the server may still execute
+//  1. A lookup of the row alone proves nothing: the server may still execute
 //     what it has read, whether the connection is closed or not.
 //  2. So each write connection holds a user lock with a random name. The server
 //     releases the lock only when the session has ended and its transaction was
 //     rolled back or durably committed.
-//  3. After that, one look-up on the same server is final. One hash stands for
+//  3. After that, one lookup on the same server is final. One hash stands for
 //     the whole batch, because a batch is stored completely or not at all.
 //
 // The steps are:
