@@ -107,7 +107,7 @@ func TestStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	d.Own(t, socket.LocalAddr().String())
+	d.Chown(t, socket.LocalAddr().String())
 	d.Env = append(d.Env, "NOTIFY_SOCKET="+socket.LocalAddr().String())
 	await := func(pattern string) {
 		t.Helper()

@@ -121,7 +121,7 @@ func TestRealUserRoot(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	test.NeedRoot(t)
 	test.Need(t, "setpriv")
-	d.Under = []string{"setpriv", "--euid=65534"}
+	d.Wrapper = []string{"setpriv", "--euid=65534"}
 	cmd := d.Cmd()
 	out, _ := cmd.CombinedOutput()
 	if status := cmd.ProcessState.ExitCode(); status != 78 || !strings.HasPrefix(string(out), "goguerrillad: started as root: ") {
@@ -172,7 +172,7 @@ func TestMemoryLimit(t *testing.T) {
 		d := shared.Daemon(t, addrs)
 		d.Addr = addrs["GSTMP_LISTEN_INTERFACE"]
 		d.Configure(t, map[string]string{"GSMTP_MEMORY": "400000000"})
-		d.Under = []string{"unshare", "--mount", "sh", "-c",
+		d.Wrapper = []string{"unshare", "--mount", "sh", "-c",
 			`mount -t tmpfs none /sys/fs/cgroup && echo ` + tt.limit + ` >/sys/fs/cgroup/memory.max && exec "$@"`, "sh"}
 		if tt.env != "" {
 			d.Env = append(d.Env, tt.env)
@@ -201,7 +201,7 @@ func TestPrivilegedAddresses(t *testing.T) {
 	d := shared.Daemon(t, unprivileged)
 	d.Configure(t, map[string]string{"NGINX_AUTH_ENABLED": "Y"})
 	// A new network namespace has the default net.ipv4.ip_unprivileged_port_start.
-	d.Under = []string{"unshare", "--net"}
+	d.Wrapper = []string{"unshare", "--net"}
 	d.Launch(t)
 	d.AwaitLog(t, "msg=ready", 1)
 	const line = `level=WARN msg="keys need a restart" keys=`

@@ -53,7 +53,7 @@ func TestStartFewDescriptors(t *testing.T) {
 		if limit == 64 {
 			t.Fatalf("64 descriptors are too few:\n%s", failures.String())
 		}
-		d.Under = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, limit), "sh"}
+		d.Wrapper = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, limit), "sh"}
 		d.Launch(t)
 		test.Await(t, nil, 20*time.Second, "the start neither succeeds nor fails", func() error {
 			select {
@@ -93,7 +93,7 @@ func TestReloadFewDescriptors(t *testing.T) {
 	old, next := freeAddresses(t), freeAddresses(t)
 	d := shared.Daemon(t, old)
 	d.Configure(t, map[string]string{"GM_SAVE_MAIL": "discard", "NGINX_AUTH_ENABLED": "Y", "GSMTP_LOG_FILE": filepath.Join(d.Dir, "log")})
-	d.Under = []string{"sh", "-c", `ulimit -n 256; exec "$@"`, "sh"}
+	d.Wrapper = []string{"sh", "-c", `ulimit -n 256; exec "$@"`, "sh"}
 	d.Launch(t)
 	d.AwaitLog(t, "msg=ready", 1)
 	atStart := d.Descriptors()
@@ -166,7 +166,7 @@ func setDescriptorLimit(t *testing.T, d *testdaemon.Daemon, limit int) {
 func checkServing(t *testing.T, d *testdaemon.Daemon, keys map[string]string) {
 	t.Helper()
 	d.Addr = keys["GSTMP_LISTEN_INTERFACE"]
-	test.Await(t, d.Process(), 20*time.Second, "no greeting on "+d.Addr, d.Greets)
+	test.Await(t, d.Process(), 20*time.Second, "no greeting on "+d.Addr, d.CheckGreeting)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
 	for _, key := range addressKeys[1:] {
 		r, err := client.Get("http://" + keys[key])

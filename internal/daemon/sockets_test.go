@@ -49,7 +49,7 @@ func TestPrivileges(t *testing.T) {
 		{"", []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service"}},
 	} {
 		d := shared.Daemon(t, map[string]string{"GUID": tt.user, "SGID": ""})
-		d.Under = tt.under
+		d.Wrapper = tt.under
 		d.Start(t)
 		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", d.Pid()))
 		if err != nil || len(threads) < 2 {

@@ -47,7 +47,7 @@ restore_policy() {
 }
 
 updated=
-update() { # once, and only when something is to be fetched
+update() { # once, and only before a download
 	[ -z "$updated" ] || return 0
 	updated=yes
 	apt-get -q update || say "apt-get update failed"

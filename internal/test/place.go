@@ -11,9 +11,9 @@ func NeedRoot(t T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") == "true" {
-			t.Fatalf("must run as root, and CI=true allows no skip")
+			t.Fatalf("this test needs root, and CI=true allows no skip")
 		}
-		t.Skipf("only root can do this")
+		t.Skipf("this test needs root")
 	}
 }
 
@@ -44,11 +44,11 @@ func PublicDir(t T) string {
 	}
 	t.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
-			t.Logf("left behind: %v", err)
+			t.Logf("remove the directory: %v", err)
 		}
 	})
 	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatalf("open the directory: %v", err)
+		t.Fatalf("change the mode of the directory: %v", err)
 	}
 	return dir
 }

@@ -98,7 +98,7 @@ func (p *Process) Pause(t T) {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatalf("pause %s: %v", p.Cmd.Path, err)
 	}
-	Await(t, p, 10*time.Second, "threads go on", func() error {
+	Await(t, p, 10*time.Second, "wait for all threads to stop", func() error {
 		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Cmd.Process.Pid))
 		if err != nil {
 			return err

@@ -4,7 +4,7 @@
 set -u
 mkdir -p build
 race=-race
-command -v gcc >/dev/null 2>&1 || { race=; echo "no gcc: without the race detector"; }
+command -v gcc >/dev/null 2>&1 || { race=; echo "gcc is not installed: running without the race detector"; }
 # These tests measure a process, which the race detector would change.
 measuring='^(TestMemoryStays|TestIdleCost|TestNoSpin)$'
 # Tests wait for a third of their time, so one more package than there are CPUs runs

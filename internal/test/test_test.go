@@ -8,8 +8,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestFreePort: a port belongs to one test until that test ends, also if no
-// program listens on it yet.
+// TestFreePort checks that no other test gets a port until the test ends, although no
+// program listens on the port.
 func TestFreePort(t *testing.T) {
 	lock := ""
 	t.Run("held", func(t *testing.T) {
@@ -17,19 +17,19 @@ func TestFreePort(t *testing.T) {
 		for range 500 {
 			port := test.FreePort(t)
 			if seen[port] {
-				t.Fatalf("port %d is returned twice", port)
+				t.Fatalf("FreePort returned %d twice", port)
 			}
 			seen[port] = true
 			lock = fmt.Sprintf("@goguerrillad-test-port-%d", port)
 		}
 		if l, err := net.Listen("unix", lock); err == nil {
 			l.Close()
-			t.Error("another process can take the last port")
+			t.Error("another process can lock the last port")
 		}
 	})
 	l, err := net.Listen("unix", lock)
 	if err != nil {
-		t.Fatalf("after the test, the port is still taken: %v", err)
+		t.Fatalf("lock the last port after the test: %v", err)
 	}
 	l.Close()
 }

@@ -61,7 +61,7 @@ func TestPowerLoss(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				err := s.Save(ctx, []*envelope.Envelope{e})[0]
 				cancel()
-				fs.Heal()
+				fs.ClearFaults()
 				if want := []error{tt.want, nil, nil}[n]; !errors.Is(err, want) {
 					t.Fatalf("message %d: outcome %v, want %v", n, err, want)
 				}
@@ -140,7 +140,7 @@ func TestSyncs(t *testing.T) {
 		if got := names.Hits(); got != 1 && !tt.fails {
 			t.Errorf("%s: new is synced %d times, want 1", tt.name, got)
 		}
-		disk.Heal()
+		disk.ClearFaults()
 	}
 }
 

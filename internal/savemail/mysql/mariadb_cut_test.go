@@ -20,7 +20,7 @@ func testCuts(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
 	l := startLoad(b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} }), b)
-	faults, swallows := mysqlproxy.Faults(), mysqlproxy.Swallows()
+	faults, hangs := mysqlproxy.Faults(), mysqlproxy.HangFaults()
 	seen := map[string]int{}
 	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		verb, _, _ := strings.Cut(statement, " ")
@@ -34,7 +34,7 @@ func testCuts(t *testing.T, b *testbed) {
 		}
 		f := faults[rand.IntN(len(faults))]
 		if stores && rand.IntN(20) == 0 { // each costs seconds, and settling could not reach the server
-			f = swallows[rand.IntN(len(swallows))]
+			f = hangs[rand.IntN(len(hangs))]
 		}
 		if f.Part == 2 {
 			f.Delay = time.Duration(rand.IntN(5)) * time.Millisecond

@@ -155,7 +155,7 @@ func testSpread(t *testing.T, b *testbed) {
 				return nil
 			}
 			slow <- struct{}{}
-			return &mysqlproxy.Fault{Part: 2, Answer: 2, Delay: time.Second}
+			return &mysqlproxy.Fault{Part: 2, Reply: 2, Delay: time.Second}
 		})
 		addrs = append(addrs, p.Addr)
 	}

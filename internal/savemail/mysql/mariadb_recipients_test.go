@@ -75,9 +75,9 @@ func testRecipients(t *testing.T, b *testbed) {
 // delays one query, and the number of connections is bounded.
 func testRecipientsHosts(t *testing.T, b *testbed) {
 	b.create(t)
-	wire := servers.StartWire(t, b.server.Addr)
+	proxy := servers.StartTCPProxy(t, b.server.Addr)
 	o := b.options()
-	o.Hosts = []string{"127.0.0.1:1", wire.Addr, b.server.Socket}
+	o.Hosts = []string{"127.0.0.1:1", proxy.Addr, b.server.Socket}
 	r := recipients(t, o, "SELECT SLEEP(0.01) FROM DUAL WHERE :address<>''")
 	var wait sync.WaitGroup
 	query := func(n int) {
@@ -101,7 +101,7 @@ func testRecipientsHosts(t *testing.T, b *testbed) {
 	if connections > recipient.Connections+2 { // 2 of the test
 		t.Errorf("%d connections, want at most %d", connections, recipient.Connections+2)
 	}
-	wire.Snip(servers.Snip{Back: true, Hang: true})
+	proxy.Inject(servers.TCPFault{ToClient: true, Hang: true})
 	query(1)
 	query(50) // too many for the deadline if each waited for the host that hangs
 }

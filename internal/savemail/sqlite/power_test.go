@@ -82,7 +82,7 @@ func TestPowerLoss(t *testing.T) {
 			}
 			power.Cut(powerfs.Drop)
 			s.kill()
-			power.Heal()
+			power.ClearFaults()
 			power.Remount(t)
 			inFile := map[string]bool{}
 			for _, row := range readCopy(t, file) {

@@ -57,7 +57,7 @@ func TestRewrittenWALIsDurable(t *testing.T) {
 			} else if info.Size() != want {
 				t.Errorf("the WAL has %d bytes, want %d", info.Size(), want)
 			}
-			power.Heal()
+			power.ClearFaults()
 			if err := savemail.SyncDir(power.Dir); err != nil {
 				t.Fatal(err)
 			}

@@ -47,17 +47,17 @@ func Start(t test.T, release string) *Box {
 	}
 	b.machine = test.Start(t, exec.Command("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network",
 		"--resolv-conf=off", "--timezone=off", "--console=pipe", "--boot", "--directory="+b.Root))
-	test.Await(t, b.machine, bootTime, "the box has no systemd", func() (err error) {
+	test.Await(t, b.machine, bootTime, "wait for systemd in the box", func() (err error) {
 		b.init, err = initOf(b.machine.Cmd.Process.Pid)
 		return err
 	})
-	test.Await(t, b.machine, bootTime, "the box does not boot", func() error {
+	test.Await(t, b.machine, bootTime, "wait for the box to boot", func() error {
 		out, _ := b.Command("systemctl is-system-running").Output()
 		switch state := strings.TrimSpace(string(out)); state {
 		case "running", "degraded": // units that cannot run in a container do not matter
 			return nil
 		default:
-			return fmt.Errorf("it is %q", state)
+			return fmt.Errorf("its state is %q", state)
 		}
 	})
 	return b
@@ -105,7 +105,7 @@ func initOf(nspawn int) (int, error) {
 			return pid, err
 		}
 	}
-	return 0, errors.New("it has not been started")
+	return 0, errors.New("systemd has not started")
 }
 
 // Command returns a shell command in the box, as its root.
@@ -121,7 +121,7 @@ func (b *Box) Run(t test.T, script string) string {
 	t.Helper()
 	out, err := b.Try(script)
 	if err != nil {
-		t.Fatalf("in the box: %s: %v\n%s", script, err, out)
+		t.Fatalf("run %q in the box: %v\n%s", script, err, out)
 	}
 	return out
 }
@@ -144,7 +144,7 @@ func (b *Box) Write(t test.T, path, text string) {
 		err = os.WriteFile(path, []byte(text), 0o644)
 	}
 	if err != nil {
-		t.Fatalf("write into the box: %v", err)
+		t.Fatalf("write a file in the box: %v", err)
 	}
 }
 
@@ -156,22 +156,22 @@ func (b *Box) Dial(network, addr string, timeout time.Duration) (net.Conn, error
 	// A namespace belongs to a thread: this thread creates the socket.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	home, err := os.Open("/proc/thread-self/ns/net")
+	hostNetwork, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		return nil, err
 	}
-	defer home.Close()
-	away, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", b.init))
+	defer hostNetwork.Close()
+	boxNetwork, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", b.init))
 	if err != nil {
 		return nil, err
 	}
-	defer away.Close()
-	if err := unix.Setns(int(away.Fd()), unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("enter the box's network: %w", err)
+	defer boxNetwork.Close()
+	if err := unix.Setns(int(boxNetwork.Fd()), unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("enter the network of the box: %w", err)
 	}
 	conn, err := net.DialTimeout(network, addr, timeout)
-	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
-		panic("cannot leave the box's network: " + back.Error())
+	if back := unix.Setns(int(hostNetwork.Fd()), unix.CLONE_NEWNET); back != nil {
+		panic("leave the network of the box: " + back.Error())
 	}
 	return conn, err
 }

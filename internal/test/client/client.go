@@ -57,7 +57,7 @@ func New(conn net.Conn, timeout time.Duration) (_ *Client, err error) {
 	c.text = textproto.NewConn(c.Conn)
 	if c.Greeting, err = c.Reply(); err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("greeting: %w", err)
+		return nil, fmt.Errorf("read the greeting: %w", err)
 	}
 	return c, nil
 }
@@ -111,7 +111,7 @@ func (c *Client) StartTLS(config *tls.Config) error {
 	}
 	conn := tls.Client(c.Conn, config)
 	if err := conn.Handshake(); err != nil {
-		return fmt.Errorf("handshake: %w", err)
+		return fmt.Errorf("TLS handshake: %w", err)
 	}
 	c.Conn, c.text = conn, textproto.NewConn(conn)
 	return nil

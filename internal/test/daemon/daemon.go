@@ -47,7 +47,7 @@ type Daemon struct {
 	Env     []string          // in addition to PATH
 	Sockets []*os.File        // passed as systemd does
 	Names   string            // of the sockets, separated by colons; "" = smtp for each
-	Under   []string          // a command that executes its arguments
+	Wrapper []string          // a command that executes its arguments
 
 	proc *test.Process
 	logs []string // log files of its configurations
@@ -72,14 +72,14 @@ func New(t test.T, program string, keys map[string]string) *Daemon {
 	}
 	if os.Geteuid() == 0 {
 		d.Keys["SGID"], d.Keys["GUID"] = "nogroup", "nobody"
-		d.Own(t, dir)
+		d.Chown(t, dir)
 	}
 	d.Configure(t, keys)
 	return d
 }
 
-// Own changes the owner of a file to the user of the daemon.
-func (d *Daemon) Own(t test.T, path string) {
+// Chown changes the owner of a file to the user of the daemon.
+func (d *Daemon) Chown(t test.T, path string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		return
@@ -109,8 +109,8 @@ func (d *Daemon) Configure(t test.T, changes map[string]string) {
 // Cmd returns the command with the configuration and additional flags.
 func (d *Daemon) Cmd(flags ...string) *exec.Cmd {
 	cmd := exec.Command(d.Program, append([]string{"-config", d.ConfigFile()}, flags...)...)
-	if len(d.Under) > 0 {
-		args := slices.Concat(d.Under, cmd.Args)
+	if len(d.Wrapper) > 0 {
+		args := slices.Concat(d.Wrapper, cmd.Args)
 		cmd = exec.Command(args[0], args[1:]...)
 	}
 	if len(d.Sockets) > 0 { // sd_listen_fds(3) needs the id of the process
@@ -127,14 +127,14 @@ func (d *Daemon) Cmd(flags ...string) *exec.Cmd {
 	return cmd
 }
 
-// StartSilent starts the process and waits until it logs that it is ready: for a daemon
-// that greets only proxies.
-func (d *Daemon) StartSilent(t test.T) {
+// StartAwaitReady starts the process and waits until it logs that it is ready: for a daemon
+// that greets only clients with a PROXY header.
+func (d *Daemon) StartAwaitReady(t test.T) {
 	t.Helper()
 	d.Launch(t)
-	test.Await(t, d.proc, 20*time.Second, "goguerrillad is not ready", func() error {
+	test.Await(t, d.proc, 20*time.Second, "wait for the daemon to log that it is ready", func() error {
 		if !strings.Contains(d.proc.Output(), "msg=ready") {
-			return errors.New("not logged")
+			return errors.New("no line has msg=ready")
 		}
 		return nil
 	})
@@ -153,11 +153,11 @@ func (d *Daemon) Launch(t test.T) {
 func (d *Daemon) Start(t test.T) {
 	t.Helper()
 	d.Launch(t)
-	test.Await(t, d.proc, 20*time.Second, "goguerrillad does not greet", d.Greets)
+	test.Await(t, d.proc, 20*time.Second, "wait for the greeting of the daemon", d.CheckGreeting)
 }
 
-// Greets returns nil if the daemon greets a client; for Await.
-func (d *Daemon) Greets() error {
+// CheckGreeting returns nil if the daemon greets a client; for Await.
+func (d *Daemon) CheckGreeting() error {
 	c, err := client.Connect(d.Addr, 5*time.Second)
 	if err != nil {
 		return err
@@ -192,7 +192,7 @@ func (d *Daemon) Memory(t test.T, key string) int64 {
 			return n << 10
 		}
 	}
-	t.Fatalf("no %s", key)
+	t.Fatalf("read the memory: no %s", key)
 	return 0
 }
 
@@ -219,10 +219,10 @@ func (d *Daemon) Log() string {
 // AwaitLog waits until the log contains text at least n times.
 func (d *Daemon) AwaitLog(t test.T, text string, n int) {
 	t.Helper()
-	test.Await(t, d.proc, 20*time.Second, fmt.Sprintf("%q in the log", text), func() error {
+	test.Await(t, d.proc, 20*time.Second, fmt.Sprintf("wait for %q in the log", text), func() error {
 		log := d.Log()
 		if got := strings.Count(log, text); got < n {
-			return fmt.Errorf("stands there %d times, want %d:\n%s", got, n, log)
+			return fmt.Errorf("it occurs %d times, want %d:\n%s", got, n, log)
 		}
 		return nil
 	})
@@ -237,9 +237,9 @@ func (d *Daemon) Reload(t test.T, changes map[string]string) bool {
 	wasGood, wasBad := good(), bad()
 	d.Configure(t, changes)
 	if err := d.proc.Signal(syscall.SIGHUP); err != nil {
-		t.Fatalf("SIGHUP: %v", err)
+		t.Fatalf("send SIGHUP: %v", err)
 	}
-	test.Await(t, d.proc, 20*time.Second, "the reload", func() error {
+	test.Await(t, d.proc, 20*time.Second, "wait for the end of the reload", func() error {
 		if good() == wasGood && bad() == wasBad {
 			log := d.Log()
 			return fmt.Errorf("neither done nor refused:\n%s", log[max(0, len(log)-5000):])
@@ -257,7 +257,7 @@ func (d *Daemon) Kill() { d.proc.Kill() }
 func (d *Daemon) Terminate(t test.T) int {
 	t.Helper()
 	if err := d.proc.Signal(syscall.SIGTERM); err != nil {
-		t.Fatalf("SIGTERM: %v", err)
+		t.Fatalf("send SIGTERM: %v", err)
 	}
 	return d.AwaitExit()
 }

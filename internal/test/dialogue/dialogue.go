@@ -95,7 +95,7 @@ func Load(dir fs.FS) ([]*Script, error) {
 
 // Parse reads one script.
 func Parse(name, text string) (*Script, error) {
-	s := &Script{Name: name, Settings: usual()}
+	s := &Script{Name: name, Settings: defaults()}
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
@@ -166,7 +166,7 @@ func (s *Script) add(st step) { s.steps = append(s.steps, st) }
 func raw(line, prefix, separator string) ([]byte, error) {
 	count, text, ok := strings.Cut(strings.TrimPrefix(line, prefix), separator+" ")
 	if !ok {
-		return nil, fmt.Errorf("%q lacks %q", line, separator+" ")
+		return nil, fmt.Errorf("%q does not contain %q", line, separator+" ")
 	}
 	n := 1
 	if count != "" {

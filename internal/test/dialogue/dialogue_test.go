@@ -29,16 +29,16 @@ to c@example.com
 raw*2| \r.
 `
 
-// server answers each write with the next of its lines.
+// server replies to each write with its next line.
 type server struct {
 	lines  []string
-	heard  []string
+	writes []string
 	closed bool
 	out    string
 }
 
 func (s *server) Write(b []byte) (int, error) {
-	s.heard = append(s.heard, string(b))
+	s.writes = append(s.writes, string(b))
 	s.next()
 	return len(b), nil
 }
@@ -55,7 +55,7 @@ func (s *server) Read(b []byte) (int, error) {
 		if s.closed {
 			return 0, io.EOF
 		}
-		return 0, errors.New("silence")
+		return 0, errors.New("no input within the timeout")
 	}
 	n := copy(b, s.out)
 	s.out = s.out[n:]
@@ -67,7 +67,7 @@ func (s *server) CloseWrite() error {
 	return nil
 }
 
-// recorder is a test that may fail.
+// recorder records failures instead of failing the test.
 type recorder struct {
 	testing.TB
 	failed string
@@ -102,20 +102,20 @@ func run(t *testing.T, s *server, stored ...dialogue.Message) (failed string) {
 
 func TestRun(t *testing.T) {
 	hash := strings.Repeat("0f", 16)
-	answers := []string{"220 hello\r\n", "250 2.0.0 " + hash, " 17\r\n"}
+	replies := []string{"220 hello\r\n", "250 2.0.0 " + hash, " 17\r\n"}
 	stored := dialogue.Message{From: "a@example.org", To: []string{"b@example.com", "c@example.com"}, Text: []byte("one\r\n\r.\r.")}
 
-	s := &server{lines: answers}
+	s := &server{lines: replies}
 	if failed := run(t, s, stored); failed != "" {
 		t.Error(failed)
 	}
-	if got, want := fmt.Sprintf("%q", s.heard), `["NOOP\r\nx\x00\"\nx\x00\"\n" "y"]`; got != want {
+	if got, want := fmt.Sprintf("%q", s.writes), `["NOOP\r\nx\x00\"\nx\x00\"\n" "y"]`; got != want {
 		t.Errorf("writes are %s, want %s", got, want)
 	}
 
 	for _, tt := range []struct {
 		name    string
-		answers []string
+		replies []string
 		stored  dialogue.Message
 		want    string
 	}{
@@ -123,18 +123,18 @@ func TestRun(t *testing.T) {
 		{"no hash", []string{"220 hello\r\n", "", "250 2.0.0 ABC 17\r\n"}, stored, "good.txt:9: got"},
 		{"more on the line", []string{"220 hello\r\n", "", "250 2.0.0 " + hash + " 17x\r\n"}, stored, "good.txt:9: got"},
 		{"bare LF", []string{"220 hello\n"}, stored, "good.txt:4: got"},
-		{"silence", []string{"220 hello\r\n"}, stored, "good.txt:9: got"},
-		{"more than expected", append(answers[:2:2], " 17\r\n250 more\r\n"), stored, "good.txt:11: got"},
-		{"sender", answers, dialogue.Message{To: stored.To, Text: stored.Text}, `is from ""`},
-		{"recipients", answers, dialogue.Message{From: stored.From, To: stored.To[:1], Text: stored.Text}, `to ["b@example.com"]`},
-		{"text", answers, dialogue.Message{From: stored.From, To: stored.To, Text: []byte("one\r\n\r.\r")}, "is 8 bytes, want 9; at 8"},
+		{"no reply", []string{"220 hello\r\n"}, stored, "good.txt:9: got"},
+		{"more than expected", append(replies[:2:2], " 17\r\n250 more\r\n"), stored, "good.txt:11: got"},
+		{"sender", replies, dialogue.Message{To: stored.To, Text: stored.Text}, `is from ""`},
+		{"recipients", replies, dialogue.Message{From: stored.From, To: stored.To[:1], Text: stored.Text}, `to ["b@example.com"]`},
+		{"text", replies, dialogue.Message{From: stored.From, To: stored.To, Text: []byte("one\r\n\r.\r")}, "is 8 bytes, want 9; at 8"},
 	} {
-		if got := run(t, &server{lines: tt.answers}, tt.stored); !strings.Contains(got, tt.want) {
+		if got := run(t, &server{lines: tt.replies}, tt.stored); !strings.Contains(got, tt.want) {
 			t.Errorf("%s: failed with %q, want %q", tt.name, got, tt.want)
 		}
 	}
-	if got := run(t, &server{lines: answers}); !strings.Contains(got, "0 messages stored, want 1") {
-		t.Errorf("nothing stored: failed with %q", got)
+	if got := run(t, &server{lines: replies}); !strings.Contains(got, "0 messages stored, want 1") {
+		t.Errorf("no message stored: failed with %q", got)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestParseErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"# x\nNOOP":              `x.txt:2: unknown line "NOOP"`,
 		"C NOOP":                 "unknown line",
-		"C raw NOOP":             "lacks",
+		"C raw NOOP":             "does not contain",
 		"C raw*x: NOOP":          "count",
 		`C raw: \q`:              "escapes",
 		"set colour blue":        "unknown setting",
@@ -152,7 +152,7 @@ func TestParseErrors(t *testing.T) {
 		"from a@example.com\nr|": "unknown line",
 	} {
 		if _, err := dialogue.Parse("x", text); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: error %v, want %q", text, err, want)
+			t.Errorf("Parse(%q): error %v, want %q", text, err, want)
 		}
 	}
 }
@@ -160,13 +160,13 @@ func TestParseErrors(t *testing.T) {
 func TestLoad(t *testing.T) {
 	scripts, err := dialogue.Load(fstest.MapFS{"b.txt": {Data: []byte(good)}, "a.txt": {}, "fuzz/x": {}})
 	if err != nil || len(scripts) != 2 || scripts[1].Name != "b" || scripts[1].Settings.MaxSize != 5 {
-		t.Errorf("scripts %v, error %v", scripts, err)
+		t.Errorf("Load: %v, error %v, want the scripts a and b", scripts, err)
 	}
 	if _, err := dialogue.Load(fstest.MapFS{}); err == nil {
-		t.Error("no error without files")
+		t.Error("Load of an empty directory: no error")
 	}
 	if _, err := dialogue.Load(fstest.MapFS{"a.txt": {Data: []byte("x")}}); err == nil {
-		t.Error("no error for a bad file")
+		t.Error("Load of an invalid file: no error")
 	}
 }
 
@@ -176,7 +176,7 @@ func TestHosts(t *testing.T) {
 		"example.com": true, "EXAMPLE.com": true, "sub.example.com": false, "a.b.example.net": true, "example.net": false, ".example.net": false, "": false,
 	} {
 		if hosts.Match(domain) != want {
-			t.Errorf("Match(%q) is %v", domain, !want)
+			t.Errorf("Match(%q) = %v, want %v", domain, !want, want)
 		}
 	}
 }

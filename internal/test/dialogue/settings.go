@@ -33,7 +33,7 @@ type Settings struct {
 	Recipients  Recipients // nil = all addresses
 }
 
-func usual() Settings {
+func defaults() Settings {
 	return Settings{
 		MaxSize:     100_000,
 		Hosts:       Hosts{"example.com", "*.example.net"},
@@ -80,7 +80,7 @@ func (s *Settings) Session() *session.Settings {
 		StartTLS:    s.Certificate,
 	}
 	if s.Trusted {
-		settings.Trusted = everybody{}
+		settings.Trusted = anyAddress{}
 	}
 	if s.Recipients != nil {
 		settings.Recipients = s.Recipients
@@ -113,9 +113,9 @@ func (r Recipients) refusal(address string) *smtp.Reply {
 	return nil
 }
 
-type everybody struct{}
+type anyAddress struct{}
 
-func (everybody) Match(netip.Addr) bool { return true }
+func (anyAddress) Match(netip.Addr) bool { return true }
 
 // StoreError is the outcome of every message if Settings.StoreFails is set.
 func (s *Settings) StoreError() error {

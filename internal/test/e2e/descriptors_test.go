@@ -19,7 +19,7 @@ func TestDescriptorReserve(t *testing.T) {
 		t.Run(store, func(t *testing.T) {
 			d := newDaemon(t, map[string]string{"GM_SAVE_MAIL": store})
 			d.Configure(t, map[string]string{"GM_MAILDIR": filepath.Join(d.Dir, "Maildir")})
-			d.Under = []string{"sh", "-c", `ulimit -n 64; exec "$@"`, "sh"}
+			d.Wrapper = []string{"sh", "-c", `ulimit -n 64; exec "$@"`, "sh"}
 			d.Start(t)
 			var clients []*client.Client
 			for refused := false; !refused; {

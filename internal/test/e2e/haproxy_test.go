@@ -163,7 +163,7 @@ func failover(t *testing.T, addr string, killed, other *proxied, detected func()
 	awaitMessages(other)
 	detected()
 	awaitMessages(other)
-	killed.StartSilent(t)
+	killed.StartAwaitReady(t)
 	awaitMessages(killed)
 	end()
 

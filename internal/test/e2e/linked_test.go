@@ -21,7 +21,7 @@ func TestLinkedFileWithRecipientQuery(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o755), os.Symlink(file, link)); err != nil {
 		t.Fatal(err)
 	}
-	d.Own(t, filepath.Dir(file))
+	d.Chown(t, filepath.Dir(file))
 	d.Configure(t, map[string]string{"SQLITE_FILE": link})
 	d.Start(t)
 	c := connect(t, d)

@@ -32,7 +32,7 @@ func startManager(t *testing.T, d *daemon.Daemon) *manager {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { socket.Close() })
-	d.Own(t, path)
+	d.Chown(t, path)
 	d.Env = append(d.Env, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=2000000")
 	m := &manager{socket: socket}
 	go func() {

@@ -121,7 +121,7 @@ func TestUnwritableStore(t *testing.T) {
 		t.Fatalf("reply %v, %v, want 451 4.3", r, err)
 	}
 	d.AwaitLog(t, "mail.db", 1)
-	d.Own(t, dir)
+	d.Chown(t, dir)
 	test.Await(t, d.Process(), 60e9, "sending messages", func() error {
 		r, err := c.Send("sender@example.org", "", []string{"one@example.com"}, []byte("Subject: x\r\n\r\n"))
 		if err != nil || r.Code != 250 {

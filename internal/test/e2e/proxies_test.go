@@ -47,7 +47,7 @@ func newProxied(t *testing.T, page test.Page, title string) *proxied {
 // start starts the daemon and opens its table.
 func (b *proxied) start(t *testing.T) {
 	t.Helper()
-	b.StartSilent(t)
+	b.StartAwaitReady(t)
 	b.table = sqliteTable(t, b.Daemon)
 }
 

@@ -61,7 +61,7 @@ func newQueryDaemon(t *testing.T, block string) *queryDaemon {
 	if a.server != nil {
 		a.server.Exec(t, "GRANT SELECT ON mail.mailbox TO `"+a.server.User+"`@`%`") // as the page instructs
 	} else {
-		a.Own(t, filepath.Join(a.Dir, "mail.db"))
+		a.Chown(t, filepath.Join(a.Dir, "mail.db"))
 	}
 	return a
 }

@@ -57,7 +57,7 @@ func TestSignalsDuringStart(t *testing.T) {
 		t.Fatal(err, wrote)
 	}
 	fifo.Close()
-	test.Await(t, nil, 20*time.Second, "waiting for the daemon after the signals", d.Greets)
+	test.Await(t, nil, 20*time.Second, "waiting for the daemon after the signals", d.CheckGreeting)
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

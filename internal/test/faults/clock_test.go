@@ -70,7 +70,7 @@ func TestFaultsClock(t *testing.T) {
 	test.NeedRoot(t)
 	test.Need(t, "qemu-x86_64", "setpriv")
 	c := newClock(t)
-	d.Under = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env"}, append(c.env(), "qemu-x86_64")...)
+	d.Wrapper = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env"}, append(c.env(), "qemu-x86_64")...)
 	delete(d.Keys, "SGID")
 	delete(d.Keys, "GUID")
 	d.Configure(t, nil)
@@ -92,7 +92,7 @@ func TestFaultsClock(t *testing.T) {
 func TestFaultsDatabaseClock(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	c := newClock(t)
-	m := servers.MariaDBUnder(t, c.env())
+	m := servers.MariaDBWithEnv(t, c.env())
 	m.CreateTable(t, "new_mail")
 	d.Configure(t, m.Keys())
 	d.Start(t)

@@ -15,12 +15,12 @@ import (
 )
 
 // A cluster is three Galera nodes and two daemons that are configured with all nodes.
-// The daemons connect to the first node through a wire.
+// The daemons connect to the first node through a TCP proxy.
 type cluster struct {
 	*faultTest
 	galera *servers.Galera
 	nodes  []*servers.MariaDBServer
-	wire   *servers.Wire
+	proxy  *servers.TCPProxy
 }
 
 // The longest time without an accepted message after one of three nodes has failed. The
@@ -47,14 +47,14 @@ func testCluster(t *testing.T, spread string) {
 	g := servers.StartGalera(t, 3, "")
 	c := &cluster{
 		faultTest: &faultTest{parent: t, rand: newRand(t), daemons: []*daemon.Daemon{first, shared.Daemon(t, nil)}},
-		galera:    g, nodes: g.Nodes, wire: servers.StartWire(t, g.Nodes[0].Addr),
+		galera:    g, nodes: g.Nodes, proxy: servers.StartTCPProxy(t, g.Nodes[0].Addr),
 	}
 	c.nodes[0].CreateTable(t, "new_mail")
 	g.AwaitTable(t, "new_mail")
 	for i, d := range c.daemons {
-		hosts := []string{c.wire.Addr, c.nodes[1].Addr, c.nodes[2].Addr}
+		hosts := []string{c.proxy.Addr, c.nodes[1].Addr, c.nodes[2].Addr}
 		if i == 1 { // the second daemon prefers another node
-			hosts = []string{c.nodes[1].Addr, c.nodes[2].Addr, c.wire.Addr}
+			hosts = []string{c.nodes[1].Addr, c.nodes[2].Addr, c.proxy.Addr}
 		}
 		d.Configure(t, pageKeys(t, hosts))
 		d.Configure(t, map[string]string{"MYSQL_PASS": c.nodes[0].Pass, "MYSQL_SPREAD": spread, "GSMTP_TIMEOUT": "60"})
@@ -174,9 +174,9 @@ func (c *cluster) faults(spread bool) []fault {
 	}
 	slow := fault{
 		name: "one node slow", subject: subject, times: 5,
-		start:    func(*testing.T) { c.wire.Snip(servers.Snip{Back: true, Delay: nodeDelay}) },
+		start:    func(*testing.T) { c.proxy.Inject(servers.TCPFault{ToClient: true, Delay: nodeDelay}) },
 		duration: wait(2*time.Second, 10*time.Second),
-		end:      func(*testing.T) { c.wire.Mend() },
+		end:      func(*testing.T) { c.proxy.Clear() },
 	}
 	if spread { // the other nodes accept the messages
 		slow.maxSilence = nodeDelay + time.Second

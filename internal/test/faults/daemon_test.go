@@ -83,7 +83,7 @@ const descriptors = 100
 
 // fewDescriptors starts a daemon with a low RLIMIT_NOFILE.
 func fewDescriptors(d *daemon.Daemon) {
-	d.Under = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, descriptors), "sh"}
+	d.Wrapper = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, descriptors), "sh"}
 }
 
 // outOfDescriptors returns the fault of a daemon without descriptors for new clients,

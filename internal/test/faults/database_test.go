@@ -84,41 +84,41 @@ func (w *faultTest) mariaDBFaults(m *servers.MariaDBServer, disk *servers.Disk) 
 }
 
 // networkFaults returns the faults of the network between the daemon and the database.
-func (w *faultTest) networkFaults(wire *servers.Wire) []fault {
+func (w *faultTest) networkFaults(proxy *servers.TCPProxy) []fault {
 	const subject = "network"
-	cut := func(name string, s servers.Snip, maxBytes int) fault {
+	cut := func(name string, s servers.TCPFault, maxBytes int) fault {
 		return fault{name: name, subject: subject, times: 150, exclusive: true, start: func(t *testing.T) {
-			cuts := wire.Cuts()
+			cuts := proxy.Cuts()
 			s.After = w.rand.IntN(maxBytes)
-			wire.Snip(s)
+			proxy.Inject(s)
 			test.Await(t, nil, 20*time.Second, "cutting a connection", func() error {
-				if wire.Cuts() == cuts {
+				if proxy.Cuts() == cuts {
 					return fmt.Errorf("no connection was cut")
 				}
 				return nil
 			})
 		}}
 	}
-	lasting := func(name string, s servers.Snip, times int, maxDuration time.Duration) fault {
+	lasting := func(name string, s servers.TCPFault, times int, maxDuration time.Duration) fault {
 		return fault{name: name, subject: subject, times: times,
 			start: func(*testing.T) {
 				s.After = w.rand.IntN(200)
-				wire.Snip(s)
+				proxy.Inject(s)
 			},
 			duration: func() time.Duration { return between(w.rand, 0, maxDuration) },
-			end:      func(*testing.T) { wire.Mend() },
+			end:      func(*testing.T) { proxy.Clear() },
 		}
 	}
 	return []fault{
 		// A reply has about 12 bytes, a statement thousands.
-		cut("replies cut off", servers.Snip{Back: true}, 200),
-		cut("replies cut off by a reset", servers.Snip{Back: true, Reset: true}, 200),
-		cut("statements cut off", servers.Snip{}, 100_000),
-		cut("statements cut off by a reset", servers.Snip{Reset: true}, 100_000),
-		lasting("replies dropped", servers.Snip{Back: true, Hang: true}, 20, 12*time.Second),
-		lasting("statements dropped", servers.Snip{Hang: true}, 20, 12*time.Second),
-		lasting("replies delayed", servers.Snip{Back: true, Delay: 500 * time.Millisecond}, 10, 3*time.Second),
-		lasting("statements delayed", servers.Snip{Delay: 500 * time.Millisecond}, 10, 3*time.Second),
+		cut("replies cut off", servers.TCPFault{ToClient: true}, 200),
+		cut("replies cut off by a reset", servers.TCPFault{ToClient: true, Reset: true}, 200),
+		cut("statements cut off", servers.TCPFault{}, 100_000),
+		cut("statements cut off by a reset", servers.TCPFault{Reset: true}, 100_000),
+		lasting("replies dropped", servers.TCPFault{ToClient: true, Hang: true}, 20, 12*time.Second),
+		lasting("statements dropped", servers.TCPFault{Hang: true}, 20, 12*time.Second),
+		lasting("replies delayed", servers.TCPFault{ToClient: true, Delay: 500 * time.Millisecond}, 10, 3*time.Second),
+		lasting("statements delayed", servers.TCPFault{Delay: 500 * time.Millisecond}, 10, 3*time.Second),
 	}
 }
 
@@ -147,12 +147,12 @@ func TestFaults(t *testing.T) {
 	database, log := servers.NewDisk(t, 800), servers.NewDisk(t, 64)
 	m := servers.MariaDBIn(t, database.Dir, "--innodb-log-file-size=16M")
 	m.CreateTable(t, "new_mail")
-	wire := servers.StartWire(t, m.Addr)
+	proxy := servers.StartTCPProxy(t, m.Addr)
 	redis := servers.Redis(t)
 	cert := test.NewCertificate(t, d.Dir, "mx")
 	d.Configure(t, m.Keys())
 	d.Configure(t, map[string]string{
-		"MYSQL_HOST": wire.Addr, "REDIS_HOST": redis.Addr, "GSMTP_LOG_FILE": log.Dir + "/mail.log", "GSMTP_TIMEOUT": "30",
+		"MYSQL_HOST": proxy.Addr, "REDIS_HOST": redis.Addr, "GSMTP_LOG_FILE": log.Dir + "/mail.log", "GSMTP_TIMEOUT": "30",
 		"GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile,
 	})
 	fewDescriptors(d)
@@ -161,7 +161,7 @@ func TestFaults(t *testing.T) {
 	w.startLoad(t)
 	faults := w.daemonFaults(d, cert)
 	faults = append(faults, w.mariaDBFaults(m, database)...)
-	faults = append(faults, w.networkFaults(wire)...)
+	faults = append(faults, w.networkFaults(proxy)...)
 	faults = append(faults, w.redisFaults(redis)...)
 	faults = append(faults, w.logFaults(d, log)...)
 	w.run(t, faults)

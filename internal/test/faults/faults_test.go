@@ -71,7 +71,7 @@ func (w *faultTest) audit(t *testing.T) load.Audit {
 	if w.maildir != "" {
 		a.Partial = 0 // files have no transaction; Lost counts acknowledged messages without all files
 	}
-	if wrong := a.Wrong(); wrong != "" {
+	if wrong := a.Violations(); wrong != "" {
 		t.Errorf("%s\n%s", wrong, w.logs())
 	}
 	return a
@@ -110,7 +110,7 @@ func (w *faultTest) apply(t *testing.T, faults ...fault) {
 	w.load.Resume()
 	w.load.AwaitAcks(t, 20)
 	time.Sleep(between(w.rand, 0, 20*time.Millisecond)) // at a random moment of a batch
-	w.load.Silence()
+	w.load.LongestGap()
 	for _, f := range faults {
 		f.start(t)
 		if f.duration != nil {
@@ -126,7 +126,7 @@ func (w *faultTest) apply(t *testing.T, faults ...fault) {
 	w.load.AwaitAcks(t, 1)
 	recovery := time.Since(ended)
 	w.load.AwaitAcks(t, 50)
-	silence := w.load.Silence()
+	silence := w.load.LongestGap()
 	after := w.audit(t)
 	if len(faults) > 1 {
 		name = "two faults together"

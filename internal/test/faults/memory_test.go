@@ -96,7 +96,7 @@ func TestFaultsMemory(t *testing.T) {
 	const limit = 96 << 20
 	d := shared.Daemon(t, map[string]string{"GSMTP_TIMEOUT": "20", "GSMTP_MAX_SIZE": "4000000", "GSMTP_MEMORY": strconv.Itoa(limit / 4)})
 	g := newCgroup(t, limit)
-	d.Under = g.under()
+	d.Wrapper = g.under()
 	// The daemon sets this limit itself with cgroups of version 2.
 	d.Env = []string{"GOMEMLIMIT=" + strconv.Itoa(limit*9/10)}
 	d.Start(t)

@@ -53,7 +53,7 @@ func (p *powerTest) dropUnsynced(t *testing.T) {
 	p.fs.Cut(powerfs.Drop)
 	p.d.Kill()
 	p.medium.end()
-	p.fs.Heal()
+	p.fs.ClearFaults()
 	p.fs.Remount(t)
 	p.medium.begin(t, p)
 	p.audit(t, p.ledger.of(t.Name()))

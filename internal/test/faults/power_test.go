@@ -69,7 +69,7 @@ func newPowerTest(t *testing.T, m medium, r *rand.Rand, l *ledger) *powerTest {
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	p.d.Own(t, p.dir)
+	p.d.Chown(t, p.dir)
 	syncDir(t, p.fs.Dir)
 	m.begin(t, p)
 	t.Cleanup(m.end)
@@ -175,7 +175,7 @@ func (p *powerTest) outage(t *testing.T, name string, run func(t *testing.T, p *
 		t.Errorf("%s: the daemon panicked\n%s", name, p.log())
 	}
 	p.medium.end()
-	p.fs.Heal()
+	p.fs.ClearFaults()
 	p.fs.Remount(t)
 	if p.maybe(2) {
 		p.medium.abandon(t, p)
@@ -202,7 +202,7 @@ func (p *powerTest) audit(t *testing.T, y *tally) {
 	y.add(p.seen, now, 0, 0)
 	y.times--
 	p.seen = now
-	if wrong := now.Wrong(); wrong != "" {
+	if wrong := now.Violations(); wrong != "" {
 		t.Errorf("%s: %s", y.name, wrong)
 	}
 	if t.Failed() {

@@ -48,11 +48,11 @@ func (t *tally) add(before, after load.Audit, silence, recovery time.Duration) {
 	t.times++
 	t.acknowledged += after.Acknowledged - before.Acknowledged
 	t.stored += after.Stored - before.Stored
-	t.unasked += after.Unasked - before.Unasked
+	t.unasked += after.Unacknowledged - before.Unacknowledged
 	t.temporary += after.Temporary - before.Temporary
 	t.broken += after.Broken - before.Broken
 	t.lost += after.Lost - before.Lost
-	t.doubled += after.Doubled - before.Doubled
+	t.doubled += after.Duplicate - before.Duplicate
 	t.deferred += after.Deferred - before.Deferred
 	for _, n := range after.Refused {
 		t.refused += n

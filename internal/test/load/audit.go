@@ -8,22 +8,22 @@ import (
 type Audit struct {
 	Tried, Acknowledged, Stored int
 	Lost                        int // acknowledged, and a row is missing
-	Doubled                     int // more rows than recipients, or a hash twice
+	Duplicate                   int // more rows than recipients, or a hash twice
 	Partial                     int // some rows, not all
-	Strange                     int // rows of messages that no client sent
-	Unasked                     int // stored, although the client did not receive 250
-	Deferred                    int // of these, the client has received 4xx
+	NeverSent                   int // rows of messages that no client sent
+	Unacknowledged              int // stored, although the client did not receive 250
+	Deferred                    int // Unacknowledged messages for which the client received 4xx
 	Temporary, Broken           int
 	Refused                     map[string]int // replies 5xx
 }
 
-// Wrong describes violations of the promise, "" if there are none.
-func (a Audit) Wrong() string {
-	if a.Lost+a.Doubled+a.Partial+a.Strange+len(a.Refused) == 0 {
+// Violations describes violations of the promise, "" if there are none.
+func (a Audit) Violations() string {
+	if a.Lost+a.Duplicate+a.Partial+a.NeverSent+len(a.Refused) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d acknowledged and lost, %d doubled, %d stored in part, %d from nowhere, refused for good: %v",
-		a.Lost, a.Doubled, a.Partial, a.Strange, a.Refused)
+	return fmt.Sprintf("%d acknowledged and lost, %d stored twice, %d stored in part, %d rows without a message, replies 5xx: %v",
+		a.Lost, a.Duplicate, a.Partial, a.NeverSent, a.Refused)
 }
 
 // Audit compares the collected rows with the replies to the clients.
@@ -37,20 +37,20 @@ func (l *Load) Audit() Audit {
 		want, known := l.tried[from]
 		switch {
 		case !known:
-			a.Strange++
+			a.NeverSent++
 		case len(hashes) > want:
-			a.Doubled++
+			a.Duplicate++
 		case len(hashes) < want:
 			a.Partial++
 		case l.acked[from] == "":
-			a.Unasked++
+			a.Unacknowledged++
 			if l.deferred[from] {
 				a.Deferred++
 			}
 		}
 		for _, h := range hashes {
 			if seen[h] {
-				a.Doubled++
+				a.Duplicate++
 			}
 			seen[h] = true
 		}

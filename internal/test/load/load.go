@@ -37,7 +37,7 @@ type Load struct {
 	broken    int                 // connections that failed or ended
 	refused   map[string]int      // other replies
 	last      time.Time           // of an acknowledgement, or of Resume
-	silence   time.Duration       // longest time between two acknowledgements
+	gap       time.Duration       // longest time between two acknowledgements
 }
 
 const (
@@ -90,7 +90,7 @@ func (l *Load) Pause() {
 	l.cancel = nil
 }
 
-var errNotTaken = errors.New("not taken")
+var errNotAcknowledged = errors.New("message not acknowledged")
 
 // session sends on one connection until a failure or until ctx is done.
 func (l *Load) session(ctx context.Context, worker int) error {
@@ -105,7 +105,7 @@ func (l *Load) session(ctx context.Context, worker int) error {
 	if err == nil {
 		_, err = c.Expect(221, "QUIT")
 	}
-	if err != nil && !errors.Is(err, errNotTaken) {
+	if err != nil && !errors.Is(err, errNotAcknowledged) {
 		l.mu.Lock()
 		l.broken++
 		l.mu.Unlock()
@@ -121,7 +121,7 @@ func (l *Load) message(c *client.Client, worker int) error {
 	}
 	code, err := l.send(c, worker, size)
 	if err == nil && code/100 != 2 {
-		err = errNotTaken
+		err = errNotAcknowledged
 	}
 	return err
 }
@@ -159,7 +159,7 @@ func (l *Load) send(c *client.Client, worker, size int) (code int, err error) {
 	switch r.Code / 100 {
 	case 2:
 		l.acked[from] = r.Hash()
-		l.silence = max(l.silence, time.Since(l.last))
+		l.gap = max(l.gap, time.Since(l.last))
 		l.last = time.Now()
 		l.acks.Add(1)
 	case 4:
@@ -178,7 +178,7 @@ func (l *Load) Acks() int64 { return l.acks.Load() }
 func (l *Load) AwaitAcks(t test.T, n int64) {
 	t.Helper()
 	want := l.Acks() + n
-	test.Await(t, nil, 2*time.Minute, "mail is taken", func() error {
+	test.Await(t, nil, 2*time.Minute, "wait for acknowledged messages", func() error {
 		if got := l.Acks(); got < want {
 			return fmt.Errorf("%d messages acknowledged, want %d", got, want)
 		}
@@ -195,20 +195,20 @@ func (l *Load) AwaitRefusal(t test.T) {
 		return l.temporary + l.broken
 	}
 	before := failures()
-	test.Await(t, nil, time.Minute, "all mail is taken", func() error {
+	test.Await(t, nil, time.Minute, "wait for a message that is not acknowledged", func() error {
 		if failures() == before {
-			return errors.New("nothing is refused")
+			return errors.New("every message was acknowledged")
 		}
 		return nil
 	})
 }
 
-// Silence returns the longest time without an acknowledgement since its last call,
+// LongestGap returns the longest time without an acknowledgement since its last call,
 // including the time up to now.
-func (l *Load) Silence() time.Duration {
+func (l *Load) LongestGap() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	silence := max(l.silence, time.Since(l.last))
-	l.silence = 0
-	return silence
+	gap := max(l.gap, time.Since(l.last))
+	l.gap = 0
+	return gap
 }

@@ -16,13 +16,13 @@ import (
 // hashes. It also deletes messages of other senders, and does not record them.
 func (l *Load) Collect(t test.T, db *sql.DB, table string) {
 	t.Helper()
-	test.Await(t, nil, collectTime, "the rows cannot be read", func() error {
+	test.Await(t, nil, collectTime, "read and delete the rows", func() error {
 		newest, rows, err := readHashes(db, table)
 		if err != nil {
 			return err
 		}
 		if _, err := db.Exec("DELETE FROM "+table+" WHERE mail_id <= ?", newest); err != nil {
-			return fmt.Errorf("delete what was read: %w", err)
+			return fmt.Errorf("delete the rows: %w", err)
 		}
 		l.Add(rows)
 		return nil

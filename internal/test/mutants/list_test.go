@@ -11,23 +11,23 @@ import (
 	"testing"
 )
 
-const top = "../../.." // of the tree
+const top = "../../.." // root of the tree
 
-// TestList keeps the list in step with the program: each mutant can be applied,
-// and the tests that it names exist.
+// TestList checks that each mutant can be applied to the current source, and that its
+// tests exist.
 func TestList(t *testing.T) {
 	all, err := load(".")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(all) < 30 {
-		t.Errorf("%d mutants", len(all))
+		t.Errorf("%d mutants, want at least 30", len(all))
 	}
 	tests := map[string][]string{} // by directory
 	for _, m := range all {
 		t.Run(m.name, func(t *testing.T) {
 			if !strings.HasSuffix(m.what, ".") || strings.Contains(m.what, ". ") {
-				t.Errorf("what is not one sentence: %q", m.what)
+				t.Errorf("the line what is %q, want one sentence", m.what)
 			}
 			source, err := os.ReadFile(filepath.Join(top, m.where))
 			if err != nil {
@@ -44,7 +44,7 @@ func TestList(t *testing.T) {
 				if tests[c.dir] == nil {
 					tests[c.dir] = testsIn(t, c.dir)
 				}
-				if !names(tests[c.dir], c.run) {
+				if !matches(tests[c.dir], c.run) {
 					t.Errorf("no test of %s matches %q", c.dir, c.run)
 				}
 			}
@@ -52,8 +52,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// testsIn returns the test functions of a package, whatever build tags they
-// need.
+// testsIn returns the test functions of a package, for all build tags.
 func testsIn(t *testing.T, dir string) (tests []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(top, dir, "*_test.go"))
@@ -74,8 +73,8 @@ func testsIn(t *testing.T, dir string) (tests []string) {
 	return tests
 }
 
-// names reports whether the first element of an expression matches a test.
-func names(tests []string, expr string) bool {
+// matches reports whether the first element of an expression matches a test.
+func matches(tests []string, expr string) bool {
 	first, _, _ := strings.Cut(expr, "/")
 	match := regexp.MustCompile(first)
 	for _, name := range tests {
@@ -86,7 +85,7 @@ func names(tests []string, expr string) bool {
 	return false
 }
 
-// TestFormat: a file that is not as it should be is an error.
+// TestFormat checks that a file with a wrong format is an error.
 func TestFormat(t *testing.T) {
 	const good = "what: It breaks.\nwhere: a.go\ntest: A=b -race -tags x ./p -short -run ^TestX$\n-- before --\nx\n-- after --\n"
 	for _, tt := range []struct{ name, replace, by, want string }{
@@ -120,16 +119,16 @@ func TestFormat(t *testing.T) {
 		c := m.tests[0]
 		if c.dir != "p" || strings.Join(c.env, " ") != "A=b" || strings.Join(c.build, " ") != "-race -tags=x" ||
 			strings.Join(c.flags, " ") != "-test.short -test.run=^TestX$" {
-			t.Errorf("command %+v", c)
+			t.Errorf("wrong command %+v", c)
 		}
 	}
 	m := mutant{before: "x", after: "y"}
 	for _, source := range []string{"", "xx"} {
 		if _, err := m.apply([]byte(source)); err == nil {
-			t.Errorf("a change of %q", source)
+			t.Errorf("apply to %q: no error", source)
 		}
 	}
 	if got, err := m.apply([]byte("axb")); err != nil || string(got) != "ayb" {
-		t.Errorf("got %q, %v", got, err)
+		t.Errorf("apply returned %q, %v, want \"ayb\"", got, err)
 	}
 }

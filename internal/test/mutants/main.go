@@ -29,20 +29,20 @@ import (
 const lists = "internal/test/mutants"
 
 func main() {
-	expr := flag.String("run", "", "only the mutants whose `name` matches the regular expression")
-	jobs := flag.Int("j", runtime.GOMAXPROCS(0), "mutants that are tried concurrently")
-	verbose := flag.Bool("v", false, "print why the test failed")
+	expr := flag.String("run", "", "try only the mutants whose `name` matches this regular expression")
+	jobs := flag.Int("j", runtime.GOMAXPROCS(0), "`number` of mutants to try concurrently")
+	verbose := flag.Bool("v", false, "print the first message of each test that failed")
 	var s sample
-	flag.Func("packages", "random mutants of the packages in these `directories`, a comma list", func(list string) error {
+	flag.Func("packages", "try random mutants of the packages in these `directories`, separated by commas", func(list string) error {
 		s.packages = packages(list)
 		return nil
 	})
-	flag.Func("tests", "the packages in these `directories` have the tests, if not the mutated package", func(list string) error {
+	flag.Func("tests", "run the tests of the packages in these `directories`, separated by commas, instead of those of the mutated package", func(list string) error {
 		s.tests = packages(list)
 		return nil
 	})
-	flag.IntVar(&s.size, "n", 30, "`number` of random mutants of a package")
-	flag.Uint64Var(&s.seed, "seed", 1, "`seed` of chance")
+	flag.IntVar(&s.size, "n", 30, "`number` of random mutants per package")
+	flag.Uint64Var(&s.seed, "seed", 1, "`seed` of the random choice")
 	flag.Parse()
 	match, err := regexp.Compile(*expr)
 	if err != nil || *jobs < 1 || flag.NArg() > 0 {
@@ -211,7 +211,7 @@ func conclude(verdicts []verdict, took time.Duration) error {
 		fmt.Println("not judged:", strings.Join(failed, " "))
 	}
 	if n := len(survived) + len(failed); n > 0 {
-		return fmt.Errorf("%d mutants were not killed", n)
+		return fmt.Errorf("%d mutants not killed", n)
 	}
 	return nil
 }

@@ -32,8 +32,8 @@ func g(n int) {
 }
 `
 
-// TestMutations: each kind of change is found where it can be made, and is applied
-// at its place although the same text occurs elsewhere.
+// TestMutations checks that each kind of change is found wherever it is possible, and
+// is applied at its place although the same text occurs elsewhere.
 func TestMutations(t *testing.T) {
 	root := t.TempDir()
 	if err := os.WriteFile(filepath.Join(root, "p.go"), []byte(mutable), 0o600); err != nil {
@@ -84,7 +84,8 @@ func TestMutations(t *testing.T) {
 	}
 }
 
-// TestRandom: a seed determines the order, and another one gives another.
+// TestRandom checks that a seed determines the order, and that another seed gives
+// another order.
 func TestRandom(t *testing.T) {
 	root := t.TempDir()
 	for _, name := range []string{"a.go", "b.go"} {
@@ -104,11 +105,11 @@ func TestRandom(t *testing.T) {
 	}
 	one, two := order(1), order(2)
 	if len(one) != 2*17 || !slices.Equal(one, order(1)) || slices.Equal(one, two) {
-		t.Errorf("orders of %d and %d mutants", len(one), len(two))
+		t.Errorf("the orders have %d and %d mutants, or do not depend on the seed only", len(one), len(two))
 	}
 	slices.Sort(one)
 	slices.Sort(two)
 	if !slices.Equal(one, two) || len(slices.Compact(one)) != 2*17 {
-		t.Error("the orders are not of the same mutants")
+		t.Error("the orders do not have the same mutants")
 	}
 }

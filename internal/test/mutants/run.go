@@ -249,7 +249,7 @@ func (w *worker) pass(ctx context.Context, c command) baseline {
 	case o.skipped != "" && c.run != everyTest:
 		err = fmt.Errorf("skipped: %s", o.skipped)
 	case !o.passed:
-		err = errors.New("no test has run")
+		err = errors.New("no test ran")
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", c.text, err)

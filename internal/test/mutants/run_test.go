@@ -11,7 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// small is a program with mutants of every kind.
+// small is a program with mutants that lead to each verdict.
 const small = `
 -- go.mod --
 module small
@@ -92,8 +92,8 @@ return -n
 return n
 `
 
-// TestVerdicts: only a test that passes without the mutant and fails with it
-// kills the mutant.
+// TestVerdicts checks that only a test that passes without the mutant and fails with
+// the mutant kills it.
 func TestVerdicts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles a program several times")
@@ -134,7 +134,7 @@ func TestVerdicts(t *testing.T) {
 			"survives":         "SURVIVED ",
 			"does-not-compile": `ERROR .*cannot use "n"`,
 			"skipped":          "ERROR .*skipped: TestSkipped: .*no server",
-			"no-subtest":       "ERROR .*no test has run",
+			"no-subtest":       "ERROR .*no test ran",
 			"always-fails":     "ERROR .*TestFails fails without a mutant: .*always",
 		}[m.name]
 		if !regexp.MustCompile("(?s)^" + want).MatchString(got) {
@@ -145,18 +145,18 @@ func TestVerdicts(t *testing.T) {
 		before, _ := os.ReadFile(filepath.Join(root, name))
 		after, err := os.ReadFile(filepath.Join(w.tree(), name))
 		if err != nil || string(after) != string(before) {
-			t.Errorf("%s is not restored: %v", name, err)
+			t.Errorf("%s was not restored: %v", name, err)
 		}
 	}
 	if err := run(t.Context(), root, regexp.MustCompile("^killed$"), 2, false); err != nil {
 		t.Error(err)
 	}
 	if err := run(t.Context(), root, regexp.MustCompile("^(killed|survives)$"), 1, false); err == nil {
-		t.Error("a mutant survives without an error")
+		t.Error("run with a mutant that survives: no error")
 	}
 }
 
-// TestExamine reads what tests print.
+// TestExamine checks the outcomes of typical outputs of go test.
 func TestExamine(t *testing.T) {
 	for _, tt := range []struct {
 		name, out string

@@ -22,9 +22,9 @@ type Fault struct {
 	// Part is how much of the statement reaches the server: 0 none, 1 half,
 	// 2 all of it.
 	Part int
-	// Answer is how much of the first packet of the reply reaches the client, with the
+	// Reply is how much of the first packet of the reply reaches the client, with the
 	// same values; 2 is no fault.
-	Answer int
+	Reply int
 	// Hang keeps the client's connection open, so that only a timeout of the client
 	// ends the wait.
 	Hang bool
@@ -42,19 +42,19 @@ func Faults() []Fault {
 		{Name: "before the statement, reset", Part: 0, Reset: true},
 		{Name: "in the statement", Part: 1},
 		{Name: "in the statement, reset", Part: 1, Reset: true},
-		{Name: "behind the statement", Part: 2},
-		{Name: "behind the statement, reset", Part: 2, Reset: true},
-		{Name: "in the answer", Part: 2, Answer: 1},
-		{Name: "in the answer, reset", Part: 2, Answer: 1, Reset: true},
+		{Name: "after the statement", Part: 2},
+		{Name: "after the statement, reset", Part: 2, Reset: true},
+		{Name: "in the reply", Part: 2, Reply: 1},
+		{Name: "in the reply, reset", Part: 2, Reply: 1, Reset: true},
 	}
 }
 
-// Swallows returns the faults that only a timeout of the client ends.
-func Swallows() []Fault {
+// HangFaults returns the faults that only a timeout of the client ends.
+func HangFaults() []Fault {
 	return []Fault{
-		{Name: "the statement is swallowed", Part: 0, Hang: true},
-		{Name: "half the statement is swallowed", Part: 1, Hang: true},
-		{Name: "the answer is swallowed", Part: 2, Hang: true},
+		{Name: "the statement is discarded", Part: 0, Hang: true},
+		{Name: "half of the statement is discarded", Part: 1, Hang: true},
+		{Name: "the reply is discarded", Part: 2, Hang: true},
 	}
 }
 
@@ -160,9 +160,9 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 	defer server.Close()
 	l := &link{proxy: p, client: client, server: server, prepared: map[uint32]string{}}
-	var answers sync.WaitGroup
-	answers.Go(func() {
-		l.pass(server, client, l.answer)
+	var replies sync.WaitGroup
+	replies.Go(func() {
+		l.pass(server, client, l.reply)
 		client.Close()
 		server.Close()
 	})
@@ -170,13 +170,13 @@ func (p *Proxy) serve(client net.Conn) {
 	// The server sees the end also before it has replied.
 	server.Close()
 	client.Close()
-	answers.Wait()
+	replies.Wait()
 }
 
 var errCut = errors.New("cut")
 
 // pass forwards complete packets until one side ends.
-func (l *link) pass(from, to net.Conn, look func(packet []byte) (part []byte, err error)) {
+func (l *link) pass(from, to net.Conn, examine func(packet []byte) (part []byte, err error)) {
 	r := bufio.NewReaderSize(from, 64<<10)
 	for {
 		packet := make([]byte, 4)
@@ -188,7 +188,7 @@ func (l *link) pass(from, to net.Conn, look func(packet []byte) (part []byte, er
 		if _, err := io.ReadFull(r, packet[4:]); err != nil {
 			return
 		}
-		part, cut := look(packet)
+		part, cut := examine(packet)
 		if _, err := to.Write(part); err != nil || cut != nil {
 			return
 		}
@@ -235,15 +235,15 @@ func (l *link) statement(packet []byte) ([]byte, error) {
 	l.mu.Lock()
 	l.fault = f
 	l.mu.Unlock()
-	if f.Answer == 0 && !f.Hang && f.Delay == 0 {
+	if f.Reply == 0 && !f.Hang && f.Delay == 0 {
 		l.reset(f)
 		return packet, errCut // the client's connection ends while the server works
 	}
 	return packet, nil
 }
 
-// answer examines a packet of the server.
-func (l *link) answer(packet []byte) ([]byte, error) {
+// reply examines a packet of the server.
+func (l *link) reply(packet []byte) ([]byte, error) {
 	l.mu.Lock()
 	if l.preparing != "" && packet[3] == 1 {
 		if len(packet) >= 9 && packet[4] == 0 {
@@ -261,13 +261,13 @@ func (l *link) answer(packet []byte) ([]byte, error) {
 	}
 	time.Sleep(f.Delay) // simulates a slow network
 	switch {
-	case f.Answer == 2:
+	case f.Reply == 2:
 		return packet, nil
 	case f.Hang:
 		return nil, nil
 	}
 	l.reset(f)
-	return packet[:len(packet)*f.Answer/2], errCut
+	return packet[:len(packet)*f.Reply/2], errCut
 }
 
 // reset makes both connections end with a reset if the fault has Reset.

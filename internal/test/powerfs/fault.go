@@ -86,8 +86,8 @@ func (i *Injection) Clear() {
 	i.fs.faults = slices.DeleteFunc(i.fs.faults, func(other *Injection) bool { return other == i })
 }
 
-// Heal ends all faults.
-func (fs *FS) Heal() {
+// ClearFaults ends all faults.
+func (fs *FS) ClearFaults() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.faults = nil

@@ -20,7 +20,7 @@ func wantErr(t *testing.T, got, want error) {
 	}
 }
 
-// A failed sync is reported once, and no later one makes up for it.
+// A failed sync is reported once, and a later sync does not write the lost sectors.
 func TestFailedSyncIsNeverDurable(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	f := put(t, fs, "a", strings.Repeat("a", 2048))
@@ -28,7 +28,7 @@ func TestFailedSyncIsNeverDurable(t *testing.T) {
 	fault := fs.Inject(powerfs.Fault{Op: powerfs.Sync, Count: 1, Errno: syscall.EIO, Lost: true})
 	wantErr(t, f.Sync(), syscall.EIO)
 	if fault.Hits() != 1 {
-		t.Errorf("%d hits", fault.Hits())
+		t.Errorf("%d hits, want 1", fault.Hits())
 	}
 	must(t, f.Sync())
 	wantText(t, fs, "a", strings.Repeat("b", 1024)+strings.Repeat("a", 1024)) // of the page cache
@@ -38,7 +38,7 @@ func TestFailedSyncIsNeverDurable(t *testing.T) {
 	wantText(t, fs, "a", strings.Repeat("a", 512)+strings.Repeat("b", 88)+"c"+strings.Repeat("b", 423)+strings.Repeat("a", 1024))
 }
 
-// What a failed sync has lost is not among the versions that a cut may leave.
+// A power loss never leaves a version that a failed sync has lost.
 func TestTearAfterFailedSync(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	seen := map[string]bool{}
@@ -54,12 +54,12 @@ func TestTearAfterFailedSync(t *testing.T) {
 		seen[string(text[:1])] = true
 	}
 	if !seen["a"] || seen["b"] || !seen["c"] {
-		t.Errorf("cuts left %v, want a and c", seen)
+		t.Errorf("versions after the power losses: %v, want a and c", seen)
 	}
 }
 
-// Chance decides how much of a failed sync has reached the disk.
-func TestFailedSyncByChance(t *testing.T) {
+// A random part of a failed sync reaches the disk.
+func TestFailedSyncIsRandom(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	none, some := 0, 0
 	for range 40 {
@@ -78,13 +78,13 @@ func TestFailedSyncByChance(t *testing.T) {
 		}
 	}
 	if none == 0 || some == 0 || none+some != 40 {
-		t.Errorf("of 40 failed syncs %d left nothing and %d a part", none, some)
+		t.Errorf("of 40 failed syncs, %d wrote nothing and %d wrote a part", none, some)
 	}
 }
 
-// Each process that has the file open is told of a failed sync once, also when
-// another process has made it.
-func TestFailedSyncIsToldToAll(t *testing.T) {
+// A failed sync is reported once to each open file, also if another process has called
+// fsync.
+func TestFailedSyncIsReportedToAll(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	first := put(t, fs, "a", "text")
 	second := open(t, fs.Dir+"/a", os.O_RDWR)
@@ -99,7 +99,7 @@ func TestFailedSyncIsToldToAll(t *testing.T) {
 	}
 }
 
-func TestFailedSyncOfADirectory(t *testing.T) {
+func TestFailedDirectorySync(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	open(t, fs.Dir+"/a", os.O_CREATE|os.O_RDWR)
 	fs.Inject(powerfs.Fault{Op: powerfs.SyncDir, Count: 1, Match: ".", Errno: syscall.EIO})
@@ -114,8 +114,8 @@ func TestFailedSyncOfADirectory(t *testing.T) {
 	wantNames(t, fs, "a")
 }
 
-// Eviction shows in the page cache what is on the disk. It spares pages that
-// were written again.
+// After an eviction, reads return the bytes on the disk, except in pages that were
+// written again.
 func TestEvict(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	f := put(t, fs, "a", strings.Repeat("a", 3*4096))
@@ -128,7 +128,7 @@ func TestEvict(t *testing.T) {
 	wantText(t, fs, "a", strings.Repeat("a", 4096)+"c"+strings.Repeat("b", 4095)+strings.Repeat("a", 4096))
 }
 
-// Without a dirty page nothing is spared.
+// DropCaches evicts all pages, since it makes dirty pages durable first.
 func TestDropCaches(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	f := put(t, fs, "a", strings.Repeat("a", 4096))
@@ -145,13 +145,13 @@ func TestDropCaches(t *testing.T) {
 	wantNames(t, fs, "a", "new")
 }
 
-func TestEvictByItself(t *testing.T) {
+func TestAutomaticEviction(t *testing.T) {
 	fs := newFS(t, powerfs.Options{Evict: true})
 	f := put(t, fs, "a", "disk")
 	writeAt(t, f, 0, "lost")
 	fs.Inject(powerfs.Fault{Op: powerfs.Sync, Count: 1, Errno: syscall.EIO, Lost: true})
 	wantErr(t, f.Sync(), syscall.EIO)
-	test.Await(t, nil, 10*time.Second, "the page is not evicted", func() error {
+	test.Await(t, nil, 10*time.Second, "wait for the eviction", func() error {
 		text, err := os.ReadFile(f.Name())
 		if err == nil && string(text) != "disk" {
 			err = errors.New(string(text))
@@ -171,7 +171,7 @@ func TestFaults(t *testing.T) {
 		do func() error
 	}{
 		{powerfs.Write, func() error { _, err := f.WriteAt([]byte("text"), 0); return err }},
-		{powerfs.Truncate, func() error { // to the same size it is no operation
+		{powerfs.Truncate, func() error { // the same size would not be an operation
 			size++
 			return f.Truncate(size)
 		}},
@@ -215,13 +215,13 @@ func TestFaults(t *testing.T) {
 			got = append(got, err != nil)
 		}
 		if !slices.Equal(got, []bool{false, true, true, false, false}) || fault.Hits() != 2 || other.Hits() != 0 {
-			t.Errorf("op %d failed as %v: %d hits, %d of another file", test.op, got, fault.Hits(), other.Hits())
+			t.Errorf("op %d: failures %v, %d hits, %d hits of another file", test.op, got, fault.Hits(), other.Hits())
 		}
-		fs.Heal()
+		fs.ClearFaults()
 	}
 }
 
-// A failed write has written a part of its bytes or nothing.
+// A failed write has written nothing or a part from its beginning.
 func TestFailedWrite(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	none, some := 0, 0
@@ -235,7 +235,7 @@ func TestFailedWrite(t *testing.T) {
 		must(t, err)
 		n := strings.Count(string(text), "b")
 		if lost && n > 0 {
-			t.Fatalf("a write that was to be lost left %d bytes", n)
+			t.Fatalf("a failed write with Lost wrote %d bytes", n)
 		}
 		if len(text) != 1000 || string(text) != strings.Repeat("b", n)+strings.Repeat("a", 1000-n) {
 			t.Fatalf("a failed write left %q", short(text))
@@ -245,14 +245,14 @@ func TestFailedWrite(t *testing.T) {
 		} else {
 			some++
 		}
-		fs.Heal()
+		fs.ClearFaults()
 	}
 	if none == 0 || some == 0 {
-		t.Errorf("%d failed writes left nothing, %d a part", none, some)
+		t.Errorf("%d failed writes wrote nothing, %d wrote a part", none, some)
 	}
 }
 
-// The power can be cut at an operation, of which nothing has happened then.
+// CutAt cuts the power before an operation has any effect.
 func TestCutAt(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	f := put(t, fs, "a", "old")
@@ -264,9 +264,9 @@ func TestCutAt(t *testing.T) {
 	wantErr(t, f.Sync(), syscall.EIO)
 	<-fs.Lost()
 	if writes.Hits() != 2 {
-		t.Errorf("%d writes were counted", writes.Hits())
+		t.Errorf("%d writes counted, want 2", writes.Hits())
 	}
-	fs.Heal()
+	fs.ClearFaults()
 	fs.Remount(t)
 	wantText(t, fs, "a", "new")
 	fs.CutAt(powerfs.Fault{Op: powerfs.Write}, powerfs.Drop)

@@ -20,7 +20,7 @@ func TestStrictNames(t *testing.T) {
 	writeAt(t, f, 0, "text")
 	must(t, f.Sync())
 	cut(t, fs, powerfs.Drop)
-	wantNames(t, fs) // the sync of a file is not one of its name
+	wantNames(t, fs) // the sync of a file does not sync its name
 
 	put(t, fs, "tmp/a", "text")
 	must(t, os.Rename(dir+"tmp/a", dir+"new/a"))
@@ -30,7 +30,7 @@ func TestStrictNames(t *testing.T) {
 	must(t, os.Rename(dir+"tmp/a", dir+"new/a"))
 	must(t, syncDir(dir+"new"))
 	cut(t, fs, powerfs.Drop)
-	wantNames(t, fs, "new/a", "tmp/a") // the old name is another directory's
+	wantNames(t, fs, "new/a", "tmp/a") // the old name is in another directory
 	wantText(t, fs, "new/a", "text")
 
 	must(t, os.Remove(dir+"new/a"))
@@ -75,7 +75,7 @@ func TestJournaledNames(t *testing.T) {
 	cut(t, fs, powerfs.Drop)
 	wantNames(t, fs, "sub/a", "sub/b")
 
-	// What survives of unsynced changes is the first ones.
+	// Of several unsynced changes, the first ones survive.
 	left := map[string]bool{}
 	for range 40 {
 		for _, name := range []string{"1", "2", "3"} {
@@ -90,17 +90,17 @@ func TestJournaledNames(t *testing.T) {
 	}
 	for _, want := range []string{"", "1 ", "1 2 ", "1 2 3 "} {
 		if !left[want+"sub/a sub/b"] || len(left) != 4 {
-			t.Errorf("cuts left %v, want prefixes", left)
+			t.Errorf("names after the power losses: %v, want prefixes of 1 2 3", left)
 		}
 	}
 }
 
-// Each unsynced change of a name may survive alone, but none loses a file.
+// Each unsynced change of a name may survive alone, but no file is lost.
 func TestTearStrictNames(t *testing.T) {
 	fs := newFS(t, powerfs.Options{Names: powerfs.Strict})
 	dir := fs.Dir + "/"
 	missing := []string{"tmp/a tmp/b", "new/a new/b", "new/a tmp/a tmp/b", "new/b tmp/a tmp/b"}
-	for range 1000 { // some 20 are enough
+	for range 1000 { // about 20 are enough
 		must(t, os.RemoveAll(dir+"tmp"))
 		must(t, os.RemoveAll(dir+"new"))
 		must(t, os.Mkdir(dir+"tmp", 0o755))
@@ -113,17 +113,17 @@ func TestTearStrictNames(t *testing.T) {
 		cut(t, fs, powerfs.Tear)
 		got := names(t, fs)
 		if !strings.Contains(got, "/a") || !strings.Contains(got, "/b") {
-			t.Fatalf("a file is lost: %s", got)
+			t.Fatalf("a file was lost; names: %s", got)
 		}
 		missing = slices.DeleteFunc(missing, func(want string) bool { return want == got })
 		if len(missing) == 0 {
 			return
 		}
 	}
-	t.Errorf("no cut left %q", missing)
+	t.Errorf("no power loss left %q", missing)
 }
 
-// A directory that moves to and fro is never in two places.
+// A directory that moves twice is never in two places.
 func TestTearKeepsATree(t *testing.T) {
 	fs := newFS(t, powerfs.Options{Names: powerfs.Strict})
 	dir := fs.Dir + "/"
@@ -140,7 +140,7 @@ func TestTearKeepsATree(t *testing.T) {
 		must(t, os.Rename(dir+"q/d", dir+"r/d"))
 		cut(t, fs, powerfs.Tear)
 		if got := names(t, fs); strings.Count(got, "a") != 1 {
-			t.Fatalf("cut left %q", got)
+			t.Fatalf("names after a power loss: %q, want one a", got)
 		}
 	}
 }

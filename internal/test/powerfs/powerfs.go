@@ -87,9 +87,9 @@ func New(t test.T, o Options) *FS {
 	test.NeedRoot(t)
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatalf("no FUSE, and CI=true allows no skip: %v", err)
+			t.Fatalf("FUSE is not available, and CI=true allows no skip: %v", err)
 		}
-		t.Skipf("no FUSE: %v", err)
+		t.Skipf("FUSE is not available: %v", err)
 	}
 	removeAbandoned()
 	fs := &FS{

@@ -15,7 +15,7 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// newFS mounts a file system whose seed is in the log.
+// newFS mounts a file system and logs its seed.
 func newFS(t *testing.T, o powerfs.Options) *powerfs.FS {
 	t.Helper()
 	o.Rand = rand.New(rand.NewPCG(test.Seed(t), 0))
@@ -29,7 +29,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// cut is a power loss and a mount of what is left.
+// cut cuts the power and mounts the file system again.
 func cut(t *testing.T, fs *powerfs.FS, mode powerfs.Mode) {
 	t.Helper()
 	fs.Cut(mode)
@@ -68,7 +68,7 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// wantText compares a file with what it must contain.
+// wantText compares the content of a file.
 func wantText(t *testing.T, fs *powerfs.FS, name, want string) {
 	t.Helper()
 	got, err := os.ReadFile(filepath.Join(fs.Dir, name))
@@ -115,7 +115,7 @@ func TestFileOperations(t *testing.T) {
 	wantNames(t, fs, "d/b", "d/link", "d/symlink")
 	wantText(t, fs, "d/link", "hello")
 	if target, err := os.Readlink(filepath.Join(fs.Dir, "d/symlink")); err != nil || target != "../a" {
-		t.Errorf("symbolic link to %q, %v", target, err)
+		t.Errorf("readlink: %q, %v", target, err)
 	}
 	must(t, f.Truncate(2))
 	writeAt(t, f, 4, "x")
@@ -133,7 +133,7 @@ func TestFileOperations(t *testing.T) {
 		t.Errorf("mode %v, user %d, %d links", info.Mode(), st.Uid, st.Nlink)
 	}
 	if err := os.Remove(fs.Dir + "/d"); !errors.Is(err, syscall.ENOTEMPTY) {
-		t.Errorf("rmdir: %v", err)
+		t.Errorf("rmdir of a full directory: error %v, want ENOTEMPTY", err)
 	}
 	must(t, os.RemoveAll(fs.Dir+"/d"))
 	wantNames(t, fs, "big")
@@ -161,28 +161,28 @@ func TestSyncedSurvivesUnsyncedDoesNot(t *testing.T) {
 	wantText(t, fs, "a", "fir!t durable")
 }
 
-// A mount without power fails, also for those who have files open.
+// After a power loss all operations of the mount fail, also on open files.
 func TestCutEndsTheMount(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	f := put(t, fs, "a", "text")
 	fs.Cut(powerfs.Drop)
 	if _, err := f.WriteAt([]byte("x"), 0); !errors.Is(err, syscall.EIO) {
-		t.Errorf("write: %v", err)
+		t.Errorf("write after the power loss: error %v, want EIO", err)
 	}
 	if err := f.Sync(); !errors.Is(err, syscall.EIO) {
-		t.Errorf("fsync: %v", err)
+		t.Errorf("fsync after the power loss: error %v, want EIO", err)
 	}
 	if _, err := os.Create(fs.Dir + "/b"); !errors.Is(err, syscall.EIO) {
-		t.Errorf("create: %v", err)
+		t.Errorf("create after the power loss: error %v, want EIO", err)
 	}
 	fs.Remount(t)
 	if _, err := f.WriteAt([]byte("x"), 0); err == nil {
-		t.Error("a file of the earlier mount can be written")
+		t.Error("write to a file of the earlier mount: no error")
 	}
 	wantText(t, fs, "a", "text")
 }
 
-// Of each sector any version since the last sync may survive, and of the sizes.
+// Any version of each sector and of the size since the last sync may survive.
 func TestTear(t *testing.T) {
 	const sectors = 64
 	fs := newFS(t, powerfs.Options{})
@@ -201,7 +201,7 @@ func TestTear(t *testing.T) {
 		for i := range sectors {
 			sector := text[i*512 : (i+1)*512]
 			if !strings.Contains("abc", string(sector[:1])) || !bytes.Equal(sector, bytes.Repeat(sector[:1], 512)) {
-				t.Fatalf("sector %d is none of its versions: %q", i, short(sector))
+				t.Fatalf("sector %d is not one of its versions: %q", i, short(sector))
 			}
 			if !strings.Contains(seen, string(sector[:1])) {
 				seen += string(sector[:1])
@@ -218,24 +218,24 @@ func TestTear(t *testing.T) {
 		must(t, syncDir(fs.Dir))
 	}
 	if mixed == 0 || pages == 0 || pages == mixed || len(sizes) != 2 {
-		t.Errorf("%d of 40 cuts left a mixture, %d of these by pages; sizes %v", mixed, pages, sizes)
+		t.Errorf("%d of 40 power losses mixed versions, %d of them by page; sizes %v", mixed, pages, sizes)
 	}
 }
 
-// What was synced survives each random cut, and a truncation does not lose what
-// it has cut off unless it survives itself.
+// Synced bytes survive each random power loss, and a truncation removes bytes only if
+// the truncation itself survives.
 func TestTearKeepsSynced(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	for range 40 {
 		f := put(t, fs, "a", strings.Repeat("x", 5000))
-		put(t, fs, "b", "left alone")
+		put(t, fs, "b", "not changed")
 		must(t, f.Truncate(100))
 		cut(t, fs, powerfs.Tear)
 		text, err := os.ReadFile(f.Name())
 		must(t, err)
 		if n := len(text); n != 100 && n != 5000 || string(text) != strings.Repeat("x", n) {
-			t.Fatalf("%d bytes, %q", n, short(text))
+			t.Fatalf("file has %d bytes, want 100 or 5000: %q", n, short(text))
 		}
-		wantText(t, fs, "b", "left alone")
+		wantText(t, fs, "b", "not changed")
 	}
 }

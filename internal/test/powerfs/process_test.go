@@ -18,8 +18,8 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// A python is another process on the file system, which executes lines of
-// Python and prints a line for each.
+// A python is another process, which executes lines of Python and prints a result for
+// each line.
 type python struct {
 	in  io.Writer
 	out *bufio.Reader
@@ -52,21 +52,21 @@ func startPython(t *testing.T) *python {
 	return &python{in, bufio.NewReader(out)}
 }
 
-// do executes a line and returns what it has put into r, "ok" for nothing.
+// do executes a line and returns the value that the line assigns to r, "ok" if none.
 func (p *python) do(t *testing.T, format string, args ...any) string {
 	t.Helper()
 	_, err := fmt.Fprintf(p.in, format+"\n", args...)
 	must(t, err)
-	answer, err := p.out.ReadString('\n')
+	result, err := p.out.ReadString('\n')
 	must(t, err)
-	return strings.TrimSpace(answer)
+	return strings.TrimSpace(result)
 }
 
-// want executes a line whose answer must be this.
+// want executes a line and requires a result.
 func (p *python) want(t *testing.T, want, format string, args ...any) {
 	t.Helper()
 	if got := p.do(t, format, args...); got != want {
-		t.Errorf("%s: %q, want %q", fmt.Sprintf(format, args...), got, want)
+		t.Errorf("%s: result %q, want %q", fmt.Sprintf(format, args...), got, want)
 	}
 }
 
@@ -86,7 +86,7 @@ func TestSharedMemory(t *testing.T) {
 	text, err := os.ReadFile(path)
 	must(t, err)
 	if string(text[:2]) != "hi" || string(text[5000:5005]) != "hello" {
-		t.Error("what was mapped and synced is not there after a power loss")
+		t.Error("bytes that were written by mmap and synced were lost")
 	}
 }
 
@@ -98,7 +98,7 @@ func TestLocks(t *testing.T) {
 	}
 	a.want(t, "ok", "fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 10, 5)")
 	if got := b.do(t, "fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 14)"); !strings.HasPrefix(got, "BlockingIOError") {
-		t.Errorf("a lock of another process: %s", got)
+		t.Errorf("lock a range that another process has locked: %s, want BlockingIOError", got)
 	}
 	b.want(t, "ok", "fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 15)")
 	a.want(t, "ok", "f.close()")
@@ -106,29 +106,28 @@ func TestLocks(t *testing.T) {
 }
 
 func TestAnotherUser(t *testing.T) {
-	const nobody = 65534
 	fs := newFS(t, powerfs.Options{})
 	dir := filepath.Join(fs.Dir, "dir")
 	must(t, os.Mkdir(dir, 0o755))
 	create := func() error {
 		cmd := exec.Command("touch", dir+"/a")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: test.Nobody, Gid: test.Nobody}}
 		return cmd.Run()
 	}
 	if create() == nil {
-		t.Error("a user can write in root's directory")
+		t.Error("nobody can write in a directory of root")
 	}
-	must(t, os.Chown(dir, nobody, nobody))
+	must(t, os.Chown(dir, test.Nobody, test.Nobody))
 	must(t, create())
 	info, err := os.Stat(dir + "/a")
 	must(t, err)
-	if st := info.Sys().(*syscall.Stat_t); st.Uid != nobody || st.Gid != nobody {
-		t.Errorf("it belongs to %d:%d", st.Uid, st.Gid)
+	if st := info.Sys().(*syscall.Stat_t); st.Uid != test.Nobody || st.Gid != test.Nobody {
+		t.Errorf("owner of the new file is %d:%d, want nobody", st.Uid, st.Gid)
 	}
 }
 
-// SQLite, in another process, keeps what it has committed through power losses,
-// and commits fast enough for many of them.
+// SQLite in another process loses no committed row in a power loss, and commits fast
+// enough for many power losses.
 func TestSQLite(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	committed := 0
@@ -149,8 +148,8 @@ func TestSQLite(t *testing.T) {
 	p.want(t, "[('ok',)]", "import sqlite3; r = sqlite3.connect(%q).execute('PRAGMA integrity_check').fetchall()", filepath.Join(fs.Dir, "a.db"))
 }
 
-// The end of a test leaves neither a mount nor a goroutine, whatever processes
-// do with the files.
+// After Close there is no mount and no additional goroutine, although a process has
+// files open.
 func TestClose(t *testing.T) {
 	before := runtime.NumGoroutine()
 	var dir string
@@ -169,7 +168,7 @@ func TestClose(t *testing.T) {
 		p.want(t, "ok", "g = open(%q, 'w+b', 0); os.chdir(%q)", filepath.Join(dir, "b"), dir)
 		fs.Close()
 		if got := p.do(t, "g.write(b'x')"); !strings.HasPrefix(got, "OSError") {
-			t.Errorf("write after the end: %s", got)
+			t.Errorf("write after Close: %s, want OSError", got)
 		}
 	})
 	mounts, err := os.ReadFile("/proc/self/mounts")
@@ -178,11 +177,11 @@ func TestClose(t *testing.T) {
 		t.Errorf("still mounted: %s", mounts)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
-		t.Errorf("the directory is still there: %v", err)
+		t.Errorf("the directory still exists: %v", err)
 	}
-	test.Await(t, nil, 10*time.Second, "goroutines", func() error {
+	test.Await(t, nil, 10*time.Second, "wait for goroutines to end", func() error {
 		if n := runtime.NumGoroutine(); n > before {
-			return fmt.Errorf("%s are left, there were %d", strconv.Itoa(n), before)
+			return fmt.Errorf("%s goroutines, want %d", strconv.Itoa(n), before)
 		}
 		return nil
 	})

@@ -18,11 +18,11 @@ func Exim(t test.T, routes []Route) *Sender {
 	test.Need(t, "exim4", "unshare")
 	program, err := test.LookPath("exim4")
 	if err != nil {
-		t.Fatalf("exim4: %v", err)
+		t.Fatalf("find Exim: %v", err)
 	}
 	dir := test.PublicDir(t)
 	if err := os.Chown(dir, privateID, privateID); err != nil { // it writes its logs as Debian-exim
-		t.Fatalf("directory of Exim: %v", err)
+		t.Fatalf("make the directory of Exim: %v", err)
 	}
 	var routers strings.Builder
 	ca := ""

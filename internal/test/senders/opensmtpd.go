@@ -15,7 +15,7 @@ func OpenSMTPD(t test.T, routes []Route) *Sender {
 	test.Need(t, "smtpd", "unshare")
 	program, err := test.LookPath("smtpd")
 	if err != nil {
-		t.Fatalf("smtpd: %v", err)
+		t.Fatalf("find OpenSMTPD: %v", err)
 	}
 	dir := test.PublicDir(t)
 	port := test.FreePort(t)

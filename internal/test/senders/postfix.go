@@ -63,7 +63,7 @@ func startPostfix(t test.T, routes []Route) (addr string, master int, log func()
 	test.WriteFile(t, config, "master.cf", fmt.Sprintf(postfixMaster, port))
 	program, err := test.LookPath("postfix")
 	if err != nil {
-		t.Fatalf("postfix: %v", err)
+		t.Fatalf("find Postfix: %v", err)
 	}
 	p := test.Start(t, exec.Command(program, "-c", config, "start-fg"))
 	// master is not in our process group, and runs longer than the started script.
@@ -77,13 +77,13 @@ func startPostfix(t test.T, routes []Route) (addr string, master int, log func()
 		text, _ := os.ReadFile(filepath.Join(dir, "mail.log"))
 		return string(text) + p.Output()
 	}
-	test.Await(t, p, 20*time.Second, "Postfix does not answer", test.Dial(addr))
+	test.Await(t, p, 20*time.Second, "wait for the port of Postfix", test.Dial(addr))
 	text, err := os.ReadFile(filepath.Join(dir, "queue", "pid", "master.pid"))
 	if err == nil {
 		master, err = strconv.Atoi(strings.TrimSpace(string(text)))
 	}
 	if err != nil {
-		t.Fatalf("Postfix's process id: %v", err)
+		t.Fatalf("read the process id of Postfix: %v", err)
 	}
 	return addr, master, log
 }

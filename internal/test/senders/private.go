@@ -30,7 +30,7 @@ func privateCommand(t test.T, users, hide []string, prepare string, args ...stri
 	for file, more := range map[string]string{"passwd": passwd.String(), "group": group.String()} {
 		old, err := os.ReadFile("/etc/" + file)
 		if err != nil {
-			t.Fatalf("users: %v", err)
+			t.Fatalf("read the users: %v", err)
 		}
 		text += "mount --bind " + test.WriteFile(t, dir, file, string(old)+more) + " /etc/" + file + "\n"
 	}

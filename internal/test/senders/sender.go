@@ -73,7 +73,7 @@ func commandSender(program string, utf8 bool, build command) NewSender {
 			r := routeFor(t, routes, m)
 			host, port, err := net.SplitHostPort(r.Addr)
 			if err != nil {
-				t.Fatalf("route: %v", err)
+				t.Fatalf("split the address of the route: %v", err)
 			}
 			file := filepath.Join(dir, "mail.eml")
 			text := m.Text
@@ -200,11 +200,11 @@ func inject(t test.T, addr string, m Message) {
 	t.Helper()
 	c, err := client.Connect(addr, time.Minute)
 	if err != nil {
-		t.Fatalf("inject: %v", err)
+		t.Fatalf("inject the message: %v", err)
 	}
 	defer c.Close()
 	if err := c.Hello(); err != nil {
-		t.Fatalf("inject: %v", err)
+		t.Fatalf("inject the message: %v", err)
 	}
 	params := "BODY=8BITMIME"
 	if m.UTF8 {
@@ -212,9 +212,9 @@ func inject(t test.T, addr string, m Message) {
 	}
 	r, err := c.Send(m.From, params, []string{m.To}, m.Text)
 	if err == nil && r.Code != 250 {
-		err = fmt.Errorf("refused: %v", r)
+		err = fmt.Errorf("the server replied %v", r)
 	}
 	if err != nil {
-		t.Fatalf("inject: %v", err)
+		t.Fatalf("inject the message: %v", err)
 	}
 }

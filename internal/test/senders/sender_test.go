@@ -17,8 +17,8 @@ import (
 	"goguerrillad/internal/test/senders"
 )
 
-// TestSenders makes sure that the senders can be trusted as a measure: each
-// hands a mail unchanged to a server that is not ours, in clear and over TLS.
+// TestSenders checks that each sender delivers a message unchanged to a server of
+// another project, without and with TLS.
 func TestSenders(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real mail servers")
@@ -47,10 +47,10 @@ func TestSenders(t *testing.T) {
 					sender.Send(t, m)
 					got := sink.await(t, sender, m.To)
 					if got.from != m.From || got.tls != (r.CA != "") {
-						t.Errorf("%s: from %q, TLS %v", m.To, got.from, got.tls)
+						t.Errorf("%s: from %q, TLS %v, want %q, %v", m.To, got.from, got.tls, m.From, r.CA != "")
 					}
 					if !bytes.HasSuffix(got.text, m.Text) {
-						t.Errorf("%s: handed over\n%q\ninstead of\n%q", m.To, got.text, m.Text)
+						t.Errorf("%s: received\n%q\nwant\n%q", m.To, got.text, m.Text)
 					}
 				}
 			}
@@ -58,7 +58,7 @@ func TestSenders(t *testing.T) {
 	}
 }
 
-// A sink keeps what it receives by recipient.
+// A sink is an SMTP server that keeps the messages that it receives, by recipient.
 type sink struct {
 	addr string
 	mu   sync.Mutex
@@ -91,10 +91,10 @@ func startSink(t *testing.T, cert *test.Certificate) *sink {
 	return s
 }
 
-// await waits until the sink has a mail for to.
+// await waits until the sink has received a message for to.
 func (s *sink) await(t *testing.T, sender *senders.Sender, to string) (r received) {
 	t.Helper()
-	test.Await(t, nil, 20*time.Second, "the mail for "+to, func() error {
+	test.Await(t, nil, 20*time.Second, "wait for the message for "+to, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		var ok bool
@@ -102,9 +102,9 @@ func (s *sink) await(t *testing.T, sender *senders.Sender, to string) (r receive
 			return nil
 		}
 		if sender.Log != nil {
-			return fmt.Errorf("is not there\n%s", sender.Log())
+			return fmt.Errorf("not received\n%s", sender.Log())
 		}
-		return fmt.Errorf("is not there")
+		return fmt.Errorf("not received")
 	})
 	return r
 }

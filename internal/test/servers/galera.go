@@ -63,7 +63,7 @@ func StartGalera(t test.T, n int, times string, options ...string) *Galera {
 		g.Nodes = append(g.Nodes, m)
 		if i == 0 {
 			m.install(t)
-			m.StartAlone(t)
+			m.Bootstrap(t)
 			m.connectRoot(t)
 			g.AwaitSize(t, m, 1)
 			m.addUser(t)
@@ -99,8 +99,8 @@ func (m *MariaDBServer) ownedBy(t test.T, name string) {
 
 func galeraAddress(i int) string { return fmt.Sprintf("127.0.0.%d", 11+i) }
 
-// StartAlone starts a node as the first of a new cluster.
-func (m *MariaDBServer) StartAlone(t test.T) {
+// Bootstrap starts a node as the first of a new cluster.
+func (m *MariaDBServer) Bootstrap(t test.T) {
 	t.Helper()
 	m.start(t, "--wsrep-new-cluster")
 }
@@ -110,7 +110,7 @@ func (g *Galera) AwaitTable(t test.T, name string) {
 	t.Helper()
 	for _, node := range g.Nodes {
 		db := node.Connect(t)
-		test.Await(t, node.process, serverStart, "a node lacks "+name, func() error {
+		test.Await(t, node.process, serverStart, "wait for "+name+" on a node", func() error {
 			_, err := db.Exec("SELECT 1 FROM " + name + " LIMIT 0") // a joining node refuses statements
 			return err
 		})
@@ -121,11 +121,11 @@ func (g *Galera) AwaitTable(t test.T, name string) {
 // cluster with a quorum.
 func (g *Galera) AwaitSize(t test.T, node *MariaDBServer, n int) {
 	t.Helper()
-	test.Await(t, node.process, serverStart, "the cluster is not complete", func() error { return node.sees(n) })
+	test.Await(t, node.process, serverStart, "wait for all nodes of the cluster", func() error { return node.checkSize(n) })
 }
 
-// sees returns nil if a node sees the given number of nodes.
-func (m *MariaDBServer) sees(n int) error {
+// checkSize returns nil if a node checkSize the given number of nodes.
+func (m *MariaDBServer) checkSize(n int) error {
 	want := map[string]string{"wsrep_cluster_size": strconv.Itoa(n), "wsrep_cluster_status": "Primary", "wsrep_ready": "ON"}
 	for name, want := range want {
 		var got string
@@ -144,26 +144,26 @@ func (m *MariaDBServer) sees(n int) error {
 func (g *Galera) Complete(t test.T) {
 	t.Helper()
 	restart := time.Now().Add(serverStart)
-	test.Await(t, nil, 3*serverStart, "the cluster is not complete", func() error {
+	test.Await(t, nil, 3*serverStart, "wait for all nodes of the cluster", func() error {
 		var lost *MariaDBServer // the node that the others do not see
 		var missing error
 		for _, node := range g.Nodes {
 			select {
 			case <-node.process.Done():
-				t.Logf("the node %s has ended, and is started again", node.Addr)
+				t.Logf("the node %s has ended, starting it again", node.Addr)
 				node.Start(t)
 			default:
 			}
-			if err := node.sees(len(g.Nodes)); err != nil {
+			if err := node.checkSize(len(g.Nodes)); err != nil {
 				missing = err
-				if lost == nil || node.sees(1) == nil || !node.ready() {
+				if lost == nil || node.checkSize(1) == nil || !node.ready() {
 					lost = node
 				}
 			}
 		}
 		if missing != nil && time.Now().After(restart) {
 			restart = time.Now().Add(serverStart)
-			t.Logf("the node %s does not find the others, and is started again: %v", lost.Addr, missing)
+			t.Logf("the node %s does not find the other nodes, starting it again: %v", lost.Addr, missing)
 			lost.Kill()
 			lost.Start(t)
 		}

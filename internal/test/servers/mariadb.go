@@ -56,8 +56,8 @@ func MariaDBIn(t test.T, dir string, options ...string) *MariaDBServer {
 	return startMariaDB(t, dir, options, nil)
 }
 
-// MariaDBUnder starts a server with additional environment variables.
-func MariaDBUnder(t test.T, env []string) *MariaDBServer {
+// MariaDBWithEnv starts a server with additional environment variables.
+func MariaDBWithEnv(t test.T, env []string) *MariaDBServer {
 	t.Helper()
 	return startMariaDB(t, test.ShortDir(t), nil, env)
 }
@@ -129,10 +129,10 @@ func (m *MariaDBServer) start(t test.T, once ...string) {
 		if !m.galera || attempt == maxStarts || m.listens() {
 			break
 		}
-		t.Logf("the node %s gives up, and is started again", m.Addr)
+		t.Logf("the node %s has ended, starting it again", m.Addr)
 		time.Sleep(startPause)
 	}
-	test.Await(t, m.process, serverStart, "MariaDB does not start", test.Dial(m.Addr))
+	test.Await(t, m.process, serverStart, "wait for the port of MariaDB", test.Dial(m.Addr))
 }
 
 // maxStarts bounds how often a node of a cluster is started that exits, because its
@@ -201,7 +201,7 @@ func (m *MariaDBServer) mariadbd(once ...string) *exec.Cmd {
 func (m *MariaDBServer) connectRoot(t test.T) {
 	t.Helper()
 	m.root = m.connect(t, "root", "", "", nil)
-	test.Await(t, m.process, serverStart, "MariaDB does not answer", m.root.Ping)
+	test.Await(t, m.process, serverStart, "wait for a reply of MariaDB", m.root.Ping)
 }
 
 func (m *MariaDBServer) connect(t test.T, user, pass, db string, params map[string]string) *sql.DB {

@@ -62,7 +62,7 @@ func Schema(t test.T, name string) string {
 	}
 	text, err := os.ReadFile(filepath.Join(root, "internal/savemail/mysql/new_mail.sql"))
 	if err != nil {
-		t.Fatalf("read the table: %v", err)
+		t.Fatalf("read the schema: %v", err)
 	}
 	statement := strings.Replace(string(text), "`new_mail`", name, 1)
 	if !strings.Contains(statement, name) {

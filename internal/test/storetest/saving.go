@@ -42,7 +42,7 @@ func timeEnds(t *testing.T, h Harness) {
 		}
 		errs := h.Store.Save(endAfter(t, n), sent)
 		if len(errs) != len(sent) {
-			t.Fatalf("Save of %d envelopes gave %d outcomes", len(sent), len(errs))
+			t.Fatalf("Save of %d envelopes returned %d outcomes", len(sent), len(errs))
 		}
 		if h.Rows != nil {
 			h.compare(t, sent, errs)
@@ -51,7 +51,7 @@ func timeEnds(t *testing.T, h Harness) {
 			return // the store did not check the context again
 		}
 	}
-	t.Error("no Save succeeds")
+	t.Error("no Save succeeded")
 }
 
 // compare compares the rows of envelopes with their outcomes.
@@ -162,13 +162,13 @@ func reader(t *testing.T, h Harness) {
 		t.Fatal(err)
 	}
 	if len(list) != 2 {
-		t.Fatalf("List(2) gave %d", len(list))
+		t.Fatalf("List(2) returned %d messages", len(list))
 	}
 	if m := list[0]; m.Hash != newer.To[0].Hash || m.From != newer.From || m.To != "d@example.com" || m.Subject != "newer" {
-		t.Errorf("the newest is %+v", m)
+		t.Errorf("the newest message is %+v", m)
 	}
 	if list[1].Hash != older.To[1].Hash {
-		t.Errorf("second is %+v", list[1])
+		t.Errorf("the second message is %+v", list[1])
 	}
 	if age := list[0].Date.Sub(begin); age < -2*time.Second || age > timeout {
 		t.Errorf("date %v, saved after %v", list[0].Date, begin)

@@ -209,11 +209,11 @@ func (h *Harness) check(t *testing.T, row Row, e *envelope.Envelope, i int) {
 	how := body
 	if h.MailsOnly {
 		row.Body, row.From, row.To, row.Recipient, row.Charset, row.ContentType = body, e.From, to.Address, to.Address, e.Info.Charset, e.Info.ContentType
-		row.Date = "known to the mail"
+		row.Date = "in the message"
 	}
 	if h.InRedis != nil {
 		if len(row.Mail) > 0 {
-			t.Errorf("mail is %.100q, want it empty", row.Mail)
+			t.Errorf("mail is %.100q, want an empty value", row.Mail)
 		}
 		body, stored = newmail.BodyRedis, h.InRedis(t, row.Hash)
 	}
@@ -234,13 +234,13 @@ func (h *Harness) check(t *testing.T, row Row, e *envelope.Envelope, i int) {
 		t.Errorf("spam_score %v, delivered %v, dkim_valid set %v: want the defaults", row.SpamScore, row.Delivered, row.DKIMValid)
 	}
 	if row.Date == "" {
-		t.Error("no date")
+		t.Error("date is empty")
 	}
 	mail, err := newmail.Expand(how, stored)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if want := e.AppendBlob(nil, i); string(mail) != string(want) {
-		t.Errorf("mail of %d bytes is not the %d bytes that came: %.200q", len(mail), len(want), mail)
+		t.Errorf("mail has %d bytes, want the %d bytes of the message; it is %.200q", len(mail), len(want), mail)
 	}
 }

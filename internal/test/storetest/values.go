@@ -16,7 +16,7 @@ import (
 
 const text = "Subject: hello\r\nFrom: a@example.org\r\n\r\nbody\r\n"
 
-// Hash returns 32 digits that are new each time and start with i.
+// Hash returns 32 random hexadecimal digits, of which the first four are i.
 func Hash(i int) string {
 	return fmt.Sprintf("%04x%012x%016x", i, rand.Uint64()>>16, rand.Uint64())
 }
@@ -37,7 +37,7 @@ func manyRecipients(t *testing.T, h Harness) {
 	for i := range 100 {
 		to = append(to, fmt.Sprintf("user%d@example.com", i))
 	}
-	// Together they are larger than any one statement should be.
+	// All of them together exceed the largest statement.
 	e := Envelope(text+strings.Repeat(strings.Repeat("x", 76)+"\r\n", 400), to...)
 	save(t, h.Store, e)
 	if rows, ok := h.rows(t, len(to)); ok {
@@ -57,7 +57,7 @@ func nullSender(t *testing.T, h Harness) {
 		h.check(t, rows[0], e, 0)
 		h.check(t, rows[1], mapped, 0)
 		if !h.MailsOnly && (rows[0].IP != "" || rows[1].IP != "198.51.100.1") {
-			t.Errorf("ip_addr %q and %q", rows[0].IP, rows[1].IP)
+			t.Errorf("ip_addr is %q and %q", rows[0].IP, rows[1].IP)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func exactBytes(t *testing.T, h Harness) {
 		for i, row := range rows {
 			h.check(t, row, sent[i], 0)
 			if !utf8.ValidString(row.Subject) {
-				t.Errorf("subject %q", row.Subject)
+				t.Errorf("subject is %q", row.Subject)
 			}
 		}
 	}
@@ -113,7 +113,7 @@ func batch(t *testing.T, h Harness) {
 	h.rows(t, 159)
 }
 
-// mixedBatch has envelopes with one and with several recipients in turn.
+// mixedBatch alternates envelopes with one recipient and with several recipients.
 func mixedBatch(t *testing.T, h Harness) {
 	var sent []*envelope.Envelope
 	n := 0
@@ -194,7 +194,8 @@ func attachments(t *testing.T, h Harness) {
 	}
 }
 
-// unicodeValues accepts a '?' for each character that a column's set lacks.
+// unicodeValues accepts a '?' for each character above U+FFFF, which the character set
+// of a column may lack.
 func unicodeValues(t *testing.T, h Harness) {
 	e := Envelope(text, "b@example.com")
 	e.Info.Subject = "gr\u00fc\u00dfe \u20ac \u4e2d\u6587 \U0001F600 end"
@@ -213,8 +214,7 @@ func unicodeValues(t *testing.T, h Harness) {
 	}
 }
 
-// longValues accepts values that are cut, but not at a width below the
-// schema's.
+// longValues accepts truncated values, but not below the width in the schema.
 func longValues(t *testing.T, h Harness) {
 	e := Envelope(text, "b@example.com")
 	e.From = strings.Repeat("f", 200) + "@example.org"
@@ -242,7 +242,7 @@ func longValues(t *testing.T, h Harness) {
 		{"ip_addr", rows[0].IP, "2001:db8:1234:5678:9abc:def0:1234:5678", 15},
 	} {
 		if !strings.HasPrefix(v.want, v.got) || utf8.RuneCountInString(v.got) < v.width {
-			t.Errorf("%s is %q", v.column, v.got)
+			t.Errorf("%s is %q, want at least %d characters of %q", v.column, v.got, v.width, v.want)
 		}
 	}
 }
