@@ -41,8 +41,10 @@ type Driver struct {
 // Query describes a database that can run GM_RECIPIENT_QUERY. If Setup has a query,
 // Open returns the source of its answers in Opened.Recipients.
 type Query struct {
-	Dialect     recipient.Dialect
-	Descriptors int // of one connection
+	Dialect recipient.Dialect
+	// Descriptors returns how many file descriptors the connections of the query
+	// need, twice, as for the store.
+	Descriptors func() int
 	// Try runs the query of Setup once.
 	Try func(ctx context.Context, s Setup, address, domain string) error
 }

@@ -115,7 +115,7 @@ func (c *Configuration) TryQuery(ctx context.Context) error {
 func (c *Configuration) Descriptors() int {
 	n := c.driver.Descriptors()
 	if c.Recipients.Query != nil {
-		n += 2 * recipient.Connections * c.driver.Query.Descriptors
+		n += c.driver.Query.Descriptors()
 	}
 	if c.usesRedis() {
 		n += c.redis.Descriptors()

@@ -115,6 +115,7 @@ func TestDescriptors(t *testing.T) {
 		mysqlKeys:                                                                12,
 		mysqlKeys + query:                                                        12 + 8,
 		`"MYSQL_HOST": "a:1,b:1,c:1", "MYSQL_DB": "d"`:                           36,
+		`"MYSQL_HOST": "a:1,b:1,c:1", "MYSQL_DB": "d"` + query:                   3 * (12 + 8),
 		`"GM_SAVE_MAIL": "maildir"`:                                              20,
 		`"GM_SAVE_MAIL": "webhook", "WEBHOOK_URL": "https://hooks.example.com/"`: 34,
 	} {

@@ -33,8 +33,9 @@ func Driver() savemail.Driver {
 		Open:        func(s savemail.Setup) (savemail.Opened, error) { return open(options(s), s.Query) },
 		OpenReader:  func(s savemail.Setup) (savemail.Reader, error) { return NewReader(options(s)) },
 		Query: &savemail.Query{
-			Dialect:     recipient.MySQL,
-			Descriptors: 1,
+			Dialect: recipient.MySQL,
+			// Each host keeps its own idle connections.
+			Descriptors: func() int { return 2 * recipient.Connections * max(1, len(o.Hosts)) },
 			Try: func(ctx context.Context, s savemail.Setup, address, domain string) error {
 				recipients, err := NewRecipients(options(s), *s.Query)
 				if err != nil {

@@ -38,35 +38,17 @@ func Written() []string {
 // that the table lacks.
 func NewColumns(all []Column) (*Columns, error) {
 	c := &Columns{all: all}
+	fits := map[string]*fit{
+		"from": &c.from, "to": &c.to, "subject": &c.subject, "body": &c.body, "charset": &c.charset, "mail": &c.mail,
+		"content_type": &c.contentType, "recipient": &c.recipient, "ip_addr": &c.ip, "attach_info": &c.attach,
+	}
 	var missing []string
 	for _, name := range Written() {
 		i := slices.IndexFunc(all, func(col Column) bool { return strings.EqualFold(col.Name, name) })
 		if i < 0 {
 			missing = append(missing, name)
-			continue
-		}
-		f := fit{charset: all[i].Charset, chars: all[i].Chars, bytes: all[i].Bytes}
-		switch name {
-		case "from":
-			c.from = f
-		case "to":
-			c.to = f
-		case "subject":
-			c.subject = f
-		case "body":
-			c.body = f
-		case "charset":
-			c.charset = f
-		case "mail":
-			c.mail = f
-		case "content_type":
-			c.contentType = f
-		case "recipient":
-			c.recipient = f
-		case "ip_addr":
-			c.ip = f
-		case "attach_info":
-			c.attach = f
+		} else if f := fits[name]; f != nil { // nil: the values of the column always fit
+			*f = fit{charset: all[i].Charset, chars: all[i].Chars, bytes: all[i].Bytes}
 		}
 	}
 	if missing != nil {

@@ -47,7 +47,7 @@ func Driver() savemail.Driver {
 		OpenReader: func(s savemail.Setup) (savemail.Reader, error) { return NewReader(options(s)) },
 		Query: &savemail.Query{
 			Dialect:     recipient.SQLite,
-			Descriptors: 2, // the file and its WAL
+			Descriptors: func() int { return 2 * recipient.Connections * 2 }, // the file and its WAL
 			Try: func(ctx context.Context, s savemail.Setup, address, domain string) error {
 				return TryRecipients(ctx, options(s), *s.Query, address, domain)
 			},

@@ -31,8 +31,8 @@ func Driver() savemail.Driver {
 		},
 		Descriptors: func() int { return 2 * (Writers + 1) }, // a connection for each writer, and one more
 		Open: func(s savemail.Setup) (savemail.Opened, error) {
-			o.Version = s.Version
-			return savemail.Opened{Store: New(o), Batching: savemail.Batching{Writers: Writers, MaxRows: 1}}, nil
+			store := New(Options{URL: o.URL, Key: o.Key, Version: s.Version})
+			return savemail.Opened{Store: store, Batching: savemail.Batching{Writers: Writers, MaxRows: 1}}, nil
 		},
 	}
 }

@@ -78,7 +78,7 @@ func (m *machine) examples(t *testing.T) {
 		t.Errorf("MemoryMax is %s, want 268435456", got)
 	}
 	m.Run(t, "rm -r /etc/systemd/system/goguerrillad.socket.d; systemctl revert "+service+"; systemctl daemon-reload; systemctl stop "+socket)
-	// The kernel may release the port of the ended service a moment later.
+	// On a busy machine the port was once still in use just after the end of the service.
 	m.Run(t, "for try in 1 2 3 4 5; do systemctl start "+socket+" && exit; sleep 1; done; exit 1")
 }
 
