@@ -32,14 +32,14 @@ const (
 	hashColumns = 32
 	dateLayout  = "01-02 15:04" // UTC
 	sizeColumns = 6
-	leastText   = 8 // of sender, recipient and subject each
+	minText     = 8 // of sender, recipient and subject each
 )
 
 // line formats one message for a terminal of the given width.
 func line(m savemail.Listed, columns int) string {
 	left := columns - hashColumns - len(dateLayout) - sizeColumns - len("     ")
-	from := max(left*3/10, leastText)
-	subject := max(left-2*from, leastText)
+	from := max(left*3/10, minText)
+	subject := max(left-2*from, minText)
 	text := fmt.Sprintf("%-*s %s %s %s %*s %s", hashColumns, printable(m.Hash), m.Date.Format(dateLayout),
 		fit(printable(m.From), from), fit(printable(m.To), from), sizeColumns, humanSize(m.Size), fit(printable(m.Subject), subject))
 	return strings.TrimRight(text, " ")
@@ -47,8 +47,8 @@ func line(m savemail.Listed, columns int) string {
 
 // fit cuts or pads text to the given width.
 func fit(text string, columns int) string {
-	if textColumns(text) <= columns {
-		return text + strings.Repeat(" ", columns-textColumns(text))
+	if n := textColumns(text); n <= columns {
+		return text + strings.Repeat(" ", columns-n)
 	}
 	used := 1 // for the ellipsis
 	for i, r := range text {
@@ -85,7 +85,7 @@ func humanSize(n int64) string {
 		return fmt.Sprint(n)
 	}
 	size, unit := float64(n)/1000, 0
-	for size >= 999.95 { // rounding would add a digit
+	for size >= 999.95 { // %.1f would print 1000.0
 		size /= 1000
 		unit++
 	}

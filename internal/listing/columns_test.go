@@ -12,8 +12,8 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// TestLine: a line has at most the columns of the terminal, whatever the message
-// contains, and its hash is complete.
+// TestLine: a line is at most as wide as the terminal, for any message, and its hash
+// is complete.
 func TestLine(t *testing.T) {
 	hash := strings.Repeat("0123456789abcdef", 2)
 	for _, m := range []savemail.Listed{
@@ -30,7 +30,7 @@ func TestLine(t *testing.T) {
 				t.Errorf("%d columns, want at most %d, hash and date first: %q", n, columns, text)
 			}
 			if strings.ContainsAny(text, "\x1b\r\n\u202e") {
-				t.Errorf("the line has characters that are not printable: %q", text)
+				t.Errorf("the line has unprintable characters: %q", text)
 			}
 		}
 	}
@@ -54,7 +54,7 @@ func TestHumanSize(t *testing.T) {
 	}
 }
 
-// TestTerminalColumns: only a terminal has a width.
+// TestTerminalColumns: terminalColumns returns 0 for anything but a terminal.
 func TestTerminalColumns(t *testing.T) {
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {

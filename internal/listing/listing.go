@@ -16,7 +16,7 @@ import (
 
 // List prints the n newest messages, newest first, one per line: hash, date,
 // sender, recipient, size, subject. If w is a terminal, List cuts the lines to its
-// width; otherwise the fields are complete and separated by tabs.
+// width; otherwise the fields are complete, and tabs separate them.
 func List(ctx context.Context, w io.Writer, r savemail.Reader, n int) error {
 	messages, err := r.List(ctx, n)
 	if err != nil {
@@ -49,8 +49,8 @@ func Show(ctx context.Context, w io.Writer, r savemail.Reader, hash string) erro
 	return err
 }
 
-// printable escapes characters that are not printable, such as those that control a
-// terminal, and backslashes.
+// printable escapes backslashes and unprintable characters, such as the ones that
+// control a terminal.
 func printable(s string) string {
 	clean := func(r rune) bool { return unicode.IsPrint(r) && r != '\\' && r != unicode.ReplacementChar }
 	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {

@@ -54,8 +54,8 @@ func decode(t *testing.T, e []byte) map[string][]string {
 	return got
 }
 
-// wantFields compares an entry with the expected fields, and the identifier that
-// all entries have.
+// wantFields compares an entry with the expected fields and the identifier, which all
+// entries have.
 func wantFields(t *testing.T, got, want map[string][]string) {
 	t.Helper()
 	want = maps.Clone(want)
@@ -137,8 +137,8 @@ func TestEntry(t *testing.T) {
 	}
 }
 
-// TestEntryOfDerivedLogger tests that a logger with attributes has the fields of
-// these attributes, but not of attributes in a group.
+// TestEntryOfDerivedLogger: the attributes of a derived logger are fields, but
+// attributes in a group are not.
 func TestEntryOfDerivedLogger(t *testing.T) {
 	got := logged(t, func(log *slog.Logger) {
 		log = log.With("session", "s", "x", 1)
@@ -151,7 +151,7 @@ func TestEntryOfDerivedLogger(t *testing.T) {
 	})
 }
 
-// TestLevel tests that a record below the level is not logged.
+// TestLevel: a record below the level is not logged.
 func TestLevel(t *testing.T) {
 	var frames bytes.Buffer
 	slog.New(newJournalHandler(&frames, slog.LevelWarn)).Info("m")
@@ -160,7 +160,7 @@ func TestLevel(t *testing.T) {
 	}
 }
 
-// TestLongMessage tests that the length of MESSAGE is bounded.
+// TestLongMessage: the length of MESSAGE is bounded.
 func TestLongMessage(t *testing.T) {
 	for _, n := range []int{maxText - 1, maxText, maxText + 1, 3 * maxText} {
 		text := strings.Repeat("x", n)
@@ -171,8 +171,7 @@ func TestLongMessage(t *testing.T) {
 	}
 }
 
-// FuzzEntry tests that any message and any value from a client is one field of
-// one entry.
+// FuzzEntry: any message and any value from a client is one field of one entry.
 func FuzzEntry(f *testing.F) {
 	for _, s := range []string{"a@example.org", "", "\"", "`", "a b", "a=b", "\n", "\xff", "a\nPRIORITY=0\n"} {
 		f.Add(s, s)

@@ -24,21 +24,20 @@ import (
 //	REPLY    the reply to the client
 const fieldPrefix = "GOGUERRILLA_"
 
-// maxText is the maximum length of MESSAGE in bytes. A datagram holds about
-// 200 kB, and only lines of a dialogue can be longer than this limit.
+// maxText is the maximum length of MESSAGE in bytes. A datagram holds about 200 kB,
+// and only logged lines of a dialogue can be longer than maxText.
 const maxText = 32 << 10
 
 // A journalHandler writes each record to out as one framed entry of the journal
-// (systemd.io, "Native Journal Protocol"): the level as PRIORITY, some attributes
-// as fields, and the message with all attributes as MESSAGE. It does not use
-// go-systemd's journal package, which holds the fields in a map: a message for
-// two recipients has two HASH fields.
+// (systemd.io, "Native Journal Protocol"): the level as PRIORITY, some attributes as
+// fields, and the message with all attributes as MESSAGE. go-systemd's journal package
+// keeps fields in a map, but a message for two recipients has two HASH fields.
 type journalHandler struct {
 	out     io.Writer
 	level   slog.Leveler
 	text    func(io.Writer) slog.Handler // formats the attributes for MESSAGE
-	fields  []byte                       // of the attributes from WithAttrs
-	grouped bool                         // further attributes are in a group and are not fields
+	fields  []byte                       // encoded fields of the attributes from WithAttrs
+	grouped bool                         // further attributes are in a group, so they are not fields
 }
 
 func newJournalHandler(out io.Writer, level slog.Leveler) *journalHandler {
@@ -105,8 +104,8 @@ func (h *journalHandler) WithGroup(name string) slog.Handler {
 	return &next
 }
 
-// escape returns a message in quotes if it has characters that must be escaped,
-// else as it is.
+// escape returns a message in quotes if it has characters that must be escaped, else
+// unchanged.
 func escape(message string) string {
 	if quoted := strconv.Quote(message); quoted != `"`+message+`"` {
 		return quoted
@@ -114,9 +113,9 @@ func escape(message string) string {
 	return message
 }
 
-// appendPriority appends the first fields of an entry.
+// appendPriority appends the identifier and the priority, the first fields of an entry.
 func appendPriority(e []byte, level slog.Level) []byte {
-	priority := 7 // syslog(3)
+	priority := 7 // a number of syslog(3)
 	switch {
 	case level >= slog.LevelError:
 		priority = 3
@@ -128,7 +127,7 @@ func appendPriority(e []byte, level slog.Level) []byte {
 	return fmt.Appendf(e, "SYSLOG_IDENTIFIER=goguerrillad\nPRIORITY=%d\n", priority)
 }
 
-// appendFields appends the fields of an attribute.
+// appendFields appends the fields of an attribute, if it has any.
 func appendFields(e []byte, a slog.Attr) []byte {
 	v := a.Value.Resolve()
 	switch a.Key {
@@ -164,7 +163,7 @@ func appendFields(e []byte, a slog.Attr) []byte {
 	return e
 }
 
-// text returns a value as slog.TextHandler formats it, without quotes.
+// text returns a value as slog.TextHandler formats it, but never in quotes.
 func text(v slog.Value) string {
 	if m, ok := v.Any().(encoding.TextMarshaler); ok && v.Kind() == slog.KindAny {
 		if b, err := m.MarshalText(); err == nil {
@@ -184,8 +183,8 @@ func appendEach(e []byte, name string, values []string) []byte {
 	return e
 }
 
-// appendField appends a field. A value with a line feed needs the form with a
-// length.
+// appendField appends a field. The protocol requires a length before a value with a
+// line feed.
 func appendField(e []byte, name, value string) []byte {
 	if !strings.Contains(value, "\n") {
 		return append(e, name+"="+value+"\n"...)

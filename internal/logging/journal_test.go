@@ -28,7 +28,7 @@ func journald(t *testing.T, path string) *net.UnixConn {
 	return l
 }
 
-// wantEntry reads one entry.
+// wantEntry reads one entry and checks its MESSAGE.
 func wantEntry(t *testing.T, l *net.UnixConn, message string) {
 	t.Helper()
 	b := make([]byte, 1<<16)
@@ -41,14 +41,14 @@ func wantEntry(t *testing.T, l *net.UnixConn, message string) {
 	}
 }
 
-// frame returns the frame of an entry.
+// frame returns the frame of an entry with this message.
 func frame(message string, attrs ...any) string {
 	var b bytes.Buffer
 	slog.New(newJournalHandler(&b, slog.LevelInfo)).Info(message, attrs...)
 	return b.String()
 }
 
-// TestJournalRestarts tests that a restarted journal gets all further entries, and
+// TestJournalRestarts: a restarted journal gets all further entries, and
 // that entries without a journal are reported as not written.
 func TestJournalRestarts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
@@ -89,12 +89,12 @@ func TestJournalRestarts(t *testing.T) {
 		}
 	}
 	l := journald(t, path)
-	long := frame("long", "from", strings.Repeat("x", 1<<22)) // more than a datagram holds
+	long := frame("long", "from", strings.Repeat("x", 1<<22)) // too long for a datagram
 	write(two+long+one, len(two))
 	wantEntry(t, l, "two")
 	l.Close()
-	if now := files(t); now >= open+restarts { // other files of the process may have been closed
-		t.Errorf("%d open files, %d before", now, open)
+	if now := files(t); now >= open+restarts { // other code may open or close a few files
+		t.Errorf("%d open files, %d before the restarts", now, open)
 	}
 }
 
@@ -107,7 +107,7 @@ func files(t *testing.T) int {
 	return len(fds)
 }
 
-// TestJournalLostLines tests that the journal gets a report of the entries that it
+// TestJournalLostLines: the journal gets a report of the entries that it
 // has lost.
 func TestJournalLostLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
@@ -136,8 +136,8 @@ func TestJournalLostLines(t *testing.T) {
 	}
 }
 
-// TestSwitchForm tests that a log that changes between the journal and a file loses
-// no line, and writes each line in the form of its output.
+// TestSwitchForm: a log that switches between the journal and a file loses no line,
+// and each line has the form of its output.
 func TestSwitchForm(t *testing.T) {
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "socket")
@@ -192,8 +192,8 @@ func TestSwitchForm(t *testing.T) {
 	}
 }
 
-// TestSwitchFormLostLines tests that the first line of the new output reports the
-// lines that the old one has lost.
+// TestSwitchFormLostLines: the first line of the new output reports the lines that the
+// old output has lost.
 func TestSwitchFormLostLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	server := journald(t, path)

@@ -68,10 +68,10 @@ func (l *Log) SetVerbose(verbose bool) {
 	}
 }
 
-// Reopen continues the log in the file at path, which can be a new file with the
-// same name. After an error, the log continues in the old file. Reopen waits up to
-// 2 s for a blocked old output if it replaces the journal with a file, or a file with
-// the journal.
+// Reopen opens the file at path, which may have been created since Open, and
+// continues the log there. After an error, the log continues in the old file. Reopen
+// waits up to 2 s for a blocked old output if it replaces the journal with a file, or
+// a file with the journal.
 func (l *Log) Reopen(path string) error {
 	out, err := open(path, Owner{})
 	if err != nil {
@@ -123,9 +123,9 @@ const mode = 0o640
 // configurations from 2012 contain, select the streams of the process.
 //
 // A user who can write to the directory must not make root append to another file.
-// So open follows no symbolic link at path, accepts no hard link to a file whose
-// owner it changes, and follows links to directories by the rule of rootpath.Dir. It
-// refuses a FIFO, which could block.
+// Therefore open follows no symbolic link at path, follows links to directories only
+// by the rule of rootpath.Dir, and refuses a file with several hard links if it changes
+// the owner. It refuses a FIFO, which could block.
 func open(path string, owner Owner) (output, error) {
 	switch {
 	case isStderr(path):
@@ -173,7 +173,7 @@ func openAt(dir *os.File, path string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// adopt checks the type of an opened file and sets its owner.
+// adopt checks that an opened file can be the log, and sets its owner.
 func adopt(f *os.File, owner Owner) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {

@@ -57,8 +57,8 @@ func TestFile(t *testing.T) {
 		t.Errorf("mode of a new file is %v, error %v, want 0640", info, err)
 	}
 
-	// Open appends. Reopen creates the file again after a rename by logrotate, and
-	// changes nothing if it fails.
+	// Open appends. Reopen creates the file again after logrotate has renamed it. A
+	// Reopen that fails changes nothing.
 	l = open(t, path)
 	if err := os.Rename(path, moved); err != nil {
 		t.Fatal(err)
@@ -81,8 +81,8 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestIdle tests that a log without lines does not use the CPU, and that it closes a
-// replaced file. synctest.Wait returns only if all goroutines of the bubble block.
+// TestIdle: an idle log uses no CPU, and it closes a replaced file without a new line.
+// synctest.Wait returns only when all goroutines of the bubble block.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "log")
@@ -94,7 +94,7 @@ func TestIdle(t *testing.T) {
 		}
 		synctest.Wait()
 		if now := descriptors(t); now > before {
-			t.Errorf("%d descriptors, %d before", now, before)
+			t.Errorf("%d descriptors, %d before Reopen", now, before)
 		}
 		l.Info("one")
 		synctest.Wait()
@@ -104,7 +104,7 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// TestEscapes tests that any value from a client is logged as one line of printable
+// TestEscapes: any value from a client is logged as one line of printable
 // ASCII.
 func TestEscapes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
@@ -130,7 +130,7 @@ func TestEscapes(t *testing.T) {
 	}
 }
 
-// TestBlockedOutput tests that logging does not block while no process reads
+// TestBlockedOutput: logging does not block while no process reads
 // standard error, and that the lost lines are reported later.
 func TestBlockedOutput(t *testing.T) {
 	r, w, err := os.Pipe()
@@ -164,11 +164,11 @@ func TestBlockedOutput(t *testing.T) {
 	w.Close()
 	all := <-read
 	if !strings.Contains(all, "log lines dropped") || len(all) > 2<<20 {
-		t.Errorf("log of %d bytes, report of lost lines is %v, want at most %d, true", len(all), strings.Contains(all, "log lines dropped"), 2<<20)
+		t.Errorf("log of %d bytes, reports dropped lines: %v, want at most %d bytes and true", len(all), strings.Contains(all, "log lines dropped"), 2<<20)
 	}
 }
 
-// TestDiskFull tests that Close returns the error of a full disk.
+// TestDiskFull: Close returns the error of a full disk.
 func TestDiskFull(t *testing.T) {
 	l := open(t, "/dev/full")
 	l.Info("lost")
@@ -177,8 +177,8 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// TestTextToJournal tests a daemon whose standard error is connected to the journal,
-// without the socket for entries: lines there have no time, and lines in a file do.
+// TestTextToJournal: if standard error is connected to the journal but the socket for
+// entries is missing, lines on standard error have no time, and lines in a file have one.
 func TestTextToJournal(t *testing.T) {
 	if _, err := os.Stat(journalSocket); err == nil {
 		t.Skip("the journal of this machine would get the lines")

@@ -12,7 +12,7 @@ import (
 	"goguerrillad/internal/logging"
 )
 
-// TestOpenErrors tests that Open refuses links, FIFOs and directories.
+// TestOpenErrors: Open refuses links, FIFOs and directories.
 func TestOpenErrors(t *testing.T) {
 	dir := t.TempDir()
 	link, fifo := filepath.Join(dir, "link"), filepath.Join(dir, "fifo")
@@ -22,7 +22,7 @@ func TestOpenErrors(t *testing.T) {
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	read := filepath.Join(dir, "read") // a FIFO with a reader, which does not block
+	read := filepath.Join(dir, "read") // with a reader, the open of a FIFO does not block
 	if err := unix.Mkfifo(read, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +42,7 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-// TestDescriptors tests that no descriptor stays open of files that were refused,
-// replaced or closed.
+// TestDescriptors: a refused, replaced or closed file leaves no open descriptor.
 func TestDescriptors(t *testing.T) {
 	dir := t.TempDir()
 	path, second, link := filepath.Join(dir, "log"), filepath.Join(dir, "second"), filepath.Join(dir, "link")
@@ -65,7 +64,7 @@ func TestDescriptors(t *testing.T) {
 				t.Errorf("Check(%s): error %v", bad, err)
 			}
 		}
-		for range 3 { // so that one Reopen can come before the writer has used the file of another
+		for range 3 { // a Reopen may replace a file before the writer has used it
 			if err := l.Reopen(second); err != nil {
 				t.Fatal(err)
 			}
@@ -74,8 +73,8 @@ func TestDescriptors(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if after := descriptors(t); after >= before+times { // other files of the process may have been closed
-		t.Errorf("%d descriptors, %d before", after, before)
+	if after := descriptors(t); after >= before+times { // other code may open or close a few files
+		t.Errorf("%d descriptors, %d before the test", after, before)
 	}
 }
 
@@ -96,7 +95,7 @@ func TestMode(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("mode of a new file is %v, error %v, want 0640", info, err)
 	}
-	// The mode of an existing file stays.
+	// Open does not change the mode of an existing file.
 	if err := os.Chmod(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -131,8 +130,8 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-// TestLinkedDirectory tests that a user cannot use a link to a directory to make
-// root create a file elsewhere, or give a file of root to the daemon's user.
+// TestLinkedDirectory: another user's link to a directory does not make root create a
+// file elsewhere, or give root's file to the daemon's user.
 func TestLinkedDirectory(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")

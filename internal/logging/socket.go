@@ -13,8 +13,8 @@ import (
 // journalSocket is the socket at which systemd-journald receives entries.
 const journalSocket = "/run/systemd/journal/socket"
 
-// A journal is an output that sends each entry to systemd-journald. A line of
-// this output is a frame: the length of an entry, then the entry.
+// A journal is an output that sends entries to systemd-journald. A line of this
+// output is a frame: the length of an entry, then the entry.
 type journal struct {
 	path   string // of the socket
 	socket *net.UnixConn
@@ -47,7 +47,7 @@ func (j *journal) dial() (err error) {
 	return err
 }
 
-// Write sends each entry of frames as a datagram.
+// Write sends each entry in frames as one datagram.
 func (j *journal) Write(frames []byte) (int, error) {
 	rest := frames
 	for len(rest) > 0 {
@@ -60,7 +60,8 @@ func (j *journal) Write(frames []byte) (int, error) {
 	return len(frames), nil
 }
 
-// send sends an entry. It connects again if systemd-journald was restarted.
+// send sends an entry. After an error it connects again and retries once, since
+// systemd-journald may have been restarted.
 func (j *journal) send(entry []byte) error {
 	_, err := j.socket.Write(entry)
 	if err == nil {

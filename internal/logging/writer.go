@@ -45,10 +45,10 @@ func (textOutput) lostLines(n int, cause error) []byte {
 // output, many lines in one call.
 type writer struct {
 	mu      sync.Mutex
-	changed sync.Cond // on buf, next, closing
+	changed sync.Cond // signals a change of buf, next or closing
 	buf     []byte
 	dropped int
-	next    output // replaces out
+	next    output // if not nil, the goroutine closes out and continues with next
 	closing bool
 
 	// Used only by the goroutine until done is closed.
@@ -72,8 +72,8 @@ func makeWriter(out output) *writer {
 	return w
 }
 
-// Write accepts one line. It never returns an error, since a caller that logs
-// cannot handle it.
+// Write accepts one line. It never returns an error, since its callers could not
+// handle the error.
 func (w *writer) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -86,8 +86,8 @@ func (w *writer) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// replace writes all further lines to out, and also the lines in the buffer. The
-// lines of both outputs must have the same form.
+// replace makes out the output of the lines in the buffer and of all further lines.
+// The lines of both outputs must have the same form.
 func (w *writer) replace(out output) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -112,10 +112,10 @@ func (w *writer) close() error {
 	}
 }
 
-// follow closes last, and then starts w, which makeWriter has returned. The first
+// follow closes last and then starts w, which must come from makeWriter. The first
 // line of w reports the lines that last has lost.
 func (w *writer) follow(last *writer) {
-	_ = last.close() // w reports its lost lines
+	_ = last.close() // w reports the lost lines and their error
 	select {
 	case <-last.done:
 		if last.lost > 0 {
@@ -146,7 +146,7 @@ func (w *writer) run() {
 			w.write(lines)
 		}
 		spare = lines
-		// The dropped lines came after the lines above, which filled the buffer.
+		// The dropped lines are newer than lines, which filled the buffer.
 		w.lost += dropped
 		if w.lost > 0 && w.err == nil {
 			w.write(nil)
@@ -160,7 +160,7 @@ func (w *writer) run() {
 	}
 }
 
-// write writes lines, after a report of the lines that were lost before them.
+// write writes a report of the lost lines, if there are any, and then lines.
 func (w *writer) write(lines []byte) {
 	var head []byte
 	if w.cut {
@@ -181,7 +181,7 @@ func (w *writer) write(lines []byte) {
 	var n int
 	if n, w.err = w.out.Write(lines); w.err != nil {
 		w.lost = w.out.count(lines[n:])
-		// An entry of the journal ends with LF as well, and is never cut.
+		// The journal never cuts an entry, and an entry ends with LF as well.
 		w.cut = n > 0 && lines[n-1] != '\n'
 	}
 }

@@ -9,8 +9,8 @@ import (
 
 var errFull = errors.New("disk full")
 
-// A scripted file accepts in each Write as many bytes as the next value in accepts,
-// and waits for that value.
+// A scripted is a file. Each Write waits for the next value in accepts and accepts
+// that number of bytes.
 type scripted struct {
 	text     strings.Builder
 	accepts  chan int
@@ -37,8 +37,8 @@ func (s *scripted) Write(b []byte) (int, error) {
 
 func (s *scripted) Close() error { return s.closeErr }
 
-// log puts lines into the buffer at once. It returns when the file has accepted the
-// given numbers of bytes.
+// log puts lines into the buffer with one Write. It returns when the file has accepted
+// the given numbers of bytes, one number in each Write.
 func (s *scripted) log(w *writer, text string, accepts ...int) {
 	w.Write([]byte(text))
 	for _, n := range accepts {
@@ -58,8 +58,8 @@ func withoutTimes(text string) string {
 	return strings.Join(out, "\n")
 }
 
-// TestLostLines tests that lines that could not be written are counted, and that a
-// line with the number precedes the next lines.
+// TestLostLines: the writer counts the lines that could not be written, and writes a
+// line with their number before the next lines.
 func TestLostLines(t *testing.T) {
 	const report, cause = `level=WARN msg="log lines dropped" lines=`, ` error="disk full"` + "\n"
 	for _, tt := range []struct {
@@ -123,8 +123,8 @@ func TestLostLines(t *testing.T) {
 	}
 }
 
-// TestReplaceFull tests that a new file starts with the report of the lines that the
-// old file has lost, and without the line end of the old file's last line.
+// TestReplaceFull: a new file starts with the report of the lines that the old file has
+// lost, although the last line of the old file is cut.
 func TestReplaceFull(t *testing.T) {
 	full, next := newScripted(), newScripted()
 	w := newWriter(textOutput{full})
@@ -140,10 +140,10 @@ func TestReplaceFull(t *testing.T) {
 	}
 }
 
-// TestBufferFull tests that the buffer is bounded while the disk is blocked, and
-// that further lines are counted and reported when the disk accepts lines again.
+// TestBufferFull: the buffer is bounded while the disk is blocked. The writer counts
+// further lines, and reports them when the disk accepts lines again.
 func TestBufferFull(t *testing.T) {
-	for lost, sizes := range map[int][]int{1: {1025, 1024}, 2: {1025, 1024, 1}} { // one byte too long, exactly fits, too long
+	for lost, sizes := range map[int][]int{1: {1025, 1024}, 2: {1025, 1024, 1}} { // 1024 bytes of the buffer are free
 		s := newScripted()
 		w := newWriter(textOutput{s})
 		w.Write([]byte("first\n"))
@@ -189,7 +189,7 @@ func waitTaken(w *writer) {
 	}
 }
 
-// TestClose tests that close returns the error of the last Write, or of Close.
+// TestClose: close returns the error of the last Write, or of the output's Close.
 func TestClose(t *testing.T) {
 	s := newScripted()
 	w := newWriter(textOutput{s})

@@ -28,8 +28,8 @@ type Recipients struct {
 	Cache time.Duration    // how long an answer is cached, in whole seconds; 0 = no cache
 }
 
-// Keys returns all keys of the configuration: the 20 of 2012 first, then the
-// others, in the order of the sample.
+// Keys returns all keys of the configuration in the order of the sample: first the 20
+// keys of 2012, then the others.
 func Keys() []config.Key {
 	c := &Configuration{}
 	keys := append(config.Keys(), c.keys(drivers())...)
@@ -49,7 +49,7 @@ func Load(path string) (*Configuration, error) {
 	return c, nil
 }
 
-// Parse checks the text of a configuration, as config.Parse does.
+// Parse parses and checks the text of a configuration, as config.Parse does.
 func Parse(name string, data []byte, env config.Environment) (*Configuration, error) {
 	c, x := extend()
 	var err error

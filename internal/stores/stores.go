@@ -39,7 +39,7 @@ const fallback = "sqlite"
 // Store is an open store.
 type Store struct {
 	savemail.Store
-	Options    commit.Options                   // of the Committer, without Committed
+	Options    commit.Options                   // for the Committer; the caller adds Committed
 	Fits       func(address string) *smtp.Reply // nil if every recipient fits
 	Recipients recipient.Source                 // nil without GM_RECIPIENT_QUERY
 }
@@ -53,8 +53,8 @@ func (s Store) Close() error {
 	return errors.Join(err, s.Store.Close())
 }
 
-// RedisUp returns the function that reports whether Redis is available, nil if
-// the store does not use Redis.
+// RedisUp returns a function that reports whether Redis is available, or nil if the
+// store does not use Redis.
 func (s Store) RedisUp() func() bool {
 	if r, ok := s.Store.(interface{ Up() bool }); ok {
 		return r.Up
@@ -100,8 +100,8 @@ func (c *Configuration) OpenReader() (savemail.Reader, error) {
 	return r, nil
 }
 
-// TryQuery runs GM_RECIPIENT_QUERY, if it is set, once for the postmaster. The error
-// is recipient.ErrInvalid if the query is wrong.
+// TryQuery runs GM_RECIPIENT_QUERY once for the postmaster, if the key is set. The
+// error is recipient.ErrInvalid if the query is wrong.
 func (c *Configuration) TryQuery(ctx context.Context) error {
 	if c.Recipients.Query == nil {
 		return nil

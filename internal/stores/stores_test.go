@@ -25,8 +25,8 @@ func parse(t *testing.T, state, text string) *stores.Configuration {
 
 const mysqlKeys = `"MYSQL_HOST": "127.0.0.1:1", "MYSQL_DB": "d"`
 
-// TestOpen: each store has its number of writers, and uses Redis only if REDIS_HOST
-// is set.
+// TestOpen: each store has its number of writers, and uses Redis only if REDIS_HOST is
+// set and the store keeps messages.
 func TestOpen(t *testing.T) {
 	for _, tt := range []struct {
 		text           string
@@ -104,7 +104,7 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// TestDescriptors: the descriptors of the store, of the query and of Redis are added.
+// TestDescriptors: Descriptors returns the sum for the store, the query and Redis.
 func TestDescriptors(t *testing.T) {
 	const query = `, "GM_RECIPIENT_QUERY": "SELECT :address"`
 	for text, want := range map[string]int{
@@ -145,12 +145,12 @@ func TestRecipients(t *testing.T) {
 		}
 	}
 	if r := parse(t, "", "{}").Recipients; r.Query != nil {
-		t.Errorf("without a query: %+v", r)
+		t.Errorf("without GM_RECIPIENT_QUERY: Query is %+v, want nil", r.Query)
 	}
 }
 
-// TestStateDirectory: the stores keep their files in the first state directory,
-// else in the working directory.
+// TestStateDirectory: the stores keep their files in the first state directory, or
+// without one in the working directory.
 func TestStateDirectory(t *testing.T) {
 	for store, file := range map[string]string{"sqlite": "mail.db", "maildir": "Maildir"} {
 		for _, state := range []string{"", filepath.Join(t.TempDir(), "state")} {

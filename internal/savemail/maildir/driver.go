@@ -5,7 +5,7 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// writers is how many batches are written and synced concurrently.
+// writers is the number of batches that are written and synced concurrently.
 const writers = 4
 
 // Driver describes the store.
@@ -24,7 +24,8 @@ func Driver() savemail.Driver {
 			}
 			return nil
 		},
-		// A file and its directory for each writer, and the two directories above.
+		// Each writer has a file and new open; syncPath opens new and one directory
+		// above it. A reload counts all of them twice.
 		Descriptors: func() int { return 2 * (2*writers + 2) },
 		Open: func(savemail.Setup) (savemail.Opened, error) {
 			return savemail.Opened{Store: New(dir), Batching: savemail.Batching{Writers: writers}}, nil

@@ -18,18 +18,18 @@ import (
 
 func (s *Store) path(dir, name string) string { return filepath.Join(s.dir, dir, name) }
 
-// fileName returns the name of a recipient's file. It is unique, sorts by the
-// time of arrival, and contains the size (S=) as Maildir++ does, and the hash.
-// It has no character with a meaning in cur.
+// fileName returns the name of a recipient's file. The name is unique, sorts by the
+// time of arrival, and contains the hash and, as in Maildir++, the size (S=). It
+// has no ':', which starts the flags of a file in cur.
 func fileName(e *envelope.Envelope, i int) string {
 	return fmt.Sprintf("%010d.N%09dR%03d_%s.goguerrilla,S=%d",
 		e.Date.Unix(), e.Date.Nanosecond(), i, e.To[i].Hash, e.BlobSize(i))
 }
 
-// openNew creates the missing directories of the Maildir and opens new, whose
-// path is durable. It syncs the path again after any failure, after it has
-// created a directory, and if new is another directory than before, since the
-// program that created new may not have synced its name.
+// openNew creates the missing directories of the Maildir, opens new, and makes the
+// path of new durable. It syncs the path only at first, after a failure, after it has
+// created a directory, and if another program has replaced new, since that program
+// may not have synced its name.
 func (s *Store) openNew() (*os.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,8 +53,8 @@ func (s *Store) openNew() (*os.File, error) {
 	return newDir, nil
 }
 
-// syncPath makes the names of the Maildir and of its directories durable. It
-// keeps new open, so that no other directory gets its inode number.
+// syncPath makes the names of the Maildir and of its directories durable. It keeps
+// new open, so that the kernel cannot give its inode number to another directory.
 func (s *Store) syncPath() error {
 	s.invalidateLocked()
 	newDir, err := os.Open(s.path("new", ""))
@@ -90,7 +90,7 @@ func (s *Store) invalidate() {
 
 func (s *Store) invalidateLocked() {
 	if s.durable != nil {
-		s.durable.Close() // nothing was written to it
+		s.durable.Close()
 		s.durable = nil
 	}
 }
@@ -106,15 +106,15 @@ func writeSynced(path string, content []byte) error {
 }
 
 const (
-	minBackoff  = 50 * time.Millisecond // between two attempts of undo
+	minBackoff  = 50 * time.Millisecond // first pause between attempts of undo
 	maxBackoff  = time.Second
 	undoTimeout = 10 * time.Second // for a Save without a deadline
 )
 
-// undo removes the names of the messages that have failed, so that they are
-// certainly not stored. It tries again for up to a third of the remaining time.
-// If it fails, or if another program has moved or deleted a file, the outcome
-// is unknown.
+// undo removes the files of failed messages from new, so that these messages are
+// certainly not stored. It retries for up to a third of the time that ctx has left. If
+// it cannot remove a file, or if another program has moved or deleted one, the
+// outcome of the message is ErrUnknown.
 func (s *Store) undo(ctx context.Context, batch []*envelope.Envelope, named []int, errs []error) {
 	remaining, missing := slices.Clone(named), make([]bool, len(batch))
 	for i, err := range errs {
@@ -150,8 +150,8 @@ func (s *Store) undo(ctx context.Context, batch []*envelope.Envelope, named []in
 	}
 }
 
-// removeNames removes the remaining names durably. It sets missing for a
-// message that had a name removed by another program.
+// removeNames durably removes the first remaining[i] files of each message i from
+// new. It sets missing[i] if another program has moved or deleted one of them.
 func (s *Store) removeNames(batch []*envelope.Envelope, remaining []int, missing []bool) error {
 	newDir, err := s.openNew()
 	if err != nil {
@@ -171,9 +171,9 @@ func (s *Store) removeNames(batch []*envelope.Envelope, remaining []int, missing
 	return s.syncNames(newDir)
 }
 
-// syncNames makes the names in new durable, if new is still at its path. ext4
-// may report success for a sync whose journal has just failed. So a later
-// change must succeed that needs the journal: of the directory's times.
+// syncNames makes the names in new durable. It returns an error if new is no longer
+// at its path. ext4 may report success for a sync although its journal has just
+// failed; changing the directory's times then fails, since it needs the journal.
 func (s *Store) syncNames(newDir *os.File) error {
 	if err := newDir.Sync(); err != nil {
 		return err

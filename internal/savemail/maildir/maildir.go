@@ -24,9 +24,9 @@ type Store struct {
 // New returns the store in dir. The first Save creates the directories.
 func New(dir string) *Store { return &Store{dir: dir} }
 
-// Save creates the files of the batch and syncs their names in new at once.
+// Save creates the files of the batch and then syncs new once for all of them.
 func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
-	newDir, err := s.openNew() // before the files: the kernel reports a failed write only to open descriptors
+	newDir, err := s.openNew() // before any rename: the kernel reports a failed write only to descriptors that are open then
 	if err != nil {
 		return savemail.Outcome(len(batch), err)
 	}
@@ -48,7 +48,7 @@ func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 }
 
 // write creates the files of a message in tmp, syncs them, and renames them to
-// new. It returns how many have their names in new.
+// new. It returns the number of renamed files.
 func (s *Store) write(e *envelope.Envelope) (named int, err error) {
 	for i := 0; i < len(e.To) && err == nil; i++ {
 		err = writeSynced(s.path("tmp", fileName(e, i)), e.Blob(i))
@@ -64,7 +64,7 @@ func (s *Store) write(e *envelope.Envelope) (named int, err error) {
 	return named, err
 }
 
-// Close closes the directory.
+// Close closes the directory that syncPath keeps open.
 func (s *Store) Close() error {
 	s.invalidate()
 	return nil

@@ -18,14 +18,14 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestPowerLoss: after a fault and a power loss, a stored message is complete,
-// and a failed message is not stored. A failed message leaves no file in tmp,
-// and the store no open file.
+// TestPowerLoss: after a fault and a power loss, an acknowledged message is
+// complete, and a failed message is not stored. A failed message leaves no file in
+// tmp, and no file is open after Close.
 func TestPowerLoss(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		fault powerfs.Fault // of the first Save
-		want  error         // the outcome of the first Save
+		want  error         // outcome of the first Save
 	}{
 		{"no fault", powerfs.Fault{}, nil},
 		{"mkdir", powerfs.Fault{Op: powerfs.Mkdir, Match: "cur", Count: 1}, syscall.EIO},
@@ -38,7 +38,7 @@ func TestPowerLoss(t *testing.T) {
 		{"sync of new", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 1}, savemail.ErrUnavailable},
 		{"sync of new, twice", powerfs.Fault{Op: powerfs.SyncDir, Match: "new", Count: 2}, savemail.ErrUnavailable},
 		{"syncs of new", powerfs.Fault{Op: powerfs.SyncDir, Match: "new"}, savemail.ErrUnknown},
-		// ext4 fails in this way when its journal fails during the sync.
+		// With ext4, only this change fails if the journal fails during the sync.
 		{"change after the sync of new", powerfs.Fault{Op: powerfs.SetTimes, Match: "new", Count: 1}, savemail.ErrUnavailable},
 		{"sync of the Maildir", powerfs.Fault{Op: powerfs.SyncDir, Match: "Maildir", Count: 1}, syscall.EIO},
 		{"sync of the parent directory", powerfs.Fault{Op: powerfs.SyncDir, Match: "spool", Count: 1}, syscall.EIO},
@@ -176,8 +176,8 @@ func TestFileMovedByReader(t *testing.T) {
 	}
 }
 
-// TestMessageWithoutName: a message without a name in new is not stored, also
-// if the names of another message of the batch cannot be removed durably.
+// TestMessageWithoutName: a message that has no file in new is certainly not stored,
+// even if the files of another message of the batch cannot be removed durably.
 func TestMessageWithoutName(t *testing.T) {
 	fs := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
 	s := maildir.New(fs.Dir)
@@ -189,7 +189,7 @@ func TestMessageWithoutName(t *testing.T) {
 	defer cancel()
 	errs := s.Save(ctx, []*envelope.Envelope{unnamed, named})
 	if !errors.Is(errs[0], savemail.ErrUnavailable) || errors.Is(errs[0], savemail.ErrUnknown) {
-		t.Errorf("outcome %v of the message without a name, want %v", errs[0], savemail.ErrUnavailable)
+		t.Errorf("outcome %v of the message without a file in new, want %v", errs[0], savemail.ErrUnavailable)
 	}
 	if !errors.Is(errs[1], savemail.ErrUnknown) {
 		t.Errorf("outcome %v of the other message, want %v", errs[1], savemail.ErrUnknown)

@@ -21,13 +21,13 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// A Reader reads the files of a Store in new and in cur. As root it may find
-// files and links of another user. So it opens only regular files, follows no
-// link in the Maildir, and follows a link to the Maildir only by the rule of
-// rootpath.Dir.
+// A Reader reads the files of a Store in new and in cur. It may run as root in a
+// directory where another user may create files and links. It therefore opens only
+// regular files, follows no link in the Maildir, and follows a link to the Maildir
+// only by the rule of rootpath.Dir.
 type Reader struct{ dirs []*os.File }
 
-// An entry is a file in one of the directories.
+// An entry is a file in new or cur.
 type entry struct {
 	dir  *os.File
 	name string
@@ -115,7 +115,7 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 		}
 		m, err := readListed(e)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // moved or deleted meanwhile
+			continue // another program has moved or deleted the file since find
 		} else if err != nil {
 			return nil, fmt.Errorf("read the Maildir: %w", err)
 		}
@@ -124,10 +124,11 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	return list, nil
 }
 
-// maxHead is how much of a file List reads, in bytes.
+// maxHead is the number of bytes that List reads of each file.
 const maxHead = 64 << 10
 
-// readListed reads the values of List from a file's name and from its first bytes.
+// readListed returns the message of a file for List. It reads only the file's name
+// and its first maxHead bytes.
 func readListed(e entry) (m savemail.Listed, err error) {
 	f, err := e.open()
 	if err != nil {
@@ -141,7 +142,7 @@ func readListed(e entry) (m savemail.Listed, err error) {
 	_, rest, _ := strings.Cut(e.name, "_")
 	m.Hash, rest, _ = strings.Cut(rest, ".")
 	_, size, _ := strings.Cut(rest, ",S=")
-	size, _, _ = strings.Cut(size, ":") // flags, in cur
+	size, _, _ = strings.Cut(size, ":") // in cur, flags follow
 	m.Size, _ = strconv.ParseInt(size, 10, 64)
 	seconds, _, _ := strings.Cut(e.name, ".")
 	when, _ := strconv.ParseInt(seconds, 10, 64)
@@ -151,11 +152,11 @@ func readListed(e entry) (m savemail.Listed, err error) {
 	return m, nil
 }
 
-// addedField returns the value of a header field that the daemon has added.
-// name ends where the value begins.
-func addedField(head []byte, name string) string {
+// addedField returns the value of a header field that the daemon has added, or
+// "". The line of the field starts with prefix, and the value follows it.
+func addedField(head []byte, prefix string) string {
 	for line := range bytes.Lines(head[:min(len(head), 4096)]) {
-		if value, ok := strings.CutPrefix(string(line), name); ok {
+		if value, ok := strings.CutPrefix(string(line), prefix); ok {
 			return strings.TrimSuffix(strings.TrimRight(value, "\r\n"), ">")
 		}
 	}
@@ -194,7 +195,7 @@ func readMessage(f *os.File) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, savemail.MaxBlob))
 }
 
-// Close closes the directories.
+// Close closes new and cur.
 func (r *Reader) Close() error {
 	var errs []error
 	for _, dir := range r.dirs {

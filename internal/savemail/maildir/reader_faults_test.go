@@ -21,7 +21,7 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// descriptors returns the open files of this process below a directory.
+// descriptors returns the paths of this process's open files in dir.
 func descriptors(t *testing.T, dir string) (open []string) {
 	t.Helper()
 	links, err := filepath.Glob("/proc/self/fd/*")
@@ -59,8 +59,8 @@ func fill(t *testing.T, dir string) (inNew, inCur *envelope.Envelope) {
 	return inNew, inCur
 }
 
-// TestReaderFails: if an operation fails, the Reader returns the error, and not
-// an empty list or ErrNotFound. It leaves no file open.
+// TestReaderFails: if a system call fails, the Reader returns its error instead of an
+// empty list or ErrNotFound. The Reader leaves no file open.
 func TestReaderFails(t *testing.T) {
 	disk := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
 	dir := filepath.Join(disk.Dir, "Maildir")
@@ -73,7 +73,7 @@ func TestReaderFails(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		fault powerfs.Fault
-		opens bool  // NewReader succeeds
+		opens bool  // NewReader returns no error
 		want  error // of List and Show
 	}{
 		{"open of new", powerfs.Fault{Op: powerfs.Open, Match: "new"}, false, nil},
@@ -145,7 +145,7 @@ func TestFileReplacedDuringList(t *testing.T) {
 		"FIFO":      func(path string) error { return unix.Mkfifo(path, 0o600) },
 		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
 		"socket": func(path string) error {
-			// The path is too long for the address of a socket.
+			// path is longer than a socket's address may be.
 			short := filepath.Join(filepath.Dir(path), "s")
 			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
 			if err != nil {

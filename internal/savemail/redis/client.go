@@ -10,8 +10,8 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// Bounds of the backoff after Redis was unavailable or returned an error. Each
-// backoff is twice the one before.
+// Bounds of the backoff after Redis was unavailable or returned an error. The
+// backoff doubles after each failure.
 const (
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = time.Second
@@ -23,20 +23,20 @@ const (
 type client struct {
 	options Options
 
-	ctx    context.Context // until close
+	ctx    context.Context // close cancels it
 	cancel context.CancelFunc
 	prober sync.WaitGroup // the goroutine of probeUntilClose
-	wake   chan struct{}  // wakes the prober: the server became unavailable
+	wake   chan struct{}  // wakes the prober when the server becomes unavailable
 
 	mu          sync.Mutex
-	idle        []*connection // at most one for each concurrent Save, and the prober's
+	idle        []*connection // at most one for each concurrent pipeline, and the prober's
 	closed      bool
 	connected   bool          // the prober has reached the server at least once
 	unavailable bool          // until the prober reaches the server
-	retryAt     time.Time     // after an error reply, no command is sent before
-	backoff     time.Duration // the last one before retryAt
+	retryAt     time.Time     // no pipeline starts earlier; set after an error reply
+	backoff     time.Duration // the last backoff, 0 after a pipeline without an error reply
 	health      health
-	warned      map[string]bool // by message; there are a few
+	warned      map[string]bool // the messages that warn has logged
 }
 
 func newClient(o Options) *client {
@@ -47,10 +47,10 @@ func newClient(o Options) *client {
 	return c
 }
 
-// pipeline sends n commands and reads their replies within the remaining time.
-// It returns which of the commands Redis has executed, or nil if the server is
-// unavailable. It sends the commands again if an idle connection turns out to
-// be dead, as after a restart of Redis.
+// pipeline sends n commands and reads their replies within the remaining time. It
+// returns for each command whether Redis executed it, or nil if the server is
+// unavailable. If an idle connection was dead, as after a restart of Redis, pipeline
+// sends the commands again on another connection.
 func (c *client) pipeline(remaining *time.Duration, n int, send func(redigo.Conn, int) error) []bool {
 	if n == 0 {
 		return nil
@@ -71,7 +71,7 @@ func (c *client) pipeline(remaining *time.Duration, n int, send func(redigo.Conn
 			return executed
 		case reused && *remaining > 0:
 			conn.Close()
-			c.closeIdle() // the other connections are as old
+			c.closeIdle() // they are probably dead as well
 		default:
 			conn.Close()
 			c.setUnavailable(err)
@@ -80,11 +80,12 @@ func (c *client) pipeline(remaining *time.Duration, n int, send func(redigo.Conn
 	}
 }
 
-// errBackoff means that no command may be sent to the server now.
-var errBackoff = errors.New("redis is unavailable, or has returned an error just before")
+// errBackoff means that a pipeline must not connect now: the server is unavailable,
+// the backoff after an error reply has not passed, or the client is closed.
+var errBackoff = errors.New("redis unavailable or in backoff")
 
-// acquire returns a connection for the remaining time, and whether it is an
-// idle one.
+// acquire returns an idle connection or a new one, and whether it was idle. The
+// reads and writes of the connection share the remaining time.
 func (c *client) acquire(remaining *time.Duration) (conn *connection, reused bool, err error) {
 	c.mu.Lock()
 	if c.unavailable || c.closed || time.Now().Before(c.retryAt) {
@@ -103,7 +104,8 @@ func (c *client) acquire(remaining *time.Duration) (conn *connection, reused boo
 	return conn, false, err
 }
 
-// release returns a connection to the idle ones.
+// release keeps a connection as idle. It closes the connection if the client is
+// closed or the server is unavailable.
 func (c *client) release(conn *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,7 +116,6 @@ func (c *client) release(conn *connection) {
 	c.idle = append(c.idle, conn)
 }
 
-// closeIdle closes the idle connections.
 func (c *client) closeIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,8 +129,8 @@ func (c *client) closeIdleLocked() {
 	c.idle = nil
 }
 
-// setAnswered records that the server has replied. With an error reply, as when its
-// memory is full or it is read-only, no command is sent during the backoff.
+// setAnswered records that the server has replied. After an error reply, for example
+// because the server's memory is full, no pipeline starts during the backoff.
 func (c *client) setAnswered(errorReply error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -164,8 +165,8 @@ func (c *client) recordUnavailable(err error) {
 	c.health.setUnhealthy(err)
 }
 
-// probeUntilClose probes the server at the start, to read its settings, and
-// whenever it is unavailable. It is the only goroutine of a client.
+// probeUntilClose probes the server at the start and, with a backoff, while it is
+// unavailable. It is the only goroutine of a client.
 func (c *client) probeUntilClose() {
 	for reached := c.probe(); ; reached = c.probe() {
 		for backoff := minBackoff; !reached; backoff = nextBackoff(backoff) {
@@ -196,14 +197,14 @@ func (c *client) isUnavailable() bool {
 	return c.unavailable
 }
 
-// probe connects to the server once, reads its settings, and reports whether
+// probe connects to the server once, logs its unsafe settings, and reports whether
 // the server is available.
 func (c *client) probe() bool {
 	remaining := saveTimeout
 	conn, err := connect(c.ctx, c.options, &remaining, maxReplyBytes)
 	if err == nil {
 		if err = c.inspect(conn); err != nil {
-			err = fmt.Errorf("read its settings: %w", err)
+			err = fmt.Errorf("read the server's settings: %w", err)
 			conn.Close()
 		}
 	}
@@ -223,7 +224,7 @@ func (c *client) probe() bool {
 	return true
 }
 
-// close ends the prober and closes the connections. No pipeline may run.
+// close ends the prober and closes the connections. No pipeline may be running.
 func (c *client) close() {
 	c.mu.Lock()
 	c.closed = true

@@ -3,7 +3,6 @@ package redis
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -12,15 +11,14 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// A connection is a connection to Redis, and the socket below redigo.
+// A connection is a connection of redigo, and the socket below it.
 type connection struct {
 	redigo.Conn
 	socket *socket
 }
 
-// A socket subtracts the time of its reads and writes from the remaining time,
-// and fails when no time remains. The time between them does not count, such as
-// for compression.
+// A socket subtracts the time of its reads and writes from the remaining time, and
+// fails when no time remains. Other time, such as for compression, does not count.
 type socket struct {
 	net.Conn
 	remaining *time.Duration
@@ -47,14 +45,12 @@ func (s *socket) timed(do func([]byte) (int, error), b []byte) (int, error) {
 	return n, err
 }
 
-// SetReadDeadline ignores redigo's deadline, which redigo sets even if it has none.
+// SetReadDeadline does nothing. redigo calls it with a zero deadline before each
+// read, since it has no timeout of its own.
 func (*socket) SetReadDeadline(time.Time) error { return nil }
 
-// SetWriteDeadline ignores redigo's deadline.
-func (*socket) SetWriteDeadline(time.Time) error { return nil }
-
-// connect dials, authenticates and selects the database. A reply may have
-// strings of maxBytes in total.
+// connect dials, authenticates and selects the database. The strings of one reply
+// may have maxBytes bytes in total.
 func connect(ctx context.Context, o Options, remaining *time.Duration, maxBytes int64) (*connection, error) {
 	network := "tcp"
 	if strings.HasPrefix(o.Host, "/") {
@@ -65,7 +61,7 @@ func connect(ctx context.Context, o Options, remaining *time.Duration, maxBytes 
 	raw, err := dialer.DialContext(ctx, network, o.Host)
 	*remaining -= time.Since(start)
 	if err != nil {
-		return nil, err // it contains the address
+		return nil, err // err contains the address
 	}
 	s := &socket{Conn: raw, remaining: remaining, checker: replyChecker{maxBytes: maxBytes}}
 	conn := &connection{redigo.NewConn(s, 0, 0), s}
@@ -90,9 +86,9 @@ func (c *connection) handshake(o Options) error {
 	return nil
 }
 
-// exchange sends n commands at once and reads their replies. It returns which
-// commands were executed, and the first error reply. After an err the
-// connection must be closed.
+// exchange sends n commands at once and reads their replies. It returns for each
+// command whether Redis executed it, and the first error reply. If err is not nil,
+// the caller must close the connection.
 func (c *connection) exchange(n int, send func(redigo.Conn, int) error) (executed []bool, errorReply, err error) {
 	for i := range n {
 		if err := send(c, i); err != nil {
@@ -105,8 +101,8 @@ func (c *connection) exchange(n int, send func(redigo.Conn, int) error) (execute
 	executed = make([]bool, n)
 	for i := range executed {
 		_, err := c.Receive()
-		if reply, ok := errors.AsType[redigo.Error](err); ok {
-			errorReply = cmp.Or[error](errorReply, reply)
+		if isErrorReply(err) {
+			errorReply = cmp.Or(errorReply, err)
 		} else if err != nil {
 			return nil, nil, fmt.Errorf("receive: %w", err)
 		} else {

@@ -15,8 +15,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestOptions: the Store uses TCP and a unix socket, the password, the database
-// and the expiry.
+// TestOptions: the Store connects over TCP or a unix socket, and uses the password,
+// the database and the expiry.
 func TestOptions(t *testing.T) {
 	f := startRedis(t, "--requirepass", "se cret")
 	for _, host := range []string{f.server.Addr, f.server.Socket} {
@@ -40,7 +40,7 @@ func TestOptions(t *testing.T) {
 	f.checkLog("REDIS_MODE=store", 2)
 }
 
-// TestExpire: a message expires after whole losesLatest, at least one.
+// TestExpire: the expiry is rounded down to whole seconds, and is at least 1 s.
 func TestExpire(t *testing.T) {
 	f := startRedis(t)
 	for expire, want := range map[time.Duration]int{0: 1, 999 * time.Millisecond: 1, 2900 * time.Millisecond: 2, time.Hour: 3600} {
@@ -66,8 +66,8 @@ func TestExpire(t *testing.T) {
 	}
 }
 
-// TestOutcomes: a message that the inner store does not store is removed from
-// Redis, unless a row may refer to it.
+// TestOutcomes: with InPlace, a message that the inner store does not store is
+// removed from Redis, unless a row may refer to it.
 func TestOutcomes(t *testing.T) {
 	for _, tt := range []struct {
 		inPlace       bool
@@ -108,9 +108,8 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// TestSaveAgain: if Redis is unavailable when an envelope is saved again, as
-// the Committer does with halves of a batch, the marks of the first Save are
-// removed.
+// TestSaveAgain: Save removes the marks of an earlier Save of the same envelope. The
+// Committer saves envelopes again when it halves a batch.
 func TestSaveAgain(t *testing.T) {
 	f := start(t, nil)
 	f.awaitConnected()
@@ -204,8 +203,8 @@ func TestRestart(t *testing.T) {
 	f.checkLog(unavailable, 0)
 }
 
-// TestUnavailableAtStart: if Redis is unavailable at the start, the log reports
-// it before the first message, and Redis is used when it is available.
+// TestUnavailableAtStart: if Redis is unavailable at the start, the log reports it
+// before the first message. The Store uses Redis as soon as it is available.
 func TestUnavailableAtStart(t *testing.T) {
 	f := startRedis(t)
 	f.server.Kill()
@@ -223,8 +222,7 @@ func TestUnavailableAtStart(t *testing.T) {
 	f.checkLog(available, 1)
 }
 
-// TestHungServerDelaysOneSave: after the first Save has waited for a server
-// that hangs, other Saves do not wait.
+// TestHungServerDelaysOneSave: only the first Save waits for a server that hangs.
 func TestHungServerDelaysOneSave(t *testing.T) {
 	f := start(t, nil)
 	f.awaitConnected()
@@ -241,8 +239,8 @@ func TestHungServerDelaysOneSave(t *testing.T) {
 	}
 }
 
-// TestClosesConnections: the client has at most two connections after lost
-// connections, and none after Close.
+// TestClosesConnections: the client closes dead connections and, after Close, all
+// connections.
 func TestClosesConnections(t *testing.T) {
 	f := start(t, nil)
 	clients := func() int {

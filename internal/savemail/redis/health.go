@@ -32,17 +32,17 @@ func (h *health) setUnhealthy(reason error) {
 	h.log.Warn("Redis unavailable", "mode", h.mode, "reason", reason)
 }
 
-// Up reports whether Redis executed the last commands or was reached by the
-// last probe.
+// Up reports whether Redis is available: whether it executed the commands of the
+// last pipeline, or the last probe succeeded, whichever was later.
 func (s *Store) Up() bool {
 	s.client.mu.Lock()
 	defer s.client.mu.Unlock()
 	return s.client.health.healthy
 }
 
-// inspect sends a PING and reads the settings of the server. It warns once of
-// each setting with which Redis can lose messages, and skips settings that it
-// may not read.
+// inspect sends a PING and reads the settings of the server. It logs once each
+// setting with which Redis can lose messages, and skips settings for which it has
+// no permission.
 func (c *client) inspect(conn *connection) error {
 	if _, err := conn.Do("PING"); err != nil {
 		return err
@@ -96,14 +96,14 @@ func (c *connection) info(section string) (map[string]string, error) {
 	return values, nil
 }
 
-// isErrorReply reports whether Redis has sent err as its reply.
+// isErrorReply reports whether err is an error reply of Redis.
 func isErrorReply(err error) bool {
 	_, ok := errors.AsType[redigo.Error](err)
 	return ok
 }
 
-// warn logs a message once: at level Warn with InPlace, since Redis has the
-// only copy of the messages, otherwise at level Info.
+// warn logs a message once. The level is Warn with InPlace, since the messages are
+// only in Redis, otherwise Info.
 func (c *client) warn(message string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

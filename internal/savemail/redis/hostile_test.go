@@ -14,8 +14,8 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestHostileReplies: if another server sends malformed replies, messages are
-// stored and the process does not end.
+// TestHostileReplies: if the server at REDIS_HOST sends malformed replies, the inner
+// store saves the messages and the process does not end.
 func TestHostileReplies(t *testing.T) {
 	for name, reply := range map[string]string{
 		"array that overflows":            "*9000000000000000000\r\n",
@@ -84,7 +84,7 @@ func TestCloseDuringProbe(t *testing.T) {
 	defer l.Close()
 	var log test.Log
 	s := redis.New(&recorder{}, redis.Options{Host: l.Addr().String(), Log: log.Logger()})
-	conn, err := l.Accept() // which never replies
+	conn, err := l.Accept() // the test never replies
 	if err != nil {
 		t.Fatal(err)
 	}

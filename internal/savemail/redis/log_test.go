@@ -22,8 +22,8 @@ const (
 	losesSnapshot = "messages since its last snapshot"
 )
 
-// TestWarnings: the log warns at the start of settings with which Redis can
-// lose messages.
+// TestWarnings: at the start, the log reports the settings with which Redis can lose
+// messages.
 func TestWarnings(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -55,8 +55,9 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// TestLogMessages: the log reports REDIS_MODE in an outage. The level of
-// warnings depends on it, and a new connection does not repeat them.
+// TestLogMessages: the log reports REDIS_MODE in an outage. The level of the
+// warnings about settings depends on REDIS_MODE, and a new connection does not
+// repeat the warnings.
 func TestLogMessages(t *testing.T) {
 	for _, tt := range []struct {
 		inPlace          bool

@@ -19,15 +19,15 @@ type reader struct {
 	options Options
 }
 
-// NewReader returns a reader of inner's table and of Redis. It connects to
-// Redis for a message that is not in the table.
+// NewReader returns a reader of inner's table and of Redis. It connects to Redis
+// only for messages that are not in the table.
 func NewReader(inner savemail.Reader, o Options) savemail.Reader { return &reader{inner, o} }
 
-// errGone means that the row exists, and the message does not.
+// errGone means that Redis no longer has the message of an existing row.
 var errGone = errors.New("the message was only in Redis and is no longer there: it has expired (REDIS_EXPIRE_SECONDS) or was deleted")
 
-// Show returns one message from the table, or from Redis if the table does not
-// have it or cannot be read.
+// Show returns one message from the table, or from Redis if the table does not have
+// the message or cannot be read.
 func (r *reader) Show(ctx context.Context, hash string) ([]byte, error) {
 	message, err := r.Reader.Show(ctx, hash)
 	if err == nil {
@@ -53,7 +53,7 @@ func (r *reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	var empty []*savemail.Listed // the message is in Redis
+	var empty []*savemail.Listed // rows without the message
 	for i := range list {
 		if list[i].Size == 0 {
 			empty = append(empty, &list[i])

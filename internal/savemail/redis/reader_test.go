@@ -13,8 +13,8 @@ import (
 	"goguerrillad/internal/savemail/redis"
 )
 
-// TestReader: Show reads from the table or from Redis, and reports a message
-// that is in neither.
+// TestReader: Show reads from the table or from Redis, and returns an error for a
+// message that is in neither.
 func TestReader(t *testing.T) {
 	f := start(t, nil)
 	tableErr := errors.New("the table is unavailable")
@@ -54,14 +54,14 @@ func TestReader(t *testing.T) {
 	}
 }
 
-// A reader is a table that always returns err.
+// A reader is a table whose reads return err.
 type reader struct{ err error }
 
 func (r reader) List(context.Context, int) ([]savemail.Listed, error) { return nil, r.err }
 func (r reader) Show(context.Context, string) ([]byte, error)         { return nil, r.err }
 func (r reader) Close() error                                         { return nil }
 
-// A listed is a table with these rows.
+// A listed is a table whose List returns rows.
 type listed struct {
 	reader
 	rows []savemail.Listed

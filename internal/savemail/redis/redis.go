@@ -1,7 +1,7 @@
-// Package redis stores messages in Redis, each under the hash of its row: as
-// copies of the messages that a store has committed, or in place of the column
-// mail, as in 2012. Redis has no influence on the outcome of a message, and
-// delays a Save by a second at most.
+// Package redis stores messages in Redis, each under the hash of its row. Redis
+// has copies of the messages that a store has committed, or, as in Go-Guerrilla of
+// 2012, the messages in place of the column mail. Redis never changes the outcome
+// of a message, and delays a Save by at most 1 s.
 package redis
 
 import (
@@ -23,13 +23,14 @@ type Options struct {
 	Host string // host:port or /path/to.sock
 	Pass string // "" for no authentication
 	DB   int    // number of the database
-	// InPlace stores a message in Redis in place of the column mail, unless Redis
-	// does not accept it. Otherwise Redis gets a copy.
+	// InPlace stores the messages in Redis instead of in the column mail. A message
+	// that Redis does not accept is in the column nevertheless. Without InPlace,
+	// Redis gets copies.
 	InPlace  bool
-	Expire   time.Duration // after which Redis deletes a message; whole seconds, at least 1 s
+	Expire   time.Duration // after it, Redis deletes a message; rounded down to seconds, at least 1 s
 	Compress bool          // zlib (RFC 1950), as in the column mail
-	// Stream is the key of a stream that gets an entry for each committed row,
-	// "" for none. It keeps about StreamMax entries.
+	// Stream is the key of a stream that gets an entry for each committed row; ""
+	// means no stream. The stream keeps about StreamMax entries.
 	Stream    string
 	StreamMax int64
 	Log       *slog.Logger // slog.Default() if nil
@@ -43,12 +44,13 @@ func (o Options) mode() string {
 	return modeCache
 }
 
-// saveTimeout is how long one Save may wait for Redis in total. A probe and a
-// pipeline of the stream have the same timeout.
+// saveTimeout is the time that one Save may wait for Redis in total. It is also the
+// timeout of a probe and of a pipeline of the stream.
 const saveTimeout = time.Second
 
-// A Store is a store that also stores messages in Redis. It has one connection
-// for each concurrent Save, one goroutine, and another one with a stream.
+// A Store is a store that also stores messages in Redis. It has a goroutine for the
+// prober and one for the stream, and at most one connection for each of them and for
+// each concurrent Save.
 type Store struct {
 	inner      savemail.Store
 	options    Options
@@ -57,8 +59,8 @@ type Store struct {
 	compressor newmail.Compressor
 }
 
-// New returns a Store around inner and starts to connect. The result is a
-// savemail.Checker if inner is. Its Close closes inner.
+// New returns a Store around inner and starts to connect. The Store is a
+// savemail.Checker if inner is one. Its Close closes inner.
 func New(inner savemail.Store, o Options) savemail.Store {
 	o.Log = cmp.Or(o.Log, slog.Default())
 	if o.InPlace {
@@ -77,8 +79,8 @@ func New(inner savemail.Store, o Options) savemail.Store {
 	return s
 }
 
-// Save saves the batch in the inner store, and the messages in Redis before or
-// after that. It queues the entries of the stream.
+// Save saves the batch in the inner store. It stores the messages in Redis before
+// that with InPlace, otherwise after it, and then queues the entries of the stream.
 func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	errs := s.save(ctx, batch)
 	if s.stream != nil {
@@ -113,14 +115,14 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) []error {
 // A message is an envelope's message for one recipient.
 type message struct {
 	envelope *envelope.Envelope
-	i        int // of the recipient
+	i        int // index of the recipient
 }
 
 func (m message) to() *envelope.Recipient { return &m.envelope.To[m.i] }
 
-// selectMessages returns the messages of a batch for which selected returns
-// true; it gets the outcome of their envelope. If selected is nil, it returns
-// all messages.
+// selectMessages returns the messages of a batch for which selected returns true.
+// selected receives a message and the outcome of its envelope. If selected is nil,
+// selectMessages returns all messages.
 func selectMessages(batch []*envelope.Envelope, errs []error, selected func(message, error) bool) []message {
 	var list []message
 	for n, e := range batch {
@@ -138,7 +140,7 @@ func selectMessages(batch []*envelope.Envelope, errs []error, selected func(mess
 // stored.
 func (s *Store) put(list []message, remaining *time.Duration) []message {
 	seconds := max(1, int64(s.options.Expire/time.Second))
-	var compressed []byte // reused: Send copies or writes it
+	var compressed []byte // reused, since Send copies or writes it
 	executed := s.client.pipeline(remaining, len(list), func(c redigo.Conn, n int) error {
 		blob := list[n].envelope.Blob(list[n].i)
 		if s.options.Compress {
@@ -156,7 +158,7 @@ func (s *Store) put(list []message, remaining *time.Duration) []message {
 	return stored
 }
 
-// remove deletes messages from Redis. If Redis does not reply, they remain
+// remove deletes messages from Redis. If Redis does not reply, the messages remain
 // until they expire.
 func (s *Store) remove(list []message, remaining *time.Duration) {
 	s.client.pipeline(remaining, len(list), func(c redigo.Conn, n int) error {
@@ -171,8 +173,8 @@ func (s *Store) Settle(ctx context.Context) {
 	}
 }
 
-// Close sends the queued entries of the stream for saveTimeout at most, and
-// closes the connections to Redis and the inner store.
+// Close tries to send the queued entries of the stream, and closes the connections
+// to Redis and the inner store.
 func (s *Store) Close() error {
 	if s.stream != nil {
 		s.stream.close()

@@ -24,7 +24,7 @@ import (
 
 const text = "Subject: hello\r\n\r\nbody\r\n"
 
-// A fixture is a Redis server and a Store with a recorder as its inner store.
+// A fixture is a Redis server and a Store around a recorder.
 type fixture struct {
 	t      *testing.T
 	server *servers.RedisServer
@@ -34,7 +34,8 @@ type fixture struct {
 	inner  *recorder
 }
 
-// A recorder is a store that records which messages are in Redis, and returns err.
+// A recorder is an inner store. It records which messages are marked as in Redis,
+// and returns err.
 type recorder struct {
 	err     error
 	inRedis []bool
@@ -77,7 +78,7 @@ func startRedis(t *testing.T, server ...string) *fixture {
 	return f
 }
 
-// awaitConnected waits until the first probe has succeeded.
+// awaitConnected waits until a probe has succeeded.
 func (f *fixture) awaitConnected() {
 	f.t.Helper()
 	test.Await(f.t, nil, 10*time.Second, "the client does not connect", func() error {
@@ -102,14 +103,14 @@ func (f *fixture) open(change func(*redis.Options)) {
 	})
 }
 
-// save saves a message for n recipients and checks the time of the Save. It
-// returns for each recipient whether the message was marked as stored in Redis.
+// save saves a message for n recipients and checks the time of the Save. It returns
+// for each recipient whether the message was marked as in Redis.
 func (f *fixture) save(n int) (*envelope.Envelope, []bool) {
 	f.t.Helper()
 	e := storetest.Envelope(text, slices.Repeat([]string{"b@example.com"}, n)...)
 	start := time.Now()
 	errs := f.store.Save(f.t.Context(), []*envelope.Envelope{e})
-	// More than saveTimeout: the machine may be busy.
+	// The limit is greater than saveTimeout, since the machine may be busy.
 	if took := time.Since(start); took > 5*time.Second {
 		f.t.Errorf("Save took %v, want at most 5 s", took)
 	}
@@ -153,8 +154,8 @@ func (f *fixture) checkLog(text string, times int) {
 	}
 }
 
-// TestStores runs the suite of stores with SQLite and MariaDB as inner stores.
-// It also checks that the rows and Redis have the messages.
+// TestStores runs the suite of stores with SQLite and MariaDB as inner stores. It
+// also checks the messages in Redis.
 func TestStores(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Redis and MariaDB")

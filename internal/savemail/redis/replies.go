@@ -5,14 +5,14 @@ import (
 	"strconv"
 )
 
-// Bounds of one reply. redigo allocates the length that a reply announces and
-// follows nested arrays by recursion, so a length or depth that Redis never
-// sends would end the process.
+// Bounds of one reply, above anything that Redis sends here. redigo allocates the
+// length that a reply announces and parses nested arrays by recursion, so a hostile
+// length or depth would end the process.
 const (
-	maxReplyBytes   = 1 << 20 // of all strings, except in a reply with a message
-	maxReplyItems   = 10_000
-	maxReplyDepth   = 8  // arrays inside each other
-	maxLengthDigits = 20 // of the length of a string or an array
+	maxReplyBytes   = 1 << 20 // of all strings, except if the reply is a message
+	maxReplyItems   = 10_000  // of all arrays
+	maxReplyDepth   = 8       // of nested arrays
+	maxLengthDigits = 20      // of the length of a string or an array
 )
 
 var errReply = errors.New("malformed or oversized reply")
@@ -22,12 +22,12 @@ var errReply = errors.New("malformed or oversized reply")
 type replyChecker struct {
 	maxBytes int64 // of all strings in one reply
 
-	kind   byte    // first byte of the current line, 0 before it
-	length []byte  // the rest of a line with a length
-	skip   int64   // remaining bytes of a string and its CR LF
-	open   []int64 // missing items of each array around the next item
-	bytes  int64   // of the strings in this reply
-	items  int64   // of the arrays in this reply
+	kind   byte    // first byte of the current line, 0 at the start of a line
+	length []byte  // the current line after kind, if kind is '$' or '*'
+	skip   int64   // remaining bytes of the current string and its CR LF
+	open   []int64 // remaining items of each open array, outermost first
+	bytes  int64   // total length of the strings in this reply
+	items  int64   // total length of the arrays in this reply
 }
 
 // check returns an error if redigo must not parse b, the next bytes from the
@@ -61,7 +61,7 @@ func (r *replyChecker) check(b []byte) error {
 	return nil
 }
 
-// endLine handles a complete line.
+// endLine checks the announced length, if the line has one.
 func (r *replyChecker) endLine() error {
 	kind := r.kind
 	r.kind = 0
@@ -94,7 +94,8 @@ func (r *replyChecker) endLine() error {
 	return nil
 }
 
-// endItem counts an item and the arrays that it completes.
+// endItem ends an item, every array that the item completes, and with the outermost
+// item the reply.
 func (r *replyChecker) endItem() {
 	for len(r.open) > 0 {
 		last := len(r.open) - 1

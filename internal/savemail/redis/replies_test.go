@@ -13,8 +13,8 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// TestReplies: the client accepts a reply within the limits, also if it arrives
-// in pieces. A reply beyond the limits ends the connection.
+// TestReplies: the client accepts a reply within the limits, even if it arrives in
+// pieces. After a reply beyond the limits the client closes the connection.
 func TestReplies(t *testing.T) {
 	length := func(n int) string { return strings.Repeat("0", n-1) + "1" }
 	text := func(n int) string { return strings.Repeat("a", n) }
@@ -82,7 +82,8 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-// reply replies to PING, the first 30 bytes one by one, and to INFO and CONFIG.
+// reply replies to PING, INFO and CONFIG. It sends the first 30 bytes of the reply to
+// PING one by one.
 func reply(conn net.Conn, ping string) {
 	defer conn.Close()
 	lines := bufio.NewReader(conn)
@@ -100,7 +101,7 @@ func reply(conn net.Conn, ping string) {
 			}
 			rest = ping
 		case "INFO":
-			rest = "$1048576\r\n" + strings.Repeat("a", 1<<20) + "\r\n" // the limit holds for each reply
+			rest = "$1048576\r\n" + strings.Repeat("a", 1<<20) + "\r\n" // the limit applies to each reply
 		case "CONFIG":
 			rest = "*0\r\n"
 		}

@@ -14,7 +14,7 @@ const (
 	modeStore = "store" // Redis has the message in place of the column mail
 )
 
-// Settings are the keys that begin with REDIS_, of one configuration.
+// Settings are the values of the keys REDIS_* in one configuration.
 type Settings struct {
 	o    Options
 	mode string
@@ -76,8 +76,8 @@ func (s *Settings) Check(c *config.Draft, store savemail.Driver) error {
 	return nil
 }
 
-// Descriptors returns how many file descriptors the connections need, in the old
-// and in the new store.
+// Descriptors returns the number of file descriptors that the connections of the old
+// and the new store need during a reload.
 func (*Settings) Descriptors() int { return 8 }
 
 // Options returns the options of the store and of the reader.

@@ -11,28 +11,28 @@ import (
 )
 
 const (
-	maxQueued = 10_000 // entries that wait for Redis; later entries are dropped
+	maxQueued = 10_000 // entries in the queue; while it is full, new entries are dropped
 	maxBatch  = 500    // entries of one pipeline
 )
 
-// An entry describes one row.
+// An entry has the values of one row for the stream.
 type entry struct {
 	hash, to, from, subject string
 	size                    int // bytes of the message as it arrived
 	date                    time.Time
 }
 
-// A stream adds an entry to a Redis stream for each committed row, in the
-// background and with best effort. While Redis is unavailable, entries wait in
-// the queue. If a connection is lost, entries may be added twice.
+// A stream adds an entry to a Redis stream for each committed row. A goroutine sends
+// the entries; they wait in a queue while Redis is unavailable. If a connection is
+// lost, entries may be added twice.
 type stream struct {
 	options  Options
 	client   *client
 	queue    chan entry
-	closing  chan struct{} // closed when no more entries come
+	closing  chan struct{} // closed by close
 	done     chan struct{} // closed when the goroutine has ended
-	deadline time.Time     // of the goroutine; set before closing is closed
-	dropped  atomic.Int64  // entries that were dropped and not logged
+	deadline time.Time     // no retry after it; set before closing is closed
+	dropped  atomic.Int64  // number of dropped entries that is not in the log yet
 }
 
 // newStream starts the goroutine of a stream.
@@ -42,7 +42,7 @@ func newStream(o Options, c *client) *stream {
 	return s
 }
 
-// enqueue queues entries for the rows that were committed. It never waits.
+// enqueue queues an entry for each committed row. It never waits.
 func (s *stream) enqueue(batch []*envelope.Envelope, errs []error) {
 	dropped := int64(0)
 	for n, e := range batch {
@@ -62,8 +62,8 @@ func (s *stream) enqueue(batch []*envelope.Envelope, errs []error) {
 	}
 }
 
-// run sends the queued entries until close, and the remaining entries until the
-// deadline.
+// run sends the queued entries and retries after failures. After close, it returns
+// when the queue is empty, or at the first failure after the deadline.
 func (s *stream) run() {
 	defer close(s.done)
 	var batch []entry // at most maxBatch entries
@@ -88,15 +88,15 @@ func (s *stream) run() {
 		case <-time.After(backoff):
 			backoff = nextBackoff(backoff)
 		case <-s.closing:
-			if backoff = minBackoff; time.Now().After(s.deadline) {
+			if time.Now().After(s.deadline) {
 				return
 			}
-			time.Sleep(backoff)
+			time.Sleep(minBackoff)
 		}
 	}
 }
 
-// fill adds queued entries to a batch.
+// fill adds queued entries to a batch, up to maxBatch.
 func (s *stream) fill(batch []entry) []entry {
 	for len(batch) < maxBatch {
 		select {
@@ -109,8 +109,8 @@ func (s *stream) fill(batch []entry) []entry {
 	return batch
 }
 
-// send adds entries to the stream in one pipeline and returns the entries that
-// Redis has not added.
+// send sends entries in one pipeline and returns the entries that Redis has not
+// added to the stream.
 func (s *stream) send(batch []entry) (failed []entry) {
 	remaining := saveTimeout
 	executed := s.client.pipeline(&remaining, len(batch), func(c redigo.Conn, n int) error {
@@ -127,7 +127,7 @@ func (s *stream) send(batch []entry) (failed []entry) {
 	return failed
 }
 
-// close sends the queued entries for saveTimeout at most and ends the goroutine.
+// close waits until run has returned. run retries for saveTimeout at most.
 func (s *stream) close() {
 	s.deadline = time.Now().Add(saveTimeout)
 	close(s.closing)

@@ -25,9 +25,9 @@ const (
 	continues = "Redis stream continues"
 )
 
-// TestStreamDropsEntries: while Redis is unavailable, 10,000 entries and a
-// batch wait. The log reports once that entries are dropped, and at the end how
-// many.
+// TestStreamDropsEntries: while Redis is unavailable, 10,000 entries and one batch
+// wait. The log reports once that entries are dropped, and after the outage the
+// number of dropped entries.
 func TestStreamDropsEntries(t *testing.T) {
 	f := startRedis(t)
 	f.server.Kill()
@@ -63,7 +63,7 @@ func TestStreamDropsEntries(t *testing.T) {
 	f.checkLog(continues, 1)
 }
 
-// TestStreamOutcomes: the stream gets entries only for rows that were committed.
+// TestStreamOutcomes: the stream gets entries only for committed rows.
 func TestStreamOutcomes(t *testing.T) {
 	f := start(t, func(o *redis.Options) { o.Stream, o.StreamMax = "messages", 1000 })
 	f.awaitConnected()
@@ -121,8 +121,8 @@ func TestStreamClose(t *testing.T) {
 	}
 }
 
-// TestStream: entries are added in order, also after an outage, and Close adds
-// the queued entries.
+// TestStream: entries are added in the order of the Saves, even after an outage, and
+// Close adds the queued entries.
 func TestStream(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Redis")

@@ -18,7 +18,8 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// A slowRedis is a server that replies to SETEX after the time slow, or never.
+// A slowRedis is a server that replies to SETEX after the time slow, or never if
+// hangs is set.
 type slowRedis struct {
 	connections, open atomic.Int64
 	hangs             atomic.Bool
@@ -73,8 +74,8 @@ func startSlow(t *testing.T) (r *slowRedis, addr string) {
 	return r, l.Addr().String()
 }
 
-// TestSaveTimeout: saveTimeout applies to each Save, also if the Saves share a
-// connection.
+// TestSaveTimeout: each Save may wait for saveTimeout, even if many Saves use the
+// same connection one after the other.
 func TestSaveTimeout(t *testing.T) {
 	t.Parallel()
 	r, addr := startSlow(t)
@@ -117,7 +118,7 @@ func TestLostConnections(t *testing.T) {
 	before := r.connections.Load()
 	r.hangs.Store(true)
 	if save() {
-		t.Error("the message is marked as in Redis, which hangs")
+		t.Error("the message is marked as in Redis although Redis hangs")
 	}
 	test.Await(t, nil, 10*time.Second, "idle connections are open", func() error {
 		if all, open := r.connections.Load(), r.open.Load(); all != before+1 || open != 1 {

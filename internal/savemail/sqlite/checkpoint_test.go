@@ -22,7 +22,7 @@ const mib = 1 << 20
 // writerPages.
 const many = 12
 
-// saveMany saves that many messages in one batch.
+// saveMany saves many messages in one batch.
 func saveMany(t *testing.T, s *sqlite.Store) {
 	t.Helper()
 	message := text + strings.Repeat(strings.Repeat("x", 62)+"\r\n", mib/64)
@@ -47,7 +47,7 @@ func size(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-// awaitSize waits until checkpoints have copied this number of MiB into the file.
+// awaitSize waits until the file has at least want MiB.
 func awaitSize(t *testing.T, path string, want int64) {
 	t.Helper()
 	test.Await(t, nil, time.Minute, "the WAL is not copied into the file", func() error {
@@ -67,7 +67,8 @@ func TestCheckpoint(t *testing.T) {
 	for round := range int64(6) {
 		saveMany(t, s)
 		awaitSize(t, o.File, (round+1)*many)
-		test.Await(t, nil, time.Minute, "a checkpoint does not end", func() error { // the next Save would extend the WAL
+		// During a checkpoint, the next Save would extend the WAL.
+		test.Await(t, nil, time.Minute, "a checkpoint does not end", func() error {
 			var busy, frames, copied int
 			err := db.QueryRow("PRAGMA wal_checkpoint(NOOP)").Scan(&busy, &frames, &copied)
 			if err == nil && (busy != 0 || frames != copied) {
@@ -87,8 +88,8 @@ func TestCheckpoint(t *testing.T) {
 	}
 }
 
-// TestCheckpointWithReader: the WAL keeps messages that were committed after
-// the start of a read transaction, and no Save waits for its end.
+// TestCheckpointWithReader: while another program reads, checkpoints leave the newer
+// messages in the WAL, and no Save waits for the reader.
 func TestCheckpointWithReader(t *testing.T) {
 	o := options(t)
 	s := open(t, o)

@@ -32,7 +32,8 @@ func Driver() savemail.Driver {
 			}
 			return checkTable(d)
 		},
-		// Two connections with file, WAL and wal-index, recovery and directories.
+		// Two connections, each with the file, the WAL and the wal-index, and the files
+		// and directories that recovery opens.
 		Descriptors: func() int { return 16 },
 		Open: func(s savemail.Setup) (savemail.Opened, error) {
 			store := New(options(s))

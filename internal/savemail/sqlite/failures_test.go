@@ -19,7 +19,7 @@ import (
 
 const text = "Subject: hello\r\n\r\nbody\r\n"
 
-// saveOne saves one message and checks its outcome.
+// saveOne saves one message and checks that its outcome is kind, which may be nil.
 func saveOne(t *testing.T, s savemail.Store, kind error) error {
 	t.Helper()
 	err := save(t, s, text)
@@ -61,8 +61,8 @@ func checkRows(t *testing.T, file string, want int) {
 	}
 }
 
-// TestUnusableFile: an error names the file and the reason, and the store works
-// after the file was deleted.
+// TestUnusableFile: the error contains the file and the reason, and the store saves
+// messages after the file was deleted.
 func TestUnusableFile(t *testing.T) {
 	for _, tt := range []struct {
 		name, reason string
@@ -124,8 +124,8 @@ func execute(t *testing.T, file string, statements ...string) {
 	}
 }
 
-// content returns the content of the file without the WAL. It changes when the
-// store opens the file again.
+// content returns the bytes of the file without the WAL. They change when the store
+// opens the file again, since it then runs a checkpoint.
 func content(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -150,7 +150,7 @@ func TestConstraint(t *testing.T) {
 			t.Errorf("outcome %v, want %v", err, savemail.ErrRejected)
 		}
 	}
-	checkRows(t, o.File, 1) // nothing of the batch
+	checkRows(t, o.File, 1) // no row of the batch
 	execute(t, o.File, `DROP INDEX once`)
 	saveOne(t, s, nil)
 	if content(t, o.File) != before {
@@ -158,8 +158,8 @@ func TestConstraint(t *testing.T) {
 	}
 }
 
-// TestLockedByOtherProcess: while another process writes, a Save ends with its
-// context, and the store does not open the file again.
+// TestLockedByOtherProcess: while another process writes, a Save ends when its context
+// ends. The store does not open the file again.
 func TestLockedByOtherProcess(t *testing.T) {
 	o := options(t)
 	s := open(t, o)

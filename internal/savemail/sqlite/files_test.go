@@ -39,8 +39,8 @@ func TestNewFile(t *testing.T) {
 	}
 }
 
-// TestFileFormat checks the file with the connection of another program. Only
-// TestPowerLoss shows that a commit is synced.
+// TestFileFormat checks the settings, the indexes and the integrity of the file from
+// another connection. TestPowerLoss checks that commits are synced.
 func TestFileFormat(t *testing.T) {
 	o := options(t)
 	saveOne(t, open(t, o), nil)
@@ -67,6 +67,7 @@ func TestFileFormat(t *testing.T) {
 	}
 }
 
+// TestTwoTables: two tables in one file have different indexes.
 func TestTwoTables(t *testing.T) {
 	o := options(t)
 	other := o
@@ -124,8 +125,8 @@ func TestFileReplaced(t *testing.T) {
 	checkRows(t, o.File, 3)
 }
 
-// TestFileMoved: a file that was moved has all messages that were acknowledged
-// before, also those that were in the WAL.
+// TestFileMoved: a moved file has all messages that were acknowledged before the move,
+// even the messages that were only in the WAL.
 func TestFileMoved(t *testing.T) {
 	var log test.Log
 	o := options(t)
@@ -147,14 +148,14 @@ func TestFileMoved(t *testing.T) {
 		t.Error(err)
 	}
 	os.Remove(o.File + "-wal")
-	checkRows(t, backup, 1) // moved before Close
+	checkRows(t, backup, 1) // the file that was moved before Close
 	if n := log.Count("SQLite file moved without the latest messages"); n > 0 {
 		t.Errorf("the log reports missing messages:\n%s", log.String())
 	}
 }
 
-// TestFileMovedWhileRead: if a file was moved while another program needs the
-// WAL, the log reports that the file lacks the latest messages.
+// TestFileMovedWhileRead: if a file is moved while another program prevents a complete
+// checkpoint, the log reports that the file lacks the latest messages.
 func TestFileMovedWhileRead(t *testing.T) {
 	var log test.Log
 	o := options(t)
@@ -184,8 +185,8 @@ func TestFileMovedWhileRead(t *testing.T) {
 	awaitSave(t, s)
 }
 
-// TestDirectoryCreatedLater: the store works when its directory appears after
-// the start.
+// TestDirectoryCreatedLater: the store saves messages as soon as its directory exists,
+// even if the directory was missing at the start.
 func TestDirectoryCreatedLater(t *testing.T) {
 	o := options(t)
 	dir := filepath.Join(filepath.Dir(o.File), "not", "there")

@@ -15,8 +15,8 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestLinkedFileReadsWAL: every reader sees the content of the WAL if the path
-// of the file contains a symbolic link.
+// TestLinkedFileReadsWAL: readers read the WAL even if the path of the file contains a
+// symbolic link.
 func TestLinkedFileReadsWAL(t *testing.T) {
 	o := options(t)
 	dir := t.TempDir()
@@ -72,8 +72,8 @@ func TestLinkedFileReadsWAL(t *testing.T) {
 	}
 }
 
-// TestReaderRefusesPlantedFiles: a Reader opens no FIFO and no link as a file
-// of the database, and root follows no link of another user to it.
+// TestReaderRefusesPlantedFiles: a Reader opens no FIFO and no link in place of one of
+// SQLite's files, and root follows no directory link of another user.
 func TestReaderRefusesPlantedFiles(t *testing.T) {
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		for kind, plant := range map[string]func(path string) error{
@@ -93,7 +93,7 @@ func TestReaderRefusesPlantedFiles(t *testing.T) {
 		}
 	}
 	if os.Geteuid() != 0 {
-		return // a user may follow every link
+		return // only root refuses links to directories
 	}
 	const other = 65534
 	o := options(t)

@@ -18,8 +18,8 @@ func realPath(path string) (string, error) {
 	return filepath.EvalSymlinks(abs)
 }
 
-// checkRegular returns an error if path is not a regular file: SQLite would wait
-// for the other end of a FIFO forever.
+// checkRegular returns an error if path is not a regular file. SQLite would block
+// forever in the open of a FIFO.
 func checkRegular(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {

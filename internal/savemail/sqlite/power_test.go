@@ -17,8 +17,9 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestPowerLoss: after a fault and a power loss, a stored message is in the
-// file and a failed message is not. The log reports each unknown outcome later.
+// TestPowerLoss: after a fault and a power loss, a stored message is in the file, and a
+// failed message is not. The log has reported the outcome of each message with an
+// unknown outcome.
 func TestPowerLoss(t *testing.T) {
 	const forever = 0 // until the fault is cleared
 	for _, tt := range []struct {
@@ -126,8 +127,8 @@ func readCopy(t *testing.T, file string) []storetest.Row {
 	return rows(t, copied)
 }
 
-// TestUnknownOutcome: the log reports an unknown outcome without another Save,
-// and at the latest when the store closes.
+// TestUnknownOutcome: the log reports what happened to a message with an unknown
+// outcome without another Save, and at the latest when the store closes.
 func TestUnknownOutcome(t *testing.T) {
 	power := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})
 	s := startSaver(t, filepath.Join(power.Dir, "mail.db"))

@@ -48,7 +48,7 @@ func NewReader(o Options) (*Reader, error) {
 
 // List returns the n newest messages, newest first.
 func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
-	// Another program may have written values of any size, so each is cut.
+	// Another program may have written values of any size, so List cuts them.
 	const shown = 10_000 // characters
 	rows, err := r.db.QueryContext(ctx, fmt.Sprintf(`SELECT substr("hash",1,%[1]d),substr("from",1,%[1]d),substr("to",1,%[1]d),substr("subject",1,%[1]d),`+
 		`substr("date",1,%[1]d),octet_length("mail") FROM `, shown)+
@@ -64,7 +64,7 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 		if err := rows.Scan(&m.Hash, &m.From, &m.To, &m.Subject, &date, &m.Size); err != nil {
 			return nil, fmt.Errorf("read a row: %w", err)
 		}
-		// A date of another program in another format becomes the zero time.
+		// If another program has written a date in another format, m.Date is zero.
 		m.Date, _ = time.Parse(dateLayout, date)
 		list = append(list, m)
 	}

@@ -17,8 +17,8 @@ import (
 	"goguerrillad/internal/recipient"
 )
 
-// Recipients runs the recipient query on the file, over read-only connections
-// of its own.
+// Recipients runs the recipient query on the file. It has its own read-only
+// connections.
 type Recipients struct {
 	file  string
 	query recipient.Query
@@ -40,7 +40,8 @@ type creation struct {
 // createTimeout bounds a call of createFile, which also waits for a running Save.
 const createTimeout = 10 * time.Second
 
-// A sharedFile is the file that was at the path when it was opened.
+// A sharedFile is an open file and the queries that use it. Another file may be at its
+// path now.
 type sharedFile struct {
 	info  fs.FileInfo
 	db    *sql.DB
@@ -102,7 +103,7 @@ func runQuery(ctx context.Context, db *sql.DB, q recipient.Query, address, domai
 }
 
 // acquire returns the file that is at the path now. If the file is missing, acquire
-// asks the store to create it: while no recipient is accepted, no Save creates it.
+// asks the store to create it, since no Save does so while no recipient is accepted.
 // The caller must release the file.
 func (r *Recipients) acquire(ctx context.Context) (*sharedFile, error) {
 	f, err := r.acquireExisting(ctx)
@@ -118,20 +119,20 @@ func (r *Recipients) acquire(ctx context.Context) (*sharedFile, error) {
 // release ends the use of the file after acquire.
 func (f *sharedFile) release() { f.users.Done() }
 
-// create asks the store to create the file, once for all callers that wait for
-// it. The caller must not have acquired a file, since the store waits for its
-// release.
+// create asks the store to create the file, once for all concurrent callers. The
+// caller must not hold an acquired file, since the store waits for its release.
 func (r *Recipients) create(ctx context.Context) error {
 	r.mu.Lock()
-	if r.createFile == nil {
+	createFile := r.createFile
+	if createFile == nil {
 		r.mu.Unlock()
-		return errors.New("no store creates it")
+		return errors.New("no store creates the file")
 	}
 	running := r.creating
 	if running == nil {
 		running = &creation{done: make(chan struct{})}
 		r.creating = running
-		go func(createFile func(context.Context) error) { // one goroutine at most: a Save may hold the store longer than ctx
+		go func() { // a goroutine, since a Save may block createFile longer than ctx allows
 			ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
 			defer cancel()
 			running.err = createFile(ctx)
@@ -139,7 +140,7 @@ func (r *Recipients) create(ctx context.Context) error {
 			defer r.mu.Unlock()
 			r.creating = nil
 			close(running.done)
-		}(r.createFile)
+		}()
 	}
 	r.mu.Unlock()
 	select {
@@ -150,8 +151,7 @@ func (r *Recipients) create(ctx context.Context) error {
 	}
 }
 
-// acquireExisting is acquire for a file that exists. It waits while the file is
-// suspended.
+// acquireExisting is acquire without create. It waits while r is suspended.
 func (r *Recipients) acquireExisting(ctx context.Context) (*sharedFile, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -194,18 +194,14 @@ func (r *Recipients) acquireExisting(ctx context.Context) (*sharedFile, error) {
 	return r.current, nil
 }
 
-// suspend closes the file after the running queries and keeps it closed until
-// resume.
+// suspend waits for the running queries and closes the file. The file stays closed
+// until resume.
 func (r *Recipients) suspend() {
 	r.mu.Lock()
-	f := r.current
-	r.current, r.resumed = nil, make(chan struct{})
+	r.retire()
+	r.resumed = make(chan struct{})
 	r.mu.Unlock()
-	if f != nil {
-		f.users.Wait()
-		_ = f.db.Close() // nothing was written
-	}
-	r.retired.Wait() // no file is retired while suspended
+	r.retired.Wait() // without r.mu, since no query retires a file while r is suspended
 }
 
 // resume allows queries again after suspend.
@@ -216,12 +212,12 @@ func (r *Recipients) resume() {
 	r.resumed = nil
 }
 
-// retire closes the current file after the queries that use it. The caller
-// holds r.mu.
+// retire lets a goroutine close the current file when no query uses it any longer.
+// The caller holds r.mu.
 func (r *Recipients) retire() {
 	if f := r.current; f != nil {
 		r.current = nil
-		r.retired.Go(func() { // ends with the last query
+		r.retired.Go(func() {
 			f.users.Wait()
 			_ = f.db.Close() // nothing was written
 		})

@@ -86,8 +86,8 @@ func TestRecipients(t *testing.T) {
 	}
 }
 
-// TestRecipientsCreateFile: if the file is missing, was moved or deleted, a
-// query makes the store create it, although no message is saved.
+// TestRecipientsCreateFile: if the file does not exist yet, or was moved or deleted, a
+// query makes the store create it, without a Save.
 func TestRecipientsCreateFile(t *testing.T) {
 	o := options(t)
 	s := open(t, o)
@@ -139,8 +139,8 @@ func TestRecipientsCreateFile(t *testing.T) {
 	}
 }
 
-// TestRecipientsOfReplacedFile: running queries, and queries that wait for a
-// connection, return their result although their file is replaced.
+// TestRecipientsOfReplacedFile: if the file is replaced, running queries and queries
+// that wait for a connection return the result of the old file.
 func TestRecipientsOfReplacedFile(t *testing.T) {
 	o := options(t)
 	execute(t, o.File, "CREATE TABLE mailbox (address TEXT)", "INSERT INTO mailbox VALUES ('a@b')")
@@ -188,8 +188,8 @@ func awaitCalls(t *testing.T, function string, n int) {
 	})
 }
 
-// TestRecipientsClose: Close waits for the running queries, also for those of a
-// replaced file, since they have the file open.
+// TestRecipientsClose: Close waits for the running queries, even for the queries of a
+// replaced file.
 func TestRecipientsClose(t *testing.T) {
 	for _, replaced := range []bool{false, true} {
 		o := options(t)

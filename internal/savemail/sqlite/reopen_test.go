@@ -10,9 +10,9 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestOpenWhileOpen: no message is lost if a second store opens the file, as at
-// a reload, whether the WAL is copied or not. The WAL has more pages than
-// SQLite's cache.
+// TestOpenWhileOpen: no message is lost if a second store opens the file, as at a
+// reload, with and without a checkpoint before. The WAL has more pages than SQLite's
+// cache.
 func TestOpenWhileOpen(t *testing.T) {
 	for _, copied := range []bool{true, false} {
 		o := options(t)

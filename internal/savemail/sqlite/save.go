@@ -13,11 +13,11 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// save runs one transaction on s.database. ctx bounds only the wait for its start,
-// and ends it between two rows: with a context, the driver would start a goroutine
-// for each row.
+// save runs one transaction on s.database. ctx bounds the start of the transaction,
+// and is checked before each row. The INSERT and the COMMIT run without ctx: with a
+// context, the driver would start a goroutine for each row.
 func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) error {
-	checkpointer := s.database.checkpointer // s.database is nil after a failure
+	checkpointer := s.database.checkpointer // s.database is nil after closeDatabase
 	if err := checkpointer.lock(ctx); err != nil {
 		return fmt.Errorf("%w: %s: wait for a checkpoint: %w", savemail.ErrUnavailable, s.options.File, err)
 	}
@@ -31,8 +31,8 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) error {
 		}
 	}
 	if err := checkpointer.err(); err != nil {
-		// The transaction may have read pages that the kernel has dropped since
-		// then.
+		// After a failed checkpoint, pages that the transaction has read may not be on
+		// the disk.
 		return s.abort("checkpoint", err)
 	}
 	if _, err := s.database.conn.ExecContext(context.Background(), "COMMIT"); err != nil {
@@ -73,11 +73,11 @@ func (s *Store) insert(ctx context.Context, e *envelope.Envelope) error {
 	return nil
 }
 
-// maxScratch is the largest buffer that is kept for the next message, in bytes.
+// maxScratch is the maximum size of s.scratch, in bytes, between two messages.
 const maxScratch = 1 << 20
 
 // abort rolls back a transaction before its COMMIT, so nothing of it is stored. It
-// keeps the connection if the connection did not cause the error.
+// closes the file if the rollback fails or err may be a failure of the file.
 func (s *Store) abort(operation string, err error) error {
 	rolledBack := s.rollback()
 	switch code := primary(err); {
@@ -114,12 +114,11 @@ func (s *Store) handleCommitError(err error) error {
 	return &commitError{err}
 }
 
-// rollback ends the transaction and reports whether it has ended. After some
-// errors SQLite ends a transaction automatically.
+// rollback ends the transaction and reports whether no transaction is active now.
+// After some errors SQLite has already rolled back.
 func (s *Store) rollback() bool {
 	_, err := s.database.conn.ExecContext(context.Background(), "ROLLBACK")
-	// "cannot rollback - no transaction is active"
-	return err == nil || primary(err) == lib.SQLITE_ERROR
+	return err == nil || primary(err) == lib.SQLITE_ERROR // "cannot rollback - no transaction is active"
 }
 
 // isDataError reports whether SQLite rejected the values of the message. A missing
@@ -134,8 +133,7 @@ func isDataError(err error) bool {
 	return false
 }
 
-// extended returns SQLite's extended result code, or 0 for an error of another
-// origin.
+// extended returns SQLite's extended result code, or 0 if err is not from SQLite.
 func extended(err error) int {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code()
@@ -143,5 +141,5 @@ func extended(err error) int {
 	return 0
 }
 
-// primary returns SQLite's primary result code, or 0.
+// primary returns SQLite's primary result code, or 0 if err is not from SQLite.
 func primary(err error) int { return extended(err) & 0xFF }

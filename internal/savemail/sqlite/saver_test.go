@@ -36,9 +36,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// saveLines saves a message for each line of standard input, which is the
-// message's size. It prints the hash and the outcome, and logs to standard
-// error.
+// saveLines reads sizes from standard input, one per line, and saves a message of each
+// size. It prints the hash, the outcome and the error, and logs to standard error.
 func saveLines(file string) {
 	s := sqlite.New(sqlite.Options{File: file, Table: "new_mail", Log: slog.New(slog.NewJSONHandler(os.Stderr, nil))})
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
@@ -133,10 +132,10 @@ func (s *saver) settled(t *testing.T) map[string]string {
 	return messages
 }
 
-// saveWithFault saves messages of this size with an active fault until one has
-// an outcome that ok accepts. Before each attempt it saves another message,
-// since opening the file can take the whole time of a Save. It returns the hash
-// of the message and the active fault.
+// saveWithFault saves messages of this size with an active fault until ok accepts an
+// outcome. It returns the hash of the last message and the active fault. Before each
+// attempt it saves another message without the fault, since opening the file can take
+// the whole time of a Save.
 func (s *saver) saveWithFault(t *testing.T, power *powerfs.FS, f powerfs.Fault, size int, ok func(outcome string) bool) (hash string, fault *powerfs.Injection) {
 	t.Helper()
 	test.Await(t, nil, time.Minute, "no Save has the expected outcome", func() error {

@@ -71,8 +71,9 @@ func (d *database) readColumns(ctx context.Context, table string) ([]newmail.Col
 	return columns, nil
 }
 
-// createTable creates the table and its indexes in one transaction. The name of an
-// index contains a dot, which no table's name has, so it is unique.
+// createTable creates the table and its indexes in one transaction. An index has the
+// name of its table, a dot and its column. No table has a dot in its name, so the
+// names of indexes are unique.
 func (d *database) createTable(ctx context.Context, table string) error {
 	var b strings.Builder
 	b.WriteString("BEGIN IMMEDIATE;\n")

@@ -14,16 +14,16 @@ import (
 	"goguerrillad/internal/rootpath"
 )
 
-// A verifier connects for root and refuses a connection to other files than the
-// checked file. SQLite opens files by name, so a user who may write to the
-// directory can replace a file between the check and the open.
+// A verifier is the connector of root. It refuses a connection that has opened other
+// files than the checked file. SQLite opens files by name, so a user who may write to
+// the directory can replace a file between the check and the open.
 type verifier struct {
 	driver.Connector
 	file unix.Stat_t // of the checked file
 }
 
-// verify returns the connector for the file at path, which has no symbolic links.
-// For root it is a verifier.
+// verify returns c, or for root a verifier with the file at path as the checked file.
+// path has no symbolic links.
 func verify(path string, c driver.Connector) (driver.Connector, error) {
 	if os.Geteuid() != 0 {
 		return c, nil
@@ -43,8 +43,7 @@ func verify(path string, c driver.Connector) (driver.Connector, error) {
 	return v, nil
 }
 
-// Connect opens a connection and compares the files that it has opened with the
-// checked file.
+// Connect opens a connection and checks the files that the connection has opened.
 func (v verifier) Connect(ctx context.Context) (driver.Conn, error) {
 	before, err := regularDescriptors()
 	if err != nil {
@@ -54,7 +53,7 @@ func (v verifier) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The first read opens the -wal and the -shm.
+	// The first read makes SQLite open the -wal and the -shm.
 	_, readErr := conn.(driver.ExecerContext).ExecContext(ctx, "PRAGMA schema_version", nil)
 	if err := v.check(before); err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -65,8 +64,8 @@ func (v verifier) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// check compares the open files with those before the connection. The checked file
-// must be open, and each new file must have its owner.
+// check compares the open files of the process with the open files before the
+// connection. The checked file must be open, and its owner must own each new file.
 func (v verifier) check(before map[int]unix.Stat_t) error {
 	now, err := regularDescriptors()
 	if err != nil {
@@ -89,7 +88,8 @@ func (v verifier) check(before map[int]unix.Stat_t) error {
 	return nil
 }
 
-// regularDescriptors returns the open regular files of this process by descriptor.
+// regularDescriptors returns the open regular files of this process. The keys are
+// their descriptors.
 func regularDescriptors() (map[int]unix.Stat_t, error) {
 	names, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

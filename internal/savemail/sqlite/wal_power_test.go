@@ -13,15 +13,15 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// TestRewrittenWALIsDurable: after rewriteWAL, frames that a failed sync has
-// lost are durable, also on a full disk.
+// TestRewrittenWALIsDurable: rewriteWAL makes frames durable that a failed sync has
+// lost, even on a full disk.
 func TestRewrittenWALIsDurable(t *testing.T) {
 	wal, _, frames := newWAL(t)
 	wal = wal[:walHeaderSize+frames*(frameHeaderSize+16384)]
 	for _, tt := range []struct {
 		name string
-		op   powerfs.Op // for which the disk is full
-		nth  int
+		op   powerfs.Op // fails with ENOSPC
+		nth  int        // from this call of op
 	}{
 		{"no fault", 0, 0},
 		{"disk full", powerfs.Write, frames + 2}, // after the header and the frames
@@ -70,8 +70,7 @@ func TestRewrittenWALIsDurable(t *testing.T) {
 	}
 }
 
-// TestReserveFails: rewriteWAL returns an error of reserveWAL unless the disk
-// is full.
+// TestReserveFails: rewriteWAL returns an error of reserveWAL, other than ENOSPC.
 func TestReserveFails(t *testing.T) {
 	wal, _, frames := newWAL(t)
 	power := powerfs.New(t, powerfs.Options{Rand: rand.New(rand.NewPCG(1, 1))})

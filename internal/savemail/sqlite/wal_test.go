@@ -27,8 +27,8 @@ func openTest(t *testing.T) *database {
 	return d
 }
 
-// TestConnections: the connections have the settings that make a commit
-// durable. No other connection can read these settings.
+// TestConnections: the connections have the settings that make a commit durable. SQLite
+// returns these settings only on the connection itself.
 func TestConnections(t *testing.T) {
 	d := openTest(t)
 	for name, db := range map[string]querier{"writer": d.conn, "checkpointer": d.checkpointer.db} {
@@ -124,7 +124,7 @@ func TestRewriteWAL(t *testing.T) {
 				before = append(before[:tt.want:tt.want], make([]byte, reservedWAL-tt.want)...)
 			}
 			if !bytes.Equal(after, before) {
-				t.Errorf("the WAL has %d bytes, want %d; or the first %d bytes have changed", len(after), len(before), tt.want)
+				t.Errorf("the WAL has %d bytes, want %d, of which the first %d are unchanged", len(after), len(before), tt.want)
 			}
 		})
 	}
@@ -196,7 +196,8 @@ func TestReservedWAL(t *testing.T) {
 	}
 }
 
-// FuzzRewriteWAL: rewriteWAL changes no byte of any WAL. It may cut off bytes.
+// FuzzRewriteWAL: rewriteWAL changes no byte of any file. It may cut off the end of the
+// file, and append zeros.
 func FuzzRewriteWAL(f *testing.F) {
 	f.Add([]byte("\x37\x7f\x06\x82"), uint8(1))
 	f.Add(make([]byte, walHeaderSize+frameHeaderSize+512), uint8(1))
@@ -214,7 +215,7 @@ func FuzzRewriteWAL(f *testing.F) {
 			after = bytes.TrimRight(after, "\x00")
 		}
 		if !bytes.HasPrefix(wal, after) || err != nil && len(after) != len(wal) {
-			t.Errorf("the WAL has %d bytes, before %d, and is not its beginning (error %v)", len(after), len(wal), err)
+			t.Errorf("the WAL has %d bytes, want a prefix of the %d bytes before, or with an error all of them (error %v)", len(after), len(wal), err)
 		}
 	})
 }

@@ -23,7 +23,7 @@ type envelopeFields struct {
 	Hash        string                `json:"hash"`
 	From        string                `json:"from"`
 	Recipients  []string              `json:"recipients"`
-	Remote      string                `json:"remote"` // address, "" if unknown, as on a unix socket
+	Remote      string                `json:"remote"` // the client's IP address, "" if unknown, as on a unix socket
 	Helo        string                `json:"helo"`
 	TLS         string                `json:"tls"` // version and cipher suite, "" without TLS
 	Date        string                `json:"date"`
@@ -33,9 +33,9 @@ type envelopeFields struct {
 }
 
 // A body is a multipart form: the bytes before the message, the message in its
-// own buffer, and the bytes after it. net/http may read a request's body after
-// Do has returned, when the buffer is unmapped or holds another message. So
-// readers copy the bytes under a lock, and read nothing after revoke.
+// own buffer, and the bytes after it. net/http may read a request's body after Do
+// has returned, when the buffer may be unmapped or hold another message. Readers
+// therefore copy the bytes under a lock, and read nothing after revoke.
 type body struct {
 	prefix, message, suffix []byte
 	contentType             string
@@ -83,23 +83,23 @@ func newBody(e *envelope.Envelope) (*body, error) {
 	return b, nil
 }
 
-// errRevoked ends a request after its outcome.
+// errRevoked ends a request that still reads a body after revoke.
 var errRevoked = errors.New("read the request body: the message has its outcome")
 
-// reader returns a new reader of the form.
+// reader returns a new reader of the whole form.
 func (b *body) reader() io.ReadCloser {
 	return &reader{body: b, form: io.MultiReader(bytes.NewReader(b.prefix), bytes.NewReader(b.message), bytes.NewReader(b.suffix))}
 }
 
-// revoke ends all readers. No reader reads the message after revoke has returned.
+// revoke ends all readers: after it has returned, no reader reads the message.
 func (b *body) revoke() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.revoked = true
 }
 
-// A reader reads the form of a body. It has no WriteTo method, which would pass the
-// message's own bytes to the connection.
+// A reader reads the form of a body. It must not have a method WriteTo, which would
+// pass the message's own buffer to the connection.
 type reader struct {
 	body *body
 	form io.Reader
@@ -115,7 +115,6 @@ func (r *reader) Read(p []byte) (int, error) {
 	return r.form.Read(p)
 }
 
-// Close does nothing.
 func (r *reader) Close() error { return nil }
 
 // size returns the length of the form in bytes.

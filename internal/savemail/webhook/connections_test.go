@@ -23,8 +23,8 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestConnections: the store has at most Writers+1 connections and uses them
-// again. A dead idle connection loses no message.
+// TestConnections: the store has at most Writers+1 connections and reuses them. Dead
+// idle connections cause no error.
 func TestConnections(t *testing.T) {
 	var running, peak, opened atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -65,8 +65,8 @@ func TestConnections(t *testing.T) {
 	all()
 }
 
-// TestResponseBody: after a response of at most 16 KiB the store uses the
-// connection again. Close closes it.
+// TestResponseBody: the store reuses a connection after a response of at most 16 KiB.
+// Close closes the connection.
 func TestResponseBody(t *testing.T) {
 	for size, want := range map[int]int32{0: 1, 16<<10 - 1: 1, 16 << 10: 1, 16<<10 + 1: 3} {
 		var opened, closed atomic.Int32
@@ -106,7 +106,7 @@ func TestResponseBody(t *testing.T) {
 	}
 }
 
-// TestReadersEnd: the goroutines that read a message end after its outcome.
+// TestReadersEnd: the goroutines that read a message end after Save has returned.
 func TestReadersEnd(t *testing.T) {
 	e := storetest.Envelope("Subject: x\r\n\r\n"+strings.Repeat("0123456789abcdef0123456789abcd\r\n", 4<<20/32), "b@example.com")
 	for _, http2 := range []bool{false, true} {
@@ -118,7 +118,7 @@ func TestReadersEnd(t *testing.T) {
 				t.Error("outcome nil, want an error")
 			}
 		}
-		test.Await(t, nil, 10*time.Second, "goroutines read a message after its outcome", func() error {
+		test.Await(t, nil, 10*time.Second, "goroutines read a message after its Save", func() error {
 			stacks := make([]byte, 1<<20)
 			stacks = stacks[:runtime.Stack(stacks, true)]
 			if n := bytes.Count(stacks, []byte("webhook.(*reader).Read(")); n > 0 {
@@ -129,9 +129,9 @@ func TestReadersEnd(t *testing.T) {
 	}
 }
 
-// TestRepeats: a POST without a response is repeated once, with the same id.
-// The second response decides the outcome only if the message is stored or
-// refused: the receiver may have stored the first POST.
+// TestRepeats: a POST without a response is repeated once, with the same id. The
+// second response decides the outcome only if it accepts or refuses the message, since
+// the receiver may have stored the message of the first POST.
 func TestRepeats(t *testing.T) {
 	for second, want := range map[int]error{
 		http.StatusOK: nil, http.StatusUnprocessableEntity: savemail.ErrRefused, http.StatusServiceUnavailable: savemail.ErrUnknown, 0: savemail.ErrUnknown,
@@ -184,7 +184,7 @@ func TestSecondPostLost(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	}))
 	server.Listener = &closingListener{Listener: server.Listener}
-	server.StartTLS() // otherwise the first POST is sent before the client sees the end of the connection
+	server.StartTLS() // without TLS, the first POST is sent before the client sees that the connection is closed
 	defer server.Close()
 	err := save(t, open(t, server.URL, server.Certificate()), storetest.Envelope("Subject: x\r\n\r\n", "b@example.com"), 10*time.Second)
 	if !errors.Is(err, savemail.ErrUnknown) {

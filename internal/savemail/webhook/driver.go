@@ -29,7 +29,7 @@ func Driver() savemail.Driver {
 			}
 			return check(d, o)
 		},
-		Descriptors: func() int { return 2 * (Writers + 1) }, // a connection for each writer, and one more
+		Descriptors: func() int { return 2 * (Writers + 1) }, // a connection for each writer and one for Check
 		Open: func(s savemail.Setup) (savemail.Opened, error) {
 			store := New(Options{URL: o.URL, Key: o.Key, Version: s.Version})
 			return savemail.Opened{Store: store, Batching: savemail.Batching{Writers: Writers, MaxRows: 1}}, nil
@@ -37,7 +37,7 @@ func Driver() savemail.Driver {
 	}
 }
 
-// check requires a URL, and warns of requests in clear or without a signature.
+// check requires a URL, and warns if requests are in clear or have no signature.
 func check(d *config.Draft, o Options) error {
 	u, err := url.Parse(o.URL)
 	if err != nil || o.URL == "" {
@@ -53,7 +53,8 @@ func check(d *config.Draft, o Options) error {
 	return nil
 }
 
-// parseURL checks a URL. It may contain a password, so no error repeats it.
+// parseURL checks a URL. Its errors do not contain the URL, which may contain a
+// password.
 func parseURL(v string) (string, error) {
 	const want = "want https://host/path, or http:// to a program on this machine"
 	u, err := url.Parse(v)
@@ -68,8 +69,8 @@ func parseURL(v string) (string, error) {
 	return config.Text(v)
 }
 
-// parseKey returns the key of a secret. As Standard Webhooks defines, whsec_ is
-// followed by the key in base64; any other text is the key itself.
+// parseKey returns the key of WEBHOOK_SECRET. After whsec_, the key is in base64, as
+// Standard Webhooks defines; any other text is the key itself.
 func parseKey(v string) ([]byte, error) {
 	encoded, ok := strings.CutPrefix(v, "whsec_")
 	if !ok {

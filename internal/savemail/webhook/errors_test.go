@@ -16,8 +16,8 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestErrorsWithoutSecrets: no error contains a secret of the URL, since the
-// log contains the errors.
+// TestErrorsWithoutSecrets: no error contains a secret of the URL, since the daemon
+// logs the errors.
 func TestErrorsWithoutSecrets(t *testing.T) {
 	_, other := receive(t, func(http.ResponseWriter, *http.Request) {})
 	garbage, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,5 +1,5 @@
-// Package webhook sends each message to an HTTP server, the receiver, in one
-// POST. The response decides the outcome of the message.
+// Package webhook posts each message to an HTTP server, the receiver. The
+// receiver's response decides the outcome of the message.
 package webhook
 
 import (
@@ -22,9 +22,9 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// Writers is how many messages are posted concurrently, each on its own
-// connection or HTTP/2 stream. A batch should be one message, so that no
-// message waits for the response to another.
+// Writers is the number of messages that are posted concurrently, each on its own
+// connection or HTTP/2 stream. A batch should have one message, so that no message
+// waits for the response to another message.
 const Writers = 16
 
 // Options configure a Store.
@@ -32,10 +32,10 @@ type Options struct {
 	URL     string      // https or http
 	Key     []byte      // signs the requests; nil for no signature
 	Version string      // of the daemon, for the header field User-Agent
-	TLS     *tls.Config // with the trusted certificates; nil for those of the system
+	TLS     *tls.Config // nil to trust the certificates of the system
 }
 
-// A Store posts messages. It has at most Writers connections for them, and one
+// A Store posts messages. It has at most Writers connections for messages and one
 // for Check.
 type Store struct {
 	url    string
@@ -50,8 +50,8 @@ const (
 	handshakeTimeout  = 5 * time.Second
 	idleTimeout       = 30 * time.Second // below the timeout of most servers
 	maxResponseHeader = 16 << 10         // bytes
-	maxResponseBody   = 16 << 10         // bytes; after a longer body the connection is closed
-	bodyTimeout       = time.Second      // to read the body
+	maxResponseBody   = 16 << 10         // bytes; after a longer body the store closes the connection
+	bodyTimeout       = time.Second      // of reading the response's body
 )
 
 // New returns a store, which connects at the first Check or Save.
@@ -71,7 +71,7 @@ func New(o Options) *Store {
 		url: o.URL, agent: "goguerrillad/" + cmp.Or(o.Version, "unknown"), key: o.Key,
 		client: &http.Client{
 			Transport: transport,
-			// Messages are sent only to the configured URL.
+			// A message goes only to the configured URL.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -86,15 +86,10 @@ func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	return errs
 }
 
-// refusal returns the outcome of a message that the receiver refuses permanently.
-func refusal() error {
-	return fmt.Errorf("%w: %w", savemail.ErrRefused, smtp.ReplyRefused)
-}
-
-// post posts a message. An idle connection may be dead, which only the POST
-// shows. So post repeats a POST without a response once, with the same id. If a
-// POST was sent and got no response, the receiver may have stored the message:
-// unless the second response decides it, the outcome is unknown.
+// post posts a message and returns its outcome. An idle connection may be dead, so
+// post repeats a POST that gets no response once, with the same id. If the store sent
+// a POST that got no response, the receiver may have stored the message; the outcome
+// is then ErrUnknown unless the second response accepts or refuses the message.
 func (s *Store) post(ctx context.Context, e *envelope.Envelope) error {
 	body, err := newBody(e)
 	if err != nil {
@@ -110,7 +105,7 @@ func (s *Store) post(ctx context.Context, e *envelope.Envelope) error {
 	response, err := s.client.Do(request)
 	unanswered := err != nil && sent.Load()
 	if err != nil && ctx.Err() == nil {
-		s.client.CloseIdleConnections() // the other connections are as old
+		s.client.CloseIdleConnections() // they are probably dead as well
 		request.Body = body.reader()
 		response, err = s.client.Do(request)
 		unanswered = unanswered || err != nil && sent.Load()
@@ -141,7 +136,8 @@ func (s *Store) request(ctx context.Context, id string, body *body) (*http.Reque
 	return request, nil
 }
 
-// outcome returns the outcome for a response, or for the error of the request.
+// outcome returns the outcome of a message for the response to its POST, or for the
+// error of the request.
 func (s *Store) outcome(response *http.Response, err error) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", savemail.ErrUnavailable, withoutURL(err))
@@ -149,17 +145,18 @@ func (s *Store) outcome(response *http.Response, err error) error {
 	defer response.Body.Close()
 	timer := time.AfterFunc(bodyTimeout, func() { response.Body.Close() })
 	defer timer.Stop()
-	_, _ = io.CopyN(io.Discard, response.Body, maxResponseBody) // only the status decides
+	_, _ = io.CopyN(io.Discard, response.Body, maxResponseBody) // without an unread body, the connection can be reused
 	switch code := response.StatusCode; {
 	case code/100 == 2:
 		return nil
 	case code == http.StatusUnprocessableEntity:
-		return refusal()
+		return fmt.Errorf("%w: %w", savemail.ErrRefused, smtp.ReplyRefused)
 	}
 	return fmt.Errorf("%w: the receiver responded %.100s", savemail.ErrUnavailable, response.Status)
 }
 
-// withoutURL removes the URL from an error of net/http: it may contain a password.
+// withoutURL removes the URL from an error of net/http, since the URL may contain a
+// password.
 func withoutURL(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		return e.Err
@@ -181,7 +178,7 @@ func (s *Store) Check(ctx context.Context) error {
 	return response.Body.Close()
 }
 
-// Close closes the connections.
+// Close closes the idle connections.
 func (s *Store) Close() error {
 	s.client.CloseIdleConnections()
 	return nil

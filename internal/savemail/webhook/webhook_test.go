@@ -146,7 +146,7 @@ func TestPost(t *testing.T) {
 	}
 }
 
-// TestResponses: the status, or a missing response, decides the outcome.
+// TestResponses: each status, and a missing response, has the expected outcome.
 func TestResponses(t *testing.T) {
 	status := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -175,7 +175,7 @@ func TestResponses(t *testing.T) {
 			for r.Context().Err() == nil {
 				w.Write([]byte("x"))
 				w.(http.Flusher).Flush()
-				time.Sleep(10 * time.Millisecond) // until the connection is closed
+				time.Sleep(10 * time.Millisecond)
 			}
 		}, nil},
 		{"closes", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, savemail.ErrUnknown},
@@ -210,7 +210,7 @@ func TestResponses(t *testing.T) {
 	}
 }
 
-// TestCheck: a receiver that sends any response is available. It gets no message.
+// TestCheck: a receiver is available if it sends any response. Check posts no message.
 func TestCheck(t *testing.T) {
 	for _, code := range []int{http.StatusOK, http.StatusMethodNotAllowed, http.StatusServiceUnavailable} {
 		s, _ := receive(t, func(w http.ResponseWriter, r *http.Request) {
@@ -225,7 +225,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestStore runs the suite of stores, which checks only the outcomes.
+// TestStore runs the suite of stores. Without Rows, the suite checks only outcomes.
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Harness {
 		s, _ := receive(t, func(_ http.ResponseWriter, r *http.Request) {
