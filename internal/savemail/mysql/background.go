@@ -14,13 +14,16 @@ const (
 )
 
 // settleInBackground settles a batch after the daemon has replied 451, and logs
-// the outcome of its messages. An absent message may have been stored, and then
-// deleted by a consumer.
+// the outcome. A batch that is absent may also have been stored, and then deleted
+// by a consumer.
 func (s *Store) settleInBackground(h *host, session sessionID, hashes []string) {
+	logOutcome := func(outcome error, args ...any) {
+		savemail.LogOutcome(s.options.Log, outcome, append([]any{"host", h.name, "hashes", hashes}, args...)...)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.settleCount == maxBackground {
-		savemail.LogOutcome(s.options.Log, savemail.ErrUnknown, "host", h.name, "hashes", hashes)
+		logOutcome(savemail.ErrUnknown)
 		return
 	}
 	s.settleCount++
@@ -32,11 +35,11 @@ func (s *Store) settleInBackground(h *host, session sessionID, hashes []string) 
 		state, err := s.findOutcome(ctx, h, session, hashes[0])
 		switch state {
 		case stored:
-			savemail.LogOutcome(s.options.Log, nil, "host", h.name, "hashes", hashes)
+			logOutcome(nil)
 		case absent:
-			savemail.LogOutcome(s.options.Log, savemail.ErrUnavailable, "host", h.name, "hashes", hashes)
+			logOutcome(savemail.ErrUnavailable)
 		default:
-			savemail.LogOutcome(s.options.Log, savemail.ErrUnknown, "host", h.name, "hashes", hashes, "error", err)
+			logOutcome(savemail.ErrUnknown, "error", err)
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/go-sql-driver/mysql"
@@ -12,9 +13,9 @@ import (
 )
 
 // charset returns a character set of the host's columns, nil for bytes. At the
-// first call for a set the server converts all characters to the set and back.
-// A built-in table could differ from the server's, and then an INSERT in strict
-// mode would fail even with CONVERT.
+// first call for a set, the server converts all characters to the set and back.
+// With a built-in table that differs from the server's table, an INSERT in strict
+// mode would fail.
 func (c *conn) charset(ctx context.Context, name string) (*newmail.Charset, error) {
 	if set, ok := c.host.charsets.Load(name); ok {
 		return set.(*newmail.Charset), nil
@@ -40,12 +41,12 @@ func (c *conn) charset(ctx context.Context, name string) (*newmail.Charset, erro
 // maxCharsPerQuery bounds the characters that one query converts.
 const maxCharsPerQuery = 4096
 
-// supplementary are characters of the supplementary planes. A character set has
-// all or none of these planes.
+// supplementary are examples of the characters outside the Basic Multilingual
+// Plane. A character set has all of these characters or none.
 var supplementary = []rune{0x10000, 0x1F600, 0x20000, 0x2A6D6, 0x10FFFF}
 
-// readCharset returns the set as the server converts it. If the server cannot
-// convert, the set has the characters of ASCII.
+// readCharset returns the set with the characters that the server converts to the
+// set and back without a change.
 func (c *conn) readCharset(ctx context.Context, name string) (*newmail.Charset, error) {
 	width := 0 // TiDB stores every set as UTF-8
 	if !isTiDB(c.variables) {
@@ -71,15 +72,12 @@ func (c *conn) readCharset(ctx context.Context, name string) (*newmail.Charset, 
 	if err := c.roundTrip(ctx, name, supplementary, has); err != nil {
 		return nil, err
 	}
-	all := true
-	for _, r := range supplementary {
-		all = all && has[r]
-	}
+	all := !slices.ContainsFunc(supplementary, func(r rune) bool { return !has[r] })
 	return newmail.NewCharset(name, width, func(r rune) bool { return has[r] }, all), nil
 }
 
 // roundTrip converts characters to the set and back, and adds the unchanged
-// characters to has.
+// characters to has. If the server cannot convert them, it adds those of ASCII.
 func (c *conn) roundTrip(ctx context.Context, name string, chars []rune, has map[rune]bool) error {
 	if len(chars) == 0 {
 		return nil

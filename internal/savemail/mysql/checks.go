@@ -2,7 +2,8 @@ package mysql
 
 import (
 	"context"
-	"database/sql/driver"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,19 +14,15 @@ const headerRoom = 4096
 // A durabilitySetting is a variable of the server on which the durability of a
 // commit depends. Only an operator can change it.
 type durabilitySetting struct {
-	name, safe string // safe is the recommended value
-	unsafe     func(value string, all map[string]string) bool
+	name   string
+	safe   string // the recommended value
+	unsafe func(value string, all map[string]string) bool
 }
 
 // valueIn returns a function that reports whether a value is one of values.
 func valueIn(values ...string) func(string, map[string]string) bool {
 	return func(value string, _ map[string]string) bool {
-		for _, v := range values {
-			if strings.EqualFold(v, value) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(values, func(v string) bool { return strings.EqualFold(v, value) })
 	}
 }
 
@@ -41,7 +38,7 @@ var durabilitySettings = []durabilitySetting{
 		provider := all["wsrep_provider"]
 		return strings.EqualFold(value, "OFF") && provider != "" && provider != "none"
 	}},
-	{"innodb_redo_log_enabled", "ON", valueIn("OFF")}, // a status variable: ALTER INSTANCE DISABLE INNODB REDO_LOG
+	{"innodb_redo_log_enabled", "ON", valueIn("OFF")}, // a status variable, OFF after ALTER INSTANCE DISABLE INNODB REDO_LOG
 }
 
 // variableNames are the server's variables that the store uses.
@@ -52,7 +49,7 @@ var variableNames = []string{"version", "max_allowed_packet", "hostname", "port"
 // readVariables returns the variables in variableNames that the server has.
 func (c *conn) readVariables(ctx context.Context) (values map[string]string, err error) {
 	err = c.Conn.Raw(func(dc any) error {
-		values, err = showVariables(ctx, dc.(driver.Conn), variableNames...)
+		values, err = showVariables(ctx, dc.(*safeConn), variableNames...)
 		return err
 	})
 	return values, err
@@ -61,17 +58,26 @@ func (c *conn) readVariables(ctx context.Context) (values map[string]string, err
 // readStatus returns the named status variables that the server has.
 func (c *conn) readStatus(ctx context.Context, names ...string) (values map[string]string, err error) {
 	err = c.Conn.Raw(func(dc any) error {
-		values, err = show(ctx, dc.(driver.Conn), "SHOW GLOBAL STATUS WHERE Variable_name IN ('"+strings.Join(names, "','")+"')")
+		values, err = show(ctx, dc.(*safeConn), "SHOW GLOBAL STATUS WHERE Variable_name IN ('"+strings.Join(names, "','")+"')")
 		return err
 	})
 	return values, err
 }
 
-// checkServer logs warnings about settings that weaken durability, and limits
-// below the largest message. It ignores errors, because a server that is only
-// compatible with MySQL may lack these variables and tables.
+// largestMail returns the largest size in bytes of the column mail, 0 if it is
+// unknown.
+func (o Options) largestMail() int64 {
+	if o.MaxMessage == 0 {
+		return 0
+	}
+	return o.MaxMessage + headerRoom
+}
+
+// checkServer logs a warning about each setting that weakens durability and each
+// limit below the largest message. It ignores errors, because a server that is
+// only compatible with MySQL may lack these variables and tables.
 func (c *conn) checkServer(ctx context.Context, s *Store) {
-	if need := s.options.MaxMessage + headerRoom; s.options.MaxMessage > 0 && need > c.maxPacket {
+	if need := s.options.largestMail(); need > c.maxPacket {
 		s.warnOnce("max_allowed_packet of the MySQL server is below GSMTP_MAX_SIZE",
 			"host", c.host.name, "max_allowed_packet", c.maxPacket, "needed", need)
 	}
@@ -90,14 +96,11 @@ func (c *conn) checkServer(ctx context.Context, s *Store) {
 }
 
 func (c *conn) checkDurability(ctx context.Context, s *Store) {
-	values := c.variables
 	if status, err := c.readStatus(ctx, "Innodb_redo_log_enabled"); err == nil {
-		for name, value := range status {
-			values[name] = value
-		}
+		maps.Copy(c.variables, status)
 	}
 	for _, d := range durabilitySettings {
-		if value, known := values[d.name]; known && d.unsafe(value, values) {
+		if value, known := c.variables[d.name]; known && d.unsafe(value, c.variables) {
 			s.onceLog.warn(d.name, "MySQL server setting weakens durability",
 				"host", c.host.name, "setting", d.name, "value", value, "safe", d.safe)
 		}
@@ -106,17 +109,17 @@ func (c *conn) checkDurability(ctx context.Context, s *Store) {
 
 func isTiDB(variables map[string]string) bool { return strings.Contains(variables["version"], "TiDB") }
 
-// tidbRowSize is TiDB's default limit of a row in bytes (txn-entry-size-limit).
+// tidbRowSize is the default of TiDB's txn-entry-size-limit, in bytes.
 const tidbRowSize = 6 << 20
 
-// checkTiDBRowSize logs a warning if a row cannot hold the largest message.
+// checkTiDBRowSize logs a warning if the largest message does not fit a row.
 func (c *conn) checkTiDBRowSize(s *Store) {
-	// 0, the default, means the value in the server's configuration file.
+	// 0 means the value in the server's configuration file, which is unknown.
 	limit, err := strconv.ParseInt(c.variables["tidb_txn_entry_size_limit"], 10, 64)
 	if err != nil || limit == 0 {
 		limit = tidbRowSize
 	}
-	if need := s.options.MaxMessage + headerRoom; s.options.MaxMessage > 0 && need > limit {
+	if need := s.options.largestMail(); need > limit {
 		s.warnOnce("txn-entry-size-limit of TiDB is below GSMTP_MAX_SIZE", "host", c.host.name, "limit", limit, "needed", need)
 	}
 }

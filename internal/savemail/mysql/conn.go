@@ -19,8 +19,8 @@ type conn struct {
 	*sql.Conn
 	host          *host
 	checkout      *checkout         // nil in the pool and for probes
-	session       sessionID         // identifies the session after the connection is lost
-	variables     map[string]string // of the server (variableNames)
+	session       sessionID         // for settling after the connection is lost
+	variables     map[string]string // the server's values of variableNames
 	maxPacket     int64             // the server's max_allowed_packet in bytes
 	inserts       map[int]*sql.Stmt // prepared for insertColumns, by number of rows, 1 to maxRows
 	insertColumns *newmail.Columns
@@ -30,24 +30,20 @@ type conn struct {
 
 // destroy closes the connection, which also ends its prepared statements.
 func (c *conn) destroy() {
-	// ErrBadConn makes database/sql close it. No caller could handle an error.
+	// ErrBadConn makes database/sql close the connection. No caller could handle
+	// an error.
 	_ = c.Conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = c.Conn.Close()
 }
 
-// alive reports whether the server has kept the idle connection open. Sending an
-// INSERT on a closed connection could leave its outcome unknown.
+// alive reports whether the server has kept the idle connection open. The outcome
+// of an INSERT on a closed connection could be unknown.
 func (c *conn) alive(ctx context.Context) bool {
-	return c.Conn.Raw(func(dc any) error {
-		if r, ok := dc.(driver.SessionResetter); ok {
-			return r.ResetSession(ctx)
-		}
-		return nil
-	}) == nil
+	return c.Conn.Raw(func(dc any) error { return dc.(*safeConn).ResetSession(ctx) }) == nil
 }
 
-// connect connects to a host. It tries again if the connection ends during its
-// setup, because no row has been sent and the host may be healthy.
+// connect connects to a host. If the connection ends during its setup, connect
+// tries once more, because no row has been sent and the host may be healthy.
 func (s *Store) connect(ctx context.Context, h *host) (*conn, error) {
 	start := time.Now()
 	c, err := s.connectOnce(ctx, h)
@@ -80,9 +76,9 @@ func (c *conn) setUp(ctx context.Context, s *Store) (err error) {
 	if c.maxPacket, err = strconv.ParseInt(c.variables["max_allowed_packet"], 10, 64); err != nil {
 		return fmt.Errorf("read max_allowed_packet: %w", err)
 	}
-	// The driver does not mark parameters as bytes, and the server checks the
-	// encoding of every other parameter. For a message of 100 KB that is a
-	// quarter of its time. A server may refuse the setting.
+	// The driver sends parameters as text, and the server checks the encoding of
+	// text. For a message of 100 kB the check takes a quarter of the server's
+	// time. A server may refuse the setting.
 	_, err = c.ExecContext(ctx, "SET character_set_client=binary")
 	if _, refused := errors.AsType[*mysql.MySQLError](err); err != nil && !refused {
 		return fmt.Errorf("send parameters as bytes: %w", err)
@@ -103,9 +99,9 @@ func (c *conn) setUp(ctx context.Context, s *Store) (err error) {
 	return nil
 }
 
-// acquireSessionLock acquires the user lock by which the session is identified
+// acquireSessionLock acquires the user lock that identifies the session
 // (settle.go). It checks the lock's holder with a second statement, because a
-// proxy may send each statement to another session.
+// proxy may distribute the statements over several sessions.
 func (c *conn) acquireSessionLock(ctx context.Context, s *Store) error {
 	name := newLockName()
 	got, err := c.getLock(ctx, name, 0)
@@ -126,7 +122,8 @@ func (c *conn) acquireSessionLock(ctx context.Context, s *Store) error {
 	return err
 }
 
-// checkRights clears c.session if the user lacks a right that settling needs.
+// checkRights clears c.session if the user has no right to SELECT or KILL, which
+// settling needs.
 func (c *conn) checkRights(ctx context.Context, s *Store) error {
 	for _, right := range []struct{ needed, grant, statement string }{
 		{"SELECT", "GRANT SELECT ON " + s.table.String() + " TO CURRENT_USER", s.table.emptySelect()},
@@ -145,14 +142,15 @@ func (c *conn) checkRights(ctx context.Context, s *Store) error {
 	return nil
 }
 
-// warnCannotSettle warns that a lost connection will leave its outcome unknown.
+// warnCannotSettle warns that the outcome of a lost connection will stay unknown.
 func (c *conn) warnCannotSettle(s *Store, needed, grant string, err error) {
 	s.onceLog.warn("unsettled "+needed, "MySQL commit outcomes cannot be settled",
 		"host", c.host.name, "needed", needed, "grant", grant, "error", err)
 }
 
-// tryInsert runs an INSERT without a row. It fails like a real one for lack of
-// rights, on a read-only server, and for a column without a value or a default.
+// tryInsert runs an INSERT without a row. Like an INSERT of a row, it fails if the
+// user has no right, the server is read-only, or a column has neither a value nor
+// a default.
 func (c *conn) tryInsert(ctx context.Context, s *Store) error {
 	if _, err := c.ExecContext(ctx, s.table.emptyInsert()); err != nil {
 		return fmt.Errorf("try an INSERT without a row: %w", err)
@@ -160,14 +158,14 @@ func (c *conn) tryInsert(ctx context.Context, s *Store) error {
 	return nil
 }
 
-// updateColumns reads the columns and stores them for the host and for Fits.
+// updateColumns reads the columns, and sets them for the host and for Fits.
 func (c *conn) updateColumns(ctx context.Context, s *Store) error {
 	columns, err := s.table.readColumns(ctx, c)
 	if err != nil {
 		return err
 	}
 	if old := c.host.columns.Load(); columns.Equal(old) {
-		columns = old // keeps the statements prepared for them
+		columns = old // keeps their prepared statements
 	}
 	c.host.columns.Store(columns)
 	s.columns.Store(columns)
@@ -176,8 +174,9 @@ func (c *conn) updateColumns(ctx context.Context, s *Store) error {
 	return nil
 }
 
-// columnsMaxAge is the age at which a Save reads the columns again. A narrowed
-// column causes an error before that, a widened column does not.
+// columnsMaxAge is the age at which a Save reads the columns again. It matters
+// for a widened column: a narrowed column causes an error, and a Save then reads
+// the columns immediately.
 const columnsMaxAge = 5 * time.Second
 
 // currentColumns returns the host's columns, at most columnsMaxAge old.

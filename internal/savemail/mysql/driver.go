@@ -27,8 +27,7 @@ func Driver() savemail.Driver {
 		Keys:    keys(o),
 		Default: func() bool { return len(o.Hosts) > 0 },
 		Check:   func(d *config.Draft, selected bool) error { return check(d, o, selected) },
-		// For each host: the connections of the writers and of the extra writers,
-		// and the health check.
+		// Each host has connections for the writers, the extra writers and a probe.
 		Descriptors: func() int { return 12 * max(1, len(o.Hosts)) },
 		Open:        func(s savemail.Setup) (savemail.Opened, error) { return open(options(s), s.Query) },
 		OpenReader:  func(s savemail.Setup) (savemail.Reader, error) { return NewReader(options(s)) },
@@ -98,14 +97,12 @@ func check(d *config.Draft, o *Options, selected bool) error {
 	return nil
 }
 
-// One INSERT of more than maxBatch bytes gains nothing. While another Save runs,
-// fewer than minBatch messages wait for more.
 const (
-	maxBatch = 300 << 10
-	minBatch = 12
+	maxBatch = 300 << 10 // bytes; a larger INSERT is not more efficient
+	minBatch = 12        // messages; while another Save runs, a smaller batch waits
 )
 
-// open returns the store and, if there is a query, the source of its answers.
+// open returns the store and, if query is not nil, its Recipients.
 func open(o Options, query *recipient.Query) (savemail.Opened, error) {
 	store, err := New(o)
 	if err != nil {
@@ -115,7 +112,7 @@ func open(o Options, query *recipient.Query) (savemail.Opened, error) {
 	if o.Spread {
 		b.Writers = max(b.Writers, len(o.Hosts))
 	}
-	if len(o.Hosts) > 1 { // another host may be healthy while one hangs
+	if len(o.Hosts) > 1 { // if one host hangs, another may be healthy
 		b.ExtraWriters = b.Writers
 	}
 	opened := savemail.Opened{Store: store, Batching: b, Fits: store.Fits}

@@ -9,7 +9,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// parse parses a configuration, with a credential unless pass is "".
+// parse parses a configuration, with pass as the credential mysql_pass unless it
+// is "".
 func parse(text, pass string, selected bool) (*Options, *config.Config, error) {
 	o := &Options{}
 	files := map[string]string{}
@@ -57,7 +58,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// TestBatching: another writer can replace a slow one if there is another host.
+// TestBatching: there are extra writers if there are several hosts.
 func TestBatching(t *testing.T) {
 	for _, c := range []struct {
 		hosts          []string

@@ -12,7 +12,7 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// An errorClass is what an error means for the batch. With every class except
+// An errorClass is the effect of an error on the batch. With every class except
 // committed and unknown, no row of the batch is stored.
 type errorClass uint8
 
@@ -21,24 +21,24 @@ const (
 	unavailable            // this server cannot store messages now, another host may
 	notWritable            // unavailable for a reason that a probe detects
 	notSent                // the connection ended before the whole statement was sent
-	conflict               // with another transaction, or KILL QUERY: retry
-	mismatched             // the columns may have changed: read them again and retry if so
-	rejected               // the values are invalid
+	conflict               // another transaction, KILL QUERY or a time limit stopped the statement: retry
+	mismatched             // the columns may have changed: read them again, and retry if they have
+	rejected               // the server does not accept the values
 	unknown                // the batch may be committed
 )
 
-// A phase is the part of a batch in which an error occurred. The statement that
-// commits is the INSERT in autocommit mode, or the COMMIT of a transaction.
+// A phase is the step of a Save in which an error occurs. The statement that
+// commits is an INSERT in autocommit mode, or the COMMIT of a transaction.
 type phase uint8
 
 const (
-	beforeCommit phase = iota // nothing can be committed
+	beforeCommit phase = iota // before the statement that commits
 	inInsert                  // during an INSERT in autocommit mode
 	inCommit                  // during a COMMIT
 )
 
-// classify returns the class of an error of the driver. An unlisted error of a
-// statement that commits is unknown.
+// classify returns the class of an error of the driver. All errors of the
+// statement that commits are unknown, unless they are listed below.
 func classify(err error, at phase) errorClass {
 	if err == nil {
 		return committed
@@ -69,8 +69,8 @@ func wasNotSent(err error) bool {
 }
 
 // classifyServerError returns the class of an error that the server reported,
-// by the error lists of MySQL, MariaDB and TiDB. certain is false for an error
-// that leaves the outcome of a statement that commits unknown.
+// according to the error lists of MySQL, MariaDB and TiDB. certain is false if the
+// statement that commits may be committed despite the error.
 func classifyServerError(e *mysql.MySQLError, at phase) (class errorClass, certain bool) {
 	switch e.Number {
 	case 1205, // lock wait timeout
@@ -85,13 +85,13 @@ func classifyServerError(e *mysql.MySQLError, at phase) (class errorClass, certa
 		1146, // no such table
 		1265, // data truncated
 		1300, // invalid character string
-		1366, // incorrect value, also a character that is not in the column's set
+		1366, // incorrect value, in particular a character that the column's set lacks
 		1406, // data too long
 		1977, // MariaDB: a character that cannot be converted
 		3854: // MySQL: a character that cannot be converted
 		return mismatched, true
 
-	case 1062: // duplicate entry: in an operator's key, or no mail_id is left
+	case 1062: // duplicate entry: in PRIMARY no mail_id is left, else in an operator's key
 		if strings.Contains(e.Message, "PRIMARY") {
 			return unavailable, true
 		}
@@ -106,7 +106,7 @@ func classifyServerError(e *mysql.MySQLError, at phase) (class errorClass, certa
 		8004, // TiDB: transaction too large
 		8025: // TiDB: row too large
 		return rejected, true
-	case 1105: // unknown error, also for a parameter that is too long
+	case 1105: // unknown error, in particular a parameter that is too long
 		return rejected, strings.Contains(e.Message, "max_allowed_packet")
 
 	case 167, 1467, // no mail_id is left
@@ -121,7 +121,7 @@ func classifyServerError(e *mysql.MySQLError, at phase) (class errorClass, certa
 		1364: // an operator's column has no default
 		return unavailable, true
 
-	case 1290, 1792, 1836: // read only; a COMMIT that fails with it is rolled back
+	case 1290, 1792, 1836: // read only; the server rolls back a transaction whose COMMIT fails with it
 		return notWritable, true
 	case 1047: // a Galera node that has lost its cluster
 		return notWritable, at != inCommit
@@ -132,8 +132,8 @@ func classifyServerError(e *mysql.MySQLError, at phase) (class errorClass, certa
 	return unknown, false
 }
 
-// isDataError reports whether the table rejected a value because of its
-// characters or its length.
+// isDataError reports whether the server rejected a value because of its
+// characters or its length, although the columns have not changed.
 func isDataError(err error) bool {
 	e, ok := errors.AsType[*mysql.MySQLError](err)
 	if !ok || !errors.Is(err, savemail.ErrRejected) {

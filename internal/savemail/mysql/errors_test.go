@@ -16,9 +16,9 @@ import (
 	"goguerrillad/internal/recipient"
 )
 
-// TestClassify classifies errors in each phase. Without unknown where it belongs,
-// a message is lost or stored twice. With unknown where it does not belong, the
-// sender repeats a message without need.
+// TestClassify classifies errors in each phase. If an unknown outcome has another
+// class, a message is lost or stored twice. If a known outcome has the class
+// unknown, the sender repeats a message without need.
 func TestClassify(t *testing.T) {
 	serverError := func(number uint16, text string) error {
 		return fmt.Errorf("wrapped: %w", &mysql.MySQLError{Number: number, Message: text})
@@ -33,7 +33,7 @@ func TestClassify(t *testing.T) {
 		{"no error", nil, always(committed)},
 		{"dead connection", driver.ErrBadConn, always(notSent)},
 		{"write timeout", &net.OpError{Op: "write", Err: os.ErrDeadlineExceeded}, always(notSent)},
-		{"dial", &net.OpError{Op: "dial", Err: errors.New("refused")}, always(notSent)},
+		{"dial error", &net.OpError{Op: "dial", Err: errors.New("refused")}, always(notSent)},
 		{"short write", io.ErrShortWrite, always(notSent)},
 		{"read error", &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, lost},
 		{"connection lost", mysql.ErrInvalidConn, lost},
@@ -48,13 +48,13 @@ func TestClassify(t *testing.T) {
 		{"unknown error", serverError(1105, "something"), lost},
 		{"duplicate entry", serverError(1062, ""), always(rejected)},
 		{"no mail_id left", serverError(1062, "Duplicate entry '2147483647' for key 'PRIMARY'"), always(unavailable)},
-		{"NULL", serverError(1048, ""), always(rejected)},
+		{"column is NULL", serverError(1048, ""), always(rejected)},
 		{"constraint", serverError(4025, ""), always(rejected)},
 		{"trigger", serverError(1644, ""), always(rejected)},
 		{"no table", serverError(1146, ""), always(mismatched)},
 		{"no column", serverError(1054, ""), always(mismatched)},
-		{"too long", serverError(1406, ""), always(mismatched)},
-		{"character", serverError(1366, ""), always(mismatched)},
+		{"value too long", serverError(1406, ""), always(mismatched)},
+		{"incorrect character", serverError(1366, ""), always(mismatched)},
 		{"conversion in MariaDB", serverError(1977, ""), always(mismatched)},
 		{"conversion in MySQL", serverError(3854, ""), always(mismatched)},
 		{"deadlock", serverError(1213, ""), always(conflict)},
@@ -82,16 +82,16 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// TestQueryError: every error of the server is ErrInvalid, except when the
-// server refuses the connection or the error is temporary.
+// TestQueryError: every error of the server is ErrInvalid, except the errors that
+// refuse a connection or are temporary.
 func TestQueryError(t *testing.T) {
-	valid := []uint16{
+	exceptions := []uint16{
 		1040, 1044, 1045, 1049, 1129, 1130, 1203, 1226,
 		1047, 1053, 1205, 1213, 1317, 1969, 3024,
 	}
 	for number := range uint16(10_000) {
 		err := queryError(&mysql.MySQLError{Number: number})
-		if got, want := errors.Is(err, recipient.ErrInvalid), !slices.Contains(valid, number); got != want {
+		if got, want := errors.Is(err, recipient.ErrInvalid), !slices.Contains(exceptions, number); got != want {
 			t.Errorf("error %d: ErrInvalid is %v, want %v", number, got, want)
 		}
 	}

@@ -23,8 +23,8 @@ func ConnectSafely(ctx context.Context, addr string) (driver.Conn, error) {
 	return connectSafely(ctx, k)
 }
 
-// SettingNames returns the names of the settings, with true for those that
-// connections for GM_RECIPIENT_QUERY get.
+// SettingNames returns the names of the settings, with true for a setting that
+// also applies to connections for GM_RECIPIENT_QUERY.
 func SettingNames() map[string]bool {
 	names := map[string]bool{}
 	for _, s := range settings {
@@ -47,7 +47,7 @@ func SettingStatement(name string) string {
 func ApplySetting(ctx context.Context, dc driver.Conn, name string, log *slog.Logger) error {
 	for _, s := range settings {
 		if s.name == name {
-			return connector{onceLog: newOnceLogger(log)}.apply(ctx, dc, s, "")
+			return connector{onceLog: newOnceLogger(log)}.apply(ctx, dc.(*safeConn), s, "")
 		}
 	}
 	return errors.New("no such setting")

@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// A Save uses the first healthy host, with Options.Spread the healthy host with
-// the fewest checkouts. A host becomes unhealthy when it cannot be reached or
-// cannot store messages. Each unhealthy host has a goroutine that probes it, so
-// that no Save waits for a probe of a host that hangs. A stalled host is used
-// only if all others are stalled or unhealthy.
+// A Save uses the first healthy host, or with Options.Spread the healthy host with
+// the fewest checkouts. It uses a stalled host only if all other hosts are stalled
+// or unhealthy.
+//
+// A host becomes unhealthy when it cannot be reached or cannot store messages. A
+// goroutine probes it, so that no Save waits for a probe of a host that hangs.
 
 const (
 	// probeInterval is the time between two probes of an unhealthy host.
@@ -18,12 +19,12 @@ const (
 	// serverErrorDelay is the time before the first probe of a host that failed
 	// for a reason that a probe does not detect, such as a full disk.
 	serverErrorDelay = time.Minute
-	// stallTime is the age of a checkout from which on its host is stalled.
+	// A host is stalled if one of its checkouts is older than stallTime.
 	stallTime = 2 * time.Second
 )
 
-// A checkout is the use of a host by one Save, from the choice of the host to
-// the release of the connection.
+// A checkout is the use of a host by one Save or Check, from the choice of the
+// host to the release of the connection.
 type checkout struct{ since time.Time }
 
 // health is the state of a host. Store.mu guards it.
@@ -48,7 +49,7 @@ func (h *health) stalled() bool {
 func (s *Store) chooseHost(tried []*host) *host {
 	var best *host
 	for i := range s.hosts {
-		if s.options.Spread { // equally good hosts are used in rotation
+		if s.options.Spread { // rotation distributes the load among equally good hosts
 			i = (i + s.rotation) % len(s.hosts)
 		}
 		h := s.hosts[i]
@@ -72,25 +73,26 @@ func (s *Store) preferred(h, earlier *host) bool {
 	return s.options.Spread && len(h.health.checkouts) < len(earlier.health.checkouts)
 }
 
-// checkOut begins a checkout. Store.mu is held.
+// checkOut begins a checkout. The store's mu is held.
 func (h *host) checkOut() *checkout {
 	out := &checkout{time.Now()}
 	h.health.checkouts[out] = true
 	return out
 }
 
-// checkIn ends a checkout. Store.mu is held.
+// checkIn ends a checkout. The store's mu is held.
 func (h *host) checkIn(out *checkout) { delete(h.health.checkouts, out) }
 
-// markUnhealthy marks a host as unhealthy and starts to probe it after the
-// delay, unless it is the only host. s.mu is held.
+// markUnhealthy marks a host as unhealthy and starts to probe it, unless it is the
+// only host. The first probe follows after delay, but at least probeInterval. s.mu
+// is held.
 func (s *Store) markUnhealthy(h *host, cause error, delay time.Duration) {
 	if len(s.hosts) == 1 || !h.health.healthy() || s.closed {
 		return
 	}
 	h.health.failure = cause
 	s.options.Log.Warn("MySQL server unhealthy, using the others", "host", h.name, "reason", cause)
-	s.idle = slices.DeleteFunc(s.idle, func(c *conn) bool { // they may hang, too
+	s.idle = slices.DeleteFunc(s.idle, func(c *conn) bool { // idle connections may hang, too
 		if c.host == h {
 			c.destroy()
 		}

@@ -8,20 +8,18 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-
-	"goguerrillad/internal/savemail"
 )
 
-// In a Galera cluster the other nodes can settle a batch that was lost with a
-// node, under three conditions. Each was found to be necessary:
+// If a node of a Galera cluster is lost during a commit, the other nodes can settle
+// the batch. Three conditions are necessary:
 //
 //   - The queried node has a quorum (Primary) and catches up before the lookup
 //     (wsrep_sync_wait).
-//   - The queried node has excluded the lost node. Before that, it may still
-//     receive the lost node's transactions.
-//   - A missing row is final only if the lost node's process does not exist any
-//     more, or its session has ended. A node that hangs may continue, and commit
-//     the transaction in the whole cluster.
+//   - The queried node has excluded the lost node, or the lost session has ended.
+//     Before that, the node may still receive the lost node's transactions.
+//   - If the row does not exist, the lost node's process must not exist any more,
+//     or the lost session must have ended. A node that hangs may continue, and
+//     commit the transaction in the whole cluster.
 
 // A view is a node's view of its cluster. The zero value means no cluster.
 type view struct {
@@ -36,8 +34,8 @@ type sessionState uint8
 
 const (
 	sessionUnknown sessionState = iota
-	serverGone                  // no process listens at the server's address
-	sessionEnded                // the session's user lock is free
+	serverGone                  // no process listens on the server's address
+	sessionEnded                // no session holds its user lock
 )
 
 // readView returns the server's view of its cluster, the zero value for a
@@ -48,23 +46,23 @@ func (c *conn) readView(ctx context.Context) (view, error) {
 		return view{}, err
 	}
 	v := view{
-		cluster: strings.Trim(status["wsrep_cluster_state_uuid"], "0-"), // only zeros without a cluster
+		cluster: strings.Trim(status["wsrep_cluster_state_uuid"], "0-"), // all zeros without a cluster
 		primary: status["wsrep_cluster_status"] == "Primary",
 		members: strings.Split(status["wsrep_incoming_addresses"], ","),
 	}
 	if v.cluster == "" {
 		return view{}, nil
 	}
-	// The index of a node without a cluster is the largest integer.
+	// The index of a node without a cluster is the largest integer, not a member's.
 	if index, err := strconv.Atoi(status["wsrep_local_index"]); err == nil {
 		v.self = ownAddress(v.members, index)
 	}
 	return v, nil
 }
 
-// ownAddress returns the address of the member with the index. It returns "" if
-// the address is not unique: an operator may give a node no address, or give
-// several nodes the same address.
+// ownAddress returns the address of the member with this index. It returns "" if
+// the address does not identify the node, because the operator has given it no
+// address or the address of another node.
 func ownAddress(members []string, index int) string {
 	if index < 0 || index >= len(members) {
 		return ""
@@ -77,16 +75,16 @@ func ownAddress(members []string, index int) string {
 	return address
 }
 
-// excludes reports whether the lost node was in the same cluster and is not a
-// member any more.
+// excludes reports whether the lost node was a member of the same cluster and is
+// not a member any more.
 func (v view) excludes(lost view) bool {
 	return v.cluster == lost.cluster && lost.self != "" && !slices.Contains(v.members, lost.self)
 }
 
-// stateOf returns the state of a lost session, given the error of a connection
-// to its server.
+// stateOf returns the state of a lost session if connecting to its server fails
+// with err.
 func stateOf(err error) sessionState {
-	// Both errors come from the kernel. A server may have removed its unix socket.
+	// The kernel returns ENOENT if the server has removed its unix socket.
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
 		return serverGone
 	}
@@ -134,7 +132,7 @@ func (s *Store) queryNode(ctx context.Context, h *host, session sessionID, state
 	case found:
 		return stored, nil
 	case state == sessionUnknown:
-		return unsettled, fmt.Errorf("%w: the lost node may still commit the message", savemail.ErrUnknown)
+		return unsettled, errors.New("the lost node may still commit the message")
 	}
 	return absent, nil
 }

@@ -31,7 +31,7 @@ const (
 	maxReplyTimeout = 10 * time.Second
 )
 
-// A host is a server that Options.Hosts names.
+// A host is one server in Options.Hosts.
 type host struct {
 	name        string
 	db          *sql.DB                         // opens connections; only Recipients uses it as a pool
@@ -61,8 +61,7 @@ func newHosts(o Options, scope scope, onceLog *onceLogger) ([]*host, error) {
 			return nil, fmt.Errorf("MySQL host %s: %w", name, err)
 		}
 		db := sql.OpenDB(connector{plain, name, scope, onceLog})
-		// The store has a pool of its own, whose connections keep their
-		// prepared statements.
+		// The store pools connections itself, to keep their prepared statements.
 		db.SetMaxIdleConns(-1)
 		hosts = append(hosts, &host{name: name, db: db, health: health{checkouts: map[*checkout]bool{}}})
 	}
@@ -93,17 +92,15 @@ func driverConfig(o Options, name string) (*mysql.Config, error) {
 	}
 	switch o.TLS {
 	case "", tlsOff:
-	case tlsPreferred:
+	case tlsPreferred, tlsSkipVerify:
 		c.TLS = &tls.Config{InsecureSkipVerify: true}
-		c.AllowFallbackToPlaintext = true
+		c.AllowFallbackToPlaintext = o.TLS == tlsPreferred
 	case tlsVerify:
 		c.TLS = &tls.Config{}
-	case tlsSkipVerify:
-		c.TLS = &tls.Config{InsecureSkipVerify: true}
 	default:
 		return nil, fmt.Errorf("MySQL TLS mode: %q is not N, preferred, Y or skip-verify", o.TLS)
 	}
-	// The driver sets the ServerName for a host without a port.
+	// For a host without a port, the driver sets ServerName.
 	if host, _, err := net.SplitHostPort(name); err == nil && c.TLS != nil {
 		c.TLS.ServerName = host
 	}

@@ -13,10 +13,10 @@ import (
 
 // Bounds of one statement.
 const (
-	maxRows      = 50      // more rows are slower
-	maxBytes     = 1 << 19 // of all values; one row may have more
+	maxRows      = 50      // a statement with more rows is slower
+	maxBytes     = 1 << 19 // of all values, unless a single row has more
 	rowOverhead  = 2048    // largest size in bytes of a row without mail, sender, subject and attachments
-	packetMargin = 1024    // bytes of a packet that stay unused
+	packetMargin = 1024    // bytes of max_allowed_packet that stay unused
 )
 
 // A batchRow is one row of a batch.
@@ -27,8 +27,8 @@ type batchRow struct {
 	size     int64 // upper bound of the row's bytes in the packet
 }
 
-// makeRows returns the rows of a batch, and an error for each envelope that
-// cannot be stored.
+// makeRows returns the rows of a batch, and an error for each envelope that does
+// not fit.
 func (s *Store) makeRows(c *conn, columns *newmail.Columns, batch []*envelope.Envelope) (rows []batchRow, errs []error) {
 	errs = make([]error, len(batch))
 	compress := s.compresses(columns)
@@ -36,7 +36,7 @@ func (s *Store) makeRows(c *conn, columns *newmail.Columns, batch []*envelope.En
 		row, err := columns.Row(e, compress)
 		mail := int64(e.Size() + e.HeadRoom())
 		if compress {
-			mail += mail>>10 + 64 // zlib's overhead for incompressible data
+			mail += mail>>10 + 64 // zlib enlarges incompressible data
 		} else if err == nil && !allInRedis(e) {
 			err = c.checkSize(columns, mail)
 		}
@@ -66,8 +66,8 @@ func allInRedis(e *envelope.Envelope) bool {
 	return !slices.ContainsFunc(e.To, func(to envelope.Recipient) bool { return !to.InRedis })
 }
 
-// checkSize rejects a message that is too large for a packet or for the column
-// mail. Depending on sql_mode, the server would reject it or cut it.
+// checkSize returns an error for a message that is too large for a packet or for
+// the column mail.
 func (c *conn) checkSize(columns *newmail.Columns, size int64) error {
 	if size+packetMargin > c.maxPacket {
 		return fmt.Errorf("%w: %d bytes exceed max_allowed_packet of %s, which is %d",
@@ -76,7 +76,7 @@ func (c *conn) checkSize(columns *newmail.Columns, size int64) error {
 	return columns.CheckMail(size)
 }
 
-// splitRows divides rows into the rows of each statement.
+// splitRows divides the rows among as few statements as the bounds allow.
 func (c *conn) splitRows(rows []batchRow) [][]batchRow {
 	limit := min(maxBytes, c.maxPacket-packetMargin)
 	var statements [][]batchRow
@@ -92,9 +92,9 @@ func (c *conn) splitRows(rows []batchRow) [][]batchRow {
 	return statements
 }
 
-// commit sends one statement in autocommit mode, or several as a transaction.
-// It returns the first error and its phase. After an error the transaction may
-// still be open.
+// commit sends one statement in autocommit mode, or several statements as a
+// transaction, which may still be open after an error. It returns the first error
+// and its phase.
 func (c *conn) commit(ctx context.Context, s *Store, columns *newmail.Columns, statements [][]batchRow) (phase, error) {
 	if err := ctx.Err(); err != nil {
 		return beforeCommit, err
@@ -125,13 +125,13 @@ func (c *conn) insertRows(ctx context.Context, s *Store, columns *newmail.Column
 	_, err = statement.ExecContext(ctx, c.args...)
 	clear(c.args)
 	if cap(c.arena) > 2*maxBytes {
-		c.arena = nil // it grew for one large compressed message
+		c.arena = nil // a large compressed message has enlarged it
 	}
 	return inInsert, err
 }
 
-// prepareInsert returns the prepared INSERT for the given number of rows. It
-// prepares all of them again when the columns change.
+// prepareInsert returns the prepared INSERT for the given number of rows. If the
+// columns have changed, it closes all statements prepared before.
 func (c *conn) prepareInsert(ctx context.Context, s *Store, columns *newmail.Columns, rows int) (*sql.Stmt, error) {
 	if c.insertColumns != columns {
 		for _, statement := range c.inserts {
@@ -153,9 +153,9 @@ func (c *conn) prepareInsert(ctx context.Context, s *Store, columns *newmail.Col
 	return statement, nil
 }
 
-// bindRows sets c.args to the rows' values. It copies a message to the arena
-// when it compresses the message, and for all rows of an envelope in the
-// statement but the last one.
+// bindRows sets c.args to the rows' values. A compressed message is in the arena.
+// Of several rows of an envelope, all but the last use a copy in the arena, since
+// Envelope.Blob invalidates its previous result.
 func (c *conn) bindRows(s *Store, columns *newmail.Columns, rows []batchRow) error {
 	compress := s.compresses(columns)
 	c.args, c.arena = c.args[:0], c.arena[:0]

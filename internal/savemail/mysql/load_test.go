@@ -23,8 +23,7 @@ const loadClients = 8
 // loadTimeout is the timeout of one message.
 const loadTimeout = 9 * time.Second
 
-// repetitions returns the first number, or the second one if FAULTS=long asks
-// for the long form of the tests.
+// repetitions returns long if FAULTS=long is set, else usual.
 func repetitions(usual, long int) int {
 	if os.Getenv("FAULTS") == "long" {
 		return long
@@ -32,7 +31,7 @@ func repetitions(usual, long int) int {
 	return usual
 }
 
-// A load consists of clients that send messages without a pause, and record the
+// A load consists of clients that send messages continuously and record their
 // outcomes.
 type load struct {
 	committer *commit.Committer
@@ -46,7 +45,7 @@ type load struct {
 	failed       map[*envelope.Envelope]error
 }
 
-// large makes a message so large that the server needs some milliseconds for it.
+// large makes a message take several milliseconds in the server.
 var large = strings.Repeat("0123456789abcdef0123456789abcdef\r\n", 30_000)
 
 func startLoad(s savemail.Store, b *testbed) *load {
@@ -63,8 +62,8 @@ func startLoad(s savemail.Store, b *testbed) *load {
 	return l
 }
 
-// client sends messages for one recipient, some of them with the text large,
-// and some for 60 recipients, which need a transaction of several statements.
+// client sends messages: 60% small, 30% with the text large, and 10% to 60
+// recipients, for which the store needs a transaction of several statements.
 func (l *load) client(number int) {
 	for n := 0; ; n++ {
 		select {
@@ -101,25 +100,24 @@ func (l *load) client(number int) {
 	}
 }
 
-// awaitProgress waits until the given number of further messages is
-// acknowledged.
-func (l *load) awaitProgress(t *testing.T, more int) {
+// awaitProgress waits until n additional messages are acknowledged.
+func (l *load) awaitProgress(t *testing.T, n int) {
 	t.Helper()
 	acknowledged := func() int {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return len(l.acknowledged)
 	}
-	want := acknowledged() + more
+	want := acknowledged() + n
 	test.Await(t, nil, time.Minute, "no progress", func() error {
-		if n := acknowledged(); n < want {
-			return fmt.Errorf("%d messages acknowledged, want %d", n, want)
+		if got := acknowledged(); got < want {
+			return fmt.Errorf("%d messages acknowledged, want %d", got, want)
 		}
 		return nil
 	})
 }
 
-// awaitFailure waits until one more message fails.
+// awaitFailure waits until an additional message fails.
 func (l *load) awaitFailure(t *testing.T) {
 	t.Helper()
 	failed := func() int {
@@ -130,7 +128,7 @@ func (l *load) awaitFailure(t *testing.T) {
 	before := failed()
 	test.Await(t, nil, time.Minute, "no failure", func() error {
 		if failed() == before {
-			return errors.New("all messages are acknowledged")
+			return errors.New("all messages were acknowledged")
 		}
 		return nil
 	})
@@ -169,7 +167,7 @@ func (l *load) verify(t *testing.T, tables ...*testbed) (storedFailures int) {
 	}
 	for e := range l.acknowledged {
 		if count(e) == 0 {
-			t.Errorf("%s: acknowledged and not stored", e.To[0].Hash)
+			t.Errorf("%s: acknowledged but not stored", e.To[0].Hash)
 		}
 	}
 	kinds := map[error]int{}
@@ -183,7 +181,7 @@ func (l *load) verify(t *testing.T, tables ...*testbed) (storedFailures int) {
 		if count(e) > 0 {
 			storedFailures++
 			if !errors.Is(err, savemail.ErrUnknown) {
-				t.Errorf("%s: stored, outcome %v", e.To[0].Hash, err)
+				t.Errorf("%s: stored, but the outcome is %v, want %v", e.To[0].Hash, err, savemail.ErrUnknown)
 			}
 		}
 	}

@@ -30,8 +30,8 @@ const greeting = "\x0a5.5.5-10.11.0-MariaDB\x00\x07\x00\x00\x0012345678\x00\xdf\
 const okPacket = "\x00\x00\x00\x02\x00\x00\x00"
 
 // packetServer starts a server that sends the given packets: the greeting, the
-// reply to the login and a reply to each command. It repeats the last reply. The
-// channel receives a value for each connection that has ended.
+// reply to the login, and the replies to the commands, of which it repeats the
+// last one. The channel receives a value when a connection ends.
 func packetServer(t *testing.T, first, login string, replies ...[]string) (addr string, ended chan struct{}) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -95,8 +95,8 @@ func awaitEnd(t *testing.T, ended chan struct{}) {
 	}
 }
 
-// TestMalformedReplies: a panic of the driver in any of its calls becomes the
-// error of a lost connection. The connection is closed and cannot be used again.
+// TestMalformedReplies: a panic in any call of the driver becomes the error of a
+// lost connection. The connection is closed and cannot be used again.
 func TestMalformedReplies(t *testing.T) {
 	const (
 		short    = "\xff" // an error without its number
@@ -114,7 +114,7 @@ func TestMalformedReplies(t *testing.T) {
 		return dc.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{})
 	}
 	for name, tt := range map[string]struct {
-		replies []string // to the commands before the last one; "|" separates packets
+		replies []string // to all commands but the last; "|" separates packets
 		call    func(context.Context, driver.Conn) error
 	}{
 		"ping": {nil, func(ctx context.Context, dc driver.Conn) error { return dc.(driver.Pinger).Ping(ctx) }},
@@ -248,8 +248,8 @@ func TestMalformedPackets(t *testing.T) {
 	}
 }
 
-// TestSilentServer: a server that accepts connections and sends nothing is
-// unavailable after the deadline.
+// TestSilentServer: a server that accepts a connection but sends nothing is
+// unavailable at the deadline.
 func TestSilentServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

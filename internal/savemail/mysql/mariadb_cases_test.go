@@ -65,7 +65,7 @@ func awaitRecovery(t *testing.T, s savemail.Store) {
 
 func testMissingTable(t *testing.T, b *testbed) {
 	b.create(t)
-	b.server.Exec(t, "DROP TABLE mail."+b.table) // does not drop the rights
+	b.server.Exec(t, "DROP TABLE mail."+b.table) // the rights remain
 	s := b.open(t, nil)
 	defer s.Close()
 	if err := saveOne(t, s, savemail.ErrUnavailable); !strings.Contains(err.Error(), b.table+"`: the table does not exist") {
@@ -107,8 +107,8 @@ func testOperatorsColumns(t *testing.T, b *testbed) {
 	awaitRecovery(t, s)
 }
 
-// testNoMailIDLeft: without a free mail_id the store is unavailable and no
-// message is rejected.
+// testNoMailIDLeft: without a free mail_id, the store is unavailable. It does not
+// reject messages.
 func testNoMailIDLeft(t *testing.T, b *testbed) {
 	b.create(t)
 	s := b.open(t, nil)
@@ -123,7 +123,7 @@ func testNoMailIDLeft(t *testing.T, b *testbed) {
 func testTLS(t *testing.T, b *testbed) {
 	b.create(t)
 	b.server.Exec(t, "CREATE USER tls@`%` IDENTIFIED BY 'x' REQUIRE SSL", "GRANT INSERT, SELECT ON mail."+b.table+" TO tls@`%`")
-	for mode, kind := range map[string]error{
+	for mode, outcome := range map[string]error{
 		"N":           savemail.ErrUnavailable,
 		"preferred":   nil,
 		"skip-verify": nil,
@@ -132,7 +132,7 @@ func testTLS(t *testing.T, b *testbed) {
 		s := b.open(t, func(o *mysql.Options) {
 			o.Hosts, o.User, o.Pass, o.TLS = []string{b.server.Addr}, "tls", "x", mode
 		})
-		saveOne(t, s, kind)
+		saveOne(t, s, outcome)
 		s.Close()
 	}
 	_, port, _ := strings.Cut(b.server.Addr, ":")

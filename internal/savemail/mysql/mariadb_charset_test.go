@@ -15,12 +15,12 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// everything has ASCII's punctuation, and letters, some of which each set lacks.
+// everything has ASCII's punctuation, and characters that many sets lack.
 const everything = " !\"#$%&'()*+,-./0:;<=>?@A[\\]^_`a{|}~ \u00e9\u2019\u4f60\u597d\u03b1\u05d0\u00a0\U0001F600end"
 
-// testCharsets creates a table with each character set of the server. No message
-// is rejected, the set's characters are stored unchanged, and Fits refuses the
-// addresses that the server would change.
+// testCharsets creates a table with each character set of the server. The store
+// rejects no message and changes no character that the set has, and Fits refuses
+// the addresses that the server would change.
 func testCharsets(t *testing.T, b *testbed) {
 	rows, err := b.db.Query("SELECT CHARACTER_SET_NAME FROM information_schema.CHARACTER_SETS")
 	if err != nil {
@@ -33,9 +33,9 @@ func testCharsets(t *testing.T, b *testbed) {
 			t.Fatal(err)
 		}
 		t.Run(set, func(t *testing.T) {
-			one := *b
-			one.table += "_" + set
-			testCharset(t, &one, set)
+			own := *b
+			own.table += "_" + set
+			testCharset(t, &own, set)
 		})
 	}
 	if err := rows.Err(); err != nil {
@@ -104,8 +104,8 @@ func (b *testbed) recreate(t *testing.T, set string, oldnew ...string) {
 	b.server.Exec(t, "DROP TABLE mail."+b.table, schema)
 }
 
-// testTexts makes columns small and mail a text column: no message is rejected.
-// everyByte states that the set has a character for every byte.
+// testTexts narrows columns and makes mail a text column: the store rejects no
+// message. everyByte is true if the set has a character for every byte.
 func testTexts(t *testing.T, b *testbed, s *mysql.Store, set string, everyByte bool) {
 	b.recreate(t, set, "`subject` varchar(255)", "`subject` tinytext", "`from` varchar(128)", "`from` varchar(10)",
 		"`attach_info` text", "`attach_info` tinytext", "`mail` longblob", "`mail` longtext")
@@ -130,7 +130,7 @@ func testTexts(t *testing.T, b *testbed, s *mysql.Store, set string, everyByte b
 			t.Errorf("mail is %q, want the message", row.Mail)
 		}
 	}
-	// A text column with more than one byte for a character holds no zlib data.
+	// Compress has no effect on a text column that cannot hold every byte.
 	for i, row := range b.rows(t)[2:] {
 		mail := row.Mail
 		if row.Body == newmail.BodyZlib {
@@ -165,7 +165,7 @@ func testTexts(t *testing.T, b *testbed, s *mysql.Store, set string, everyByte b
 	}
 }
 
-// mustSave saves an envelope.
+// mustSave saves an envelope and requires that it is stored.
 func mustSave(t *testing.T, s *mysql.Store, e *envelope.Envelope) {
 	t.Helper()
 	for _, err := range s.Save(t.Context(), []*envelope.Envelope{e}) {
@@ -175,10 +175,10 @@ func mustSave(t *testing.T, s *mysql.Store, e *envelope.Envelope) {
 	}
 }
 
-// A column is a column of a row with the value it should have.
+// A column is the name of a column, its value in a row, and the expected value.
 type column struct{ name, got, want string }
 
-// checkColumns reports the columns that have another value.
+// checkColumns reports the columns with an unexpected value.
 func checkColumns(t *testing.T, row string, columns ...column) {
 	t.Helper()
 	for _, c := range columns {
@@ -189,7 +189,7 @@ func checkColumns(t *testing.T, row string, columns ...column) {
 }
 
 // testCharsetExamples uses character sets that other programs define differently
-// or do not know. The store has a connection when the columns change.
+// or do not have. The columns change while the store has a connection.
 func testCharsetExamples(t *testing.T, b *testbed) {
 	b.create(t)
 	s := b.open(t, nil)
@@ -244,7 +244,7 @@ func testDataError(t *testing.T, b *testbed) {
 		checkColumns(t, row.To, column{"subject", row.Subject, "na?ve"}, column{"from", row.From, "caf?@example.org"},
 			column{"attach_info", row.AttachInfo, `[{"name":"\u00e9","type":"a/b","size":1}]`}, column{"recipient", row.Recipient, row.To})
 	}
-	// The store does not change an address.
+	// The store does not replace characters of an address.
 	b.server.Exec(t, "ALTER TABLE mail."+b.table+" MODIFY `to` varchar(99) CHARACTER SET utf8mb4 NOT NULL, MODIFY recipient varchar(99) CHARACTER SET utf8mb4 NOT NULL",
 		"CREATE TRIGGER mail."+b.table+"_to BEFORE INSERT ON mail."+b.table+" FOR EACH ROW BEGIN DECLARE v varchar(300) CHARACTER SET ascii; SET v = NEW.`to`; END")
 	fresh := b.open(t, nil)

@@ -17,7 +17,7 @@ func testColumnSizes(t *testing.T, b *testbed) {
 	b.create(t)
 	s := b.open(t, nil)
 	defer s.Close()
-	long := strings.Repeat("x", 117) + "@example.com" // 129
+	long := strings.Repeat("x", 117) + "@example.com" // 129 characters
 	if r := s.Fits(long); r != nil {
 		t.Errorf("Fits before the columns are read: %v, want nil", r)
 	}
@@ -59,8 +59,8 @@ func testColumnSizes(t *testing.T, b *testbed) {
 		column{"attach_info", row.AttachInfo, `[{"name":"\ud83d\ude00.txt","type":"a/b","size":1}]`})
 }
 
-// testColumnChanges: the store detects a column that was narrowed, renamed or
-// restored, and closes the statements prepared for the old columns.
+// testColumnChanges: the store detects that a column is narrowed, renamed or
+// restored, and closes the statements that it prepared for the old columns.
 func testColumnChanges(t *testing.T, b *testbed) {
 	b.create(t)
 	s := b.open(t, nil)
@@ -90,7 +90,7 @@ func testColumnChanges(t *testing.T, b *testbed) {
 	awaitRecovery(t, s)
 }
 
-// testColumnWidens: Save and Fits use a widened column.
+// testColumnWidens: Save and Fits detect a widened column.
 func testColumnWidens(t *testing.T, b *testbed) {
 	b.create(t)
 	alter := "ALTER TABLE mail." + b.table
@@ -118,7 +118,7 @@ func testColumnWidens(t *testing.T, b *testbed) {
 	if rows := b.rows(t); len(rows) != 2 || rows[1].Subject != "🐧 and more" {
 		t.Errorf("rows %+v, want two, the second with subject %q", rows, "🐧 and more")
 	}
-	// Save also detects it without a refusal of Fits.
+	// Save also detects a widened column if Fits has not refused a recipient.
 	b.server.Exec(t, "DELETE FROM mail."+b.table, alter+" MODIFY `subject` varchar(5) CHARACTER SET ascii NOT NULL")
 	saveOne(t, s, nil)
 	b.server.Exec(t, alter+" MODIFY `subject` varchar(255) CHARACTER SET utf8mb4 NOT NULL")

@@ -16,8 +16,8 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// manyRecipients returns an envelope whose rows need two statements, so a
-// transaction. last is its last recipient.
+// manyRecipients returns an envelope with 60 recipients, of which last is the
+// last. Its rows need two statements, and therefore a transaction.
 func manyRecipients(last string) *envelope.Envelope {
 	var to []string
 	for i := range 59 {
@@ -47,8 +47,8 @@ func testTransaction(t *testing.T, b *testbed) {
 	}
 }
 
-// testLostCommit: if the connection ends before, in or after COMMIT, the message
-// is stored once.
+// testLostCommit: if the connection ends before, during or after COMMIT, the
+// message is stored once.
 func testLostCommit(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
@@ -71,7 +71,7 @@ func testLostCommit(t *testing.T, b *testbed) {
 }
 
 // testOtherServer: another server at the same address cannot settle the outcome,
-// so the message is not sent again.
+// so the store does not send the message again.
 func testOtherServer(t *testing.T, b *testbed) {
 	b.create(t)
 	server := servers.MariaDB(t)

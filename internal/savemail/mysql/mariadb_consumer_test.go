@@ -17,8 +17,8 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// testConsumerEarly deletes a row between its commit and the lookup. The row is
-// stored again with the same hash, by which a consumer can recognise it.
+// testConsumerEarly deletes a row between its commit and the lookup. The store
+// sends the row again with the same hash, by which a consumer can recognise it.
 func testConsumerEarly(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
@@ -52,8 +52,8 @@ func testConsumerEarly(t *testing.T, b *testbed) {
 	}
 }
 
-// testConsumerRule deletes rows at the age that the rule for consumers allows,
-// while the server cannot be reached for a longer time. No hash is stored twice.
+// testConsumerRule deletes rows as early as the rule for consumers allows, while the
+// store cannot reach the server for a longer time. No hash is stored twice.
 func testConsumerRule(t *testing.T, b *testbed) {
 	const timeout = 3 * time.Second
 	b.create(t)
@@ -103,7 +103,7 @@ func testConsumerRule(t *testing.T, b *testbed) {
 		}
 		return nil
 	})
-	time.Sleep(timeout + time.Second) // a row that was sent again would have the age by now
+	time.Sleep(timeout + time.Second) // the consumer would now delete a row that was sent again
 	stop()
 	consumer.Wait()
 	if n, rows := seen[e.To[0].Hash], b.rows(t); n != 1 || len(rows) != 0 {
@@ -111,8 +111,7 @@ func testConsumerRule(t *testing.T, b *testbed) {
 	}
 }
 
-// olderThan returns the hashes of the rows with an older date, which a consumer may
-// delete.
+// olderThan returns the hashes of the rows whose date is older than age.
 func (b *testbed) olderThan(t *testing.T, age time.Duration) map[string]bool {
 	t.Helper()
 	rows, err := b.db.Query(fmt.Sprintf("SELECT hash FROM %s WHERE date < NOW() - INTERVAL %d SECOND", b.table, int(age.Seconds())))

@@ -13,9 +13,9 @@ import (
 	"goguerrillad/internal/test/mysqlproxy"
 )
 
-// testCuts ends connections before, in and after statements of every kind and
-// their replies, or delays or drops the packets, under load. The server can be
-// reached, so no message is lost, stored twice or in part, or stored after 451.
+// testCuts ends connections under load before, during and after all kinds of
+// statements and replies, or delays or drops their packets. Since the store can
+// reach the server, it stores an acknowledged message once, and no other message.
 func testCuts(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
@@ -25,15 +25,15 @@ func testCuts(t *testing.T, b *testbed) {
 	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		verb, _, _ := strings.Cut(statement, " ")
 		stores := verb == "INSERT" || verb == "BEGIN" || verb == "COMMIT"
-		of := 8
+		oneIn := 8
 		if !stores {
-			of = 40 // set-up and settling
+			oneIn = 40 // setup and settling
 		}
-		if rand.IntN(of) > 0 {
+		if rand.IntN(oneIn) > 0 {
 			return nil
 		}
 		f := faults[rand.IntN(len(faults))]
-		if stores && rand.IntN(20) == 0 { // each costs seconds, and settling could not reach the server
+		if stores && rand.IntN(20) == 0 { // a hang costs seconds, and would prevent settling
 			f = hangs[rand.IntN(len(hangs))]
 		}
 		if f.Part == 2 {

@@ -15,16 +15,16 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A pair is two servers without replication in one list of hosts. A message is
-// stored on one of them.
+// A pair is two servers without replication in one list of hosts. The store stores
+// each message on one of them.
 type pair struct {
 	*testbed // of the first server
 	second   *testbed
 	load     *load
 }
 
-// TestFailover kills the first of two servers, stops it, and makes it read-only
-// under load. The store uses the second server until the first is healthy again.
+// TestFailover kills, pauses and write-protects the first of two servers under
+// load. The store uses the second server until the first server is healthy again.
 func TestFailover(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts two MariaDBs")
@@ -86,7 +86,7 @@ func (p *pair) awaitLog(t *testing.T, text string, n int) {
 	})
 }
 
-// testUnhealthyHost: the store does not dial an unhealthy host for each message.
+// testUnhealthyHost: the store does not dial an unhealthy host for every message.
 func testUnhealthyHost(t *testing.T, b *testbed) {
 	b.create(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -115,7 +115,7 @@ func testUnhealthyHost(t *testing.T, b *testbed) {
 	}
 }
 
-// testOnlyHost: a message that the only host cannot store is sent once.
+// testOnlyHost: the store sends a message that the only host cannot store once.
 func testOnlyHost(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
@@ -136,8 +136,8 @@ func testOnlyHost(t *testing.T, b *testbed) {
 	}
 }
 
-// testSpread: messages are distributed evenly. A host with a running Save gets
-// another one only if every host has one.
+// testSpread: the store distributes messages evenly. It uses a host that is
+// running a Save only if no host is idle.
 func testSpread(t *testing.T, b *testbed) {
 	b.create(t)
 	var addrs []string
@@ -166,7 +166,7 @@ func testSpread(t *testing.T, b *testbed) {
 	}
 	for i := range counts {
 		if n := counts[i].Load(); n < 8 || n > 12 {
-			t.Errorf("host %d got %d of 30 messages, want 8 to 12", i, n)
+			t.Errorf("host %d received %d of 30 messages, want 8 to 12", i, n)
 		}
 	}
 	// A slow host is not used while another host is idle.
@@ -181,7 +181,7 @@ func testSpread(t *testing.T, b *testbed) {
 		saveOne(t, s, nil)
 	}
 	if n := counts[1].Load(); n != before {
-		t.Errorf("the slow host got %d messages, want none", n-before)
+		t.Errorf("the slow host received %d messages, want none", n-before)
 	}
 	for range 3 {
 		if err := <-outcomes; err != nil {

@@ -13,14 +13,14 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A fault of a database server can be injected under load, and repaired.
+// A fault is a failure of a database server that can be injected and repaired.
 type fault struct {
 	name   string
 	inject func(t *testing.T, b *testbed, l *load)
 	repair func(t *testing.T, b *testbed)
 }
 
-// faults returns the faults that can be repeated.
+// faults returns the faults that need no server of their own.
 func faults() []fault {
 	return []fault{
 		{
@@ -118,7 +118,7 @@ func (b *testbed) sessionIDs(t *testing.T) (ids []int) {
 	return ids
 }
 
-// testFaults injects a fault under load, and logs the outcomes.
+// testFaults injects a fault under load, repairs it, and verifies the outcomes.
 func testFaults(f fault) func(*testing.T, *testbed) {
 	return func(t *testing.T, b *testbed) {
 		b.create(t)
@@ -137,7 +137,7 @@ func testFaults(f fault) func(*testing.T, *testbed) {
 	}
 }
 
-// TestDiskFull fills the server's disk under load.
+// TestDiskFull fills the server's disk under load, and verifies the outcomes.
 func TestDiskFull(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a MariaDB")

@@ -15,7 +15,7 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A galera is a cluster of three nodes. A message is lost with the first node.
+// A galera is a cluster of three nodes, of which the first fails during a commit.
 type galera struct {
 	*testbed // of the second node
 	cluster  *servers.Galera
@@ -25,7 +25,7 @@ type galera struct {
 	outcome  chan error
 }
 
-// TestGalera: the other nodes settle a message that is lost with a node.
+// TestGalera: if a node fails during a commit, the other nodes settle the message.
 func TestGalera(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Galera cluster")
@@ -137,7 +137,7 @@ func (g *galera) checkStored(t *testing.T) {
 }
 
 // galeraKilledBefore: the node's process has ended, and the other nodes do not
-// have the message. It is sent again when they have excluded the node.
+// have the message. The store sends it again when they have excluded the node.
 func galeraKilledBefore(t *testing.T, g *galera) {
 	g.blockInsert(t)
 	g.first.Kill()
@@ -179,8 +179,8 @@ func (g *galera) cutOff(t *testing.T) {
 	g.first.Exec(t, "SET GLOBAL wsrep_provider_options='gmcast.isolate=0'")
 }
 
-// galeraHungBefore: the node may still commit the message. It is not sent again,
-// and the log gets the outcome later.
+// galeraHungBefore: the node may still commit the message. The store does not send
+// it again, and logs the outcome later.
 func galeraHungBefore(t *testing.T, g *galera) {
 	s := g.blockInsert(t)
 	g.first.Pause(t)

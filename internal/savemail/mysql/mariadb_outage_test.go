@@ -13,8 +13,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// testLockTimeout: the INSERT waits for another session's lock until
-// innodb_lock_wait_timeout, and the message is not stored.
+// testLockTimeout: an INSERT that waits for a row lock longer than
+// innodb_lock_wait_timeout does not store the message.
 func testLockTimeout(t *testing.T, b *testbed) {
 	b.create(t)
 	b.global(t, "innodb_lock_wait_timeout", "1", "50")
@@ -29,8 +29,8 @@ func testLockTimeout(t *testing.T, b *testbed) {
 	saveOne(t, s, nil)
 }
 
-// testKilledConnection: if the server closes idle connections, the next message is
-// stored.
+// testKilledConnection: after the server has closed the idle connections, the store
+// stores the next message.
 func testKilledConnection(t *testing.T, b *testbed) {
 	b.create(t)
 	s := b.open(t, nil)
@@ -49,8 +49,8 @@ func testKilledConnection(t *testing.T, b *testbed) {
 	}
 }
 
-// testPaused: if the server hangs, the outcome is unknown after the reply
-// timeout, and a new connection fails within its deadline.
+// testPaused: if the server hangs, the outcome of a Save is unknown, the next Save
+// is unavailable, and a Check returns at its deadline.
 func testPaused(t *testing.T, b *testbed) {
 	b.create(t)
 	short := func(o *mysql.Options) { o.Timeout = 3 * time.Second }

@@ -31,8 +31,8 @@ func recipients(t *testing.T, o mysql.Options, text string) *mysql.Recipients {
 	return r
 }
 
-// testRecipients: the query finds exact addresses with any characters. An
-// invalid query and an unavailable database have different errors.
+// testRecipients: the query finds exactly the given address, whatever characters it
+// has. An invalid query and an unavailable database cause different errors.
 func testRecipients(t *testing.T, b *testbed) {
 	table := "mail." + b.table + "_boxes"
 	b.server.Exec(t, "CREATE TABLE "+table+" (address varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, domain varchar(255) NOT NULL)")
@@ -71,8 +71,8 @@ func testRecipients(t *testing.T, b *testbed) {
 	}
 }
 
-// testRecipientsHosts: the first host that replies is queried, a host that hangs
-// delays one query, and the number of connections is bounded.
+// testRecipientsHosts: the first host that replies answers the query, a host that
+// hangs delays one query, and the number of connections is bounded.
 func testRecipientsHosts(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := servers.StartTCPProxy(t, b.server.Addr)

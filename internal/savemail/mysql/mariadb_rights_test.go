@@ -14,7 +14,7 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// TestGrantsInReadme: README has the same GRANT statements as the manual.
+// TestGrantsInReadme: README.md and the manual have the same GRANT statements.
 func TestGrantsInReadme(t *testing.T) {
 	readme, err := os.ReadFile("../../../README.md")
 	if err != nil {
@@ -26,7 +26,7 @@ func TestGrantsInReadme(t *testing.T) {
 	}
 }
 
-// testRights: the rights in the manual suffice to settle an outcome. Without
+// testRights: the rights in the manual are sufficient to settle an outcome. Without
 // SELECT the store logs a warning, and the outcome is immediately unknown.
 func testRights(t *testing.T, b *testbed) {
 	b.create(t)
@@ -54,7 +54,7 @@ func testRights(t *testing.T, b *testbed) {
 	}
 	log := b.log.String()
 	if strings.Count(log, "cannot be settled") != 1 || !strings.Contains(log, "needed=SELECT grant=\"GRANT SELECT ON `"+b.table+"`") {
-		t.Errorf("no single warning with the missing right: %s", log)
+		t.Errorf("want exactly one warning, with the missing right: %s", log)
 	}
 	b.server.Exec(t, "REVOKE INSERT ON mail."+b.table+" FROM `"+b.server.User+"`@`%`")
 	none := b.open(t, viaProxy)

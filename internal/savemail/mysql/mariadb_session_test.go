@@ -21,7 +21,7 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// TestSession sets defaults of a server that a session of the store must not have.
+// TestSession sets defaults of a server that the store must change in its sessions.
 func TestSession(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a MariaDB")
@@ -36,7 +36,7 @@ func TestSession(t *testing.T) {
 }
 
 // testCommits stores four messages, and before them a transaction if the setting
-// affects COMMIT. All rows exist after the server was killed.
+// affects COMMIT. All rows must exist after the server was killed.
 func testCommits(t *testing.T, b *testbed, set string) {
 	b.create(t)
 	b.server.Exec(t, "SET GLOBAL "+set)
@@ -166,11 +166,11 @@ func testSettings(t *testing.T, b *testbed) {
 	}
 }
 
-// unsupported reports whether the server shows a variable that it does not
-// support, as TiDB does.
+// unsupported reports whether the server does not support the variable. TiDB shows
+// such variables with an empty value.
 func unsupported(value, name string) bool { return value == "" && name != "tidb_snapshot" }
 
-// asSQL returns a value that a server showed as SQL.
+// asSQL returns the value of a variable as an SQL expression.
 func asSQL(value string) string {
 	if strings.Trim(value, "0123456789.") == "" && value != "" || value == "DEFAULT" {
 		return value
@@ -178,11 +178,11 @@ func asSQL(value string) string {
 	return "'" + value + "'"
 }
 
-// testSetting requires that each session corrects the setting.
+// testSetting requires that the store corrects the setting in each session.
 func testSetting(t *testing.T, b *testbed, proxy *mysqlproxy.Proxy, name string) {
 	var mu sync.Mutex
-	corrections := 0 // sessions that correct the setting
-	cut := false
+	corrections := 0 // sessions in which the store has corrected the setting
+	cut := false     // whether to cut the connection at the next INSERT
 	proxy.Arm(func(statement string) *mysqlproxy.Fault {
 		mu.Lock()
 		defer mu.Unlock()

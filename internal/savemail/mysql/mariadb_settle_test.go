@@ -15,8 +15,8 @@ import (
 	"goguerrillad/internal/test/storetest"
 )
 
-// A lostInsert is an INSERT that the server has received and that waits for a row
-// lock, while its connection is lost.
+// A lostInsert is an INSERT that waits for a row lock in the server, although its
+// connection is lost.
 type lostInsert struct {
 	*testbed
 	blocker *sql.Tx // blocks the INSERT
@@ -84,7 +84,7 @@ func (l *lostInsert) checkStored(t *testing.T) {
 }
 
 // testLostWaits: the store waits for a statement that continues without its
-// connection. Without that, it would not find the row, and store it twice.
+// connection. Without the wait, it would not find the row and would store it twice.
 func testLostWaits(t *testing.T, b *testbed) {
 	l := loseInsert(t, b)
 	test.Await(t, nil, 5*time.Second, "no session waits for the lock", func() error {

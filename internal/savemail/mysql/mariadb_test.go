@@ -18,7 +18,7 @@ import (
 
 const text = "Subject: hello\r\n\r\nbody\r\n"
 
-// A testbed is a server that several tests share, and the table of one test.
+// A testbed is a server that several tests share, and the table of a single test.
 type testbed struct {
 	parent *testing.T // the test that owns the server
 	server *servers.MariaDBServer
@@ -98,8 +98,8 @@ func TestMariaDB(t *testing.T) {
 	t.Run("recipients, several hosts", with(testRecipientsHosts))
 }
 
-// testbeds returns two functions that give each test a table of its own on the
-// server: with is for a single test, suite for the tests that all stores share.
+// testbeds returns two functions that give each test its own table on the server:
+// with is for a single test, suite is for the tests that all stores share.
 func testbeds(parent *testing.T, server *servers.MariaDBServer) (
 	with func(run func(*testing.T, *testbed)) func(*testing.T),
 	suite func(prepare func(*testing.T, *testbed), adapt func(*testbed, *mysql.Options)) func(*testing.T),

@@ -27,15 +27,15 @@ type Options struct {
 	User, Pass, DB string
 	TLS            string // MYSQL_TLS: "N" or "", "preferred", "Y" or "skip-verify"
 	Table          string // table, or database.table
-	Compress       bool   // zlib in the column mail
+	Compress       bool   // compress the column mail with zlib
 	MaxMessage     int64  // bytes of the largest message, for warnings about the server's limits; 0 = unknown
-	// Timeout bounds one Save; 0 = 1 min. The timeout of each reply of the
-	// server is a third of it, but at most 10 s.
+	// Timeout bounds one Save; 0 = 1 min. The timeout of one reply of the server
+	// is a third of Timeout, at most 10 s.
 	Timeout time.Duration
 	Log     *slog.Logger
 }
 
-// maxBackoff is the longest pause between attempts to connect to any host.
+// maxBackoff is the longest time without a dial after all hosts have failed.
 const maxBackoff = time.Second
 
 // maxIdle bounds the idle connections to one host.
@@ -49,11 +49,11 @@ type Store struct {
 	table      table
 	compressor newmail.Compressor
 	onceLog    *onceLogger
-	columns    atomic.Pointer[newmail.Columns] // read last, from any host; nil until the first connection
+	columns    atomic.Pointer[newmail.Columns] // of the host that was read last; nil until the first connection
 
 	ctx        context.Context // of the background goroutines; Close cancels it
 	cancel     context.CancelFunc
-	goroutines sync.WaitGroup // one for each unhealthy host, one for refreshColumnsLater, maxBackground for settling
+	goroutines sync.WaitGroup // one for each unhealthy host, one for refreshColumnsLater, up to maxBackground for settling
 	settles    sync.WaitGroup // the goroutines for settling
 
 	mu          sync.Mutex // guards the fields below and each host's health
@@ -63,9 +63,9 @@ type Store struct {
 	closed      bool
 
 	refreshing bool      // the goroutine of refreshColumnsLater is running
-	refreshed  time.Time // when it ended last
+	refreshed  time.Time // end of the last such goroutine
 
-	failedAt time.Time     // when connecting to all hosts failed last
+	failedAt time.Time     // when all hosts failed last
 	backoff  time.Duration // acquire returns lastErr for this time after failedAt
 	lastErr  error
 }
@@ -87,8 +87,8 @@ func New(o Options) (*Store, error) {
 
 // Fits returns nil if the columns can hold the recipient's whole address, else
 // the reply that refuses it. Every recipient fits until the columns have been
-// read. A refusal makes the store read the columns again, because without
-// accepted recipients no Save would do that.
+// read. A refusal makes the store read the columns again: if all recipients are
+// refused, no Save reads them.
 func (s *Store) Fits(address string) *smtp.Reply {
 	refusal := s.columns.Load().Fits(address)
 	if refusal != nil {
@@ -97,8 +97,8 @@ func (s *Store) Fits(address string) *smtp.Reply {
 	return refusal
 }
 
-// refreshColumnsLater reads the columns again in a goroutine. Only one runs, at
-// most once in columnsMaxAge.
+// refreshColumnsLater reads the columns again in a goroutine, of which one runs
+// at a time. It does nothing if the last one ended less than columnsMaxAge ago.
 func (s *Store) refreshColumnsLater() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,8 +126,7 @@ func (s *Store) WarmUp() {
 	_ = s.Check(ctx)
 }
 
-// Check connects if there is no idle connection, and runs an INSERT without a
-// row.
+// Check runs an INSERT without a row on an idle or a new connection.
 func (s *Store) Check(ctx context.Context) error {
 	c, err := s.acquire(ctx)
 	if err != nil {
@@ -141,8 +140,8 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-// Save stores the batch in one transaction. An envelope that cannot be stored
-// is left out of it and gets an error of its own.
+// Save stores the batch in one transaction, without the envelopes that do not
+// fit the table or a packet. It returns savemail.ErrRejected for each of these.
 func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	errs, err := s.save(ctx, batch)
 	for i := range batch {
@@ -155,7 +154,7 @@ func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
 	return errs
 }
 
-// Settle waits until no commit outcome is being settled, or ctx is done.
+// Settle waits until every unknown outcome is settled, or ctx is done.
 func (s *Store) Settle(ctx context.Context) {
 	settled := make(chan struct{})
 	go func() { // ends at Close at the latest
@@ -168,8 +167,7 @@ func (s *Store) Settle(ctx context.Context) {
 	}
 }
 
-// Close closes the connections. It logs the outcomes that are not settled yet
-// as unknown.
+// Close closes the connections, and logs the outcomes that are not settled.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed = true

@@ -10,10 +10,9 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// acquire returns an idle or a new connection to the best host. When no host
-// could be reached, it fails immediately until the backoff of at most
-// maxBackoff is over, so that not every message causes a dial. An error means
-// that nothing of a batch has been sent.
+// acquire returns an idle or a new connection to the best host. If all hosts have
+// failed, it does not dial during a backoff of at most maxBackoff and returns the
+// last error, so that not every message causes a dial.
 func (s *Store) acquire(ctx context.Context) (*conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,8 +45,8 @@ func (s *Store) acquire(ctx context.Context) (*conn, error) {
 	return nil, s.lastErr
 }
 
-// reuseIdle checks out an idle connection to the host that is alive. It returns
-// nil if there is none. s.mu is held.
+// reuseIdle checks out an idle connection to the host, and destroys those that
+// the server has closed. It returns nil if none is left. s.mu is held.
 func (s *Store) reuseIdle(ctx context.Context, h *host) *conn {
 	for i := len(s.idle) - 1; i >= 0; i-- {
 		c := s.idle[i]
@@ -64,7 +63,7 @@ func (s *Store) reuseIdle(ctx context.Context, h *host) *conn {
 	return nil
 }
 
-// release returns a connection to the pool.
+// release returns a connection to the pool and ends its checkout.
 func (s *Store) release(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,7 +87,7 @@ func (s *Store) addIdle(c *conn) {
 	s.idle = append(s.idle, c)
 }
 
-// discard closes a connection instead of releasing it.
+// discard closes a connection and ends its checkout.
 func (s *Store) discard(c *conn) {
 	c.destroy()
 	s.mu.Lock()
@@ -96,8 +95,8 @@ func (s *Store) discard(c *conn) {
 	c.host.checkIn(c.checkout)
 }
 
-// discardLost discards a connection that was lost during a Save. If its host
-// did not reply in time, the host becomes unhealthy.
+// discardLost discards a connection that was lost during a Save, and marks the
+// host as unhealthy if it did not reply in time.
 func (s *Store) discardLost(c *conn, cause error) {
 	timedOut := time.Since(c.checkout.since) >= s.options.replyTimeout()
 	s.discard(c)

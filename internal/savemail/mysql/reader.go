@@ -12,10 +12,7 @@ import (
 )
 
 // A Reader reads messages from the table.
-type Reader struct {
-	hosts []*host
-	table table
-}
+type Reader struct{ store *Store }
 
 // NewReader returns a Reader, which connects at each call of List or Show. An
 // error means that the options are invalid.
@@ -24,13 +21,13 @@ func NewReader(o Options) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{s.hosts, s.table}, nil
+	return &Reader{s}, nil
 }
 
 // connect returns a connection to the first host that can be reached.
 func (r *Reader) connect(ctx context.Context) (*sql.Conn, error) {
 	var errs []error
-	for _, h := range r.hosts {
+	for _, h := range r.store.hosts {
 		c, err := h.db.Conn(ctx)
 		if err == nil {
 			return c, nil
@@ -48,7 +45,7 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	}
 	defer c.Close()
 	rows, err := c.QueryContext(ctx, "SELECT `hash`,`from`,`to`,`subject`,IFNULL(UNIX_TIMESTAMP(`date`),0),LENGTH(`mail`) FROM "+
-		r.table.String()+" ORDER BY `mail_id` DESC LIMIT ?", n)
+		r.store.table.String()+" ORDER BY `mail_id` DESC LIMIT ?", n)
 	if err != nil {
 		return nil, fmt.Errorf("read the table: %w", err)
 	}
@@ -56,7 +53,7 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	var list []savemail.Listed
 	for rows.Next() {
 		var m savemail.Listed
-		var date float64 // has a fraction if the column has one
+		var date float64 // with a fraction if the column has one
 		if err := rows.Scan(&m.Hash, &m.From, &m.To, &m.Subject, &date, &m.Size); err != nil {
 			return nil, fmt.Errorf("read a row: %w", err)
 		}
@@ -83,7 +80,7 @@ func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
 	}
 	var body string
 	var mail []byte
-	err = c.QueryRowContext(ctx, "SELECT `body`,"+column+" FROM "+r.table.String()+" WHERE `hash`=? ORDER BY `mail_id` DESC LIMIT 1", hash).
+	err = c.QueryRowContext(ctx, "SELECT `body`,"+column+" FROM "+r.store.table.String()+" WHERE `hash`=? ORDER BY `mail_id` DESC LIMIT 1", hash).
 		Scan(&body, &mail)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -95,26 +92,20 @@ func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
 }
 
 // mailColumn returns the expression that reads the column mail. A text column
-// whose set has a character for every byte contains the message's bytes, which
-// the server would convert to UTF-8.
+// whose set has a character for every byte contains the unchanged bytes of the
+// message. CAST prevents their conversion to UTF-8.
 func (r *Reader) mailColumn(ctx context.Context, c *sql.Conn) (column string, err error) {
-	var bytes int
+	var columns int // 1 if the column mail contains bytes
 	err = c.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.COLUMNS JOIN information_schema.CHARACTER_SETS USING (CHARACTER_SET_NAME)"+
-		" WHERE "+r.table.condition()+" AND COLUMN_NAME='mail' AND MAXLEN=1 AND CHARACTER_SET_NAME<>'ascii'").Scan(&bytes)
+		" WHERE "+r.store.table.condition()+" AND COLUMN_NAME='mail' AND MAXLEN=1 AND CHARACTER_SET_NAME<>'ascii'").Scan(&columns)
 	if err != nil {
 		return "", fmt.Errorf("read the column mail: %w", err)
 	}
-	if bytes > 0 {
+	if columns > 0 {
 		return "CAST(`mail` AS BINARY)", nil
 	}
 	return "`mail`", nil
 }
 
 // Close closes the connections.
-func (r *Reader) Close() error {
-	var errs []error
-	for _, h := range r.hosts {
-		errs = append(errs, h.db.Close())
-	}
-	return errors.Join(errs...)
-}
+func (r *Reader) Close() error { return r.store.Close() }

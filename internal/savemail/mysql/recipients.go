@@ -17,26 +17,25 @@ import (
 )
 
 const (
-	queryTimeout  = 6 * time.Second // replaces Options.Timeout, so a reply has 2 s
-	recentFailure = 3 * time.Second // a host is queried last for this time after a failure
+	queryTimeout  = 6 * time.Second // replaces Options.Timeout; the timeout of a reply is 2 s
+	recentFailure = 3 * time.Second // after a failure, a host is queried last for this time
 	maxIdleTime   = time.Minute     // of a connection
 )
 
-// Recipients runs GM_RECIPIENT_QUERY. It has at most recipient.Connections
-// connections to each host, and closes a connection that is idle for 1 min. It
-// queries the hosts in the order of Options.Hosts.
+// Recipients runs GM_RECIPIENT_QUERY on the first host of Options.Hosts that
+// replies. It has at most recipient.Connections connections to each host, and
+// closes a connection that is idle for 1 min.
 type Recipients struct {
 	query recipient.Query
 	hosts []*recipientHost
 }
 
 type recipientHost struct {
-	name string
-	db   *sql.DB
+	*host
 
-	mu        sync.Mutex
-	statement *sql.Stmt // nil until it was prepared
-	failed    time.Time // time of the last query if it failed, else zero
+	mu        sync.Mutex // guards the fields below
+	statement *sql.Stmt  // nil until it was prepared
+	failed    time.Time  // time of the last query if it failed, else zero
 }
 
 // NewRecipients returns a Recipients for the query. It connects at the first
@@ -52,14 +51,14 @@ func NewRecipients(o Options, q recipient.Query) (*Recipients, error) {
 		h.db.SetMaxOpenConns(recipient.Connections)
 		h.db.SetMaxIdleConns(recipient.Connections)
 		h.db.SetConnMaxIdleTime(maxIdleTime)
-		r.hosts = append(r.hosts, &recipientHost{name: h.name, db: h.db})
+		r.hosts = append(r.hosts, &recipientHost{host: h})
 	}
 	return r, nil
 }
 
-// Has reports whether the query returns a row. If no host replies, the error
-// contains the error of each host. It is recipient.ErrInvalid if a server
-// rejects the query.
+// Has reports whether the query returns a row. If no host replies, it returns the
+// errors of all hosts. The error is recipient.ErrInvalid if a server rejects the
+// query.
 func (r *Recipients) Has(ctx context.Context, address, domain string) (bool, error) {
 	var errs []error
 	for _, h := range r.byHealth() {
@@ -75,7 +74,7 @@ func (r *Recipients) Has(ctx context.Context, address, domain string) (bool, err
 	return false, errors.Join(errs...)
 }
 
-// byHealth returns all hosts, with those that failed recently last.
+// byHealth returns the hosts in order, but hosts that failed recently last.
 func (r *Recipients) byHealth() []*recipientHost {
 	var healthy, unhealthy []*recipientHost
 	for _, h := range r.hosts {
@@ -91,7 +90,7 @@ func (r *Recipients) byHealth() []*recipientHost {
 func (h *recipientHost) failedRecently() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.failed.IsZero() && time.Since(h.failed) < recentFailure
+	return time.Since(h.failed) < recentFailure
 }
 
 func (h *recipientHost) hasRow(ctx context.Context, q recipient.Query, address, domain string) (found bool, err error) {
@@ -111,8 +110,8 @@ func (h *recipientHost) hasRow(ctx context.Context, q recipient.Query, address, 
 	return found, queryError(err)
 }
 
-// prepareQuery returns the statement, which database/sql prepares on each
-// connection when necessary.
+// prepareQuery returns the statement. database/sql prepares it on each connection
+// when necessary.
 func (h *recipientHost) prepareQuery(ctx context.Context, q recipient.Query) (*sql.Stmt, error) {
 	h.mu.Lock()
 	s := h.statement
@@ -141,7 +140,7 @@ func queryError(err error) error {
 		return err
 	}
 	switch e.Number {
-	case 1040, 1044, 1045, 1049, 1129, 1130, 1203, 1226, // no connection
+	case 1040, 1044, 1045, 1049, 1129, 1130, 1203, 1226, // connection refused
 		1047, 1053, 1205, 1213, 1317, 1969, 3024: // temporary
 		return err
 	}

@@ -9,10 +9,9 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// The driver does not check the length of the server's packets. It panics in
-// the calling goroutine if a packet is too short. The types in this file wrap
-// the driver's types for database/sql, and convert the panic into the error of
-// a lost connection.
+// The driver does not check the length of the server's packets, and panics in the
+// calling goroutine if a packet is too short. The types in this file wrap the
+// driver's types, and convert the panic into the error of a lost connection.
 
 // driverConn has the interfaces that the driver's connections implement.
 type driverConn interface {
@@ -41,8 +40,8 @@ func panicError(r any) error {
 
 type socketKey struct{}
 
-// dial also stores the connection in the variable that connectSafely has put
-// into ctx.
+// dial connects, and stores the connection in the variable to which ctx refers
+// (connectSafely).
 func dial(ctx context.Context, dialer *net.Dialer, network, address string) (net.Conn, error) {
 	c, err := dialer.DialContext(ctx, network, address)
 	if socket, ok := ctx.Value(socketKey{}).(*net.Conn); ok && err == nil {
@@ -51,21 +50,21 @@ func dial(ctx context.Context, dialer *net.Dialer, network, address string) (net
 	return c, err
 }
 
-// connectSafely connects with k. If the driver panics, connectSafely closes the
-// socket, which the driver does not do.
-func connectSafely(ctx context.Context, k driver.Connector) (dc driver.Conn, err error) {
+// connectSafely connects with k. If the driver panics, it leaves the socket open,
+// and connectSafely closes it.
+func connectSafely(ctx context.Context, k driver.Connector) (c *safeConn, err error) {
 	var socket net.Conn
 	defer func() {
 		r := recover()
 		if r == nil {
 			return
 		}
-		dc, err = nil, panicError(r)
+		c, err = nil, panicError(r)
 		if socket != nil {
 			_ = socket.Close()
 		}
 	}()
-	dc, err = k.Connect(context.WithValue(ctx, socketKey{}, &socket))
+	dc, err := k.Connect(context.WithValue(ctx, socketKey{}, &socket))
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +79,10 @@ type safeConn struct {
 	broken bool // true after a panic
 }
 
-// handlePanic is called in a deferred function with the result of recover.
-func (c *safeConn) handlePanic(err *error, r any) {
+// handlePanic recovers from a panic, closes the connection, and sets err. It must
+// be the deferred function itself, since recover has no effect elsewhere.
+func (c *safeConn) handlePanic(err *error) {
+	r := recover()
 	if r == nil {
 		return
 	}
@@ -100,17 +101,17 @@ func (c *safeConn) ResetSession(ctx context.Context) error {
 }
 
 func (c *safeConn) Ping(ctx context.Context) (err error) {
-	defer func() { c.handlePanic(&err, recover()) }()
+	defer c.handlePanic(&err)
 	return c.driverConn.Ping(ctx)
 }
 
 func (c *safeConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Result, err error) {
-	defer func() { c.handlePanic(&err, recover()) }()
+	defer c.handlePanic(&err)
 	return c.driverConn.ExecContext(ctx, query, args)
 }
 
 func (c *safeConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Rows, err error) {
-	defer func() { c.handlePanic(&err, recover()) }()
+	defer c.handlePanic(&err)
 	r, err = c.driverConn.QueryContext(ctx, query, args)
 	if err != nil {
 		return nil, err
@@ -119,7 +120,7 @@ func (c *safeConn) QueryContext(ctx context.Context, query string, args []driver
 }
 
 func (c *safeConn) PrepareContext(ctx context.Context, query string) (s driver.Stmt, err error) {
-	defer func() { c.handlePanic(&err, recover()) }()
+	defer c.handlePanic(&err)
 	s, err = c.driverConn.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err
@@ -132,7 +133,7 @@ func (c *safeConn) Prepare(query string) (driver.Stmt, error) {
 }
 
 func (c *safeConn) BeginTx(ctx context.Context, o driver.TxOptions) (tx driver.Tx, err error) {
-	defer func() { c.handlePanic(&err, recover()) }()
+	defer c.handlePanic(&err)
 	tx, err = c.driverConn.BeginTx(ctx, o)
 	if err != nil {
 		return nil, err
@@ -146,12 +147,12 @@ type safeTx struct {
 }
 
 func (t *safeTx) Commit() (err error) {
-	defer func() { t.conn.handlePanic(&err, recover()) }()
+	defer t.conn.handlePanic(&err)
 	return t.Tx.Commit()
 }
 
 func (t *safeTx) Rollback() (err error) {
-	defer func() { t.conn.handlePanic(&err, recover()) }()
+	defer t.conn.handlePanic(&err)
 	return t.Tx.Rollback()
 }
 
@@ -161,12 +162,12 @@ type safeStmt struct {
 }
 
 func (s *safeStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (r driver.Result, err error) {
-	defer func() { s.conn.handlePanic(&err, recover()) }()
+	defer s.conn.handlePanic(&err)
 	return s.driverStmt.ExecContext(ctx, args)
 }
 
 func (s *safeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (r driver.Rows, err error) {
-	defer func() { s.conn.handlePanic(&err, recover()) }()
+	defer s.conn.handlePanic(&err)
 	r, err = s.driverStmt.QueryContext(ctx, args)
 	if err != nil {
 		return nil, err
@@ -174,18 +175,19 @@ func (s *safeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (
 	return &safeRows{r, s.conn}, nil
 }
 
-// safeRows has one result set: no statement of this package returns more.
+// safeRows has only one result set, since no statement of this package returns
+// more.
 type safeRows struct {
 	driver.Rows
 	conn *safeConn
 }
 
 func (r *safeRows) Next(dest []driver.Value) (err error) {
-	defer func() { r.conn.handlePanic(&err, recover()) }()
+	defer r.conn.handlePanic(&err)
 	return r.Rows.Next(dest)
 }
 
 func (r *safeRows) Close() (err error) {
-	defer func() { r.conn.handlePanic(&err, recover()) }()
+	defer r.conn.handlePanic(&err)
 	return r.Rows.Close()
 }

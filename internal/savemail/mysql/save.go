@@ -14,12 +14,12 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// maxAttempts bounds the attempts to commit a batch. Only a batch that is
-// certainly not committed is sent again.
+// maxAttempts bounds the attempts to commit a batch. A batch is sent again only if
+// it is certain that it was not committed.
 const maxAttempts = 4
 
-// save returns an error for each envelope that cannot be stored, and the
-// outcome of the other envelopes as the second result.
+// save returns an error for each envelope that does not fit, and the outcome of
+// the other envelopes.
 func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (errs []error, outcome error) {
 	// A consumer may delete rows that are older than Timeout (settle.go).
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
@@ -48,7 +48,7 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (errs []er
 		}
 		retry, err := s.finish(ctx, c, columns, statements, at, err)
 		if !retry && !printable && len(batch) == 1 && isDataError(err) {
-			// A retry of the sender would have the same values.
+			// If the sender repeated the message, it would have the same values.
 			s.options.Log.Warn("value rejected, storing the message with ASCII values", "hashes", batch[0].To[0].Hash, "error", err)
 			retry, printable = true, true
 		}
@@ -58,15 +58,15 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) (errs []er
 	}
 }
 
-// reserveSettleTime returns a context that ends a third of the time before ctx.
-// The store settles an unknown outcome in that third.
+// reserveSettleTime returns a context that ends when two thirds of the time until
+// ctx's deadline have passed. The last third is for settling an unknown outcome.
 func reserveSettleTime(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, _ := ctx.Deadline() // save has set it
 	return context.WithDeadline(ctx, deadline.Add(-time.Until(deadline)/3))
 }
 
-// finish releases or discards the connection and returns the outcome of the
-// batch, given the first error and its phase. It reports whether to retry.
+// finish classifies the first error of a batch and releases or discards the
+// connection. It returns the outcome of the batch and whether to retry.
 func (s *Store) finish(ctx context.Context, c *conn, columns *newmail.Columns,
 	statements [][]batchRow, at phase, err error) (retry bool, outcome error) {
 	class := classify(err, at)
@@ -100,7 +100,7 @@ func (s *Store) finish(ctx context.Context, c *conn, columns *newmail.Columns,
 func (s *Store) failOver(h *host, class errorClass, cause error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delay := time.Duration(0)
+	var delay time.Duration
 	if _, ok := errors.AsType[*mysql.MySQLError](cause); ok && class == unavailable {
 		delay = serverErrorDelay
 	}
@@ -109,8 +109,8 @@ func (s *Store) failOver(h *host, class errorClass, cause error) bool {
 }
 
 // recheckColumns reads the columns and their character sets again after a
-// mismatched error. It returns the error's class for unchanged columns, and
-// whether they have changed.
+// mismatched error. It returns the class that the error has if the columns are
+// unchanged, and whether they have changed.
 func (s *Store) recheckColumns(ctx context.Context, c *conn, old *newmail.Columns, cause error) (class errorClass, changed bool, err error) {
 	c.host.charsets.Clear()
 	if err := c.updateColumns(ctx, s); err != nil {

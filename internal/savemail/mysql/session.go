@@ -20,18 +20,17 @@ type setting struct {
 	name, value string
 	scope       scope
 	need        requirement
-	why         string
 }
 
-// A scope is the set of connections that get a setting.
+// A scope is a set of connections to which a setting applies.
 type scope uint8
 
 const (
 	storeConns scope = iota // connections that run only this package's statements
-	allConns                // also connections for GM_RECIPIENT_QUERY, which run the operator's SQL
+	allConns                // in addition, connections for GM_RECIPIENT_QUERY, which run the operator's SQL
 )
 
-// A requirement determines what happens if a server refuses a setting.
+// A requirement determines the reaction to a server that refuses a setting.
 type requirement uint8
 
 const (
@@ -45,42 +44,43 @@ const (
 // SELECT are sent), sql_auto_is_null (no query compares with NULL),
 // innodb_snapshot_isolation (no read locks), lock timeouts (errors are retried).
 var settings = []setting{
-	{"sql_select_limit", "18446744073709551615", allConns, must, "the SELECT without a LIMIT returns all rows"},
-	{"autocommit", "ON", allConns, must, "an INSERT commits; a SELECT reads the newest rows"},
-	{"completion_type", "NO_CHAIN", allConns, must, "COMMIT opens no transaction, in which later INSERTs would wait for a COMMIT, and closes no connection"},
-	{"character_set_client", "utf8mb4", allConns, must, "statements are UTF-8"},
-	{"character_set_connection", "utf8mb4", allConns, must, "literals are UTF-8"},
-	{"character_set_results", "utf8mb4", allConns, must, "rows are UTF-8"},
-	{"sql_mode", "STRICT_ALL_TABLES", storeConns, must, "a value that does not fit is an error and is never cut; an empty string is not NULL"},
-	{"transaction_isolation", "REPEATABLE-READ", allConns, should, "no uncommitted rows are read; READ-COMMITTED fails with binlog_format=STATEMENT"},
-	{"tx_isolation", "REPEATABLE-READ", allConns, should, "the name in MariaDB 10.11"},
-	{"transaction_read_only", "OFF", storeConns, should, "INSERTs are allowed"},
-	{"tx_read_only", "OFF", storeConns, should, "the name in MariaDB 10.11"},
-	{"unique_checks", "ON", storeConns, should, "the operator's unique keys are checked, and a batch into an empty table is undone row by row"},
-	{"foreign_key_checks", "ON", storeConns, should, "the operator's foreign keys are checked"},
-	{"check_constraint_checks", "ON", storeConns, should, "MariaDB: the operator's constraints are checked"},
-	{"sql_big_selects", "ON", storeConns, should, "max_join_size does not refuse a lookup"},
-	{"max_statement_time", "0", storeConns, should, "MariaDB: a wait for a user lock has no limit, so a lost session can be killed"},
-	{"max_execution_time", "0", storeConns, should, "MySQL, TiDB: a wait for a user lock has no limit"},
-	{"query_cache_type", "OFF", allConns, should, "a SELECT reads the table"},
-	{"system_versioning_asof", "DEFAULT", allConns, must, "MariaDB: a SELECT reads the current rows of a versioned table"},
-	{"use_secondary_engine", "OFF", storeConns, should, "MySQL: a SELECT reads the table, not its copy in a secondary engine"},
-	{"sql_log_bin", "ON", storeConns, should, "replicas receive the rows"},
-	{"skip_replication", "OFF", storeConns, should, "MariaDB: replicas receive the rows"},
-	{"wsrep_dirty_reads", "OFF", allConns, should, "a Galera node without a quorum does not return old rows"},
-	{"tidb_snapshot", "", allConns, must, "TiDB: a SELECT reads the current rows"},
-	{"tidb_read_staleness", "0", allConns, must, "TiDB: a SELECT reads the current rows"},
-	{"tidb_low_resolution_tso", "OFF", allConns, must, "TiDB: a SELECT reads the current rows"},
-	{"tidb_enable_external_ts_read", "OFF", allConns, must, "TiDB: a SELECT reads the current rows"},
-	{"tidb_batch_insert", "OFF", storeConns, must, "TiDB: a statement is one transaction"},
-	{"tidb_batch_commit", "OFF", storeConns, must, "TiDB: a statement is one transaction"},
-	{"tidb_dml_batch_size", "0", storeConns, must, "TiDB: a statement is one transaction"},
-	{"tidb_dml_type", "standard", storeConns, should, "a batch has the usual size limits"},
+	{"sql_select_limit", "18446744073709551615", allConns, must},   // the SELECT without a LIMIT returns all rows
+	{"autocommit", "ON", allConns, must},                           // an INSERT commits; a SELECT reads the newest rows
+	{"completion_type", "NO_CHAIN", allConns, must},                // COMMIT neither opens another transaction nor closes the connection
+	{"character_set_client", "utf8mb4", allConns, must},            // statements are UTF-8
+	{"character_set_connection", "utf8mb4", allConns, must},        // literals are UTF-8
+	{"character_set_results", "utf8mb4", allConns, must},           // rows are UTF-8
+	{"sql_mode", "STRICT_ALL_TABLES", storeConns, must},            // a value that does not fit is an error and is never cut; an empty string is not NULL
+	{"transaction_isolation", "REPEATABLE-READ", allConns, should}, // a SELECT reads no uncommitted rows; READ-COMMITTED fails with binlog_format=STATEMENT
+	{"tx_isolation", "REPEATABLE-READ", allConns, should},          // transaction_isolation in MariaDB 10.11
+	{"transaction_read_only", "OFF", storeConns, should},           // INSERTs are allowed
+	{"tx_read_only", "OFF", storeConns, should},                    // transaction_read_only in MariaDB 10.11
+	{"unique_checks", "ON", storeConns, should},                    // the operator's unique keys are checked, and a batch into an empty table is undone row by row
+	{"foreign_key_checks", "ON", storeConns, should},               // the operator's foreign keys are checked
+	{"check_constraint_checks", "ON", storeConns, should},          // MariaDB: the operator's constraints are checked
+	{"sql_big_selects", "ON", storeConns, should},                  // max_join_size does not refuse a lookup
+	{"max_statement_time", "0", storeConns, should},                // MariaDB: GET_LOCK is not interrupted, so that settling can continue with KILL
+	{"max_execution_time", "0", storeConns, should},                // MySQL, TiDB: GET_LOCK is not interrupted
+	{"query_cache_type", "OFF", allConns, should},                  // a SELECT reads the table
+	{"system_versioning_asof", "DEFAULT", allConns, must},          // MariaDB: a SELECT reads the current rows of a versioned table
+	{"use_secondary_engine", "OFF", storeConns, should},            // MySQL: a SELECT reads the table, not its copy in a secondary engine
+	{"sql_log_bin", "ON", storeConns, should},                      // replicas receive the rows
+	{"skip_replication", "OFF", storeConns, should},                // MariaDB: replicas receive the rows
+	{"wsrep_dirty_reads", "OFF", allConns, should},                 // a Galera node without a quorum does not return old rows
+	{"tidb_snapshot", "", allConns, must},                          // TiDB: a SELECT reads the current rows
+	{"tidb_read_staleness", "0", allConns, must},                   // TiDB: a SELECT reads the current rows
+	{"tidb_low_resolution_tso", "OFF", allConns, must},             // TiDB: a SELECT reads the current rows
+	{"tidb_enable_external_ts_read", "OFF", allConns, must},        // TiDB: a SELECT reads the current rows
+	{"tidb_batch_insert", "OFF", storeConns, must},                 // TiDB: a statement is one transaction
+	{"tidb_batch_commit", "OFF", storeConns, must},                 // TiDB: a statement is one transaction
+	{"tidb_dml_batch_size", "0", storeConns, must},                 // TiDB: a statement is one transaction
+	{"tidb_dml_type", "standard", storeConns, should},              // a batch has the usual size limits
 }
 
 // statement returns the statement that applies the setting. SET NAMES sets all
-// three character sets. In MariaDB 11.8 a SET of a single one gives literals
-// and parameters different collations, which cannot be compared (error 1267).
+// three character sets. In MariaDB 11.8, if a statement sets only one of them,
+// literals and parameters have different collations and cannot be compared
+// (error 1267).
 func (s setting) statement() string {
 	if strings.HasPrefix(s.name, "character_set_") {
 		return "SET NAMES " + s.value
@@ -106,7 +106,7 @@ func (s setting) matches(value string) bool {
 type connector struct {
 	driver.Connector
 	host    string
-	scope   scope // allConns for GM_RECIPIENT_QUERY
+	scope   scope // allConns if the connections run GM_RECIPIENT_QUERY
 	onceLog *onceLogger
 }
 
@@ -124,7 +124,7 @@ func (k connector) Connect(ctx context.Context) (driver.Conn, error) {
 
 // applySettings corrects the session's settings, and ends a transaction that
 // init_connect has left open.
-func (k connector) applySettings(ctx context.Context, dc driver.Conn) error {
+func (k connector) applySettings(ctx context.Context, dc *safeConn) error {
 	names := make([]string, len(settings))
 	for i, s := range settings {
 		names[i] = s.name
@@ -133,7 +133,7 @@ func (k connector) applySettings(ctx context.Context, dc driver.Conn) error {
 	if err != nil {
 		return err
 	}
-	limit := settings[0] // it also limits the rows of SHOW VARIABLES
+	limit := settings[0] // sql_select_limit also limits the rows of SHOW VARIABLES
 	if value, known := values[limit.name]; !known || !limit.matches(value) {
 		if err := k.apply(ctx, dc, limit, value); err != nil {
 			return err
@@ -155,48 +155,40 @@ func (k connector) applySettings(ctx context.Context, dc driver.Conn) error {
 	}
 	err = execute(ctx, dc, "ROLLBACK")
 	if e, ok := errors.AsType[*mysql.MySQLError](err); ok && e.Number == 1047 {
-		return nil // a Galera node without a quorum cannot write, but answers queries
+		return nil // a Galera node without a quorum cannot write, but can read
 	}
 	return err
 }
 
-// apply applies a setting. If the server refuses it, that is an error only for
-// settings with must.
-func (k connector) apply(ctx context.Context, dc driver.Conn, s setting, value string) error {
+// apply applies a setting. If the server refuses it, apply returns an error for
+// must, and logs a warning for should.
+func (k connector) apply(ctx context.Context, dc *safeConn, s setting, value string) error {
 	err := execute(ctx, dc, s.statement())
 	if _, refused := errors.AsType[*mysql.MySQLError](err); refused && s.need == should {
-		k.onceLog.warn("MySQL session setting cannot be changed "+s.name, "MySQL session setting cannot be changed",
+		k.onceLog.warn("setting "+s.name, "MySQL session setting cannot be changed",
 			"host", k.host, "setting", s.name, "value", value, "needed", s.value, "error", err)
 		return nil
 	}
 	return err
 }
 
-func execute(ctx context.Context, dc driver.Conn, statement string) error {
-	x, ok := dc.(driver.ExecerContext)
-	if !ok {
-		return driver.ErrSkip
-	}
-	if _, err := x.ExecContext(ctx, statement, nil); err != nil {
+func execute(ctx context.Context, dc *safeConn, statement string) error {
+	if _, err := dc.ExecContext(ctx, statement, nil); err != nil {
 		return fmt.Errorf("%s: %w", statement, err)
 	}
 	return nil
 }
 
-// showVariables returns the named variables that the server has: the session's
-// value, or the global value of a variable without a session value.
-func showVariables(ctx context.Context, dc driver.Conn, names ...string) (map[string]string, error) {
+// showVariables returns the session's values of the named variables that the
+// server has. For a variable without a session value it returns the global value.
+func showVariables(ctx context.Context, dc *safeConn, names ...string) (map[string]string, error) {
 	return show(ctx, dc, "SHOW VARIABLES WHERE Variable_name IN ('"+strings.Join(names, "','")+"')")
 }
 
 // show returns the rows of a SHOW statement as a map of lower-case names to
 // values.
-func show(ctx context.Context, dc driver.Conn, statement string) (map[string]string, error) {
-	q, ok := dc.(driver.QueryerContext)
-	if !ok {
-		return nil, driver.ErrSkip
-	}
-	rows, err := q.QueryContext(ctx, statement, nil)
+func show(ctx context.Context, dc *safeConn, statement string) (map[string]string, error) {
+	rows, err := dc.QueryContext(ctx, statement, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", statement, err)
 	}
@@ -232,7 +224,7 @@ func newOnceLogger(log *slog.Logger) *onceLogger {
 	return &onceLogger{log: log, logged: map[string]bool{}}
 }
 
-// warn logs a message unless it has logged one with the same key.
+// warn logs a warning unless it has logged a warning with this key before.
 func (o *onceLogger) warn(key, message string, args ...any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A step is the beginning of a statement that a server must receive, and the
-// reply: one value or an error.
+// A step is the beginning of a statement that the server must receive, and the
+// server's reply: one value or an error.
 type step struct {
 	statement string
 	value     driver.Value
@@ -72,8 +72,8 @@ func (r *scriptedRow) Next(dest []driver.Value) error {
 	return nil
 }
 
-// TestAwaitSessionEnd: a session has ended when its lock is free or was acquired,
-// and not before. It may have to be killed several times.
+// TestAwaitSessionEnd: awaitSessionEnd returns when the session's lock is free or
+// acquired, and not before. It kills the session several times if necessary.
 func TestAwaitSessionEnd(t *testing.T) {
 	lost := errors.New("connection lost")
 	holder := func(id driver.Value) step { return step{"SELECT IS_USED_LOCK(", id, nil} }
@@ -102,10 +102,10 @@ func TestAwaitSessionEnd(t *testing.T) {
 			c := &conn{Conn: dc}
 			err = c.awaitSessionEnd(t.Context(), "gg:1", time.Second)
 			if want := strings.HasPrefix(name, "cannot"); errors.Is(err, lost) != want || (err != nil) != want {
-				t.Errorf("error %v, want one: %v", err, want)
+				t.Errorf("error %v, want an error: %v", err, want)
 			}
 			if len(server.steps) > 0 {
-				t.Errorf("returned %v before the steps %v", err, server.steps)
+				t.Errorf("returned %v without the steps %v", err, server.steps)
 			}
 		})
 	}

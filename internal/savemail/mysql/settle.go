@@ -15,65 +15,66 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// The connection ended between a statement that commits and its reply. Was the
-// batch committed?
+// If a connection ends between the statement that commits and its reply, the store
+// must settle the batch: find out whether it was committed.
 //
-//  1. A lookup of the row alone proves nothing: the server may still execute
-//     what it has read, whether the connection is closed or not.
-//  2. So each write connection holds a user lock with a random name. The server
-//     releases the lock only when the session has ended and its transaction was
-//     rolled back or durably committed.
-//  3. After that, one lookup on the same server is final. One hash stands for
-//     the whole batch, because a batch is stored completely or not at all.
+//  1. A lookup alone proves nothing: even after the connection has ended, the
+//     server may still execute the statement.
+//  2. Therefore each write connection holds a user lock with a random name. The
+//     server releases the lock only when the session has ended and its
+//     transaction was rolled back or durably committed.
+//  3. After that, a lookup on the same server is final. One hash is sufficient,
+//     because a batch is stored completely or not at all.
 //
-// The steps are:
+// The store settles a batch in five steps:
 //
 //  1. Connect to the same server: a free lock on another server proves nothing.
 //  2. IS_USED_LOCK: if it is NULL, the session has ended, go to step 5.
-//  3. GET_LOCK with a wait of lockWait: most running statements commit in it.
+//  3. GET_LOCK with a timeout of lockWait: most running statements end before it.
 //  4. KILL the lock's holder and GET_LOCK again, until the lock is acquired.
-//  5. Look up the hash. If the row exists, the batch is committed. If it does
-//     not exist, the batch never will be.
+//  5. Look up the hash. If the row exists, the batch is committed. If the row
+//     does not exist, the batch will never be committed.
 //
-// In a Galera cluster the other nodes may have the outcome when the server is
-// unavailable: see galera.go.
+// If a Galera node is unavailable, the other nodes may have the row: see galera.go.
 //
-// Nothing is looked up while the session holds the lock: a row that is visible
-// then may not be durable. A batch that is not settled before the deadline is
-// unknown. It is not sent again, because it could be stored twice.
+// The store looks up no row while the session holds the lock, since a visible row
+// may not be durable yet. If a batch is not settled before the deadline, its
+// outcome is unknown, and the store does not send it again, since it could then be
+// stored twice.
 //
-// A consumer that deletes the row before step 5 hides the commit, and the batch
-// is sent again with the same hashes. Nothing in the server that an ordinary
-// user can read distinguishes such a row from a row that was never committed:
+// A consumer that deletes the row before step 5 hides the commit, and the store
+// sends the batch again with the same hashes. Nothing that an ordinary user can
+// read in the server distinguishes a deleted row from a row that was never
+// committed:
 //
-//   - AUTO_INCREMENT has a gap in both cases, since a rollback also leaves one.
+//   - AUTO_INCREMENT has a gap in both cases, since a rollback also leaves a gap.
 //   - GTIDs, binary log positions and status counters change with the
-//     transactions of all users, and need a binary log or a privilege.
+//     transactions of all users, and require a binary log or a privilege.
 //   - The session's state (LAST_INSERT_ID, ROW_COUNT, last_gtid) ends with the
 //     session.
-//   - A lock that blocks the consumer ends with the commit in question.
+//   - A lock that blocks the consumer ends with the commit.
 //   - Deleted rows stay in InnoDB until they are purged, but no SQL reads them.
-//   - XA PREPARE and a row in a table of outcomes are exact. They cost each
-//     batch a round trip and an fsync, or the operator a table to clean up.
+//   - XA PREPARE is exact, but costs each batch a round trip and an fsync.
+//   - A table of outcomes is exact, but the operator must clean it up.
 //
-// So there is a rule for consumers (docs/operating.md): they delete a row only
-// when GSMTP_TIMEOUT has passed since its date, or they ignore hashes that they
-// have processed. It suffices because Save looks up and sends again only within
-// Options.Timeout, which is shorter, and the date is the server's time of the
-// INSERT.
+// Therefore consumers must follow a rule (docs/operating.md): they delete a row
+// only when GSMTP_TIMEOUT has passed since its date, or they ignore hashes that
+// they have processed. The rule is sufficient because Save looks up and sends a
+// batch again only within Options.Timeout, which is shorter, and the date is the
+// server's time of the INSERT.
 
-// Waits for the lock. Each must end before the driver's ReadTimeout.
+// Timeouts of GET_LOCK. Each must end before the driver's ReadTimeout.
 const (
 	lockWait = time.Second     // for a session that was not killed
 	killWait = 2 * time.Second // for a session that was killed
 )
 
-// settleTimeSeveralHosts bounds settling while another host may be healthy. A
-// server that restarts is available again within it.
+// settleTimeSeveralHosts bounds settling if there are several hosts. A server can
+// restart within this time.
 const settleTimeSeveralHosts = 5 * time.Second
 
-// settleTimeGalera bounds settling in a Galera cluster. By default its nodes
-// need 5 s to exclude a lost node, and store no message before that.
+// settleTimeGalera bounds settling in a Galera cluster. By default the nodes need
+// 5 s to exclude a lost node, and do not store messages before that.
 const settleTimeGalera = 8 * time.Second
 
 // Pauses between attempts to reach the server.
@@ -82,9 +83,9 @@ const (
 	maxRetry = time.Second
 )
 
-// A sessionID identifies a session after its connection is lost.
+// A sessionID identifies a session whose connection is lost.
 type sessionID struct {
-	lock   string // name of the user lock that the session holds, "" if it cannot be settled
+	lock   string // name of the session's user lock, "" if an outcome cannot be settled
 	server serverID
 	view   view // of the server's cluster
 }
@@ -92,7 +93,7 @@ type sessionID struct {
 // A serverID distinguishes servers behind the same address.
 type serverID struct{ hostname, port, uid, node string }
 
-// newLockName returns a random name, which no other session uses.
+// newLockName returns a random name that no other session uses.
 func newLockName() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails (crypto/rand)
@@ -105,20 +106,19 @@ type commitState uint8
 const (
 	unsettled commitState = iota
 	stored                // durably
-	absent                // finally not stored
+	absent                // not stored, and never will be
 )
 
-// settle determines whether statements with a lost connection were committed.
-// It returns nil if they were. If they were not, retry is true and the error
-// is ErrUnavailable. Otherwise the error is ErrUnknown, and a goroutine
-// continues to settle them.
+// settle determines whether the statements of a lost connection were committed. The
+// error is nil if they were committed, and ErrUnavailable, with retry, if they were
+// not. If the time is too short, the error is ErrUnknown, and a goroutine continues.
 func (s *Store) settle(ctx context.Context, c *conn, statements [][]batchRow, cause error) (retry bool, err error) {
 	s.discardLost(c, cause) // the server may still execute the statements
-	hashes := hashesOf(statements)
 	if c.session.lock == "" {
 		return false, fmt.Errorf("%w: %s: %w", savemail.ErrUnknown, c.host, cause)
 	}
-	// Other messages wait for this writer, and another host may be healthy.
+	hashes := hashesOf(statements)
+	// The writer saves nothing meanwhile, although another host may be healthy.
 	limit := s.options.Timeout / 3
 	switch {
 	case len(s.hosts) == 1:
@@ -140,13 +140,13 @@ func (s *Store) settle(ctx context.Context, c *conn, statements [][]batchRow, ca
 	return false, fmt.Errorf("%w: %s: %w; %w", savemail.ErrUnknown, c.host, cause, err)
 }
 
-// findOutcome repeats the steps until the batch that has a row with the hash is
-// settled, or ctx is done. The error states why the batch is not settled.
+// findOutcome repeats the steps until the batch is settled or ctx is done. hash is
+// the hash of one of its rows. The error is the reason why it is not settled.
 func (s *Store) findOutcome(ctx context.Context, h *host, session sessionID, hash string) (commitState, error) {
 	for pause := minRetry; ; pause = min(2*pause, maxRetry) {
 		state, err := s.tryFindOutcome(ctx, h, session, hash)
 		if state == absent && ctx.Err() != nil {
-			state, err = unsettled, ctx.Err() // a consumer may have deleted the row
+			state, err = unsettled, ctx.Err() // after the deadline a consumer may have deleted the row
 		}
 		if state != unsettled {
 			return state, nil
@@ -159,8 +159,8 @@ func (s *Store) findOutcome(ctx context.Context, h *host, session sessionID, has
 	}
 }
 
-// tryFindOutcome performs the steps once. If a Galera node cannot be reached or
-// has lost its cluster, it queries the other nodes.
+// tryFindOutcome performs the steps once. If they do not settle the batch on a
+// Galera node, it queries the other nodes.
 func (s *Store) tryFindOutcome(ctx context.Context, h *host, session sessionID, hash string) (commitState, error) {
 	state, lost, err := s.queryServer(ctx, h, session, hash)
 	if state != unsettled || session.view.cluster == "" {
@@ -170,7 +170,8 @@ func (s *Store) tryFindOutcome(ctx context.Context, h *host, session sessionID, 
 	return state, errors.Join(err, clusterErr)
 }
 
-// queryServer performs the steps on the lost session's server.
+// queryServer performs the steps on the lost session's server. It also returns the
+// state of the session.
 func (s *Store) queryServer(ctx context.Context, h *host, session sessionID, hash string) (commitState, sessionState, error) {
 	c, err := s.connectForQuery(ctx, h)
 	if err != nil {
@@ -204,9 +205,9 @@ func (s *Store) queryServer(ctx context.Context, h *host, session sessionID, has
 	return absent, sessionEnded, nil
 }
 
-// connectForQuery connects without the setup that INSERTs need.
+// connectForQuery connects without the setup that an INSERT requires. The timeout
+// leaves time for the other hosts if this host hangs.
 func (s *Store) connectForQuery(ctx context.Context, h *host) (*conn, error) {
-	// A host that hangs must leave time for the other hosts.
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	dc, err := h.db.Conn(ctx)
@@ -225,7 +226,7 @@ func (c *conn) awaitSessionEnd(ctx context.Context, lock string, replyTimeout ti
 	}
 	got, err := c.getLock(ctx, lock, min(lockWait, replyTimeout/2))
 	for err == nil && !got {
-		// The holder's id is read before each KILL, because servers reuse ids.
+		// Read the holder's id before each KILL, because servers reuse ids.
 		if holder, err = c.lockHolder(ctx, lock); err != nil || holder == 0 {
 			return err
 		}
@@ -237,8 +238,7 @@ func (c *conn) awaitSessionEnd(ctx context.Context, lock string, replyTimeout ti
 	return err
 }
 
-// lockHolder returns the id of the session that holds the lock, 0 if no session
-// holds it.
+// lockHolder returns the id of the session that holds the lock, or 0.
 func (c *conn) lockHolder(ctx context.Context, lock string) (int64, error) {
 	var id sql.NullInt64
 	if err := c.QueryRowContext(ctx, "SELECT IS_USED_LOCK("+literal(lock)+")").Scan(&id); err != nil {
@@ -247,7 +247,7 @@ func (c *conn) lockHolder(ctx context.Context, lock string) (int64, error) {
 	return id.Int64, nil
 }
 
-// getLock waits for a user lock and reports whether it was acquired.
+// getLock waits for a user lock, and reports whether it was acquired.
 func (c *conn) getLock(ctx context.Context, name string, wait time.Duration) (bool, error) {
 	var got sql.NullInt64 // NULL means an error of the server
 	if err := c.QueryRowContext(ctx, fmt.Sprintf("SELECT GET_LOCK(%s,%f)", literal(name), wait.Seconds())).Scan(&got); err != nil {
@@ -259,13 +259,13 @@ func (c *conn) getLock(ctx context.Context, name string, wait time.Duration) (bo
 // errNoSuchThread is KILL's error for a session that does not exist.
 const errNoSuchThread = 1094
 
-// killSession kills a session of the store's user, which needs no privilege.
+// killSession kills a session of the store's own user, which requires no privilege.
 func (c *conn) killSession(ctx context.Context, id int64) error {
 	_, err := c.ExecContext(ctx, fmt.Sprintf("KILL %d", id))
 	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		switch e.Number {
 		case errNoSuchThread, // the session has just ended
-			1047: // a Galera node that has lost its cluster kills no session
+			1047: // a Galera node that has lost its cluster cannot kill
 			return nil
 		}
 	}

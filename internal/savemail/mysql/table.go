@@ -40,7 +40,7 @@ func (t table) condition() string {
 }
 
 // literal returns a string as an SQL literal. A parameter would be bytes
-// (conn.setUp), which the server cannot look up in an index on text.
+// (conn.setUp), for which the server cannot use an index on text.
 func literal(s string) string { return fmt.Sprintf("_utf8mb4 x'%x'", s) }
 
 func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
@@ -54,11 +54,11 @@ func (t table) insertPrefix() string {
 	return "INSERT INTO " + t.String() + " (" + strings.Join(written, ",") + ") "
 }
 
-// insertStatement returns an INSERT of the given number of rows: the server's
-// time as date, 0 as spam_score, and parameters, which CONVERT makes text from
-// bytes (conn.setUp). A second CONVERT to the column's set matches
-// conn.readCharset. The implicit conversion depends on the column's collation
-// and fails for some characters of the set (C1 controls in latin2_czech_cs).
+// insertStatement returns an INSERT for the given number of rows. One CONVERT
+// declares a parameter, which is sent as bytes (conn.setUp), to be UTF-8; another
+// converts it to the column's set like conn.readCharset. The implicit conversion
+// would depend on the column's collation and fail for some characters of the set
+// (C1 controls in latin2_czech_cs).
 func (t table) insertStatement(columns *newmail.Columns, rows int) string {
 	var values []string
 	for _, name := range newmail.Written() {

@@ -51,8 +51,8 @@ func TestTiDB(t *testing.T) {
 	t.Run("row too large", with(testRowTooLarge))
 }
 
-// testRowTooLarge: a message that is too large for a row does not affect others,
-// and the log has a warning before the first message.
+// testRowTooLarge: a message that is too large for a row does not affect other
+// messages, and the store logs a warning.
 func testRowTooLarge(t *testing.T, b *testbed) {
 	b.create(t)
 	s := b.open(t, func(o *mysql.Options) { o.MaxMessage = 8 << 20 })
