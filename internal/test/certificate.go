@@ -17,12 +17,11 @@ import (
 
 // A Certificate is a self-signed certificate for localhost and 127.0.0.1.
 type Certificate struct {
-	CertFile, KeyFile string // PEM; CertFile is its own authority
+	CertFile, KeyFile string // PEM; CertFile is also the file of the certificate authority
 	Leaf              *x509.Certificate
 }
 
-// NewCertificate writes a key and a certificate to dir; their file names begin with
-// name.
+// NewCertificate writes a certificate and its key to dir, as name.crt and name.key.
 func NewCertificate(t T, dir, name string) *Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -62,8 +61,8 @@ func NewCertificate(t T, dir, name string) *Certificate {
 		c.CertFile: {Type: "CERTIFICATE", Bytes: der},
 		c.KeyFile:  {Type: "PRIVATE KEY", Bytes: secret},
 	} {
-		// Readable by every user: the daemon reads it again without privileges, and only
-		// tests trust it.
+		// Every user may read the files, since the daemon reads it again without privileges.
+		// Only tests trust it.
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o644); err != nil {
 			t.Fatalf("write %s: %v", file, err)
 		}

@@ -7,8 +7,8 @@ import (
 	"goguerrillad/internal/config"
 )
 
-// Environment returns a machine for config.Parse with these environment variables
-// and files, 1 GiB of memory and the name mx.example.com.
+// Environment returns an environment for config.Parse: these variables and files, 1 GiB of
+// memory, and the host name mx.example.com.
 func Environment(vars, files map[string]string) config.Environment {
 	return config.Environment{
 		Getenv: func(name string) string { return vars[name] },

@@ -1,28 +1,16 @@
 package test
 
-import (
-	"os"
-	"path/filepath"
-	"strings"
-)
+import "strings"
 
-// A Page is a document whose configurations are run by tests: the fenced blocks by
-// their info string, which is a language and a title.
+// A Page has the configurations in a document that tests use: the fenced blocks, by info
+// string. An info string is a language and a title.
 type Page map[string]string
 
 // ReadPage reads a file of the directory docs.
 func ReadPage(t T, name string) Page {
 	t.Helper()
-	root, err := ModuleRoot()
-	if err != nil {
-		t.Fatalf("read %s: %v", name, err)
-	}
-	text, err := os.ReadFile(filepath.Join(root, "docs", name))
-	if err != nil {
-		t.Fatalf("read %s: %v", name, err)
-	}
 	p := Page{}
-	for i, part := range strings.Split(string(text), "```") {
+	for i, part := range strings.Split(ReadSource(t, "docs/"+name), "```") {
 		title, block, _ := strings.Cut(part, "\n")
 		if i%2 == 0 || title == "" {
 			continue
@@ -35,8 +23,8 @@ func ReadPage(t T, name string) Page {
 	return p
 }
 
-// Block returns a block with replacements of values, such as ports, that a test cannot
-// use: pairs of old and new; each old value must occur.
+// Block returns a block in which the values that a test cannot use, such as ports, are
+// replaced. pairs has old and new values; each old value must occur in the block.
 func (p Page) Block(t T, title string, pairs ...string) string {
 	t.Helper()
 	block, ok := p[title]

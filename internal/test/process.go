@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A Process is a program started by a test. It ends with the test, however the test
-// ends.
+// A Process is a program that a test has started. It ends with the test, even if the test
+// is killed.
 type Process struct {
 	Cmd  *exec.Cmd
 	done chan struct{}
@@ -59,7 +59,7 @@ func Start(t T, cmd *exec.Cmd) *Process {
 	return p
 }
 
-// Write collects output; a Process is the stdout and stderr of its command.
+// Write collects output: the process is the stdout and stderr of its command.
 func (p *Process) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,7 +76,7 @@ func (p *Process) Output() string {
 // Signal sends sig to the process only.
 func (p *Process) Signal(sig os.Signal) error { return p.Cmd.Process.Signal(sig) }
 
-// Done is closed when the process has ended.
+// Done returns a channel that is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Wait waits for the end and returns the result of exec.Cmd.Wait.

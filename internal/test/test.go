@@ -1,11 +1,10 @@
-// Package test has helpers of the tests and the benchmark: processes, free ports,
-// temporary directories and certificates, which all end with the test. Only tests and
-// the benchmark import it and the packages below it.
+// Package test has helpers for the tests and the benchmark: processes, free ports,
+// temporary directories and certificates. At the end of a test they are ended, released or
+// removed. Only tests and the benchmark import this package and the packages below it.
 package test
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -47,7 +46,7 @@ func Need(t T, programs ...string) {
 // install.sh has unpacked.
 func LookPath(program string) (string, error) {
 	dirs := []string{"/usr/sbin", "/usr/local/sbin", "/sbin"}
-	// Scripts named mariadbd and mariadb-install-db can start another version.
+	// Its scripts mariadbd and mariadb-install-db can start another version of MariaDB.
 	if first := os.Getenv("TEST_SERVERS"); first != "" {
 		dirs = slices.Insert(dirs, 0, first)
 	}
@@ -72,7 +71,7 @@ func FreePort(t T) int {
 	t.Helper()
 	for range 1000 {
 		port := 10_000 + rand.IntN(20_000)
-		// The lock ends with the process.
+		// The kernel releases the lock at the end of the process.
 		lock, err := net.Listen("unix", fmt.Sprintf("@goguerrillad-test-port-%d", port))
 		if err != nil {
 			continue
@@ -90,8 +89,8 @@ func FreePort(t T) int {
 	return 0
 }
 
-// Seed returns the seed of all random decisions in a test, and logs it: the value of
-// SEED in the environment, or one from the clock.
+// Seed returns and logs the seed of all random decisions in a test: the environment
+// variable SEED, or a value from the clock.
 func Seed(t T) uint64 {
 	t.Helper()
 	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("SEED"), strconv.FormatInt(time.Now().UnixNano(), 10)), 10, 64)
@@ -103,7 +102,7 @@ func Seed(t T) uint64 {
 }
 
 // Await calls try until it returns nil. It fails the test with the last error and the
-// output of the process, which may be nil, if the process ends or the time is up.
+// output of the process, which may be nil, if the process ends or the timeout has passed.
 func Await(t T, p *Process, timeout time.Duration, what string, try func() error) {
 	t.Helper()
 	deadline := time.Now().Add(timeout)
@@ -116,10 +115,10 @@ func Await(t T, p *Process, timeout time.Duration, what string, try func() error
 		if err == nil {
 			return
 		}
-		ended := errors.New("")
+		ended := ""
 		select {
 		case <-done:
-			ended = errors.New("; the process has ended")
+			ended = "; the process has ended"
 		case <-time.After(20 * time.Millisecond):
 			if time.Now().Before(deadline) {
 				continue
@@ -129,7 +128,7 @@ func Await(t T, p *Process, timeout time.Duration, what string, try func() error
 		if p != nil {
 			output = "\n" + p.Output()
 		}
-		t.Fatalf("%s: %v%v%s", what, err, ended, output)
+		t.Fatalf("%s: %v%s%s", what, err, ended, output)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestFreePort checks that no other test gets a port until the test ends, although no
+// TestFreePort checks that no other test receives a port until the test ends, although no
 // program listens on the port.
 func TestFreePort(t *testing.T) {
 	lock := ""

@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// Measures of the chart, in pixels.
+// Dimensions of the chart, in pixels.
 const (
 	chartWidth = 760
-	barLeft    = 190 // the names are to the left
-	barMost    = 420 // the longest bar
+	barLeft    = 190 // the names are to the left of it
+	barMax     = 420 // the longest bar
 	barHeight  = 16
 	barStep    = 22
 	headHeight = 30
 	caseGap    = 14
 )
 
-// chart draws the rates as self-contained SVG for light and dark pages: a block
-// for each case, a bar for each contestant.
+// chart returns the rates as self-contained SVG for light and dark pages, with a block for
+// each case and a bar for each contestant.
 func (r *report) chart() string {
 	var b strings.Builder
 	y := headHeight
@@ -38,7 +38,7 @@ func (r *report) chart() string {
 			if strings.HasPrefix(result.Contestant, "goguerrillad") {
 				kind = "ours"
 			}
-			width := int(barMost * ratio(result.Rate, most))
+			width := int(barMax * ratio(result.Rate, most))
 			label := fmt.Sprintf("%.0f/s", result.Rate)
 			if result.Ratio > 0 {
 				label += fmt.Sprintf(", x %.2f", result.Ratio)
@@ -50,7 +50,7 @@ func (r *report) chart() string {
 		y += headHeight - barStep/2 + caseGap
 	}
 	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" role="img">
-<title>Mails a second, and the ratio to the reference of the case</title>
+<title>Messages per second, and the ratio to the reference of the case</title>
 <style>text{font:13px sans-serif;fill:#222}.head{font-weight:bold}.ours{fill:#2a6fb0}.other{fill:#9aa4ad}
 @media(prefers-color-scheme:dark){text{fill:#ddd}.ours{fill:#5ba3e6}.other{fill:#6b757e}}</style>
 %s</svg>

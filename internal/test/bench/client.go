@@ -16,22 +16,22 @@ import (
 type client struct {
 	plan
 	begun    time.Time
-	next     atomic.Int64 // message
-	mails    []mail       // sent in turn
+	next     atomic.Int64 // number of the next message
+	messages []message    // sent in this order, repeatedly
 	tls      *tls.Config
 	mu       sync.Mutex // guards the fields below
 	outcome  outcome
 	failures error
 }
 
-// execute executes the plan. With doHold it writes a line to out when all
-// connections are open, and returns at the end of in.
+// execute executes the plan. With doHold it writes a line to out when all connections are
+// open, and closes them at the end of in.
 func (p plan) execute(in io.Reader, out io.Writer) (outcome, error) {
-	c := &client{plan: p, begun: time.Now(), mails: constant(p.Size)}
+	c := &client{plan: p, begun: time.Now(), messages: constant(p.Size)}
 	if p.Varied {
-		c.mails = varied()
+		c.messages = varied()
 	}
-	// The client verifies no certificate, since only the server is measured.
+	// The client does not verify the certificate, since only the server is measured.
 	c.tls = &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", MinVersion: tls.VersionTLS13}
 	if p.Resume {
 		c.tls.ClientSessionCache = tls.NewLRUClientSessionCache(1)
@@ -72,7 +72,7 @@ func (c *client) hold(sessions *sync.WaitGroup, held <-chan struct{}) error {
 	return nil
 }
 
-// session sends its share of the messages.
+// session sends messages until all are sent.
 func (c *client) session(i int) {
 	var o outcome
 	err := c.converse(i, &o)
@@ -114,8 +114,8 @@ func (c *client) converse(i int, o *outcome) error {
 				o.Resumed++
 			}
 		}
-		if c.Do == doMail {
-			if err := p.send(c.mails[n%len(c.mails)], c.style(n, random), o); err != nil {
+		if c.Do == doSend {
+			if err := p.send(c.messages[n%len(c.messages)], c.style(n, random), o); err != nil {
 				return fmt.Errorf("message %d: %w", n, err)
 			}
 		} else {
@@ -131,7 +131,7 @@ func (c *client) converse(i int, o *outcome) error {
 	}
 }
 
-// connect opens a connection, up to the reply to EHLO. With Varied every second
+// connect opens a connection and waits for the reply to EHLO. With Varied every second
 // session has a long round trip.
 func (c *client) connect(i int) (*peer, error) {
 	var dialer net.Dialer
@@ -144,7 +144,7 @@ func (c *client) connect(i int) (*peer, error) {
 	}
 	p := newPeer(conn)
 	if c.Varied && i%2 == 1 {
-		p.far = farAway
+		p.roundTrip = longRoundTrip
 	}
 	if c.Do == doHandshake {
 		return p, p.handshake(c.tls)
@@ -160,7 +160,7 @@ func (c *client) connect(i int) (*peer, error) {
 	return p, nil
 }
 
-// style returns how a message is sent; without Varied all are sent in the same way.
+// style returns how message n is sent. Without Varied all messages have the same style.
 func (c *client) style(n int, random *rand.Rand) style {
 	if !c.Varied {
 		return style{recipients: 1}

@@ -39,12 +39,12 @@ func TestPlans(t *testing.T) {
 		refused int
 		resumed bool
 	}{
-		{"plain", plan{Addr: smtp, Do: doMail, Size: 5000}, 0, false},
-		{"kept", plan{Addr: smtp, Do: doMail, Size: 500, Keep: true}, 0, false},
-		{"TLS", plan{Addr: smtp, Do: doMail, Size: 5000, TLS: true}, 0, false},
-		{"TLS, resumed", plan{Addr: smtp, Do: doMail, Size: 5000, TLS: true, Resume: true}, 0, true},
-		{"in time", plan{Addr: smtp, Do: doMail, Size: 5000, Rate: 1000}, 0, false},
-		{"real life", plan{Addr: smtp, Do: doMail, Varied: true}, 4, false},
+		{"plain", plan{Addr: smtp, Do: doSend, Size: 5000}, 0, false},
+		{"kept", plan{Addr: smtp, Do: doSend, Size: 500, Keep: true}, 0, false},
+		{"TLS", plan{Addr: smtp, Do: doSend, Size: 5000, TLS: true}, 0, false},
+		{"TLS, resumed", plan{Addr: smtp, Do: doSend, Size: 5000, TLS: true, Resume: true}, 0, true},
+		{"limited rate", plan{Addr: smtp, Do: doSend, Size: 5000, Rate: 1000}, 0, false},
+		{"varied", plan{Addr: smtp, Do: doSend, Varied: true}, 4, false},
 		{"handshakes", plan{Addr: bareTLS, Do: doHandshake}, 0, false},
 		{"handshakes, resumed", plan{Addr: bareTLS, Do: doHandshake, Resume: true}, 0, true},
 	} {
@@ -55,16 +55,16 @@ func TestPlans(t *testing.T) {
 				t.Fatal(err)
 			}
 			if o.Messages+o.Refused != 200 || o.Refused != tt.refused || o.Wall <= 0 || cpu <= 0 || (o.Resumed > 100) != tt.resumed {
-				t.Errorf("%+v", o)
+				t.Errorf("outcome %+v, want 200 messages, %d of them refused, resumed %v", o, tt.refused, tt.resumed)
 			}
-			if mails := tt.plan.Do == doMail; mails != (o.wait(0.5) > 0 && o.wait(0.99) >= o.wait(0.5) && o.Rows >= o.Messages) {
+			if sends := tt.plan.Do == doSend; sends != (o.wait(0.5) > 0 && o.wait(0.99) >= o.wait(0.5) && o.Rows >= o.Messages) {
 				t.Errorf("%d rows, waits of %s and %s", o.Rows, o.wait(0.5), o.wait(0.99))
 			}
 		})
 	}
 }
 
-// TestPlanFails: a message that is not acknowledged is an error.
+// TestPlanFails checks that a message that is not acknowledged is an error.
 func TestPlanFails(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -74,26 +74,26 @@ func TestPlanFails(t *testing.T) {
 	sink.MaxMessageBytes = 1000
 	go sink.Serve(l)
 	defer sink.Close()
-	p := plan{Addr: l.Addr().String(), Do: doMail, Size: 5000, Messages: 5, Sessions: 2}
+	p := plan{Addr: l.Addr().String(), Do: doSend, Size: 5000, Messages: 5, Sessions: 2}
 	if _, _, err := p.run(t.Context()); err == nil || !strings.Contains(err.Error(), "want 250") {
-		t.Errorf("%v", err)
+		t.Errorf("error %v, want one with \"want 250\"", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, _, err := p.run(ended); err == nil {
-		t.Error("no error after the end")
+		t.Error("run with a context that has ended: no error")
 	}
 }
 
-// TestVaried: the messages have many sizes, are the same in each run, and no line
-// needs dot-stuffing.
+// TestVaried checks that the messages have many sizes, are the same in each call, and need
+// no dot-stuffing.
 func TestVaried(t *testing.T) {
-	mails, again := varied(), varied()
+	messages, again := varied(), varied()
 	small, large := 0, 0
-	for i, m := range mails {
+	for i, m := range messages {
 		text := string(m)
 		if text != string(again[i]) || !strings.HasSuffix(text, "--\r\n") || strings.Contains(text, "\r\n.") || strings.Count(text, "\n") != strings.Count(text, "\r\n") {
-			t.Errorf("mail %d", i)
+			t.Errorf("message %d differs in the second call, or is not one without dot-stuffing", i)
 		}
 		if len(m) < 5000 {
 			small++
@@ -103,7 +103,7 @@ func TestVaried(t *testing.T) {
 		}
 	}
 	if small < 5 || large < 5 {
-		t.Errorf("%d are small, %d large", small, large)
+		t.Errorf("%d messages are small and %d large, want at least 5 of each", small, large)
 	}
 	for _, size := range []int{100, 500, 5000, 100_000} {
 		if m := constant(size)[0]; len(m) != size && size > 100 {
@@ -112,14 +112,14 @@ func TestVaried(t *testing.T) {
 	}
 }
 
-// TestFamily: family returns the running children of a process.
-func TestFamily(t *testing.T) {
+// TestWithChildren checks that withChildren returns the running children of a process.
+func TestWithChildren(t *testing.T) {
 	startRole(t, tlsSink)
-	if pids := family(os.Getpid()); len(pids) < 2 || pids[0] != os.Getpid() {
-		t.Errorf("%d", pids)
+	if pids := withChildren(os.Getpid()); len(pids) < 2 || pids[0] != os.Getpid() {
+		t.Errorf("processes %d, want this process and a child", pids)
 	}
-	test.Await(t, nil, 10*time.Second, "no CPU time", func() error {
-		_, err := processCPU(family(os.Getpid()))
+	test.Await(t, nil, 10*time.Second, "read the CPU time", func() error {
+		_, err := processCPU(withChildren(os.Getpid()))
 		return err
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"goguerrillad/internal/test/senders"
 )
 
-// The contestants that the others are compared with.
+// The contestants that are references for other contestants.
 const (
 	reference    = "smtp-sink"
 	goReference  = "go-smtp"
@@ -32,7 +32,7 @@ type contestant struct {
 // The abilities of contestants.
 const (
 	plain       = 1 << iota // messages as smtp-source sends them
-	secured                 // STARTTLS, and everything that our client does
+	secured                 // STARTTLS, and everything that a plan can do
 	handshaking             // TLS handshakes only
 )
 
@@ -41,7 +41,7 @@ func contestants() []contestant {
 	return []contestant{
 		{reference, "nothing (discard)", plain, startSMTPSink},
 		{goReference, "nothing (discard)", plain | secured, startGoSMTP},
-		{tlsReference, "nothing (no mail)", handshaking, startBareTLS},
+		{tlsReference, "nothing (no message)", handshaking, startBareTLS},
 		{"postfix", "queue file, fsync", plain, startPostfix},
 		{"goguerrillad-discard", "nothing (discard)", plain | secured, startDiscard},
 		{"goguerrillad-sqlite", "SQLite transaction", plain | secured, startSQLite},
@@ -65,12 +65,12 @@ type server struct {
 	contestant
 	addr   string
 	pids   []int                              // its processes
-	parent int                                // its children belong to the server as well; 0 = none
-	rows   func(context.Context) (int, error) // counts the rows of its store; nil = it has none
+	parent int                                // if not 0, this process and its children are used instead of pids
+	rows   func(context.Context) (int, error) // counts the rows of the store; nil = there is no store to count
 	output func() string                      // its output, for an error
 
-	// commit inserts n rows, one by one, of a message of 5 KB, and returns the
-	// median time of one; fill inserts n small rows. Both are nil without a table.
+	// commit inserts n rows with a message of 5 KB, each in its own transaction, and
+	// returns the median duration. fill inserts n small rows. Both are nil without a table.
 	commit func(ctx context.Context, n int) (time.Duration, error)
 	fill   func(ctx context.Context, n int) error
 
@@ -83,7 +83,7 @@ func (s *server) processes() []int {
 	if s.parent == 0 {
 		return s.pids
 	}
-	return family(s.parent)
+	return withChildren(s.parent)
 }
 
 // A setting is a line of the report.
@@ -92,7 +92,7 @@ type setting struct {
 	Value string `json:"value"`
 }
 
-// needPostfix returns an error unless the client is installed.
+// needPostfix returns an error unless smtp-source and smtp-sink are installed.
 func needPostfix() error {
 	for _, program := range []string{"smtp-source", "smtp-sink"} {
 		if _, err := test.LookPath(program); err != nil {
@@ -103,8 +103,8 @@ func needPostfix() error {
 	return nil
 }
 
-// startAll starts the named contestants. It returns the running ones, and for
-// each of the others why it cannot run on this machine.
+// startAll starts the named contestants. It returns the running servers, and the reason
+// for each contestant that cannot run on this machine.
 func startAll(ctx context.Context, h *harness, names []string) (running []*server, skipped []setting, err error) {
 	for _, c := range contestants() {
 		if !slices.Contains(names, c.name) {
@@ -130,10 +130,10 @@ func startAll(ctx context.Context, h *harness, names []string) (running []*serve
 	return running, skipped, nil
 }
 
-// startProcess starts a server without a configuration and waits for its port.
+// startProcess starts a server process and waits for its port.
 func startProcess(h *harness, addr string, cmd *exec.Cmd) *server {
 	p := test.Start(h, cmd)
-	test.Await(h, p, 10*time.Second, "no server listens", test.Dial(addr))
+	test.Await(h, p, 10*time.Second, "wait for the port of the server", test.Dial(addr))
 	return &server{addr: addr, pids: []int{cmd.Process.Pid}, output: p.Output}
 }
 
@@ -147,8 +147,8 @@ func startSMTPSink(ctx context.Context, h *harness) *server {
 	addr := freeAddr(h)
 	cmd := exec.Command(program, addr, "1000") // the backlog
 	if os.Geteuid() == 0 {
-		// It does not run as root. Its option -u would drop the signal that ends
-		// it when this program is killed.
+		// smtp-sink refuses to run as root. With its option -u it would lose the
+		// parent-death signal.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: test.Nobody, Gid: test.Nobody}}
 	}
 	s := startProcess(h, addr, cmd)
@@ -162,8 +162,8 @@ func startGoSMTP(_ context.Context, h *harness) *server {
 	return s
 }
 
-// startBareTLS starts a server that completes the TLS handshake and closes: the
-// cost of TLS without SMTP.
+// startBareTLS starts a server that completes the TLS handshake and closes the connection,
+// to measure the cost of TLS without SMTP.
 func startBareTLS(_ context.Context, h *harness) *server {
 	s := startSink(h, tlsSink)
 	s.version = goVersion()
@@ -176,11 +176,11 @@ func startPostfix(ctx context.Context, h *harness) *server {
 		settings: []setting{{"postfix", "defaults, its queue in the same directory as the stores; deliveries are discarded"}}}
 }
 
-// startSink starts this program as a server that discards.
+// startSink starts this program as a server that discards its input.
 func startSink(h *harness, argument string) *server {
 	program, err := os.Executable()
 	if err != nil {
-		h.Fatalf("find the own program: %v", err)
+		h.Fatalf("find the path of this program: %v", err)
 	}
 	addr, pair := freeAddr(h), h.certificate()
 	return startProcess(h, addr, exec.Command(program, argument, addr, pair.CertFile, pair.KeyFile))

@@ -25,11 +25,10 @@ func machineCPU() (time.Duration, error) {
 	return parseMachineCPU(string(text))
 }
 
-// parseMachineCPU adds user, nice, system and steal of /proc/stat; user includes
-// guest. Softirq is mostly the loopback traffic of the benchmark. A kernel that
-// measures interrupts charges them to no process, so they are omitted here. A kernel
-// that samples at each tick charges them to the running process; its irq stays 0,
-// since a tick never interrupts an interrupt.
+// parseMachineCPU adds user, nice, system and steal of /proc/stat; user includes guest.
+// It adds softirq, which is mostly the loopback traffic of the benchmark, only if irq is
+// 0: such a kernel samples at each tick and also charges softirq to the running process.
+// A kernel that measures interrupts charges them to no process.
 func parseMachineCPU(text string) (time.Duration, error) {
 	line, _, _ := strings.Cut(text, "\n")
 	f := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal …
@@ -43,8 +42,8 @@ func parseMachineCPU(text string) (time.Duration, error) {
 	return ticks(used...)
 }
 
-// processCPU returns the CPU time, user and system, of processes and of their
-// ended children. Processes after the first may have ended and be such children.
+// processCPU returns the user and system time of processes and of their ended children.
+// All processes except the first may be children that have ended meanwhile.
 func processCPU(pids []int) (time.Duration, error) {
 	var sum time.Duration
 	for i, pid := range pids {
@@ -90,16 +89,15 @@ func ticks(fields ...string) (time.Duration, error) {
 func ownCPU() (time.Duration, error) {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0, fmt.Errorf("read the own CPU time: %w", err)
+		return 0, fmt.Errorf("read the CPU time of this process: %w", err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }
 
-// family returns a process and its running children. processCPU counts an ended
-// child with its parent.
-func family(pid int) []int {
+// withChildren returns a process and its running children.
+func withChildren(pid int) []int {
 	pids := []int{pid}
-	// One list for each thread, with the processes that it has started.
+	// There is one list for each thread, with the processes that the thread has started.
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, list := range lists {
 		for _, child := range strings.Fields(contents(list)) {
@@ -111,10 +109,10 @@ func family(pid int) []int {
 	return pids
 }
 
-// A reading is the CPU time before or after a turn.
+// A reading has the CPU times before or after a measurement.
 type reading struct{ machine, server, own time.Duration }
 
-func read(pids []int) (r reading, err error) {
+func readCPU(pids []int) (r reading, err error) {
 	if r.machine, err = machineCPU(); err != nil {
 		return r, err
 	}
@@ -125,19 +123,19 @@ func read(pids []int) (r reading, err error) {
 	return r, err
 }
 
-// foreign returns the share of the machine that other processes used between two
-// readings, 0 to 1: of the time of cpus processors in wall, the part that neither
-// the server, the client nor this program used.
+// foreign returns the share of the CPU time of the machine, 0 to 1, that other processes
+// than the server, the client and this program used between two readings. wall is the time
+// between them.
 func foreign(before, after reading, client, wall time.Duration, cpus int) float64 {
 	used := after.machine - before.machine
 	ours := after.server - before.server + after.own - before.own + client
 	return min(max(0, (used-ours).Seconds()/(wall.Seconds()*float64(cpus))), 1)
 }
 
-// settle waits, for at most 1 s, until the processes have used no CPU for 50 ms,
-// and returns their CPU time: the work of a server after its last 250 belongs to
-// the cost of the messages.
-func settle(processes func() []int) (time.Duration, error) {
+// awaitIdle waits for at most 1 s until the processes have used no CPU for 50 ms, and
+// returns their CPU time. The work of a server after its last 250 is thus part of the cost
+// of the messages.
+func awaitIdle(processes func() []int) (time.Duration, error) {
 	last, err := processCPU(processes())
 	for range 20 {
 		if err != nil {

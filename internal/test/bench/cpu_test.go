@@ -35,7 +35,7 @@ func TestParseProcessCPU(t *testing.T) {
 		want       time.Duration // 0: an error
 	}{
 		{"plain", "12 (mariadbd) S 1 2 3 0 -1 4 5 6 7 8 150 50 3 2 20 0 30 0", 2050 * time.Millisecond},
-		{"rude name", "12 (a) R (b) S 1 2 3 0 -1 4 5 6 7 8 150 50 0 0 20 0 30 0", 2 * time.Second},
+		{"name with parentheses", "12 (a) R (b) S 1 2 3 0 -1 4 5 6 7 8 150 50 0 0 20 0 30 0", 2 * time.Second},
 		{"short", "12 (mariadbd) S 1 2 3", 0},
 		{"negative", "12 (mariadbd) S 1 2 3 0 -1 4 5 6 7 8 -150 50 3 2 20 0", 0},
 	} {
@@ -59,7 +59,7 @@ func TestForeign(t *testing.T) {
 		want          float64
 	}{
 		// Two processors for 1 s, of which the client used 0.7 s.
-		{"quiet", at(10, 3, 1), at(11.8, 4, 1.1), 0},
+		{"no other process", at(10, 3, 1), at(11.8, 4, 1.1), 0},
 		{"half a processor", at(10, 3, 1), at(12, 3.7, 1.1), 0.25},
 		{"inconsistent readings", at(10, 3, 1), at(11, 4, 1), 0},
 	} {
@@ -75,12 +75,12 @@ func TestForeign(t *testing.T) {
 // TestReadProc reads the real files of /proc.
 func TestReadProc(t *testing.T) {
 	pids := []int{os.Getpid()}
-	before, err := read(pids)
+	before, err := readCPU(pids)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		after, err := read(pids)
+		after, err := readCPU(pids)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,33 +10,33 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// A harness is a test.T for a program: it has the directory for all files and the
-// list of cleanups. Only one goroutine may use it.
+// A harness implements test.T for the benchmark. It has a directory for all files, and the
+// cleanups. Only one goroutine may use it.
 type harness struct {
 	dir      string
-	daemon   string // the path of the program, once it is built
+	daemon   string // path of the built program, "" before it is built
 	pair     *test.Certificate
 	log      io.Writer
 	cleanups []func()
 }
 
-// errSkipped is the error of a part that this machine cannot run.
+// errSkipped is the error of Skipf.
 var errSkipped = errors.New("skipped")
 
-// halt passes an error from Fatalf or Skipf to try.
+// halt is the panic of Fatalf and Skipf, which try recovers.
 type halt struct{ error }
 
-// newHarness makes a directory in build/bench, on the disk of the checkout: the
-// usual directory for temporary files may be in memory, where fsync costs nothing.
+// newHarness makes a directory in build/bench, on the disk of the checkout. /tmp may be in
+// memory, where fsync costs nothing.
 func newHarness(log io.Writer) (*harness, error) {
 	root, err := test.ModuleRoot()
 	if err != nil {
 		return nil, err
 	}
 	parent := filepath.Join(root, "build", "bench")
-	// Servers that start as root switch to another user, who must have access; and
-	// the path of a socket has at most 107 bytes.
-	if os.Geteuid() == 0 && !open(root) || len(parent) > 55 {
+	// Servers that start as root switch to another user, which needs access, and the
+	// path of a unix socket has at most 107 bytes.
+	if os.Geteuid() == 0 && !everyUserMayEnter(root) || len(parent) > 55 {
 		parent = "/var/tmp"
 	} else if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, fmt.Errorf("make a directory: %w", err)
@@ -47,7 +47,7 @@ func newHarness(log io.Writer) (*harness, error) {
 	}
 	old, set := os.LookupEnv("TMPDIR")
 	if err == nil {
-		// For the temporary files of package test.
+		// Package test makes its temporary files there.
 		err = os.Setenv("TMPDIR", dir)
 	}
 	if err != nil {
@@ -64,8 +64,8 @@ func newHarness(log io.Writer) (*harness, error) {
 	return h, nil
 }
 
-// open reports whether every user may enter dir.
-func open(dir string) bool {
+// everyUserMayEnter reports whether every user may enter dir.
+func everyUserMayEnter(dir string) bool {
 	for ; ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
 		if err != nil || info.Mode()&0o001 == 0 {
@@ -88,7 +88,7 @@ func (h *harness) close() error {
 	}
 	errs = append(errs, os.RemoveAll(h.dir))
 	if parent := filepath.Dir(h.dir); filepath.Base(parent) == "bench" {
-		// It fails if another bench has files there.
+		// This fails if another bench has files there.
 		os.Remove(parent)
 	}
 	return errors.Join(errs...)
@@ -111,10 +111,8 @@ func (h *harness) try(f func()) (err error) {
 
 func (h *harness) Helper() {}
 
-// Cleanup makes close call f.
 func (h *harness) Cleanup(f func()) { h.cleanups = append(h.cleanups, f) }
 
-// TempDir makes a directory that close removes.
 func (h *harness) TempDir() string {
 	dir, err := os.MkdirTemp(h.dir, "")
 	if err != nil {
@@ -123,7 +121,7 @@ func (h *harness) TempDir() string {
 	return dir
 }
 
-// certificate returns the certificate of all servers: ECDSA P-256.
+// certificate returns the certificate that all servers use.
 func (h *harness) certificate() *test.Certificate {
 	if h.pair == nil {
 		h.pair = test.NewCertificate(h, h.dir, "server")
@@ -131,17 +129,14 @@ func (h *harness) certificate() *test.Certificate {
 	return h.pair
 }
 
-// Logf prints a line of progress.
 func (h *harness) Logf(format string, args ...any) {
 	fmt.Fprintf(h.log, "bench: "+format+"\n", args...)
 }
 
-// Fatalf ends the current try.
 func (h *harness) Fatalf(format string, args ...any) {
 	panic(halt{fmt.Errorf(format, args...)})
 }
 
-// Skipf ends the current try with errSkipped.
 func (h *harness) Skipf(format string, args ...any) {
 	panic(halt{fmt.Errorf("%w: %s", errSkipped, fmt.Sprintf(format, args...))})
 }

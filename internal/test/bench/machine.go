@@ -14,7 +14,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// machine returns what the figures depend on; dir is the directory of the stores.
+// machine describes the machine; dir is the directory of the stores.
 func machine(dir string) []setting {
 	cpu := fmt.Sprintf("%d x %s", runtime.NumCPU(), orUnknown(field(contents("/proc/cpuinfo"), "model name", ":")))
 	memory := kilobytes(contents("/proc/meminfo"), "MemTotal")
@@ -33,7 +33,7 @@ func contents(path string) string {
 	return string(text)
 }
 
-// field returns the value of the first line that begins with name.
+// field returns the value of the first line with this name.
 func field(text, name, separator string) string {
 	for line := range strings.Lines(text) {
 		if key, value, ok := strings.Cut(line, separator); ok && strings.TrimSpace(key) == name {
@@ -43,8 +43,8 @@ func field(text, name, separator string) string {
 	return ""
 }
 
-// fileSystem returns the type and options of the file system of dir: the last mount
-// on the longest mount point above it.
+// fileSystem returns the type and the options of the file system of dir: of the last mount
+// on the longest mount point that contains dir.
 func fileSystem(mounts, dir string) string {
 	found, longest := "", -1
 	for line := range strings.Lines(mounts) {
@@ -82,7 +82,7 @@ func moduleVersion(path string) string {
 	return path + " unknown"
 }
 
-// sourceVersion returns the commit, and whether the tree differs from it.
+// sourceVersion describes the commit of the working tree, with "-dirty" if files differ.
 func sourceVersion(ctx context.Context) string {
 	root, err := test.ModuleRoot()
 	if err != nil {
@@ -91,7 +91,7 @@ func sourceVersion(ctx context.Context) string {
 	return orUnknown(output(ctx, "git", "-C", root, "describe", "--tags", "--always", "--dirty"))
 }
 
-// output returns the first line of a program's output, or "".
+// output returns the first line of a program's output, "" on an error.
 func output(ctx context.Context, program string, args ...string) string {
 	path, err := test.LookPath(program)
 	if err != nil {

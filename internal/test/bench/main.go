@@ -2,11 +2,11 @@
 // this machine. The client is Postfix's smtp-source. `make bench` runs it; no package
 // contains it.
 //
-// Absolute figures change by a third from minute to minute. The contestants
-// therefore take turns in random order, and the result is the ratio of the medians to
-// smtp-sink's medians in the same rounds: smtp-sink reads a message and discards it.
+// Absolute figures change by a third from minute to minute. Each round therefore measures
+// all contestants in random order, and the result is the ratio of their medians to the
+// medians of smtp-sink in the same rounds. smtp-sink reads a message and discards it.
 //
-// Another contestant is a line in contestants.go, another load a line in
+// To add a contestant, add a line to contestants.go; to add a case, add a line to
 // workload.go.
 package main
 
@@ -26,12 +26,12 @@ import (
 	"time"
 )
 
-// options come from the environment, as make passes them, or from flags.
+// options come from flags or from the environment, which make sets.
 type options struct {
-	rounds      int           // turns of each contestant in each case
-	messages    int           // of one turn; case D has a fifth
-	budget      time.Duration // no round begins that would exceed it
-	seed        uint64        // of the order of turns
+	rounds      int           // measurements of each contestant in each case
+	messages    int           // of one measurement; case D has a fifth
+	budget      time.Duration // duration; a round that would exceed it does not begin
+	seed        uint64        // of the order of measurements
 	rows        int           // added to the tables, to measure their cost
 	soak        int           // messages sent to measure the growth of memory
 	out         string        // files to write, without .txt, .json and .svg; "" = none
@@ -41,8 +41,8 @@ type options struct {
 }
 
 func main() {
-	if be := role(os.Args); be != nil {
-		if err := be(); err != nil {
+	if serve := role(os.Args); serve != nil {
+		if err := serve(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -83,13 +83,13 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	}
 	var cases, contestants string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.IntVar(&o.rounds, "rounds", o.rounds, "turns of each contestant in each case, 1 to 100; ROUNDS")
-	flags.IntVar(&o.messages, "messages", o.messages, "messages of one turn, 100 to 1000000 (case D: a fifth)")
+	flags.IntVar(&o.rounds, "rounds", o.rounds, "measurements of each contestant in each case, 1 to 100; ROUNDS")
+	flags.IntVar(&o.messages, "messages", o.messages, "messages of one measurement, 100 to 1000000 (case D: a fifth)")
 	flags.StringVar(&o.out, "out", getenv("BENCH_OUT"), "write the report to `path`.txt, .json and .svg; BENCH_OUT")
 	flags.IntVar(&o.rows, "rows", 0, "measure with `n` more rows in the tables, 0 to 10000000 (takes minutes)")
 	flags.IntVar(&o.soak, "soak", 0, "measure the memory after `n` messages, 0 to 10000000 (takes minutes)")
 	flags.BoolVar(&o.probes, "probes", getenv("BENCH") != "short", "run the probes, each for one server")
-	flags.Uint64Var(&o.seed, "seed", o.seed, "seed of the order of turns")
+	flags.Uint64Var(&o.seed, "seed", o.seed, "seed of the order of measurements")
 	flags.StringVar(&cases, "cases", "", "comma `list` of cases (all)")
 	flags.StringVar(&contestants, "contestants", "", "comma `list` of contestants (all)")
 	if err := flags.Parse(args); err != nil {
@@ -132,9 +132,8 @@ func choose(what, list string, all []string) ([]string, error) {
 	return chosen, nil
 }
 
-// run starts the contestants, measures, and prints the report to out and its
-// progress to log. When it returns it has ended every process and removed every
-// file.
+// run starts the contestants, measures them, and prints the report to out and its progress
+// to log. Before it returns it ends all processes and removes all files.
 func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 	began := time.Now()
 	if err := needPostfix(); err != nil {
@@ -149,7 +148,7 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	report, err := measure(ctx, h, o, servers, began)
+	report, err := runRounds(ctx, h, o, servers, began)
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,8 @@ import (
 
 // TestMain makes the test binary a client or a server, as the benchmark does.
 func TestMain(m *testing.M) {
-	if be := role(os.Args); be != nil {
-		if err := be(); err != nil {
+	if serve := role(os.Args); serve != nil {
+		if err := serve(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -50,7 +50,7 @@ func TestOptions(t *testing.T) {
 		{"flags before environment", "-rounds 2 -out x -seed 9", map[string]string{"ROUNDS": "7", "BENCH_OUT": "y"}, func(o options) bool {
 			return o.rounds == 2 && o.out == "x" && o.seed == 9
 		}},
-		{"some", "-cases A,D -contestants smtp-sink,go-smtp", nil, func(o options) bool {
+		{"selected", "-cases A,D -contestants smtp-sink,go-smtp", nil, func(o options) bool {
 			return slices.Equal(o.cases, []string{"A", "D"}) && slices.Equal(o.contestants, []string{"smtp-sink", "go-smtp"})
 		}},
 		{"unknown mode", "", map[string]string{"BENCH": "long"}, nil},
@@ -90,7 +90,7 @@ func TestHarness(t *testing.T) {
 		t.Errorf("Fatalf: %v", err)
 	}
 	if err := h.try(func() {}); err != nil {
-		t.Errorf("neither: %v", err)
+		t.Errorf("neither Fatalf nor Skipf: %v", err)
 	}
 	if dir := h.TempDir(); !strings.HasPrefix(dir, h.dir) {
 		t.Errorf("%s is not in %s", dir, h.dir)
@@ -99,10 +99,10 @@ func TestHarness(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 	if !slices.Equal(order, []int{2, 1, 0}) {
-		t.Errorf("cleanups ran as %v", order)
+		t.Errorf("order of the cleanups: %v, want 2, 1, 0", order)
 	}
 	if _, err := os.Stat(h.dir); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("left behind: %s, %v", h.dir, err)
+		t.Errorf("%s still exists: %v", h.dir, err)
 	}
 }
 
@@ -180,8 +180,8 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-// TestTurn compares acknowledged messages with the rows that a fake store reports.
-func TestTurn(t *testing.T) {
+// TestMeasure compares acknowledged messages with the rows that a fake store reports.
+func TestMeasure(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real servers")
 	}
@@ -199,13 +199,13 @@ func TestTurn(t *testing.T) {
 	defer sink.Close()
 	for _, test := range []struct {
 		name string
-		rows int // added by each turn
+		rows int // that each measurement adds
 		size int
-		want string // in the error; "" is none
+		want string // in the error; "" = no error
 	}{
-		{"all there", 50, 500, ""},
+		{"all stored", 50, 500, ""},
 		{"one lost", 49, 500, "messages were acknowledged for 50 recipients, 49 rows are in the store"},
-		{"one twice", 51, 500, "messages were acknowledged for 50 recipients, 51 rows are in the store"},
+		{"one stored twice", 51, 500, "messages were acknowledged for 50 recipients, 51 rows are in the store"},
 		{"refused", 0, maxMessage + 1_000_000, "smtp-source"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -213,7 +213,7 @@ func TestTurn(t *testing.T) {
 			s := &server{addr: l.Addr().String(), pids: []int{os.Getpid()}, output: func() string { return "its log" },
 				rows: func(context.Context) (int, error) { rows += test.rows; return rows, nil }}
 			b := &bench{client: client, log: t.Logf}
-			_, err := b.turn(t.Context(), workload{Name: "A", Size: test.size, Messages: 50, Sessions: 5}, s)
+			_, err := b.measure(t.Context(), workload{Name: "A", Size: test.size, Messages: 50, Sessions: 5}, s)
 			if test.want == "" {
 				if err != nil {
 					t.Error(err)

@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// farAway is the round trip of distant clients.
-const farAway = 100 * time.Millisecond
+// longRoundTrip is the round trip of distant clients.
+const longRoundTrip = 100 * time.Millisecond
 
 // timeout bounds each operation of a client.
 const timeout = 30 * time.Second
 
 // A peer is a connection to a server.
 type peer struct {
-	conn net.Conn
-	in   *bufio.Reader
-	far  time.Duration // additional delay of each reply
-	over bool          // the server has closed the connection
+	conn      net.Conn
+	in        *bufio.Reader
+	roundTrip time.Duration // additional delay of each reply
+	closed    bool          // the server has closed the connection
 }
 
 func newPeer(conn net.Conn) *peer { return &peer{conn: conn, in: bufio.NewReaderSize(conn, 1024)} }
@@ -36,7 +36,7 @@ func (p *peer) command(text []byte, codes ...int) error {
 			return err
 		}
 	}
-	time.Sleep(p.far)
+	time.Sleep(p.roundTrip)
 	for _, code := range codes {
 		if err := p.reply(code); err != nil {
 			return err
@@ -83,8 +83,8 @@ func (p *peer) startTLS(config *tls.Config) error {
 	return p.command([]byte("EHLO client.example\r\n"), 250)
 }
 
-// handshake completes a TLS handshake and waits until the server closes; before that
-// the server sends the session ticket.
+// handshake completes a TLS handshake and waits until the server closes the connection,
+// since the server sends the session ticket after the handshake.
 func (p *peer) handshake(config *tls.Config) error {
 	if err := p.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return err
@@ -95,9 +95,9 @@ func (p *peer) handshake(config *tls.Config) error {
 		return fmt.Errorf("TLS: %w", err)
 	}
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("TLS: wait for the server to close: %w", err)
+		return fmt.Errorf("TLS: wait until the server closes: %w", err)
 	}
-	p.over = true
+	p.closed = true
 	return nil
 }
 
@@ -109,7 +109,7 @@ func (p *peer) resumed() bool {
 
 // quit sends QUIT unless the server has closed the connection.
 func (p *peer) quit() error {
-	if p.over {
+	if p.closed {
 		return nil
 	}
 	return p.command([]byte("QUIT\r\n"), 221)

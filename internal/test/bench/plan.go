@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// A plan is the work of our client, which can do what smtp-source cannot: TLS, BDAT,
-// pipelining, pauses, and measuring how long each message waits for its 250.
+// A plan is the work of the benchmark's own client. Unlike smtp-source, the client can use
+// TLS, BDAT and pipelining, limit its rate, and measure how long each message waits for its
+// 250.
 type plan struct {
 	Addr     string  `json:"addr"`
 	From     string  `json:"from"` // local address, "" = any
@@ -20,16 +21,16 @@ type plan struct {
 	Messages int     `json:"messages"`
 	Sessions int     `json:"sessions"` // concurrent; with doHold all connections
 	Size     int     `json:"size"`     // bytes of a message
-	Keep     bool    `json:"keep"`     // connections carry one message after another
-	TLS      bool    `json:"tls"`      // STARTTLS first
+	Keep     bool    `json:"keep"`     // send several messages on each connection
+	TLS      bool    `json:"tls"`      // use STARTTLS
 	Resume   bool    `json:"resume"`   // resume the TLS session
 	Rate     float64 `json:"rate"`     // messages per second, 0 = unlimited
-	Varied   bool    `json:"varied"`   // messages of varied; Size is ignored
+	Varied   bool    `json:"varied"`   // send the messages of varied; Size is ignored
 }
 
 // The values of plan.Do.
 const (
-	doMail      = "mail"
+	doSend      = "send"
 	doHandshake = "handshake" // only a TLS handshake on each connection
 	doHold      = "hold"      // connections after EHLO, until standard input ends
 )
@@ -37,17 +38,17 @@ const (
 // An outcome is the result of a plan.
 type outcome struct {
 	Messages int             `json:"messages"` // acknowledged
-	Refused  int             `json:"refused"`  // as expected
+	Refused  int             `json:"refused"`  // messages that were refused as expected
 	Rows     int             `json:"rows"`     // recipients of the acknowledged messages
 	Resumed  int             `json:"resumed"`  // TLS sessions
 	Wall     time.Duration   `json:"wall"`
 	Waits    []time.Duration `json:"waits"` // from the final dot to the 250, sorted; a sample if there are many
 }
 
-// maxWaits bounds the sample of each session.
+// maxWaits bounds the number of waits that a session records.
 const maxWaits = 2000
 
-// wait returns a quantile of the waits, 0 to 1.
+// wait returns the quantile of the waits for a share of 0 to 1.
 func (o outcome) wait(share float64) time.Duration {
 	if len(o.Waits) == 0 {
 		return 0
@@ -55,8 +56,8 @@ func (o outcome) wait(share float64) time.Duration {
 	return o.Waits[min(int(share*float64(len(o.Waits))), len(o.Waits)-1)]
 }
 
-// clientArgument, before a plan in JSON, makes the program a client. It has its own
-// process, so that its CPU time can be separated from the servers'.
+// clientArgument, before a plan in JSON, makes the program a client. The client has its
+// own process, so that its CPU time can be measured.
 const clientArgument = "-client"
 
 // serveClient executes a plan and prints the outcome as JSON.
@@ -75,7 +76,7 @@ func serveClient(text string, in io.Reader, out io.Writer) error {
 
 // run executes the plan in another process and returns the CPU time of that process.
 func (p plan) run(ctx context.Context) (o outcome, cpu time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, turnTimeout)
+	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
 	defer cancel()
 	cmd, err := p.command(ctx)
 	if err != nil {
@@ -94,7 +95,7 @@ func (p plan) run(ctx context.Context) (o outcome, cpu time.Duration, err error)
 func (p plan) command(ctx context.Context) (*exec.Cmd, error) {
 	program, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("find the own program: %w", err)
+		return nil, fmt.Errorf("find the path of this program: %w", err)
 	}
 	text, err := json.Marshal(p)
 	if err != nil {

@@ -19,17 +19,21 @@ type probe struct {
 	Unit       string  `json:"unit"`
 }
 
-// The sizes of the probes, scaled down if a turn has fewer than 5,000 messages.
+// The sizes of the probes for measurements of at least 5,000 messages; otherwise see
+// scaled.
 const (
-	idlePlain  = 15_000 // connections; a process has 20,000 descriptors on some machines
-	idleTLS    = 5_000
-	alone      = 500 // messages, one after the other
-	probeTurns = 9   // of a workload; the result is their median
-	fewest     = 50  // sessions
-	most       = 2000
+	idlePlain      = 15_000 // connections; a process has 20,000 descriptors on some machines
+	idleTLS        = 5_000
+	singleMessages = 500 // messages, one after the other
+	probeSamples   = 9   // of a rate; the result is their median
+	fewSessions    = 50  // sessions
+	manySessions   = 2000
 )
 
-// scaled returns n, reduced in the ratio of a turn's messages to 5,000.
+// addProbe adds a probe of a server to the report.
+type addProbe func(name string, value float64, unit string)
+
+// scaled returns n, reduced in the ratio of o.messages to 5,000.
 func (o options) scaled(n int) int { return max(1, min(n, n*o.messages/5000)) }
 
 // probes runs the probes of all servers.
@@ -44,8 +48,8 @@ func (b *bench) probes(ctx context.Context, o options) (found []probe, err error
 			b.log("%s: %s: %.3g %s", s.name, name, value, unit)
 			found = append(found, probe{s.name, name, value, unit})
 		}
-		for _, measure := range []func(context.Context, options, *server, func(string, float64, string)) error{
-			b.idle, b.lone, b.halfLoad, b.sessions, b.grown, b.soak,
+		for _, measure := range []func(context.Context, options, *server, addProbe) error{
+			b.idle, b.singleClient, b.halfLoad, b.sessions, b.largeTable, b.soak,
 		} {
 			if err := measure(ctx, o, s, add); err != nil {
 				return found, fmt.Errorf("%s: %w", s.name, err)
@@ -55,9 +59,9 @@ func (b *bench) probes(ctx context.Context, o options) (found []probe, err error
 	return found, nil
 }
 
-// lone measures how long a single message waits, and the commit time of the store.
-func (b *bench) lone(ctx context.Context, o options, s *server, add func(string, float64, string)) error {
-	p := plan{Addr: s.addr, Do: doMail, Messages: o.scaled(alone), Sessions: 1, Size: 5000, Keep: true}
+// singleClient measures how long a single message waits, and the commit time of the store.
+func (b *bench) singleClient(ctx context.Context, o options, s *server, add addProbe) error {
+	p := plan{Addr: s.addr, Do: doSend, Messages: o.scaled(singleMessages), Sessions: 1, Size: 5000, Keep: true}
 	got, _, err := p.run(ctx)
 	if err != nil {
 		return err
@@ -66,20 +70,20 @@ func (b *bench) lone(ctx context.Context, o options, s *server, add func(string,
 	if s.commit == nil {
 		return nil
 	}
-	own, err := s.commit(ctx, o.scaled(alone))
+	own, err := s.commit(ctx, o.scaled(singleMessages))
 	if err != nil {
 		return err
 	}
 	add("the store's own commit of such a row, median", milliseconds(own), "ms")
-	add("ratio of both", got.wait(0.5).Seconds()/own.Seconds(), "x")
+	add("ratio of these two", got.wait(0.5).Seconds()/own.Seconds(), "x")
 	return nil
 }
 
-// rate returns the median rate of several turns.
+// rate returns the median rate of several measurements.
 func (b *bench) rate(ctx context.Context, w workload, s *server) (float64, error) {
 	var samples []sample
-	for range probeTurns {
-		got, err := b.cleanTurn(ctx, w, s)
+	for range probeSamples {
+		got, err := b.measureUndisturbed(ctx, w, s)
 		if err != nil {
 			return 0, err
 		}
@@ -89,25 +93,25 @@ func (b *bench) rate(ctx context.Context, w workload, s *server) (float64, error
 }
 
 // halfLoad measures how long messages wait at half of the maximum rate.
-func (b *bench) halfLoad(ctx context.Context, o options, s *server, add func(string, float64, string)) error {
+func (b *bench) halfLoad(ctx context.Context, o options, s *server, add addProbe) error {
 	full, err := b.rate(ctx, workloads(o.messages)[0], s)
 	if err != nil {
 		return err
 	}
-	p := plan{Addr: s.addr, Do: doMail, Messages: o.messages, Sessions: 100, Size: 5000, Rate: full / 2}
+	p := plan{Addr: s.addr, Do: doSend, Messages: o.messages, Sessions: 100, Size: 5000, Rate: full / 2}
 	got, _, err := p.run(ctx)
 	if err != nil {
 		return err
 	}
 	add("at half of A's rate: from the final dot to the 250, median", milliseconds(got.wait(0.5)), "ms")
-	add("the same, 99th percentile", milliseconds(got.wait(0.99)), "ms")
+	add("at half of A's rate: from the final dot to the 250, 99th percentile", milliseconds(got.wait(0.99)), "ms")
 	return nil
 }
 
 // sessions measures the cost of many concurrent clients.
-func (b *bench) sessions(ctx context.Context, o options, s *server, add func(string, float64, string)) error {
+func (b *bench) sessions(ctx context.Context, o options, s *server, add addProbe) error {
 	w := workloads(o.messages)[0]
-	few, many := o.scaled(fewest), o.scaled(most)
+	few, many := o.scaled(fewSessions), o.scaled(manySessions)
 	w.Sessions = few
 	base, err := b.rate(ctx, w, s)
 	if err != nil {
@@ -123,7 +127,7 @@ func (b *bench) sessions(ctx context.Context, o options, s *server, add func(str
 }
 
 // idle measures the memory of idle connections, and how they affect other clients.
-func (b *bench) idle(ctx context.Context, o options, s *server, add func(string, float64, string)) error {
+func (b *bench) idle(ctx context.Context, o options, s *server, add addProbe) error {
 	w := workloads(o.messages)[0]
 	before, err := b.rate(ctx, w, s)
 	if err != nil {
@@ -146,11 +150,11 @@ func (b *bench) idle(ctx context.Context, o options, s *server, add func(string,
 	return nil
 }
 
-// hold holds n connections, and returns the memory of each in bytes and the rate of
-// other clients meanwhile.
+// hold opens n connections, and returns the memory of each in bytes and, without TLS, the
+// rate of other clients while they are open.
 func (b *bench) hold(ctx context.Context, s *server, n int, tls bool, w workload) (each, with float64, err error) {
-	// They have their own address: otherwise other clients would search for a free
-	// port among the ports of these connections.
+	// The connections have their own local address. Otherwise the other clients would
+	// spend time on the search for a free port.
 	b.holds++
 	from := fmt.Sprintf("127.0.0.%d", 1+b.holds)
 	cmd, err := plan{Addr: s.addr, From: from, Do: doHold, Sessions: n, TLS: tls}.command(ctx)
@@ -182,7 +186,7 @@ func (b *bench) hold(ctx context.Context, s *server, n int, tls bool, w workload
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "held\n" {
 		return 0, 0, fmt.Errorf("hold %d connections: %q, %w", n, line, err)
 	}
-	if _, err := settle(s.processes); err != nil {
+	if _, err := awaitIdle(s.processes); err != nil {
 		return 0, 0, err
 	}
 	after, err := rss(s.processes())
@@ -195,8 +199,8 @@ func (b *bench) hold(ctx context.Context, s *server, n int, tls bool, w workload
 	return float64(after-before) / float64(n), with, err
 }
 
-// grown measures the cost of o.rows more rows.
-func (b *bench) grown(ctx context.Context, o options, s *server, add func(string, float64, string)) error {
+// largeTable measures the cost of o.rows more rows.
+func (b *bench) largeTable(ctx context.Context, o options, s *server, add addProbe) error {
 	if o.rows == 0 || s.fill == nil {
 		return nil
 	}
@@ -217,8 +221,8 @@ func (b *bench) grown(ctx context.Context, o options, s *server, add func(string
 	return nil
 }
 
-// soak measures how memory grows with o.soak messages.
-func (b *bench) soak(ctx context.Context, o options, s *server, add func(string, float64, string)) error {
+// soak measures how the memory grows during o.soak messages.
+func (b *bench) soak(ctx context.Context, o options, s *server, add addProbe) error {
 	if o.soak == 0 {
 		return nil
 	}
@@ -226,7 +230,7 @@ func (b *bench) soak(ctx context.Context, o options, s *server, add func(string,
 	w.Size, w.Messages = 500, 100_000
 	first, began := int64(0), time.Now()
 	for sent := 0; sent < o.soak; sent += w.Messages {
-		if _, err := b.turn(ctx, w, s); err != nil {
+		if _, err := b.measure(ctx, w, s); err != nil {
 			return err
 		}
 		now, err := rss(s.pids[:1])
@@ -238,7 +242,7 @@ func (b *bench) soak(ctx context.Context, o options, s *server, add func(string,
 		}
 		if sent+w.Messages >= o.soak {
 			add(fmt.Sprintf("memory after %d messages divided by memory after %d", sent+w.Messages, w.Messages), float64(now)/float64(first), "x")
-			add("their rate", float64(sent+w.Messages)/time.Since(began).Seconds(), "messages/s")
+			add("rate of these messages", float64(sent+w.Messages)/time.Since(began).Seconds(), "messages/s")
 		}
 	}
 	return nil

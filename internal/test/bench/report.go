@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// A report has all results, in the form of the JSON file.
+// A report has all results; it is the content of the JSON file.
 type report struct {
 	Began    time.Time  `json:"began"`
 	Seconds  float64    `json:"seconds"` // of the whole run
 	Seed     uint64     `json:"seed"`
 	Rounds   int        `json:"rounds"`
-	Repeated int        `json:"repeated"` // turns discarded because other processes used over 10 %
+	Repeated int        `json:"repeated"` // measurements discarded because other processes used over 10 %
 	Machine  []setting  `json:"machine"`
 	Versions []setting  `json:"versions"`
 	Settings []setting  `json:"settings"`
@@ -26,8 +26,8 @@ type report struct {
 	Probes   []probe    `json:"probes"`
 }
 
-// A result is one contestant in one case. A ratio is 0 if the other contestant did
-// not take part.
+// A result is one contestant in one case. A ratio is 0 if the case has no result of the
+// other contestant.
 type result struct {
 	Case       string   `json:"case"`
 	Contestant string   `json:"contestant"`
@@ -35,21 +35,21 @@ type result struct {
 	Rate       float64  `json:"rate"`    // messages per second, median of the rounds
 	Slowest    float64  `json:"slowest"`
 	Fastest    float64  `json:"fastest"`
-	Reference  float64  `json:"reference"`  // median of the case's reference in the same rounds
-	Ratio      float64  `json:"ratio"`      // to the reference's
-	GoRatio    float64  `json:"go_ratio"`   // to go-smtp's
+	Reference  float64  `json:"reference"`  // rate of the reference in the same rounds, median
+	Ratio      float64  `json:"ratio"`      // of Rate to Reference
+	GoRatio    float64  `json:"go_ratio"`   // of Rate to the rate of go-smtp
 	ServerCPU  float64  `json:"server_cpu"` // seconds per 1,000 messages, median
-	CPURatio   float64  `json:"cpu_ratio"`  // to the reference's
+	CPURatio   float64  `json:"cpu_ratio"`  // of ServerCPU to that of the reference
 	ClientCPU  float64  `json:"client_cpu"` // seconds per 1,000 messages, median
 	Foreign    float64  `json:"foreign"`    // share of the machine that other processes used, median
 	Median     float64  `json:"median"`     // milliseconds from the final dot to the 250, median; 0 with smtp-source
-	Slow       float64  `json:"slow"`       // the same, 99th percentile
-	Spoilt     int      `json:"spoilt"`     // samples kept although Foreign was over 10 %
+	Slow       float64  `json:"slow"`       // 99th percentile of these times
+	Disturbed  int      `json:"spoilt"`     // samples kept although Foreign was over 10 %
 	PeakRSS    int64    `json:"peak_rss"`   // bytes, over all cases so far; shared pages count in each process
 	Samples    []sample `json:"samples"`
 }
 
-// newReport computes the results, ordered by case, then contestant.
+// newReport computes the results in the order of the cases, then of the contestants.
 func newReport(o options, began time.Time, rounds int, b *bench, loads []workload) *report {
 	r := &report{
 		Began: began, Seconds: time.Since(began).Seconds(), Seed: o.seed,
@@ -98,15 +98,15 @@ func summary(samples []sample) result {
 		r.Slowest, r.Fastest = slices.Min(rates), slices.Max(rates)
 	}
 	for _, s := range samples {
-		if s.spoilt() {
-			r.Spoilt++
+		if s.disturbed() {
+			r.Disturbed++
 		}
 	}
 	return r
 }
 
-// median returns the middle value, the mean of the two middle values of an even
-// number, and 0 without values.
+// median returns the middle value, or the mean of the two middle values. It returns 0
+// without values.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0

@@ -34,8 +34,8 @@ func samplesOf(rates ...float64) []sample {
 	return samples
 }
 
-// testReport has a sink, a store at half its rate with one disturbed sample, and a
-// store without a sink in its case.
+// testReport has a sink and a store in case A, and only the store in case B. In A the store
+// has half the rate of the sink, and one disturbed sample.
 func testReport() *report {
 	disturbed := samplesOf(400, 500, 900)
 	disturbed[2].Foreign = 0.31
@@ -61,14 +61,14 @@ func TestReport(t *testing.T) {
 	}
 	store := r.Results[1]
 	if store.Case != "A" || store.Contestant != "store" || store.Rate != 500 || store.Slowest != 400 || store.Fastest != 900 ||
-		store.Reference != 1000 || store.Ratio != 0.5 || store.CPURatio != 2 || store.GoRatio != 0 || store.Spoilt != 1 {
+		store.Reference != 1000 || store.Ratio != 0.5 || store.CPURatio != 2 || store.GoRatio != 0 || store.Disturbed != 1 {
 		t.Errorf("case A: %+v", store)
 	}
 	if alone := r.Results[3]; alone.Rate != 150 || alone.Ratio != 0 {
 		t.Errorf("case B, without a sink: %+v", alone)
 	}
-	if got := r.spoilt(); got != 1 {
-		t.Errorf("%d spoilt samples, want 1", got)
+	if got := r.disturbed(); got != 1 {
+		t.Errorf("%d disturbed samples, want 1", got)
 	}
 }
 
@@ -79,10 +79,10 @@ func TestTable(t *testing.T) {
 	}
 	results[1].Median, results[1].Slow = 4, 9.5
 	const want = `
-| contestant | durable at 250 | case | msgs/s median (min-max) | reference | x    | x go-smtp | server CPU | x    | client CPU | wait 50 % | 99 % | other CPU | peak RSS | runs   |
-|------------|----------------|------|-------------------------|-----------|------|-----------|------------|------|------------|-----------|------|-----------|----------|--------|
-| smtp-sink  | nothing        | A    | 1000 (900-1100)         | 1000      | 1.00 | -         | 0.100      | 1.00 | 0.100      | -         | -    | 2 %       | 30 MiB   | 3      |
-| store      | all            | A    | 500 (400-900)           | 1000      | 0.50 | -         | 0.200      | 2.00 | 0.100      | 4.0       | 9.5  | 2 %       | 30 MiB   | 3 (1!) |
+| contestant | durable at 250 | case | msgs/s median (min-max) | reference | x    | x go-smtp | server CPU | x    | client CPU | wait 50 % | 99 % | other CPU | peak RSS | samples |
+|------------|----------------|------|-------------------------|-----------|------|-----------|------------|------|------------|-----------|------|-----------|----------|---------|
+| smtp-sink  | nothing        | A    | 1000 (900-1100)         | 1000      | 1.00 | -         | 0.100      | 1.00 | 0.100      | -         | -    | 2 %       | 30 MiB   | 3       |
+| store      | all            | A    | 500 (400-900)           | 1000      | 0.50 | -         | 0.200      | 2.00 | 0.100      | 4.0       | 9.5  | 2 %       | 30 MiB   | 3 (1!)  |
 `
 	if got := "\n" + table(results); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
@@ -98,7 +98,7 @@ func TestPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"case A: 5 KB, one connection each; 5000 messages per run, 100 sessions; reference smtp-sink\n",
+		"case A: 5 KB, one connection each; 5000 messages per measurement, 100 sessions; reference smtp-sink\n",
 		"Medians of 3 rounds in random order (seed 7)",
 		"machine: 4; kept nevertheless: 1 (marked !)",
 		"\nSettings\n  SQLite: journal_mode=wal\n",
@@ -113,7 +113,7 @@ func TestPrint(t *testing.T) {
 	}
 }
 
-// TestChart: the chart is one image with a bar for each result, to scale.
+// TestChart checks that the chart is XML and that the lengths of the bars are to scale.
 func TestChart(t *testing.T) {
 	r := testReport()
 	r.Cases[0].Title = "5 KB <&"

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -13,44 +12,44 @@ import (
 )
 
 const (
-	// foreignLimit is the share of the machine above which other processes disturb
-	// a turn.
+	// foreignLimit is the share of the machine above which other processes disturb a
+	// measurement.
 	foreignLimit = 0.10
-	// maxTries bounds the attempts of one turn before a disturbed sample is kept.
+	// maxTries bounds the attempts of one measurement; then a disturbed sample is kept.
 	maxTries = 3
 )
 
-// A sample is the result of one turn.
+// A sample is the result of one measurement.
 type sample struct {
 	Rate      float64 `json:"rate"`       // messages per second
 	ServerCPU float64 `json:"server_cpu"` // seconds per 1,000 messages
 	ClientCPU float64 `json:"client_cpu"` // seconds per 1,000 messages
 	Foreign   float64 `json:"foreign"`    // share of the machine that other processes used, 0 to 1
-	// From the final dot to the 250, in milliseconds; 0 if the client was
-	// smtp-source, which does not measure it.
+	// Time from the final dot to the 250, in milliseconds. It is 0 with smtp-source, which
+	// does not measure it.
 	Median float64 `json:"median"`
 	Slow   float64 `json:"slow"` // 99th percentile
 }
 
-func (s sample) spoilt() bool { return s.Foreign > foreignLimit }
+func (s sample) disturbed() bool { return s.Foreign > foreignLimit }
 
 // key identifies the samples of a contestant in a case.
 type key struct{ workload, contestant string }
 
 // A bench is a running measurement.
 type bench struct {
-	client   string // smtp-source
-	servers  []*server
-	samples  map[key][]sample // one per round, in order
-	repeated int              // disturbed turns that were discarded
-	spare    int              // number of turns that may still be discarded
-	holds    int              // number of holds so far
-	log      func(format string, args ...any)
+	client          string // smtp-source
+	servers         []*server
+	samples         map[key][]sample // one per round, in order
+	repeated        int              // disturbed measurements that were repeated
+	repetitionsLeft int              // number of measurements that may still be repeated
+	holds           int              // number of calls of hold so far
+	log             func(format string, args ...any)
 }
 
-// measure runs the rounds. If the budget, counted from began, does not suffice for
-// all rounds, it runs fewer.
-func measure(ctx context.Context, h *harness, o options, servers []*server, began time.Time) (*report, error) {
+// runRounds runs the rounds and the probes. It omits the last rounds if they would end
+// later than the budget after began.
+func runRounds(ctx context.Context, h *harness, o options, servers []*server, began time.Time) (*report, error) {
 	client, err := test.LookPath("smtp-source")
 	if err != nil {
 		return nil, err
@@ -63,7 +62,7 @@ func measure(ctx context.Context, h *harness, o options, servers []*server, bega
 	}
 	b := &bench{
 		client: client, servers: servers, samples: make(map[key][]sample), log: h.Logf,
-		spare: o.rounds * len(loads) * len(servers) / 2,
+		repetitionsLeft: o.rounds * len(loads) * len(servers) / 2,
 	}
 	if err := b.warm(ctx, loads); err != nil {
 		return nil, err
@@ -91,8 +90,8 @@ func measure(ctx context.Context, h *harness, o options, servers []*server, bega
 	return report, nil
 }
 
-// warm sends a few messages to each server in each case, so that the first turn does
-// not include the cost of buffers, files and prepared statements.
+// warm sends a few messages to each server in each case, so that the first measurement does
+// not include the cost of new buffers, files and prepared statements.
 func (b *bench) warm(ctx context.Context, loads []workload) error {
 	for _, s := range b.servers {
 		for _, w := range loads {
@@ -100,7 +99,7 @@ func (b *bench) warm(ctx context.Context, loads []workload) error {
 			if w.able&s.able == 0 {
 				continue
 			}
-			if _, err := b.turn(ctx, w, s); err != nil {
+			if _, err := b.measure(ctx, w, s); err != nil {
 				return fmt.Errorf("warm up: %w", err)
 			}
 		}
@@ -108,7 +107,7 @@ func (b *bench) warm(ctx context.Context, loads []workload) error {
 	return nil
 }
 
-// round runs one turn of each server in each case, in random order.
+// round measures each server once in each case, in random order.
 func (b *bench) round(ctx context.Context, n int, loads []workload, order *rand.Rand) error {
 	for _, w := range loads {
 		for _, i := range order.Perm(len(b.servers)) {
@@ -116,7 +115,7 @@ func (b *bench) round(ctx context.Context, n int, loads []workload, order *rand.
 			if w.able&s.able == 0 {
 				continue
 			}
-			sample, err := b.cleanTurn(ctx, w, s)
+			sample, err := b.measureUndisturbed(ctx, w, s)
 			if err != nil {
 				return err
 			}
@@ -128,42 +127,42 @@ func (b *bench) round(ctx context.Context, n int, loads []workload, order *rand.
 	return nil
 }
 
-// cleanTurn repeats a disturbed turn, within bounds, and returns the least disturbed
-// sample.
-func (b *bench) cleanTurn(ctx context.Context, w workload, s *server) (sample, error) {
-	best, err := b.turn(ctx, w, s)
-	for try := 1; err == nil && best.spoilt() && try < maxTries && b.spare > 0; try++ {
+// measureUndisturbed measures one server, and repeats a disturbed measurement a few times.
+// It returns the least disturbed sample.
+func (b *bench) measureUndisturbed(ctx context.Context, w workload, s *server) (sample, error) {
+	best, err := b.measure(ctx, w, s)
+	for try := 1; err == nil && best.disturbed() && try < maxTries && b.repetitionsLeft > 0; try++ {
 		b.repeated++
-		b.spare--
+		b.repetitionsLeft--
 		b.log("case %s, %s: repeated, other processes used %.0f %%", w.Name, s.name, 100*best.Foreign)
 		var next sample
-		if next, err = b.turn(ctx, w, s); next.Foreign < best.Foreign {
+		if next, err = b.measure(ctx, w, s); next.Foreign < best.Foreign {
 			best = next
 		}
 	}
 	return best, err
 }
 
-// turn runs the client once against one server. It returns an error if a message was
-// refused, or acknowledged and not stored.
-func (b *bench) turn(ctx context.Context, w workload, s *server) (sample, error) {
-	got, err := b.load(ctx, w, s)
+// measure measures one server once. It returns an error if a message was refused, or
+// acknowledged and not stored exactly once.
+func (b *bench) measure(ctx context.Context, w workload, s *server) (sample, error) {
+	got, err := b.takeSample(ctx, w, s)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("case %s, %s: %w\n%s", w.Name, s.name, err, tail(s.output()))
 	}
 	return got, err
 }
 
-func (b *bench) load(ctx context.Context, w workload, s *server) (sample, error) {
+func (b *bench) takeSample(ctx context.Context, w workload, s *server) (sample, error) {
 	rowsBefore, err := s.count(ctx)
 	if err != nil {
 		return sample{}, err
 	}
-	idle, err := settle(s.processes)
+	idle, err := awaitIdle(s.processes)
 	if err != nil {
 		return sample{}, err
 	}
-	before, err := read(s.processes())
+	before, err := readCPU(s.processes())
 	if err != nil {
 		return sample{}, err
 	}
@@ -171,11 +170,11 @@ func (b *bench) load(ctx context.Context, w workload, s *server) (sample, error)
 	if err != nil {
 		return sample{}, err
 	}
-	after, err := read(s.processes())
+	after, err := readCPU(s.processes())
 	if err != nil {
 		return sample{}, err
 	}
-	end, err := settle(s.processes)
+	end, err := awaitIdle(s.processes)
 	if err != nil {
 		return sample{}, err
 	}
@@ -184,7 +183,7 @@ func (b *bench) load(ctx context.Context, w workload, s *server) (sample, error)
 		return sample{}, err
 	}
 	if stored := rowsAfter - rowsBefore; s.rows != nil && stored != o.Rows {
-		return sample{}, fmt.Errorf("%w: messages were acknowledged for %d recipients, %d rows are in the store", errLost, o.Rows, stored)
+		return sample{}, fmt.Errorf("messages were acknowledged for %d recipients, %d rows are in the store", o.Rows, stored)
 	}
 	perThousand := 1000 / float64(w.Messages)
 	return sample{
@@ -199,9 +198,6 @@ func (b *bench) load(ctx context.Context, w workload, s *server) (sample, error)
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
 
-// errLost means that the store does not contain exactly the acknowledged messages.
-var errLost = errors.New("the store is wrong")
-
 // count returns the number of rows in the store, 0 without a store.
 func (s *server) count(ctx context.Context) (int, error) {
 	if s.rows == nil {
@@ -210,7 +206,7 @@ func (s *server) count(ctx context.Context) (int, error) {
 	return s.rows(ctx)
 }
 
-// tail returns the end of a server's output, which has the cause of an error.
+// tail returns the end of a server's output.
 func tail(text string) string {
 	const most = 2000
 	return text[max(0, len(text)-most):]

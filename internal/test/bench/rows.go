@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// A dialect is the SQL of a database for the probes.
+// A dialect has the SQL of a database for probeRows.
 type dialect struct {
 	quote string // quotes a name
-	many  string // SELECTs the numbers 1 to the parameter, as n
-	hash  string // of n: 32 characters, unique
+	many  string // SELECT of the numbers 1 to the parameter, as n
+	hash  string // expression with n for 32 unique characters
 }
 
-// columns returns the columns of a row except its number and its date.
+// columns returns the names of the columns that the probes fill, except date.
 func columns() []string {
 	return []string{"to", "from", "subject", "body", "charset", "mail", "spam_score", "hash", "content_type", "recipient",
 		"has_attach", "ip_addr", "attach_info", "delivered"}
@@ -52,12 +52,12 @@ func probeRows(s *server, db *sql.DB, d dialect) {
 		return took[n/2], nil
 	}
 	s.fill = func(ctx context.Context, n int) error {
-		const piece = 100_000 // rows of one transaction
+		const perTransaction = 100_000 // rows
 		values := []string{"'test@example.com'", "'a@b.com'", "'benchmark'", "''", "''", "'" + string(constant(500)[0]) + "'", "0", d.hash, "''",
 			"'test@example.com'", "0", "'127.0.0.1'", "''", "0"}
 		fill := insert + "SELECT CURRENT_TIMESTAMP," + strings.Join(values, ",") + " FROM (" + d.many + ") AS numbers"
-		for done := 0; done < n; done += piece {
-			if _, err := db.ExecContext(ctx, fill, min(piece, n-done)); err != nil {
+		for done := 0; done < n; done += perTransaction {
+			if _, err := db.ExecContext(ctx, fill, min(perTransaction, n-done)); err != nil {
 				return err
 			}
 		}

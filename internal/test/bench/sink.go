@@ -14,18 +14,18 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// The arguments that, before an address, a certificate and a key, make the program a
-// server that discards its input. It has its own process, so that its CPU time can be
-// separated from the benchmark's.
+// Each of these arguments, before an address, a certificate and a key, makes the program a
+// server that discards its input. The server has its own process, so that its CPU time can
+// be measured.
 const (
 	smtpSink    = "-go-smtp-sink"
 	webhookSink = "-webhook-sink"
 	tlsSink     = "-tls-sink"
 )
 
-// role returns the function that makes the program a client or a server, nil if the
+// role returns the function that runs the program as a client or a server, nil if the
 // arguments select neither.
-func role(args []string) (be func() error) {
+func role(args []string) func() error {
 	if len(args) == 3 && args[1] == clientArgument {
 		return func() error { return serveClient(args[2], os.Stdin, os.Stdout) }
 	}
@@ -69,7 +69,7 @@ func role(args []string) (be func() error) {
 	return nil
 }
 
-// serveHandshakes completes the TLS handshake of each client and closes.
+// serveHandshakes completes the TLS handshake of each client and closes the connection.
 func serveHandshakes(l net.Listener) error {
 	for {
 		conn, err := l.Accept()
@@ -78,14 +78,14 @@ func serveHandshakes(l net.Listener) error {
 		}
 		go func() {
 			defer conn.Close()
-			// The client reports a failure.
+			// If the handshake fails, the client reports it.
 			_ = conn.(*tls.Conn).Handshake()
 		}()
 	}
 }
 
-// newReceiver returns a receiver of webhooks: it reads each POST to its end, and
-// returns their number to a GET.
+// newReceiver returns a receiver of webhooks. It reads each POST to its end, and replies to
+// a GET with the number of POSTs.
 func newReceiver() http.Handler {
 	var posts atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

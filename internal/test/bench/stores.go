@@ -36,34 +36,35 @@ func startSQLite(ctx context.Context, h *harness) *server {
 	s.rows = countRows(db)
 	probeRows(s, db, dialect{`"`,
 		"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<?) SELECT n FROM c", "lower(hex(randomblob(16)))"})
-	s.version += ", SQLite " + ask(ctx, db, "SELECT sqlite_version()")
+	s.version += ", SQLite " + queryValue(ctx, db, "SELECT sqlite_version()")
 	s.settings = []setting{{"SQLite", fmt.Sprintf(
 		"journal_mode=%s page_size=%s; goguerrillad's default for syncing, no key changes it",
-		ask(ctx, db, "PRAGMA journal_mode"), ask(ctx, db, "PRAGMA page_size"))}}
+		queryValue(ctx, db, "PRAGMA journal_mode"), queryValue(ctx, db, "PRAGMA page_size"))}}
 	return s
 }
 
-// startMySQL starts a MariaDB with its defaults, also those for durability, and a
-// goguerrillad that uses its unix socket.
+// startMySQL starts a MariaDB with its default settings, and a goguerrillad that uses its
+// unix socket.
 func startMySQL(ctx context.Context, h *harness) *server {
 	m := servers.MariaDB(h, "--innodb-buffer-pool-size=128M") // the default; tests use less
 	s, db := startOn(ctx, h, m, m.Socket)
 	probeRows(s, db, dialect{"`", "SELECT seq AS n FROM seq_1_to_100000 WHERE seq<=?", "md5(concat(n,uuid()))"})
-	s.version += ", MariaDB " + ask(ctx, db, "SELECT VERSION()")
+	s.version += ", MariaDB " + queryValue(ctx, db, "SELECT VERSION()")
 	s.settings = []setting{{"MariaDB", variables(ctx, db,
 		"innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_flush_method", "innodb_buffer_pool_size",
 		"innodb_log_file_size", "log_bin", "sync_binlog") + ", by unix socket"}}
 	return s
 }
 
-// startTiDB does the same with TiDB, if make test-tidb has built it.
+// startTiDB starts a TiDB that make test-tidb has built, and a goguerrillad that uses its
+// TCP port.
 func startTiDB(ctx context.Context, h *harness) *server {
 	if _, err := test.LookPath("tidb-server"); err != nil {
 		h.Skipf("not built: make test-tidb builds it")
 	}
 	m := servers.TiDB(h)
 	s, db := startOn(ctx, h, m, m.Addr)
-	s.version += ", " + ask(ctx, db, "SELECT VERSION()")
+	s.version += ", " + queryValue(ctx, db, "SELECT VERSION()")
 	s.settings = []setting{{"TiDB", "one process with its built-in store, by TCP"}}
 	return s
 }
@@ -71,9 +72,9 @@ func startTiDB(ctx context.Context, h *harness) *server {
 // startOn starts a goguerrillad that stores in a MySQL server; host is the value of
 // MYSQL_HOST.
 func startOn(ctx context.Context, h *harness, m *servers.MariaDBServer, host string) (*server, *sql.DB) {
-	// The daemon is another user, who must have access to the socket.
+	// The daemon runs as another user, which needs access to the socket.
 	if err := os.Chmod(filepath.Dir(m.Socket), 0o755); err != nil {
-		h.Fatalf("open the socket's directory: %v", err)
+		h.Fatalf("change the mode of the socket's directory: %v", err)
 	}
 	db := m.Connect(h)
 	m.CreateTable(h, "new_mail")
@@ -103,8 +104,8 @@ func startMaildir(ctx context.Context, h *harness) *server {
 	return s
 }
 
-// startWebhook starts a receiver, whose CPU time counts like a database's, and a
-// goguerrillad that posts to it.
+// startWebhook starts a receiver, and a goguerrillad that posts messages to it. The CPU time
+// of the receiver counts, as that of a database does.
 func startWebhook(ctx context.Context, h *harness) *server {
 	receiver := startSink(h, webhookSink)
 	url := "http://" + receiver.addr + "/"
@@ -133,13 +134,13 @@ func startWebhook(ctx context.Context, h *harness) *server {
 // variables returns the values of global variables of the database.
 func variables(ctx context.Context, db *sql.DB, names ...string) string {
 	for i, name := range names {
-		names[i] = name + "=" + ask(ctx, db, "SELECT @@GLOBAL."+name)
+		names[i] = name + "=" + queryValue(ctx, db, "SELECT @@GLOBAL."+name)
 	}
 	return strings.Join(names, " ")
 }
 
-// countRows counts the messages in a table; each has one recipient, hence one
-// row. The SQLite store may create the table only after it is ready.
+// countRows returns a function that counts the rows of the table. If the table does not
+// exist the count is 0, since the SQLite store may create it after its start.
 func countRows(db *sql.DB) func(context.Context) (int, error) {
 	return func(ctx context.Context) (n int, err error) {
 		err = db.QueryRowContext(ctx, "SELECT COUNT(*) FROM new_mail").Scan(&n)
@@ -153,11 +154,11 @@ func countRows(db *sql.DB) func(context.Context) (int, error) {
 	}
 }
 
-// ask returns the result of a query for one value.
-func ask(ctx context.Context, db *sql.DB, query string) string {
-	var answer string
-	if err := db.QueryRowContext(ctx, query).Scan(&answer); err != nil {
+// queryValue returns the result of a query for one value.
+func queryValue(ctx context.Context, db *sql.DB, query string) string {
+	var value string
+	if err := db.QueryRowContext(ctx, query).Scan(&value); err != nil {
 		return "unknown: " + err.Error()
 	}
-	return answer
+	return value
 }

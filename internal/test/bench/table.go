@@ -8,12 +8,12 @@ import (
 	"unicode/utf8"
 )
 
-// print writes the report as text: an aligned Markdown table, and what the figures
-// depend on.
+// print writes the report as text: the cases, a Markdown table of the results, the probes,
+// and the conditions of the measurement.
 func (r *report) print(w io.Writer) error {
 	var b strings.Builder
 	for _, c := range r.Cases {
-		fmt.Fprintf(&b, "case %s: %s; %d messages per run, %d sessions; reference %s\n", c.Name, c.Title, c.Messages, c.Sessions, c.base)
+		fmt.Fprintf(&b, "case %s: %s; %d messages per measurement, %d sessions; reference %s\n", c.Name, c.Title, c.Messages, c.Sessions, c.base)
 	}
 	b.WriteString("\n")
 	b.WriteString(table(r.Results))
@@ -21,10 +21,10 @@ func (r *report) print(w io.Writer) error {
 	fmt.Fprintf(&b, "Medians of %d rounds in random order (seed %d), %s in all. Ratios compare medians of the same rounds:\n",
 		r.Rounds, r.Seed, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
 	b.WriteString("x: to the case's reference; x go-smtp: to a go-smtp server that stores nothing. CPU is in seconds per 1,000 messages,\n" +
-		"a database's included. Waits are from the final dot to the 250, in milliseconds. Client and servers share the machine.\n" +
+		"with that of a database. Waits are from the final dot to the 250, in milliseconds. Client and servers share the machine.\n" +
 		"Peak RSS counts over all cases.\n")
-	fmt.Fprintf(&b, "Runs repeated because other processes used over %.0f %% of the machine: %d; kept nevertheless: %d (marked !).\n",
-		100*foreignLimit, r.Repeated, r.spoilt())
+	fmt.Fprintf(&b, "Measurements repeated because other processes used over %.0f %% of the machine: %d; kept nevertheless: %d (marked !).\n",
+		100*foreignLimit, r.Repeated, r.disturbed())
 	if len(r.Probes) > 0 {
 		rows := [][]string{{"contestant", "probe", "", "unit"}}
 		for _, p := range r.Probes {
@@ -50,11 +50,11 @@ func (r *report) print(w io.Writer) error {
 	return nil
 }
 
-// spoilt returns the number of disturbed samples that were kept.
-func (r *report) spoilt() int {
+// disturbed returns the number of disturbed samples that were kept.
+func (r *report) disturbed() int {
 	n := 0
 	for _, result := range r.Results {
-		n += result.Spoilt
+		n += result.Disturbed
 	}
 	return n
 }
@@ -62,33 +62,33 @@ func (r *report) spoilt() int {
 // table returns the results as a Markdown table.
 func table(results []result) string {
 	rows := [][]string{{"contestant", "durable at 250", "case", "msgs/s median (min-max)", "reference", "x", "x go-smtp",
-		"server CPU", "x", "client CPU", "wait 50 %", "99 %", "other CPU", "peak RSS", "runs"}}
+		"server CPU", "x", "client CPU", "wait 50 %", "99 %", "other CPU", "peak RSS", "samples"}}
 	for _, r := range results {
-		runs := fmt.Sprint(len(r.Samples))
-		if r.Spoilt > 0 {
-			runs += fmt.Sprintf(" (%d!)", r.Spoilt)
+		samples := fmt.Sprint(len(r.Samples))
+		if r.Disturbed > 0 {
+			samples += fmt.Sprintf(" (%d!)", r.Disturbed)
 		}
 		rows = append(rows, []string{
 			r.Contestant, r.Durable, r.Case,
 			fmt.Sprintf("%.0f (%.0f-%.0f)", r.Rate, r.Slowest, r.Fastest),
-			unless(r.Reference, "%.0f"), unless(r.Ratio, "%.2f"), unless(r.GoRatio, "%.2f"),
-			fmt.Sprintf("%.3f", r.ServerCPU), unless(r.CPURatio, "%.2f"), fmt.Sprintf("%.3f", r.ClientCPU),
-			unless(r.Median, "%.1f"), unless(r.Slow, "%.1f"),
-			fmt.Sprintf("%.0f %%", 100*r.Foreign), fmt.Sprintf("%d MiB", r.PeakRSS>>20), runs,
+			orDash(r.Reference, "%.0f"), orDash(r.Ratio, "%.2f"), orDash(r.GoRatio, "%.2f"),
+			fmt.Sprintf("%.3f", r.ServerCPU), orDash(r.CPURatio, "%.2f"), fmt.Sprintf("%.3f", r.ClientCPU),
+			orDash(r.Median, "%.1f"), orDash(r.Slow, "%.1f"),
+			fmt.Sprintf("%.0f %%", 100*r.Foreign), fmt.Sprintf("%d MiB", r.PeakRSS>>20), samples,
 		})
 	}
 	return align(rows)
 }
 
-// unless formats a ratio, which is 0 if there is nothing to compare.
-func unless(v float64, format string) string {
+// orDash formats a value, or returns "-" for 0, which means that there is no value.
+func orDash(v float64, format string) string {
 	if v == 0 {
 		return "-"
 	}
 	return fmt.Sprintf(format, v)
 }
 
-// align pads the cells to columns; the first row is the head.
+// align returns a Markdown table with cells of equal width; the first row is the head.
 func align(rows [][]string) string {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {

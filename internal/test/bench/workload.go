@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// A workload is the work of a client in one turn.
+// A workload is the work of a client in one measurement.
 type workload struct {
 	Name     string `json:"name"`
 	Title    string `json:"title"`
 	Size     int    `json:"size"`     // bytes of a message
-	Messages int    `json:"messages"` // of one turn
+	Messages int    `json:"messages"` // of one measurement
 	Sessions int    `json:"sessions"` // concurrent
-	Keep     bool   `json:"keep"`     // connections carry one message after another
+	Keep     bool   `json:"keep"`     // send several messages on each connection
 
-	base string // the contestant that the others are compared with
+	base string // name of the reference
 	able int    // the ability that a contestant needs to take part
-	plan *plan  // of our client; nil = smtp-source
+	plan *plan  // of the benchmark's own client; nil = smtp-source
 }
 
-// turnTimeout bounds one turn, also on a busy machine. A server that hangs is an
-// error.
-const turnTimeout = 5 * time.Minute
+// measureTimeout bounds one measurement, even on a busy machine, so that a server that
+// hangs is an error.
+const measureTimeout = 5 * time.Minute
 
-// workloads returns the cases, with the given number of messages in a turn, fewer if
-// they are large, so that all turns take about the same time.
+// workloads returns the cases. Cases with a higher cost per message have fewer messages, so
+// that all measurements take about the same time.
 func workloads(messages int) []workload {
 	tls := func(resume bool) *plan { return &plan{TLS: true, Resume: resume} }
 	return []workload{
@@ -37,7 +37,7 @@ func workloads(messages int) []workload {
 		{Name: "D", Title: "100 KB, one connection each", Size: 100_000, Messages: messages / 5, Sessions: 50, base: reference, able: plain},
 		{Name: "E", Title: "5 KB inside TLS 1.3, one connection and handshake each", Size: 5000, Messages: messages / 2, Sessions: 50,
 			base: tlsReference, able: secured | handshaking, plan: tls(false)},
-		{Name: "R", Title: "the same, TLS sessions resumed", Size: 5000, Messages: messages / 2, Sessions: 50,
+		{Name: "R", Title: "as E, with resumed TLS sessions", Size: 5000, Messages: messages / 2, Sessions: 50,
 			base: tlsReference, able: secured | handshaking, plan: tls(true)},
 		{Name: "F", Title: "1 KB to 2 MB, multipart, 1 to 5 recipients, a third pipelining, a third by BDAT, 2 % refused, half of the clients 100 ms away",
 			Messages: messages / 2, Sessions: 200, base: goReference, able: secured, plan: &plan{Varied: true}},
@@ -52,9 +52,8 @@ func workloadNames() []string {
 	return names
 }
 
-// arguments returns the arguments of smtp-source without the address. smtp-source
-// exits with an error as soon as a message is refused, so success means that all
-// messages were accepted.
+// arguments returns the arguments of smtp-source without the address. smtp-source fails
+// as soon as a message is refused, so success means that all messages were accepted.
 func (w workload) arguments() []string {
 	args := []string{"-s", strconv.Itoa(w.Sessions), "-l", strconv.Itoa(w.Size), "-m", strconv.Itoa(w.Messages),
 		"-f", "a@b.com", "-t", "test@example.com"}
@@ -70,7 +69,7 @@ func (w workload) send(ctx context.Context, source string, s *server) (o outcome
 		return w.source(ctx, source, s.addr)
 	}
 	p := *w.plan
-	p.Addr, p.Do, p.Messages, p.Sessions, p.Size, p.Keep = s.addr, doMail, w.Messages, w.Sessions, w.Size, w.Keep
+	p.Addr, p.Do, p.Messages, p.Sessions, p.Size, p.Keep = s.addr, doSend, w.Messages, w.Sessions, w.Size, w.Keep
 	if s.able&handshaking != 0 {
 		p.Do, p.TLS = doHandshake, false
 	}
@@ -79,7 +78,7 @@ func (w workload) send(ctx context.Context, source string, s *server) (o outcome
 
 // source runs smtp-source.
 func (w workload) source(ctx context.Context, program, addr string) (o outcome, cpu time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, turnTimeout)
+	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, append(w.arguments(), addr)...)
 	start := time.Now()

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,13 +20,13 @@ import (
 	"goguerrillad/internal/test/client"
 )
 
-// A Box is a Debian system that its own systemd has booted in a container: it has its
-// own files, processes, users, loopback network and journal.
+// A Box is a Debian system in a container, booted by systemd. It has its own files,
+// processes, users, loopback network and journal.
 type Box struct {
-	Root string // its root directory on the host
+	Root string // root directory of the box, as a path on the host
 
 	machine *test.Process
-	init    int // id of its process 1 on the host
+	init    int // process id of its systemd on the host
 }
 
 // packages are the packages of a box in addition to the essential ones.
@@ -34,8 +35,7 @@ const packages = "systemd,systemd-sysv,dbus,iproute2,procps,man-db"
 // bootTime bounds the boot of a box, which normally takes several seconds.
 const bootTime = 2 * time.Minute
 
-// Start boots a release of Debian by its name. It downloads the files once, into
-// build/boxes.
+// Start boots the named release of Debian. It downloads the files once, into build/boxes.
 func Start(t test.T, release string) *Box {
 	t.Helper()
 	test.NeedRoot(t)
@@ -57,7 +57,7 @@ func Start(t test.T, release string) *Box {
 		case "running", "degraded": // units that cannot run in a container do not matter
 			return nil
 		default:
-			return fmt.Errorf("its state is %q", state)
+			return fmt.Errorf("the state of systemd is %q", state)
 		}
 	})
 	return b
@@ -100,15 +100,13 @@ func initOf(nspawn int) (int, error) {
 	for child := range strings.FieldsSeq(string(text)) {
 		exe, err := os.Readlink("/proc/" + child + "/exe")
 		if err == nil && strings.HasSuffix(exe, "/systemd") {
-			var pid int
-			_, err := fmt.Sscan(child, &pid)
-			return pid, err
+			return strconv.Atoi(child)
 		}
 	}
 	return 0, errors.New("systemd has not started")
 }
 
-// Command returns a shell command in the box, as its root.
+// Command returns a shell command that runs in the box as root.
 func (b *Box) Command(script string) *exec.Cmd {
 	cmd := exec.Command("nsenter", "--target", fmt.Sprint(b.init), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
 		"--", "/bin/sh", "-c", script)
@@ -126,7 +124,7 @@ func (b *Box) Run(t test.T, script string) string {
 	return out
 }
 
-// Try runs a shell command in the box, and returns its output on both streams.
+// Try runs a shell command in the box, and returns its output on stdout and stderr.
 func (b *Box) Try(script string) (string, error) {
 	var out bytes.Buffer
 	cmd := b.Command(script)
@@ -148,12 +146,12 @@ func (b *Box) Write(t test.T, path, text string) {
 	}
 }
 
-// Dial connects to an IP address in the network of the box.
+// Dial connects to an address of TCP or a unix socket in the box.
 func (b *Box) Dial(network, addr string, timeout time.Duration) (net.Conn, error) {
 	if network == "unix" {
-		return net.DialTimeout(network, fmt.Sprintf("/proc/%d/root%s", b.init, addr), timeout) // including its own mounts
+		return net.DialTimeout(network, fmt.Sprintf("/proc/%d/root%s", b.init, addr), timeout)
 	}
-	// A namespace belongs to a thread: this thread creates the socket.
+	// setns(2) changes the namespace of one thread, so this thread must create the socket.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	hostNetwork, err := os.Open("/proc/thread-self/ns/net")
@@ -170,13 +168,13 @@ func (b *Box) Dial(network, addr string, timeout time.Duration) (net.Conn, error
 		return nil, fmt.Errorf("enter the network of the box: %w", err)
 	}
 	conn, err := net.DialTimeout(network, addr, timeout)
-	if back := unix.Setns(int(hostNetwork.Fd()), unix.CLONE_NEWNET); back != nil {
-		panic("leave the network of the box: " + back.Error())
+	if err := unix.Setns(int(hostNetwork.Fd()), unix.CLONE_NEWNET); err != nil {
+		panic("leave the network of the box: " + err.Error())
 	}
 	return conn, err
 }
 
-// Connect reads the greeting of an SMTP server in the box; see client.Connect.
+// Connect is client.Connect to an SMTP server in the box.
 func (b *Box) Connect(addr string, timeout time.Duration) (*client.Client, error) {
 	conn, err := b.Dial("tcp", addr, timeout)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A Client sends one command and reads one reply at a time. A test that needs other
-// bytes writes to Conn.
+// A Client sends one command and reads one reply at a time. To send other bytes, a test
+// writes to Conn.
 type Client struct {
 	Conn     net.Conn
 	Greeting Reply
@@ -32,8 +32,8 @@ func (r Reply) Hash() string {
 	return hash
 }
 
-// Connect connects and reads the greeting; any greeting is accepted. timeout bounds
-// each read and each write.
+// Connect connects and reads the greeting, which may have any code. timeout bounds each
+// read and each write.
 func Connect(addr string, timeout time.Duration) (*Client, error) {
 	conn, err := net.DialTimeout("tcp", addr, timeout)
 	if err != nil {
@@ -95,7 +95,7 @@ func (c *Client) Cmd(format string, args ...any) (Reply, error) {
 	return c.Reply()
 }
 
-// Expect is Cmd, with an error unless the reply has the given code.
+// Expect is Cmd, but returns an error if the reply has another code.
 func (c *Client) Expect(code int, format string, args ...any) (Reply, error) {
 	r, err := c.Cmd(format, args...)
 	if err == nil && r.Code != code {

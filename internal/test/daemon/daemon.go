@@ -20,8 +20,8 @@ import (
 	"goguerrillad/internal/test/client"
 )
 
-// Build builds cmd/goguerrillad into dir, as make build does, and
-// returns the program's path.
+// Build builds cmd/goguerrillad into dir, as make build does, and returns the path of the
+// program.
 func Build(dir string) (string, error) {
 	root, err := test.ModuleRoot()
 	if err != nil {
@@ -41,7 +41,7 @@ func Build(dir string) (string, error) {
 // and end it several times.
 type Daemon struct {
 	Program string
-	Dir     string            // working directory, which the user of the daemon may write
+	Dir     string            // working directory, in which the user of the daemon may write
 	Addr    string            // address of SMTP
 	Keys    map[string]string // the configuration
 	Env     []string          // in addition to PATH
@@ -54,9 +54,9 @@ type Daemon struct {
 	old  string   // output of earlier processes
 }
 
-// New prepares a daemon that stores in a SQLite file in Dir and receives for every
-// domain; keys add or replace keys. If the test runs as root, the daemon switches to
-// the user nobody.
+// New prepares a daemon that stores in a SQLite file in Dir and accepts every domain; keys
+// are added to its configuration, or replace keys. If the test runs as root, the daemon
+// switches to the user nobody.
 func New(t test.T, program string, keys map[string]string) *Daemon {
 	t.Helper()
 	dir := test.PublicDir(t)
@@ -118,7 +118,7 @@ func (d *Daemon) Cmd(flags ...string) *exec.Cmd {
 		cmd.ExtraFiles = d.Sockets
 	}
 	cmd.Dir = d.Dir
-	// It must not use the journal and the service manager of the machine.
+	// The daemon must not use the journal and the service manager of the machine.
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, d.Env...)
 	if n := len(d.Sockets); n > 0 {
 		names := cmp.Or(d.Names, strings.TrimSuffix(strings.Repeat("smtp:", n), ":"))
@@ -127,8 +127,8 @@ func (d *Daemon) Cmd(flags ...string) *exec.Cmd {
 	return cmd
 }
 
-// StartAwaitReady starts the process and waits until it logs that it is ready: for a daemon
-// that greets only clients with a PROXY header.
+// StartAwaitReady starts the process and waits until it logs that it is ready. It is for a
+// daemon that greets only clients with a PROXY header.
 func (d *Daemon) StartAwaitReady(t test.T) {
 	t.Helper()
 	d.Launch(t)
@@ -232,21 +232,24 @@ func (d *Daemon) AwaitLog(t test.T, text string, n int) {
 // whether it succeeded.
 func (d *Daemon) Reload(t test.T, changes map[string]string) bool {
 	t.Helper()
-	good, bad := func() int { return strings.Count(d.Log(), "msg=reloaded") },
-		func() int { return strings.Count(d.Log(), `msg="reload refused`) }
-	wasGood, wasBad := good(), bad()
+	count := func() (done, refused int) {
+		log := d.Log()
+		return strings.Count(log, "msg=reloaded"), strings.Count(log, `msg="reload refused`)
+	}
+	doneBefore, refusedBefore := count()
 	d.Configure(t, changes)
 	if err := d.proc.Signal(syscall.SIGHUP); err != nil {
 		t.Fatalf("send SIGHUP: %v", err)
 	}
 	test.Await(t, d.proc, 20*time.Second, "wait for the end of the reload", func() error {
-		if good() == wasGood && bad() == wasBad {
+		if done, refused := count(); done == doneBefore && refused == refusedBefore {
 			log := d.Log()
 			return fmt.Errorf("neither done nor refused:\n%s", log[max(0, len(log)-5000):])
 		}
 		return nil
 	})
-	return good() > wasGood
+	done, _ := count()
+	return done > doneBefore
 }
 
 // Kill ends the process with SIGKILL.

@@ -10,8 +10,9 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A Suite has the resources that all tests of a package share: each is created at its
-// first use and ends with the test binary. It implements test.T.
+// A Suite has the resources that all tests of a package share: the program and a MariaDB.
+// Each is created at its first use and ends with the test binary. A Suite implements
+// test.T.
 type Suite struct {
 	name string
 	dir  string
@@ -49,8 +50,7 @@ func (s *Suite) Run(m *testing.M) int {
 	return code
 }
 
-// Daemon returns a Daemon, as New does, that runs the program of this tree.
-// With -short it skips the test.
+// Daemon is New with the program of this tree. With -short it skips the test.
 func (s *Suite) Daemon(t test.T, keys map[string]string) *Daemon {
 	t.Helper()
 	if testing.Short() {
@@ -63,7 +63,7 @@ func (s *Suite) Daemon(t test.T, keys map[string]string) *Daemon {
 	return New(t, program, keys)
 }
 
-// MariaDB returns one server for all tests.
+// MariaDB returns the shared server.
 func (s *Suite) MariaDB() *servers.MariaDBServer { return s.mariadb() }
 
 func (s *Suite) Helper() {}
@@ -86,7 +86,7 @@ func (s *Suite) Logf(format string, a ...any) {
 	fmt.Fprintf(os.Stderr, s.name+": "+format+"\n", a...)
 }
 
-// Fatalf and Skipf end the creation of a resource; the test that needs it reports
-// them.
+// Fatalf and Skipf panic. sync.OnceValue repeats the panic in each test that uses the
+// resource.
 func (s *Suite) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }
 func (s *Suite) Skipf(format string, a ...any)  { panic(fmt.Sprintf(format, a...)) }

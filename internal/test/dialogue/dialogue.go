@@ -7,8 +7,8 @@
 //	set max-size 1000             a setting that differs from its default, see Settings
 //	C: NOOP                       sent with a CR LF
 //	C raw: NO\r\x00               sent without a CR LF; escapes as in a Go string
-//	C raw*500: x\r\n              the same 500 times
-//	--                            ends a write: the lines before it are sent separately
+//	C raw*500: x\r\n              the text is sent 500 times
+//	--                            ends a write: the lines after it are sent in another write
 //	S: 250 2.0.0 OK               one line of a reply, exactly, except for the placeholders below
 //	TLS                           a TLS handshake
 //	C close                       the client closes its writing side
@@ -17,7 +17,7 @@
 //	to b@example.com              its recipients, one or more
 //	| Subject: hello              a line of its text, with a CR LF
 //	raw| \n.\n                    text without a CR LF, escapes as above
-//	raw*500| x                    the same 500 times
+//	raw*500| x                    the text occurs 500 times
 //
 // All lines of the client up to the next line of the server are sent in one write.
 // In a line of the server {hash} matches 32 hexadecimal digits, {n} digits, and {any}

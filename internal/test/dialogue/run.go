@@ -11,11 +11,12 @@ import (
 	"testing"
 )
 
-// Options are how a script is run.
+// Options are the options of Run.
 type Options struct {
 	// StartTLS completes the handshake and returns the connection inside TLS.
 	StartTLS func(io.ReadWriter) (io.ReadWriter, error)
-	// Inside runs the script inside TLS, after the greeting and STARTTLS.
+	// Inside means that Run sends STARTTLS after the greeting, and the rest of the script
+	// inside TLS.
 	Inside bool
 	// Stored returns the committed messages of this script, in order. Run calls it
 	// at the end of the dialogue.
@@ -33,7 +34,7 @@ func (s *Script) Run(t testing.TB, conn io.ReadWriter, o Options) {
 	if o.Inside {
 		r.do(steps[0]) // the greeting
 		steps = steps[1:]
-		r.prelude()
+		r.startTLS()
 	}
 	for _, st := range steps {
 		r.do(st)
@@ -51,7 +52,7 @@ type run struct {
 	options Options
 	conn    io.ReadWriter
 	in      *bufio.Reader
-	out     []byte // written before the next step that does not send
+	out     []byte // to write before the next step that does not send
 }
 
 func (r *run) fail(st step, format string, args ...any) {
@@ -94,19 +95,19 @@ func (r *run) do(st step) {
 		}
 	case expectClose:
 		if rest, err := io.ReadAll(r.in); len(rest) > 0 || err != nil && !closed(err) {
-			r.fail(st, "got %q and %v, want the end", rest, err)
+			r.fail(st, "got %q and %v, want the end of the connection", rest, err)
 		}
 	}
 }
 
-// closed reports whether an error of Read means that the server has closed.
+// closed reports whether an error means that the server has closed the connection.
 func closed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// handshake continues inside TLS. Clear text of the server after its reply would be
-// lost here, so it is an error.
+// handshake continues inside TLS. It requires that the server has sent no clear text after
+// its reply.
 func (r *run) handshake(st step) {
 	r.t.Helper()
 	if n := r.in.Buffered(); n > 0 {
@@ -120,7 +121,7 @@ func (r *run) handshake(st step) {
 	r.conn, r.in = conn, bufio.NewReader(conn)
 }
 
-func (r *run) prelude() {
+func (r *run) startTLS() {
 	r.t.Helper()
 	ready, _ := pattern("220 2.0.0 {any}")
 	r.do(step{act: send, data: []byte("STARTTLS\r\n")})

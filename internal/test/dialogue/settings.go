@@ -16,7 +16,7 @@ import (
 // Settings are the settings of the server for a script:
 //
 //	set max-size 100000            bytes of one message, default 100000
-//	set hosts example.com ...      domains that receive, default example.com and *.example.net
+//	set hosts example.com ...      accepted domains, default example.com and *.example.net
 //	set certificate no             STARTTLS is not offered
 //	set only clear                 the script does not run inside TLS
 //	set only tls                   the script runs only inside TLS
@@ -88,8 +88,8 @@ func (s *Settings) Session() *session.Settings {
 	return settings
 }
 
-// Recipients are the addresses that receive. A name that begins with known needs no
-// query, and the query of a name that begins with later fails.
+// Recipients are the recipients that exist. An address that begins with "known" needs no
+// query, and the query for an address that begins with "later" fails.
 type Recipients []string
 
 // Known implements session.Recipients.
@@ -125,15 +125,15 @@ func (s *Settings) StoreError() error {
 	return nil
 }
 
-// Hosts is a list of domains that receive; "*." means any subdomain.
+// Hosts is a list of accepted domains; "*." means any subdomain.
 type Hosts []string
 
-// Match reports whether the domain receives.
+// Match reports whether the domain is accepted.
 func (h Hosts) Match(domain string) bool {
 	domain = strings.ToLower(domain)
 	for _, host := range h {
-		sub, any := strings.CutPrefix(host, "*")
-		if host == domain || any && strings.HasSuffix(domain, sub) && len(domain) > len(sub) {
+		parent, wildcard := strings.CutPrefix(host, "*")
+		if host == domain || wildcard && strings.HasSuffix(domain, parent) && len(domain) > len(parent) {
 			return true
 		}
 	}

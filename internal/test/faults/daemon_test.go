@@ -90,11 +90,10 @@ func fewDescriptors(d *daemon.Daemon) {
 // connections to its database, or a new log. Clients cannot cause it, since the daemon
 // keeps a reserve.
 func (w *faultTest) outOfDescriptors(d *daemon.Daemon, subject string) fault {
-	const nobody = 65534 // the user of a daemon that root has started
 	set := func(t *testing.T, n int) {
 		cmd := exec.Command("prlimit", fmt.Sprintf("--pid=%d", d.Pid()), fmt.Sprintf("--nofile=%d:%d", n, descriptors))
 		if os.Geteuid() == 0 { // prlimit needs no capability only as the daemon's user
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: test.Nobody, Gid: test.Nobody}}
 		}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("prlimit: %v\n%s", err, out)

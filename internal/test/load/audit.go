@@ -1,23 +1,23 @@
 package load
 
-import (
-	"fmt"
-)
+import "fmt"
 
-// An Audit compares all messages with the rows that Collect has read.
+// An Audit is the result of comparing all messages with the collected rows.
 type Audit struct {
 	Tried, Acknowledged, Stored int
-	Lost                        int // acknowledged, and a row is missing
-	Duplicate                   int // more rows than recipients, or a hash twice
-	Partial                     int // some rows, not all
-	NeverSent                   int // rows of messages that no client sent
-	Unacknowledged              int // stored, although the client did not receive 250
-	Deferred                    int // Unacknowledged messages for which the client received 4xx
-	Temporary, Broken           int
-	Refused                     map[string]int // replies 5xx
+	Lost                        int            // acknowledged, and a row is missing
+	Duplicate                   int            // more rows than recipients, or a hash twice
+	Partial                     int            // some rows, not all
+	NeverSent                   int            // rows of messages that no client sent
+	Unacknowledged              int            // stored, although the client did not receive 250
+	Deferred                    int            // Unacknowledged messages for which the client received 4xx
+	Temporary                   int            // replies 4xx
+	Broken                      int            // connections that failed or ended
+	Refused                     map[string]int // replies 5xx, by text
 }
 
-// Violations describes violations of the promise, "" if there are none.
+// Violations describes the messages that were lost, stored twice or in part, never sent,
+// or refused. It returns "" if there are none.
 func (a Audit) Violations() string {
 	if a.Lost+a.Duplicate+a.Partial+a.NeverSent+len(a.Refused) == 0 {
 		return ""

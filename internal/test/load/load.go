@@ -32,25 +32,25 @@ type Load struct {
 	tried     map[string]int      // sender: number of recipients
 	acked     map[string]string   // sender: hash of the reply
 	rows      map[string][]string // sender: hashes that Collect has found
-	deferred  map[string]bool     // senders with a 4xx
+	deferred  map[string]bool     // sender: a reply was 4xx
 	temporary int                 // replies 4xx
 	broken    int                 // connections that failed or ended
-	refused   map[string]int      // other replies
+	refused   map[string]int      // other replies, by text
 	last      time.Time           // of an acknowledgement, or of Resume
 	gap       time.Duration       // longest time between two acknowledgements
 }
 
 const (
 	clients     = 8
-	replyTime   = 30 * time.Second      // for one reply
+	replyTime   = 30 * time.Second      // timeout of one reply
 	pause       = 10 * time.Millisecond // after a failure
-	collectTime = time.Minute           // to read the rows of a table
+	collectTime = time.Minute           // timeout of Collect
 )
 
-// domain is the domain of all senders; messages from other domains are not from a Load.
+// domain is the domain of all sender addresses of a Load, and of no other message.
 const domain = "load.example"
 
-// Start sends until Pause.
+// Start starts clients that send to the servers at addrs until Pause.
 func Start(addrs ...string) *Load {
 	l := &Load{name: rand.Text()[:8], addrs: addrs, tried: make(map[string]int), acked: make(map[string]string),
 		rows: make(map[string][]string), refused: make(map[string]int), deferred: make(map[string]bool)}
@@ -58,7 +58,7 @@ func Start(addrs ...string) *Load {
 	return l
 }
 
-// Resume sends again after Pause.
+// Resume starts the clients again after Pause.
 func (l *Load) Resume() {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.mu.Lock()
@@ -71,7 +71,7 @@ func (l *Load) Resume() {
 				if err := l.session(ctx, i); err == nil {
 					continue
 				}
-				select { // no daemon listens between two processes
+				select { // the daemon may be restarting
 				case <-ctx.Done():
 				case <-time.After(pause):
 				}
@@ -113,7 +113,7 @@ func (l *Load) session(ctx context.Context, worker int) error {
 	return err
 }
 
-// message sends one message to one to three recipients; some messages have 32 KB.
+// message sends one message; every 20th message of a client has 32 KB.
 func (l *Load) message(c *client.Client, worker int) error {
 	size := 0
 	if (l.sent[worker]+1)%20 == 0 {
@@ -140,6 +140,7 @@ func (l *Load) Send(size int) (code int, err error) {
 	return l.send(c, 0, size)
 }
 
+// send sends one message to one to three recipients.
 func (l *Load) send(c *client.Client, worker, size int) (code int, err error) {
 	l.sent[worker]++
 	n := l.sent[worker]
@@ -203,8 +204,8 @@ func (l *Load) AwaitRefusal(t test.T) {
 	})
 }
 
-// LongestGap returns the longest time without an acknowledgement since its last call,
-// including the time up to now.
+// LongestGap returns the longest time between two acknowledgements since the last call of
+// LongestGap. The time since the last acknowledgement counts.
 func (l *Load) LongestGap() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// Collect deletes the rows of a table, so that it stays small, and records their
-// hashes. It also deletes messages of other senders, and does not record them.
+// Collect records the hashes of the rows in a table and deletes the rows, so that the
+// table stays small. It also deletes the rows of other senders.
 func (l *Load) Collect(t test.T, db *sql.DB, table string) {
 	t.Helper()
 	test.Await(t, nil, collectTime, "read and delete the rows", func() error {
@@ -29,7 +29,7 @@ func (l *Load) Collect(t test.T, db *sql.DB, table string) {
 	})
 }
 
-// Replace replaces all recorded rows by these, which are hashes by sender.
+// Replace replaces all recorded rows by rows, the hashes by sender.
 func (l *Load) Replace(rows map[string][]string) {
 	l.mu.Lock()
 	clear(l.rows)
@@ -67,8 +67,8 @@ func (l *Load) CollectMaildir(t test.T, dir string) {
 	l.Add(rows)
 }
 
-// MaildirHashes is Hashes for a Maildir. It returns the hashes that it can read, and an
-// error if a file is incomplete.
+// MaildirHashes is Hashes for a Maildir. It returns an error if a file is incomplete, and
+// the hashes of the complete files.
 func MaildirHashes(dir string) (map[string][]string, error) {
 	rows, _, err := readMaildir(dir)
 	return rows, err
@@ -94,8 +94,8 @@ func readMaildir(dir string) (rows map[string][]string, paths []string, err erro
 	return rows, paths, err
 }
 
-// readHashes returns the hashes of all rows by sender, and the newest row; of a damaged
-// table it returns the readable ones.
+// readHashes returns the hashes of all rows by sender, and the mail_id of the newest row.
+// If the table is damaged, it returns an error and the hashes before the damage.
 func readHashes(db *sql.DB, table string) (newest int64, hashes map[string][]string, err error) {
 	found, err := db.Query("SELECT mail_id, `from`, hash FROM " + table)
 	if err != nil {

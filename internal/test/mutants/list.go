@@ -13,8 +13,8 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// A mutant is one change that breaks a promise of the program, and the tests
-// that must fail because of it. Its file is a txtar archive:
+// A mutant is one change that breaks a promise of the program, with the tests that must
+// fail because of it. Its file is a txtar archive:
 //
 //	what: One sentence that states what breaks.
 //	where: internal/commit/save.go
@@ -24,26 +24,26 @@ import (
 //	-- after --
 //	p.done(nil)
 //
-// The text of before occurs once in the file. Both texts are used without
-// their final newline, so they may be parts of a line. The line test may occur
-// several times; the tests run in that order until one fails. It consists of
-// environment variables (NAME=VALUE), flags of go test (-race, -short, -tags
-// TAGS), the package, and -run EXPRESSION.
+// The text in before must occur once in the file. The final newlines of both texts do
+// not count, so a text may be a part of a line. There may be several lines test; their
+// tests run in that order until one fails. A line test has environment variables
+// (NAME=VALUE), flags of go test (-race, -short, -tags TAGS), the package, and
+// -run EXPRESSION without alternatives.
 type mutant struct {
 	name          string // of the file, without its suffix
 	what          string
-	where         string // path in the tree
+	where         string // path of the mutated file, relative to the root of the tree
 	tests         []command
 	before, after string
 }
 
 // A command runs tests of one package.
 type command struct {
-	text  string // as it is in the file; it identifies the command
+	text  string // in the file; it identifies the command
 	env   []string
 	build []string // flags of go test that the compiler needs
 	flags []string // flags of the compiled test
-	dir   string   // of the package, in the tree
+	dir   string   // of the package, relative to the root of the tree
 	run   string
 }
 
@@ -146,6 +146,9 @@ func parseCommand(text string) (command, error) {
 	if _, err := regexp.Compile(c.run); err != nil {
 		return c, err
 	}
+	if strings.Contains(c.run, "|") {
+		return c, errors.New("-run has alternatives, want a line test for each")
+	}
 	c.flags = append(c.flags, "-test.run="+c.run)
 	return c, nil
 }
@@ -158,7 +161,7 @@ func (m *mutant) apply(source []byte) ([]byte, error) {
 	return bytes.Replace(source, []byte(m.before), []byte(m.after), 1), nil
 }
 
-// change mutates the file in a tree. The function that it returns restores it.
+// change mutates the file in a tree; restore undoes the change.
 func (m *mutant) change(tree string) (restore func() error, err error) {
 	path := filepath.Join(tree, m.where)
 	source, err := os.ReadFile(path)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -23,7 +25,7 @@ func TestList(t *testing.T) {
 	if len(all) < 30 {
 		t.Errorf("%d mutants, want at least 30", len(all))
 	}
-	tests := map[string][]string{} // by directory
+	tests := map[string]map[string][]string{} // testsIn, by directory
 	for _, m := range all {
 		t.Run(m.name, func(t *testing.T) {
 			if !strings.HasSuffix(m.what, ".") || strings.Contains(m.what, ". ") {
@@ -52,12 +54,36 @@ func TestList(t *testing.T) {
 	}
 }
 
-// testsIn returns the test functions of a package, for all build tags.
-func testsIn(t *testing.T, dir string) (tests []string) {
+// testsIn returns the test functions of a package, for all build tags, each with the
+// strings in it and in storetest.Run if it calls that. The name of a subtest must be one
+// of these strings.
+func testsIn(t *testing.T, dir string) map[string][]string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(top, dir, "*_test.go"))
+	tests := map[string][]string{}
+	for _, f := range functions(t, filepath.Join(dir, "*_test.go")) {
+		if !strings.HasPrefix(f.Name.Name, "Test") {
+			continue
+		}
+		names, suite := stringsIn(f)
+		if suite {
+			for _, f := range functions(t, "internal/test/storetest/storetest.go") {
+				if f.Name.Name == "Run" {
+					inSuite, _ := stringsIn(f)
+					names = append(names, inSuite...)
+				}
+			}
+		}
+		tests[f.Name.Name] = append(tests[f.Name.Name], names...)
+	}
+	return tests
+}
+
+// functions returns the functions in the files that match a pattern, without methods.
+func functions(t *testing.T, pattern string) (all []*ast.FuncDecl) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(top, pattern))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("%s has no tests: %v", dir, err)
+		t.Fatalf("no file matches %s: %v", pattern, err)
 	}
 	for _, file := range files {
 		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
@@ -65,24 +91,58 @@ func testsIn(t *testing.T, dir string) (tests []string) {
 			t.Fatal(err)
 		}
 		for _, d := range f.Decls {
-			if d, ok := d.(*ast.FuncDecl); ok && d.Recv == nil && strings.HasPrefix(d.Name.Name, "Test") {
-				tests = append(tests, d.Name.Name)
+			if d, ok := d.(*ast.FuncDecl); ok && d.Recv == nil {
+				all = append(all, d)
 			}
 		}
 	}
-	return tests
+	return all
 }
 
-// matches reports whether the first element of an expression matches a test.
-func matches(tests []string, expr string) bool {
-	first, _, _ := strings.Cut(expr, "/")
-	match := regexp.MustCompile(first)
-	for _, name := range tests {
-		if match.MatchString(name) {
+// stringsIn returns the strings in a function, as package testing writes them in names,
+// and whether the function calls storetest.Run.
+func stringsIn(f *ast.FuncDecl) (names []string, suite bool) {
+	ast.Inspect(f, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BasicLit:
+			if text, err := strconv.Unquote(n.Value); n.Kind == token.STRING && err == nil {
+				names = append(names, strings.ReplaceAll(text, " ", "_"))
+			}
+		case *ast.SelectorExpr:
+			x, ok := n.X.(*ast.Ident)
+			suite = suite || ok && x.Name == "storetest" && n.Sel.Name == "Run"
+		}
+		return true
+	})
+	return names, suite
+}
+
+// matches reports whether a test matches the first element of an expression, and strings
+// in the test match its other elements.
+func matches(tests map[string][]string, expr string) bool {
+	elements := strings.Split(expr, "/")
+	for name, inTest := range tests {
+		found := regexp.MustCompile(elements[0]).MatchString(name)
+		for _, e := range elements[1:] {
+			found = found && slices.ContainsFunc(inTest, regexp.MustCompile(e).MatchString)
+		}
+		if found {
 			return true
 		}
 	}
 	return false
+}
+
+func TestMatches(t *testing.T) {
+	tests := map[string][]string{"TestX": {"lost_COMMIT", "one"}, "TestY": {"two"}}
+	for expr, want := range map[string]bool{
+		"^TestX$": true, "^TestX$/^lost_COMMIT$": true, "^TestX$/^lost_COMMIT$/^one$": true,
+		"^Test$": false, "^TestX$/^lost$": false, "^TestX$/^one$/^three$": false, "^TestX$/^two$": false,
+	} {
+		if got := matches(tests, expr); got != want {
+			t.Errorf("matches(%q) = %v, want %v", expr, got, want)
+		}
+	}
 }
 
 // TestFormat checks that a file with a wrong format is an error.
@@ -97,6 +157,7 @@ func TestFormat(t *testing.T) {
 		{"no-run", " -run ^TestX$", "", "a package and -run"},
 		{"no-package", " ./p", "", "a package and -run"},
 		{"bad-run", "^TestX$", "(", "missing closing"},
+		{"two-tests", "^TestX$", "^(TestX|TestY)$", "a line test for each"},
 		{"bad-flag", "-race", "-v", `unexpected word "-v"`},
 		{"no-after", "-- after --\n", "", "sections"},
 		{"nothing-before", "x\n-- after", "-- after", "must not be empty"},

@@ -1,12 +1,13 @@
 // Command mutants tests the tests. A mutant is one small change of the program
 // that a test should notice. The command applies mutants one by one in a copy of
 // the working tree, runs the tests that should fail, and reports the mutants that
-// survive. Nothing ships it.
+// survive. No package contains it.
 //
-// `make mutants` takes its mutants from a list of changes that break a promise of
-// the program: each is a file; see type mutant for the format. `make mutate` takes
-// a random sample of the changes that can be made to a package; see edits. Some of
-// them change nothing that can be observed, so a survivor must be read.
+// `make mutants` tries the mutants in the directories below this package: changes that
+// break a promise of the program. Each is a file in the format of type mutant.
+//
+// `make mutate` tries a random sample of the changes that function edits can make to a
+// package. Some of them have no observable effect, so read each survivor.
 package main
 
 import (
@@ -25,7 +26,7 @@ import (
 	"time"
 )
 
-// lists is where the mutants are, in the tree.
+// lists is the directory of the mutants, relative to the root of the tree.
 const lists = "internal/test/mutants"
 
 func main() {
@@ -50,7 +51,7 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	context.AfterFunc(ctx, stop) // a second signal ends the program immediately
 	dir, err := root()
 	if err == nil && s.packages != nil {
 		err = runSample(ctx, dir, &s, *jobs, *verbose)
@@ -112,7 +113,7 @@ func newWorkers(root string, n int) (workers []*worker, end func() error, err er
 		return nil, nil, err
 	}
 	end = func() error { return remove(dir) }
-	// Servers that change their user enter it.
+	// Servers that change their user must be able to enter it.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, nil, errors.Join(err, end())
 	}
@@ -147,16 +148,16 @@ func runBase(ctx context.Context, workers []*worker, mutants []*mutant) map[stri
 	return base
 }
 
-// each calls do for every item on a free worker, and returns the
-// results in the order of the items.
+// each calls do for every item on a free worker, and returns the results in the order
+// of the items.
 func each[Item, Result any](workers []*worker, items []Item, do func(*worker, Item) Result) []Result {
 	results := make([]Result, len(items))
 	next := make(chan int)
 	var running sync.WaitGroup
 	for _, w := range workers {
 		running.Go(func() {
-			// A process gets its parent-death signal when the thread that
-			// started it ends.
+			// A process receives its parent-death signal when the thread that started it
+			// ends.
 			runtime.LockOSThread()
 			for i := range next {
 				results[i] = do(w, items[i])
@@ -171,7 +172,7 @@ func each[Item, Result any](workers []*worker, items []Item, do func(*worker, It
 	return results
 }
 
-// line returns the line that is printed when a mutant has been tried.
+// line returns the line to print after a mutant has been tried.
 func (v *verdict) line(verbose bool) string {
 	result, detail := "SURVIVED", ""
 	switch {

@@ -19,9 +19,9 @@ import (
 // of which may be skipped.
 const everyTest = "."
 
-// random returns the mutants of a package in a random order from the seed, distributed
-// over its files. Some of them do not compile. The tests of each mutant are all tests
-// of the packages in tests.
+// random returns all mutants of a package in a random order that depends on the seed.
+// Some of them do not compile. The tests of each mutant are all tests of the packages in
+// tests.
 func random(root, dir string, tests []string, seed uint64) ([]*mutant, error) {
 	pkg, err := build.ImportDir(filepath.Join(root, dir), 0)
 	if err != nil {
@@ -35,38 +35,19 @@ func random(root, dir string, tests []string, seed uint64) ([]*mutant, error) {
 		}
 		commands = append(commands, c)
 	}
-	rng := rand.New(rand.NewPCG(seed, 0))
-	var files [][]*mutant
+	var all []*mutant
 	for _, name := range pkg.GoFiles {
-		all, err := mutations(root, filepath.Join(dir, name))
+		inFile, err := mutations(root, filepath.Join(dir, name))
 		if err != nil {
 			return nil, err
 		}
-		for _, m := range all {
-			m.tests = commands
-		}
-		rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		if len(all) > 0 {
-			files = append(files, all)
-		}
+		all = append(all, inFile...)
 	}
-	// The weight of a file is the number of its remaining mutants.
-	var drawn []*mutant
-	for left := func() (n int) {
-		for _, f := range files {
-			n += len(f)
-		}
-		return n
-	}; left() > 0; {
-		n := rng.IntN(left())
-		i := 0
-		for ; n >= len(files[i]); i++ {
-			n -= len(files[i])
-		}
-		drawn = append(drawn, files[i][0])
-		files[i] = files[i][1:]
+	for _, m := range all {
+		m.tests = commands
 	}
-	return drawn, nil
+	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all, nil
 }
 
 // mutations returns all mutations of a file.
@@ -119,7 +100,7 @@ var swapped = map[token.Token]token.Token{
 	token.LAND: token.LOR, token.LOR: token.LAND,
 }
 
-// edits are the mutations of a node itself.
+// edits returns the mutations of a node, without those of its children.
 func edits(n ast.Node) (all []edit) {
 	add := func(what string, from, to token.Pos, text func(string) string) {
 		all = append(all, edit{what, from, to, text})
@@ -178,8 +159,8 @@ func isError(e ast.Expr) bool {
 	return false
 }
 
-// unique returns the text that an edit changes and the new text, with enough lines of
-// context that the first occurs once in the file.
+// unique returns the text that an edit changes and the new text. Both include enough
+// lines of context that before occurs once in the file.
 func unique(source []byte, from, to int, text string) (before, after string) {
 	start, end := from, to
 	for {

@@ -9,14 +9,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// The test of a mutant may take leastTime plus slowdown times its time without the
-// mutant; a longer test counts as one that hangs.
+// The timeout of a test with a mutant is leastTime plus slowdown times the duration of
+// the test without the mutant.
 const (
 	leastTime = 30 * time.Second
 	slowdown  = 4
@@ -27,7 +28,7 @@ const baseTime = 10 * time.Minute
 
 // A worker has its own copy of the tree.
 type worker struct {
-	dir string // holds the tree, compiled tests and temporary files
+	dir string // contains the tree, compiled tests and temporary files
 }
 
 func newWorker(root, dir string) (*worker, error) {
@@ -80,10 +81,8 @@ func (w *worker) command(ctx context.Context, c command, name string, args ...st
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second // a grandchild may keep a pipe open
 	cgo := "0"
-	for _, flag := range c.build {
-		if flag == "-race" {
-			cgo = "1"
-		}
+	if slices.Contains(c.build, "-race") {
+		cgo = "1"
 	}
 	// All copies of the tree share one build cache, which -trimpath makes
 	// independent of their paths.
@@ -97,7 +96,7 @@ func (w *worker) command(ctx context.Context, c command, name string, args ...st
 // could not be started.
 func (w *worker) test(ctx context.Context, c command, limit time.Duration) (outcome, error) {
 	args := append([]string{"-test.v", "-test.count=1", "-test.failfast", "-test.timeout=" + limit.String()}, c.flags...)
-	// The test ends itself at its limit and lists what was running.
+	// At its limit the test binary ends itself and lists the tests that were running.
 	killed, cancel := context.WithTimeout(ctx, limit+10*time.Second)
 	defer cancel()
 	cmd := w.command(killed, c, w.binary(c), args...)
@@ -115,7 +114,7 @@ func (w *worker) test(ctx context.Context, c command, limit time.Duration) (outc
 	if err != nil && !errors.As(err, &exit) && killed.Err() == nil {
 		return outcome{}, err
 	}
-	o := examine(out.String(), strings.Contains(c.run, "/"))
+	o := examine(out.String(), strings.Count(c.run, "/"))
 	o.took, o.failed = took, err != nil
 	if o.failed && o.by == "" {
 		o.by = err.Error()
@@ -123,9 +122,9 @@ func (w *worker) test(ctx context.Context, c command, limit time.Duration) (outc
 	return o, nil
 }
 
-// endOrphans kills the servers that a test has left running when it crashed: a
-// server that has changed its user gets no parent-death signal. The directory
-// for temporary files, which they inherit, tells them from other processes.
+// endOrphans kills the servers of a test that crashed: a server that has changed its
+// user receives no parent-death signal. The servers inherit TMPDIR, which identifies
+// them.
 func (w *worker) endOrphans() {
 	variable := []byte("TMPDIR=" + w.path("tmp") + "\x00")
 	environments, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is well formed
@@ -149,10 +148,11 @@ var (
 	timeoutLine = regexp.MustCompile(`(?m)^panic: test timed out[^\n]*\n\trunning tests:\n\t\t(\S+)`)
 )
 
-// examine reads the output of go test -v.
-func examine(out string, subtests bool) (o outcome) {
+// examine reads the output of go test -v. depth is the number of levels of subtests
+// that the expression names; package testing indents each level by four spaces.
+func examine(out string, depth int) (o outcome) {
 	for _, m := range passLine.FindAllStringSubmatch(out, -1) {
-		o.passed = o.passed || !subtests || m[1] != ""
+		o.passed = o.passed || len(m[1]) >= 4*depth
 	}
 	if m := skipLine.FindStringSubmatch(out); m != nil {
 		o.skipped = m[2] + ": " + m[1]
@@ -162,10 +162,10 @@ func examine(out string, subtests bool) (o outcome) {
 		o.by = m[1] + " (hangs)"
 		return o
 	}
-	depth := -1
+	deepest := -1
 	for _, m := range failLine.FindAllStringSubmatch(out, -1) {
-		if len(m[1]) > depth {
-			depth, o.by = len(m[1]), m[2]
+		if len(m[1]) > deepest {
+			deepest, o.by = len(m[1]), m[2]
 		}
 	}
 	if p := panicLine.FindString(out); p != "" {
@@ -180,7 +180,7 @@ func examine(out string, subtests bool) (o outcome) {
 // errCompile means that a mutant does not compile, or that go vet reports it.
 var errCompile = errors.New("the mutant does not compile")
 
-// A verdict is the result of a mutant.
+// A verdict is the result of trying a mutant.
 type verdict struct {
 	mutant *mutant
 	killed bool
@@ -190,7 +190,7 @@ type verdict struct {
 	took   time.Duration
 }
 
-// try judges one mutant. base has the outcomes of all commands without it.
+// try judges one mutant. base has the results of all commands without a mutant.
 func (w *worker) try(ctx context.Context, m *mutant, base map[string]baseline) (v verdict) {
 	v.mutant = m
 	begun := time.Now()
@@ -201,8 +201,8 @@ func (w *worker) try(ctx context.Context, m *mutant, base map[string]baseline) (
 		return v
 	}
 	defer func() { v.err = errors.Join(v.err, restore()) }()
-	// A test may build the program itself. -export compiles all packages and
-	// links none; the empty format prints nothing but errors.
+	// A test may build the program, so check that all packages compile: -export compiles
+	// them without linking, and the empty format suppresses all output except errors.
 	if err := w.goTool(ctx, command{}, "list", "-export", "-f", `{{""}}`, "./..."); err != nil {
 		v.err = fmt.Errorf("%w: %w", errCompile, err)
 		return v
@@ -230,13 +230,13 @@ func (w *worker) try(ctx context.Context, m *mutant, base map[string]baseline) (
 	return v
 }
 
-// A baseline is a command without a mutant.
+// A baseline is the result of a command without a mutant.
 type baseline struct {
 	took time.Duration
-	err  error // it fails, or runs no test
+	err  error // the command fails or runs no test
 }
 
-// pass runs a command that must pass.
+// pass runs a command without a mutant; it must pass.
 func (w *worker) pass(ctx context.Context, c command) baseline {
 	if err := w.compile(ctx, c); err != nil {
 		return baseline{err: err}

@@ -11,7 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// small is a program with mutants that lead to each verdict.
+// small is a program with one mutant for each verdict.
 const small = `
 -- go.mod --
 module small
@@ -156,20 +156,22 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// TestExamine checks the outcomes of typical outputs of go test.
 func TestExamine(t *testing.T) {
 	for _, tt := range []struct {
 		name, out string
+		depth     int
 		want      outcome
 	}{
-		{"passes", "=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\n", outcome{passed: true}},
-		{"fails", "=== RUN   TestA\n=== RUN   TestA/b\n    a_test.go:7: bad\n--- FAIL: TestA (0.00s)\n    --- FAIL: TestA/b (0.00s)\nFAIL\n",
+		{"passes", "=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\n", 0, outcome{passed: true}},
+		{"subtest passes", "--- PASS: TestA (0.00s)\n    --- PASS: TestA/b (0.00s)\nPASS\n", 1, outcome{passed: true}},
+		{"no inner subtest", "--- PASS: TestA (0.00s)\n    --- PASS: TestA/b (0.00s)\nPASS\n", 2, outcome{}},
+		{"fails", "=== RUN   TestA\n=== RUN   TestA/b\n    a_test.go:7: bad\n--- FAIL: TestA (0.00s)\n    --- FAIL: TestA/b (0.00s)\nFAIL\n", 1,
 			outcome{by: "TestA/b", reason: "a_test.go:7: bad"}},
-		{"skips", "=== RUN   TestA\n    a_test.go:7: no server\n--- SKIP: TestA (0.00s)\nPASS\n", outcome{skipped: "TestA: no server", reason: "a_test.go:7: no server"}},
-		{"hangs", "=== RUN   TestA\npanic: test timed out after 1s\n\trunning tests:\n\t\tTestA (1s)\n\ngoroutine 1", outcome{by: "TestA (hangs)"}},
-		{"panics", "=== RUN   TestA\npanic: oh\n\ngoroutine 1", outcome{by: "a panic", reason: "panic: oh"}},
+		{"skips", "=== RUN   TestA\n    a_test.go:7: no server\n--- SKIP: TestA (0.00s)\nPASS\n", 0, outcome{skipped: "TestA: no server", reason: "a_test.go:7: no server"}},
+		{"hangs", "=== RUN   TestA\npanic: test timed out after 1s\n\trunning tests:\n\t\tTestA (1s)\n\ngoroutine 1", 0, outcome{by: "TestA (hangs)"}},
+		{"panics", "=== RUN   TestA\npanic: oh\n\ngoroutine 1", 0, outcome{by: "a panic", reason: "panic: oh"}},
 	} {
-		if got := examine(tt.out, false); got != tt.want {
+		if got := examine(tt.out, tt.depth); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
 		}
 	}

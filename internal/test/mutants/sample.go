@@ -16,8 +16,8 @@ type sample struct {
 	seed     uint64
 }
 
-// runSample tries a sample and prints the survivors of each package. Survivors are
-// no error, since a mutant can be equivalent.
+// runSample tries a sample and prints the survivors of each package. A survivor is not
+// an error, since some mutants have no observable effect.
 func runSample(ctx context.Context, root string, s *sample, jobs int, verbose bool) (err error) {
 	workers, end, err := newWorkers(root, jobs)
 	if err != nil {

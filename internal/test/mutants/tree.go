@@ -23,8 +23,8 @@ func root() (string, error) {
 	return strings.TrimSuffix(string(out), "\n"), nil
 }
 
-// copyTree copies the files that git tracks or would add, as they are on disk.
-// The servers that install.sh has unpacked are linked, not copied.
+// copyTree copies the files in the working tree that git tracks or would add. It makes a
+// symbolic link to the servers that install.sh has unpacked.
 func copyTree(from, to string) error {
 	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	list.Dir = from
@@ -49,7 +49,7 @@ func copyTree(from, to string) error {
 
 func copyFile(from, to string) error {
 	info, err := os.Lstat(from)
-	if errors.Is(err, fs.ErrNotExist) { // deleted and not yet committed
+	if errors.Is(err, fs.ErrNotExist) { // deleted in the working tree
 		return nil
 	} else if err != nil {
 		return err
@@ -71,7 +71,7 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, content, info.Mode().Perm())
 }
 
-// remove deletes a directory. A killed test may have left mounts there.
+// remove deletes a directory and the mounts in it that killed tests have left.
 func remove(dir string) error {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {

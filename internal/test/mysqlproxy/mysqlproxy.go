@@ -1,5 +1,5 @@
-// Package mysqlproxy is a proxy between a MySQL client and a server that breaks
-// connections at chosen statements.
+// Package mysqlproxy is a proxy between MySQL clients and a server. It breaks connections
+// at chosen statements.
 package mysqlproxy
 
 import (
@@ -22,8 +22,8 @@ type Fault struct {
 	// Part is how much of the statement reaches the server: 0 none, 1 half,
 	// 2 all of it.
 	Part int
-	// Reply is how much of the first packet of the reply reaches the client, with the
-	// same values; 2 is no fault.
+	// Reply is how much of the first packet of the reply reaches the client: 0 none,
+	// 1 half, 2 all of it, which is no fault.
 	Reply int
 	// Hang keeps the client's connection open, so that only a timeout of the client
 	// ends the wait.
@@ -58,8 +58,8 @@ func HangFaults() []Fault {
 	}
 }
 
-// A Proxy is between a client and a server, without TLS, and parses the protocol as far
-// as it needs to recognise statements.
+// A Proxy forwards connections without TLS. It parses the protocol only to find the
+// statements.
 type Proxy struct {
 	Addr string // 127.0.0.1:port
 
@@ -94,16 +94,16 @@ func Start(t test.T, server string) *Proxy {
 	return p
 }
 
-// Arm sets the function that decides on each statement; nil passes it. The function
-// receives the text of a prepared statement each time it is executed.
+// Arm sets the function that returns the fault for each statement, nil for no fault. The
+// text of a prepared statement is passed to the function each time it is executed.
 func (p *Proxy) Arm(decide func(statement string) *Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.armed = decide
 }
 
-// Once applies a fault to the next statement with the text in its first textKept bytes,
-// and returns a channel that is closed then.
+// Once applies a fault to the next statement that has text in its first 400 bytes. The
+// channel that it returns is closed when it applies the fault.
 func (p *Proxy) Once(text string, f Fault) <-chan struct{} {
 	done := make(chan struct{})
 	fired := false
@@ -167,7 +167,7 @@ func (p *Proxy) serve(client net.Conn) {
 		server.Close()
 	})
 	l.pass(client, server, l.statement)
-	// The server sees the end also before it has replied.
+	// Close the connection to the server even if the server has not replied yet.
 	server.Close()
 	client.Close()
 	replies.Wait()
@@ -195,8 +195,8 @@ func (l *link) pass(from, to net.Conn, examine func(packet []byte) (part []byte,
 	}
 }
 
-// textKept is how much of a statement is examined, in bytes.
-const textKept = 400
+// maxText is the size of the examined part of a statement, in bytes.
+const maxText = 400
 
 // Commands of the protocol.
 const (
@@ -214,9 +214,9 @@ func (l *link) statement(packet []byte) ([]byte, error) {
 	text := ""
 	switch body := packet[5:]; packet[4] {
 	case comQuery:
-		text = string(body[:min(len(body), textKept)])
+		text = string(body[:min(len(body), maxText)])
 	case comPrepare:
-		l.preparing = string(body[:min(len(body), textKept)])
+		l.preparing = string(body[:min(len(body), maxText)])
 	case comExecute:
 		text = l.prepared[binary.LittleEndian.Uint32(body)]
 	}

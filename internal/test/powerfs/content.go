@@ -2,12 +2,12 @@ package powerfs
 
 const chunkSize = 64 << 10
 
-// content is bytes in chunks; a nil or missing chunk contains zeros.
+// A content is the bytes of a file, in chunks; a nil or missing chunk contains zeros.
 type content struct{ chunks [][]byte }
 
-// each calls do with each part of [off, off+n) that is in one chunk. With create it
-// makes missing chunks; otherwise their parts are nil. at is the offset of the part
-// in the range.
+// each splits [off, off+n) at the borders of chunks and calls do for each part. at is
+// the offset of the part in the range. With create it makes missing chunks; otherwise
+// their parts are nil.
 func (c *content) each(off, n int64, create bool, do func(part []byte, at, length int64)) {
 	for at := int64(0); at < n; {
 		number, start := (off+at)/chunkSize, (off+at)%chunkSize

@@ -13,9 +13,9 @@ const (
 	Tear
 )
 
-// Cut cuts the power. It decides immediately what is on the disk, and every later
-// operation of the mount fails with EIO. Faults and their counters stay. A second Cut
-// has no effect.
+// Cut cuts the power. It decides immediately which unsynced changes are on the disk, and
+// every later operation of the mount fails with EIO. Faults and their counters stay. A
+// second Cut has no effect.
 func (fs *FS) Cut(mode Mode) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -35,34 +35,34 @@ func (fs *FS) cut(mode Mode) {
 	}
 	fs.session.dead = true
 	close(fs.session.lost)
-	grain, moment := int64(sectorSize), func(_, _ uint64) uint64 { return 0 }
+	blockSize, lastOnDisk := int64(sectorSize), func(_, _ uint64) uint64 { return 0 }
 	if mode == Tear {
 		if fs.rand.IntN(2) == 0 {
-			grain = pageSize
+			blockSize = pageSize
 		}
-		moment = fs.moment(fs.rand.IntN(10))
+		lastOnDisk = fs.lastOnDisk(fs.rand.IntN(10))
 	}
-	numbers := sorted(fs.inodes)
-	for _, number := range numbers {
-		fs.inodes[number].file.settle(grain, moment)
+	for _, number := range sorted(fs.inodes) {
+		fs.inodes[number].file.revertToDisk(blockSize, lastOnDisk)
 	}
 	// A file without a name may get an old name again.
 	for _, o := range fs.log {
 		for _, c := range o.changes {
 			if c.before != nil && fs.inodes[c.before.number] == nil {
-				c.before.file.settle(grain, moment)
+				c.before.file.revertToDisk(blockSize, lastOnDisk)
 			}
 		}
 	}
-	fs.settleNames(fs.rand, mode == Drop)
+	fs.revertNamesToDisk(mode == Drop)
 }
 
-// moment returns a function that returns a random moment: before all unsynced writes
-// with a probability of likely in 10, otherwise after some or all of them.
-func (fs *FS) moment(likely int) func(oldest, newest uint64) uint64 {
+// lastOnDisk returns a function that chooses, at random, the last of some unsynced writes
+// that is on the disk: with a probability of none in 10 no write, otherwise any of them
+// or all.
+func (fs *FS) lastOnDisk(none int) func(oldest, newest uint64) uint64 {
 	return func(oldest, newest uint64) uint64 {
 		switch {
-		case fs.rand.IntN(10) < likely:
+		case fs.rand.IntN(10) < none:
 			return 0
 		case fs.rand.IntN(3) == 0:
 			return oldest + fs.rand.Uint64N(newest-oldest+1)

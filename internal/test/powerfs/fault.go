@@ -9,9 +9,9 @@ import (
 // Op is a set of kinds of operations.
 type Op int
 
-// The kinds of operations. Sync is of a file and SyncDir of a directory;
-// Truncate includes fallocate(2); Create includes link(2) and symlink(2);
-// SetTimes is utimensat(2).
+// The kinds of operations. Sync syncs a file and SyncDir a directory. Truncate
+// includes fallocate(2), Create includes link(2) and symlink(2), and SetTimes is
+// utimensat(2).
 const (
 	Write Op = 1 << iota
 	Truncate
@@ -29,11 +29,11 @@ const (
 // Changes are the operations that fail on a read-only file system.
 const Changes = Write | Truncate | Sync | SyncDir | Create | Mkdir | Rename | Remove | SetTimes
 
-// A Fault makes operations fail. The errors of a file system are EIO, ENOSPC and
+// A Fault makes operations fail. Errors that a file system returns are EIO, ENOSPC and
 // EROFS.
 //
-// A failed write has written nothing, or a random part from its beginning within the
-// size of the file.
+// A failed write has written a random number of its first bytes, which may be 0, and
+// has not changed the size of the file.
 type Fault struct {
 	Op    Op
 	Match string        // glob of the name or of the path below Dir, "" = all
@@ -49,8 +49,8 @@ type Injection struct {
 	cut   bool // cut the power in this mode instead of returning the error
 	mode  Mode
 	fs    *FS
-	seen  int
-	hits  int
+	seen  int // operations that match the fault
+	hits  int // those of them that failed or were counted
 }
 
 // Inject starts a fault.
@@ -58,8 +58,8 @@ func (fs *FS) Inject(f Fault) *Injection {
 	return fs.inject(&Injection{fault: f})
 }
 
-// CutAt cuts the power at an operation, before its effect. Errno of the fault is
-// ignored.
+// CutAt cuts the power at an operation, before the operation has an effect. It ignores
+// Errno of the fault.
 func (fs *FS) CutAt(f Fault, mode Mode) *Injection {
 	return fs.inject(&Injection{fault: f, cut: true, mode: mode})
 }

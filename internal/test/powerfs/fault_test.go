@@ -20,7 +20,8 @@ func wantErr(t *testing.T, got, want error) {
 	}
 }
 
-// A failed sync is reported once, and a later sync does not write the lost sectors.
+// TestFailedSyncIsNeverDurable checks that a failed sync is reported once, and that a
+// later sync does not write the lost sectors.
 func TestFailedSyncIsNeverDurable(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	f := put(t, fs, "a", strings.Repeat("a", 2048))
@@ -31,14 +32,15 @@ func TestFailedSyncIsNeverDurable(t *testing.T) {
 		t.Errorf("%d hits, want 1", fault.Hits())
 	}
 	must(t, f.Sync())
-	wantText(t, fs, "a", strings.Repeat("b", 1024)+strings.Repeat("a", 1024)) // of the page cache
+	wantText(t, fs, "a", strings.Repeat("b", 1024)+strings.Repeat("a", 1024)) // from the page cache
 	writeAt(t, f, 600, "c")                                                   // the second sector again
 	must(t, f.Sync())
 	cut(t, fs, powerfs.Drop)
 	wantText(t, fs, "a", strings.Repeat("a", 512)+strings.Repeat("b", 88)+"c"+strings.Repeat("b", 423)+strings.Repeat("a", 1024))
 }
 
-// A power loss never leaves a version that a failed sync has lost.
+// TestTearAfterFailedSync checks that a version that a failed sync has lost is never on
+// the disk after a power loss.
 func TestTearAfterFailedSync(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	seen := map[string]bool{}
@@ -58,7 +60,7 @@ func TestTearAfterFailedSync(t *testing.T) {
 	}
 }
 
-// A random part of a failed sync reaches the disk.
+// TestFailedSyncIsRandom checks that a failed sync writes a random part.
 func TestFailedSyncIsRandom(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	none, some := 0, 0
@@ -78,12 +80,12 @@ func TestFailedSyncIsRandom(t *testing.T) {
 		}
 	}
 	if none == 0 || some == 0 || none+some != 40 {
-		t.Errorf("of 40 failed syncs, %d wrote nothing and %d wrote a part", none, some)
+		t.Errorf("of 40 failed syncs, %d wrote nothing and %d wrote complete sectors, want both and 40 in sum", none, some)
 	}
 }
 
-// A failed sync is reported once to each open file, also if another process has called
-// fsync.
+// TestFailedSyncIsReportedToAll checks that each open file returns the error of a failed
+// sync once, whichever file fsync was called on.
 func TestFailedSyncIsReportedToAll(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	first := put(t, fs, "a", "text")
@@ -114,8 +116,8 @@ func TestFailedDirectorySync(t *testing.T) {
 	wantNames(t, fs, "a")
 }
 
-// After an eviction, reads return the bytes on the disk, except in pages that were
-// written again.
+// TestEvict checks that reads return the bytes on the disk after an eviction, except in
+// pages that were written again.
 func TestEvict(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	f := put(t, fs, "a", strings.Repeat("a", 3*4096))
@@ -128,7 +130,7 @@ func TestEvict(t *testing.T) {
 	wantText(t, fs, "a", strings.Repeat("a", 4096)+"c"+strings.Repeat("b", 4095)+strings.Repeat("a", 4096))
 }
 
-// DropCaches evicts all pages, since it makes dirty pages durable first.
+// TestDropCaches checks that DropCaches makes dirty pages durable and evicts all pages.
 func TestDropCaches(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	f := put(t, fs, "a", strings.Repeat("a", 4096))
@@ -171,7 +173,7 @@ func TestFaults(t *testing.T) {
 		do func() error
 	}{
 		{powerfs.Write, func() error { _, err := f.WriteAt([]byte("text"), 0); return err }},
-		{powerfs.Truncate, func() error { // the same size would not be an operation
+		{powerfs.Truncate, func() error { // the kernel sends no truncation to the same size
 			size++
 			return f.Truncate(size)
 		}},
@@ -221,7 +223,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A failed write has written nothing or a part from its beginning.
+// TestFailedWrite checks that a failed write writes nothing or some of its first bytes.
 func TestFailedWrite(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	none, some := 0, 0
@@ -248,11 +250,11 @@ func TestFailedWrite(t *testing.T) {
 		fs.ClearFaults()
 	}
 	if none == 0 || some == 0 {
-		t.Errorf("%d failed writes wrote nothing, %d wrote a part", none, some)
+		t.Errorf("%d failed writes wrote nothing, %d wrote a part, want both", none, some)
 	}
 }
 
-// CutAt cuts the power before an operation has any effect.
+// TestCutAt checks that CutAt cuts the power before the operation has an effect.
 func TestCutAt(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	f := put(t, fs, "a", "old")

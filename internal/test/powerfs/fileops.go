@@ -9,31 +9,30 @@ import (
 )
 
 func (s *session) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	return s.on(in.NodeId, func(n *inode) fuse.Status {
+	return s.withInode(in.NodeId, func(n *inode) fuse.Status {
 		if status := s.fail(Open, n.path()); status != fuse.OK {
 			return status
 		}
-		s.handle(n, out)
+		s.openFile(n, out)
 		return fuse.OK
 	})
 }
 
-// handle opens a file.
-func (s *session) handle(n *inode, out *fuse.OpenOut) {
+func (s *session) openFile(n *inode, out *fuse.OpenOut) {
 	s.handles++
 	out.Fh, out.OpenFlags = s.handles, fuse.FOPEN_KEEP_CACHE
 	n.open[out.Fh] = 0
 }
 
 func (s *session) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
-	s.on(in.NodeId, func(n *inode) fuse.Status {
+	s.withInode(in.NodeId, func(n *inode) fuse.Status {
 		delete(n.open, in.Fh)
 		return fuse.OK
 	})
 }
 
 func (s *session) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (result fuse.ReadResult, status fuse.Status) {
-	status = s.on(in.NodeId, func(n *inode) fuse.Status {
+	status = s.withInode(in.NodeId, func(n *inode) fuse.Status {
 		if status := s.fail(Read, n.path()); status != fuse.OK {
 			return status
 		}
@@ -47,12 +46,12 @@ func (s *session) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (result f
 }
 
 func (s *session) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (written uint32, status fuse.Status) {
-	status = s.on(in.NodeId, func(n *inode) fuse.Status {
+	status = s.withInode(in.NodeId, func(n *inode) fuse.Status {
 		n.mtime = time.Now()
 		n.ctime = n.mtime
 		if f := s.fs.fault(Write, n.path()); f != nil {
 			if !s.dead && !f.Lost {
-				// After an error the kernel does not learn the new size.
+				// After an error the kernel ignores a new size.
 				most := max(0, min(int64(len(data)), n.file.size-int64(in.Offset)))
 				part := s.fs.rand.Int64N(2) * s.fs.rand.Int64N(most+1)
 				n.file.write(s.fs.next(), int64(in.Offset), data[:part])
@@ -67,7 +66,7 @@ func (s *session) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (writt
 }
 
 func (s *session) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	return s.on(in.NodeId, func(n *inode) fuse.Status {
+	return s.withInode(in.NodeId, func(n *inode) fuse.Status {
 		if f := s.fs.fault(Sync, n.path()); f != nil {
 			if !s.dead && n.file.failSync(s.fs.rand, f.Lost) && s.fs.options.Evict {
 				s.evictLater(n.number)
@@ -81,16 +80,16 @@ func (s *session) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 		}
 		n.file.sync()
 		s.fs.syncNames(n)
-		untold := n.open[in.Fh]
-		if untold != 0 {
+		unreported := n.open[in.Fh]
+		if unreported != 0 {
 			n.open[in.Fh] = 0
 		}
-		return fuse.Status(untold)
+		return fuse.Status(unreported)
 	})
 }
 
 func (s *session) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
-	return s.on(in.NodeId, func(n *inode) fuse.Status {
+	return s.withInode(in.NodeId, func(n *inode) fuse.Status {
 		if status := s.fail(Truncate, n.path()); status != fuse.OK {
 			return status
 		}
@@ -109,10 +108,10 @@ func (s *session) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status
 	})
 }
 
-// Flush returns ENOSYS, so that the kernel does not send it again.
+// Flush returns ENOSYS, so that the kernel does not send Flush again.
 func (s *session) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
 
-// Lseek returns ENOSYS: the kernel then treats the file as one without holes.
+// Lseek returns ENOSYS, so that the kernel handles SEEK_HOLE as in a file without holes.
 func (s *session) Lseek(<-chan struct{}, *fuse.LseekIn, *fuse.LseekOut) fuse.Status {
 	return fuse.ENOSYS
 }

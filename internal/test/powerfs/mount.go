@@ -20,28 +20,28 @@ import (
 
 // A session is one mount of the file system, from New or Remount to the next Remount.
 type session struct {
-	fuse.RawFileSystem // ENOSYS for the rest
+	fuse.RawFileSystem // returns ENOSYS for all operations that session lacks
 
 	fs         *FS
 	server     *fuse.Server
-	connection uint32        // number of the FUSE connection
+	connection uint32        // its number in fusectl
 	served     chan struct{} // closed when the server has ended
 	ended      chan struct{} // closed by end
 	lost       chan struct{} // closed when the power is cut
 	evictions  sync.WaitGroup
 
 	// Guarded by fs.mu.
-	dead    bool // the power is cut, or the session has ended
-	listed  map[uint64][]fuse.DirEntry
-	handles uint64
+	dead     bool // the power is cut, or the session has ended
+	listings map[uint64][]fuse.DirEntry
+	handles  uint64
 }
 
 const (
 	typeName = "powerfs"
-	// keep is how long the kernel may cache names and attributes, which only it
-	// changes.
-	keep     = 24 * time.Hour
-	maxWrite = 256 << 10
+	// cacheTime is how long the kernel may cache names and attributes, since only the
+	// kernel changes them.
+	cacheTime = 24 * time.Hour
+	maxWrite  = 256 << 10
 	// unmountTimeout bounds the time until the kernel ends a mount.
 	unmountTimeout = 10 * time.Millisecond
 )
@@ -50,7 +50,7 @@ func (fs *FS) mount(t test.T) {
 	t.Helper()
 	s := &session{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), fs: fs,
-		served: make(chan struct{}), ended: make(chan struct{}), lost: make(chan struct{}), listed: make(map[uint64][]fuse.DirEntry),
+		served: make(chan struct{}), ended: make(chan struct{}), lost: make(chan struct{}), listings: make(map[uint64][]fuse.DirEntry),
 	}
 	device, err := attach(fs.Dir)
 	if err != nil {
@@ -59,7 +59,7 @@ func (fs *FS) mount(t test.T) {
 	server, err := fuse.NewServer(s, fmt.Sprintf("/dev/fd/%d", device), &fuse.MountOptions{
 		Name: typeName, MaxWrite: maxWrite,
 		DisableXAttrs: true, DisableReadDirPlus: true, ExplicitDataCacheControl: true,
-		Logger:       log.New(io.Discard, "", 0), // it would report only the end of a mount
+		Logger:       log.New(io.Discard, "", 0), // it reports only the end of a mount
 		PanicHandler: func(why any) fuse.Status { panic(why) },
 	})
 	if err != nil {
@@ -83,9 +83,9 @@ func (fs *FS) mount(t test.T) {
 	s.connection = unix.Minor(st.Dev)
 }
 
-// attach mounts a FUSE device and returns its descriptor. Child processes do not
-// inherit it: they would keep the connection of a killed test open, and wait for it
-// forever.
+// attach mounts a FUSE device and returns its descriptor. Child processes do not inherit
+// the descriptor: after the end of a killed test they would keep its connection open, and
+// wait forever for replies.
 func attach(dir string) (device int, err error) {
 	device, err = unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -99,9 +99,9 @@ func attach(dir string) (device int, err error) {
 	return device, nil
 }
 
-// denyPoll makes the kernel send a poll(2) request in advance, so that it sends no
-// more. Otherwise Go's scheduler would poll when a test opens a file, and could not
-// serve the request. go-fuse defines the name.
+// denyPoll makes the kernel send a poll request, which fails with ENOSYS, so that the
+// kernel sends no other. Otherwise Go's scheduler would poll when a test opens a file, and
+// could not serve the request. go-fuse defines the file name.
 func denyPoll(dir string) error {
 	fd, err := unix.Open(filepath.Join(dir, ".go-fuse-epoll-hack"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -111,14 +111,13 @@ func denyPoll(dir string) error {
 	return errors.Join(err, unix.Close(fd))
 }
 
-// end unmounts, also while processes have files open, and waits for the end of the
-// server.
+// end unmounts, even if processes have files open, and waits for the end of the server.
 func (s *session) end() {
 	s.fs.mu.Lock()
 	s.dead = true
 	s.fs.mu.Unlock()
 	close(s.ended)
-	_ = unix.Unmount(s.fs.Dir, unix.MNT_DETACH) // it may be unmounted already
+	_ = unix.Unmount(s.fs.Dir, unix.MNT_DETACH) // fails if it is unmounted already
 	select {
 	case <-s.served:
 	case <-time.After(unmountTimeout):
@@ -128,8 +127,8 @@ func (s *session) end() {
 	s.evictions.Wait()
 }
 
-// abort ends a connection that processes still use, by the control file system of
-// FUSE, which it mounts in a directory of its own.
+// abort ends a connection that processes still use. It mounts fusectl, the control file
+// system of FUSE, in a temporary directory.
 func abort(connection uint32) {
 	dir, err := os.MkdirTemp("", typeName)
 	if err != nil {
@@ -161,8 +160,8 @@ func removeAbandoned() {
 	}
 }
 
-// on runs an operation on an inode, one operation at a time.
-func (s *session) on(number uint64, do func(n *inode) fuse.Status) fuse.Status {
+// withInode runs an operation on an inode. Only one operation runs at a time.
+func (s *session) withInode(number uint64, do func(n *inode) fuse.Status) fuse.Status {
 	s.fs.mu.Lock()
 	defer s.fs.mu.Unlock()
 	if s.dead {
@@ -175,8 +174,8 @@ func (s *session) on(number uint64, do func(n *inode) fuse.Status) fuse.Status {
 	return do(n)
 }
 
-// Evict removes the bytes that failed syncs have lost from the page cache. Pages with
-// newer unsynced bytes stay.
+// Evict makes the page cache drop the bytes that failed syncs have lost. Pages with newer
+// unsynced bytes stay.
 func (fs *FS) Evict() {
 	fs.mu.Lock()
 	var numbers []uint64
@@ -192,9 +191,8 @@ func (fs *FS) Evict() {
 	}
 }
 
-// DropCaches has the effect of unmounting and mounting without a power loss: all
-// writable data is durable, and the bytes that failed syncs have lost disappear from
-// the page cache.
+// DropCaches has the effect of unmounting and mounting without a power loss: all dirty
+// data becomes durable, and the page cache drops the bytes that failed syncs have lost.
 func (fs *FS) DropCaches() {
 	fs.mu.Lock()
 	if !fs.session.dead {
@@ -208,12 +206,12 @@ func (fs *FS) DropCaches() {
 }
 
 func (s *session) evict(number uint64) {
-	status := s.on(number, func(n *inode) fuse.Status {
+	status := s.withInode(number, func(n *inode) fuse.Status {
 		n.file.evict()
 		return fuse.OK
 	})
 	if status == fuse.OK {
-		// Not under the lock: the kernel waits for operations on these pages.
+		// Without the lock, since the kernel waits for operations on these pages.
 		s.server.InodeNotify(number, 0, 0)
 	}
 }

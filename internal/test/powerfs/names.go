@@ -3,7 +3,6 @@ package powerfs
 import (
 	"cmp"
 	"maps"
-	"math/rand/v2"
 	"path"
 	"slices"
 	"syscall"
@@ -26,7 +25,7 @@ type inode struct {
 	name   string // its name there
 
 	file    file
-	open    map[uint64]syscall.Errno // error of a sync that was not reported to the handle yet
+	open    map[uint64]syscall.Errno // by handle: error of a failed sync, until it is reported
 	target  string                   // of a symbolic link
 	entries map[string]*inode        // of a directory
 }
@@ -52,26 +51,26 @@ func (fs *FS) newInode(mode, uid, gid uint32) *inode {
 	return n
 }
 
-// A change changes one name in a directory; nil = no inode.
+// A change replaces the inode of a name in a directory; nil = no inode.
 type change struct {
 	dir           *inode
 	name          string
 	before, after *inode
 }
 
-// An operation is a set of changes that are atomic.
+// An operation is a set of changes that become durable atomically.
 type operation struct {
 	changes []change
-	// needs is the operation that must be durable first, so that a file is not lost:
-	// the new name of a file whose old name is in another directory.
+	// needs must be durable first, so that no file is lost. A rename to another directory
+	// has two operations: the removal of the old name needs the new name.
 	needs *operation
 }
 
-func (o *operation) touches(dirs map[*inode]bool) bool {
+func (o *operation) changesAny(dirs map[*inode]bool) bool {
 	return slices.ContainsFunc(o.changes, func(c change) bool { return dirs[c.dir] })
 }
 
-// apply makes changes, and records them until they are durable.
+// apply makes changes and logs them until they are durable.
 func (fs *FS) apply(needs *operation, changes ...change) *operation {
 	o := &operation{changes: changes, needs: needs}
 	for _, c := range changes {
@@ -108,9 +107,9 @@ func (fs *FS) release(n *inode) {
 	}
 }
 
-// rename moves a name and replaces an existing one. Between directories a file has
-// its new name before it loses its old one; a directory, which must not have two
-// names, moves in one operation.
+// rename moves a name and replaces an existing name. A file that moves to another
+// directory receives the new name before it loses the old one. A directory must not have
+// two names, so it moves in one operation.
 func (fs *FS) rename(from *inode, old string, to *inode, new string) {
 	n, replaced := from.entries[old], to.entries[new]
 	add, remove := change{to, new, replaced, n}, change{from, old, n, nil}
@@ -134,13 +133,13 @@ func (fs *FS) syncNames(n *inode) {
 	}
 }
 
-// commitDir makes the changes of a directory durable, together with the operations
-// that they need, and earlier changes of those directories.
+// commitDir makes the changes of a directory durable, with the operations that they need,
+// and earlier changes of all directories that these operations change.
 func (fs *FS) commitDir(dir *inode) {
 	dirs, needed := map[*inode]bool{dir: true}, map[*operation]bool{}
 	var kept []*operation
 	for _, o := range slices.Backward(fs.log) {
-		if !needed[o] && !o.touches(dirs) {
+		if !needed[o] && !o.changesAny(dirs) {
 			kept = append(kept, o)
 			continue
 		}
@@ -155,10 +154,10 @@ func (fs *FS) commitDir(dir *inode) {
 	fs.log = kept
 }
 
-// settleNames makes the tree equal to the disk after a power loss. survives decides
-// at random about each operation (Strict), or how many of the first ones survive
-// (Journaled).
-func (fs *FS) settleNames(r *rand.Rand, drop bool) {
+// revertNamesToDisk makes the tree equal to the disk after a power loss. With drop no
+// operation in the log survives. Otherwise a random part survives: any operations with
+// Strict, the first ones with Journaled.
+func (fs *FS) revertNamesToDisk(drop bool) {
 	for _, o := range slices.Backward(fs.log) {
 		for _, c := range slices.Backward(o.changes) {
 			c.set(c.before)
@@ -166,14 +165,14 @@ func (fs *FS) settleNames(r *rand.Rand, drop bool) {
 	}
 	survived := make(map[*operation]bool)
 	if !drop {
-		prefix, likely := r.IntN(len(fs.log)+1), 1+r.IntN(9)
+		prefix, likely := fs.rand.IntN(len(fs.log)+1), 1+fs.rand.IntN(9)
 		pending := make(map[*operation]bool)
 		for i, o := range fs.log {
 			pending[o] = true
 			if fs.options.Names == Journaled {
 				survived[o] = i < prefix
 			} else {
-				survived[o] = r.IntN(10) < likely && (!pending[o.needs] || survived[o.needs])
+				survived[o] = fs.rand.IntN(10) < likely && (!pending[o.needs] || survived[o.needs])
 			}
 			if survived[o] {
 				for _, c := range o.changes {
@@ -184,12 +183,12 @@ func (fs *FS) settleNames(r *rand.Rand, drop bool) {
 	}
 	fs.log = nil
 	fs.inodes = make(map[uint64]*inode)
-	fs.root.adopt(fs.inodes)
+	fs.root.recountLinks(fs.inodes)
 }
 
-// adopt counts the names below a directory again. A directory that is in two places,
-// since only half of its moves survived, stays in the first one.
-func (n *inode) adopt(seen map[uint64]*inode) {
+// recountLinks counts the names below a directory again. A directory can have two names
+// if only some of its moves survived; recountLinks then removes the second one.
+func (n *inode) recountLinks(seen map[uint64]*inode) {
 	seen[n.number] = n
 	n.links, n.lookups = 1, 0
 	for _, name := range sorted(n.entries) {
@@ -197,7 +196,7 @@ func (n *inode) adopt(seen map[uint64]*inode) {
 		switch {
 		case seen[child.number] == nil:
 			child.parent, child.name = n, name
-			child.adopt(seen)
+			child.recountLinks(seen)
 		case child.entries != nil:
 			delete(n.entries, name)
 		default:

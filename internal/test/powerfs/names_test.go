@@ -30,7 +30,7 @@ func TestStrictNames(t *testing.T) {
 	must(t, os.Rename(dir+"tmp/a", dir+"new/a"))
 	must(t, syncDir(dir+"new"))
 	cut(t, fs, powerfs.Drop)
-	wantNames(t, fs, "new/a", "tmp/a") // the old name is in another directory
+	wantNames(t, fs, "new/a", "tmp/a") // the directory of the old name was not synced
 	wantText(t, fs, "new/a", "text")
 
 	must(t, os.Remove(dir+"new/a"))
@@ -53,7 +53,7 @@ func TestStrictNames(t *testing.T) {
 	must(t, os.Mkdir(dir+"sub", 0o755))
 	put(t, fs, "sub/d", "text")
 	cut(t, fs, powerfs.Drop)
-	wantNames(t, fs, "new/c") // the directory itself was not synced in its parent
+	wantNames(t, fs, "new/c") // the parent of sub was not synced
 }
 
 func TestJournaledNames(t *testing.T) {
@@ -75,7 +75,7 @@ func TestJournaledNames(t *testing.T) {
 	cut(t, fs, powerfs.Drop)
 	wantNames(t, fs, "sub/a", "sub/b")
 
-	// Of several unsynced changes, the first ones survive.
+	// If some of the unsynced changes survive, they are the first ones.
 	left := map[string]bool{}
 	for range 40 {
 		for _, name := range []string{"1", "2", "3"} {
@@ -95,7 +95,8 @@ func TestJournaledNames(t *testing.T) {
 	}
 }
 
-// Each unsynced change of a name may survive alone, but no file is lost.
+// TestTearStrictNames checks that any of the unsynced changes may survive, and that no file
+// is lost.
 func TestTearStrictNames(t *testing.T) {
 	fs := newFS(t, powerfs.Options{Names: powerfs.Strict})
 	dir := fs.Dir + "/"
@@ -123,7 +124,8 @@ func TestTearStrictNames(t *testing.T) {
 	t.Errorf("no power loss left %q", missing)
 }
 
-// A directory that moves twice is never in two places.
+// TestTearKeepsATree checks that a directory that was moved twice has one name after a
+// power loss.
 func TestTearKeepsATree(t *testing.T) {
 	fs := newFS(t, powerfs.Options{Names: powerfs.Strict})
 	dir := fs.Dir + "/"

@@ -1,34 +1,31 @@
-// Package powerfs is a file system in memory that can lose its power. It separates
-// synced data from written data. FUSE mounts it, so that any program can be tested on
-// it.
+// Package powerfs is a file system in memory that simulates power losses. It separates
+// synced data from written data. FUSE mounts it, so any program can be tested on it.
 //
 // Contents and sizes are durable after a successful fsync(2) or fdatasync(2) of
-// the file. A write by O_SYNC or O_DSYNC is followed by a sync of the file,
-// which the kernel sends.
+// the file. After a write by O_SYNC or O_DSYNC the kernel sends a sync of the file.
 //
 // Names (create, mkdir, rename, unlink, rmdir, link, symlink) follow one of two
 // models. Strict is what POSIX guarantees: a change of a directory is durable
 // after fsync(2) of the directory. A store that is correct on Strict is correct
 // on each file system, so SQLite and the Maildir are tested with Strict.
-// Journaled is what ext4 and XFS do: all changes of names are in one log, in
-// their order, and fsync(2) of any file or directory commits the log so far.
-// ext4(5) and XFS do not document more than POSIX, but both must commit the
+// Journaled is what ext4 and XFS do: one log has all changes of names in their
+// order, and fsync(2) of any file or directory commits the log up to then.
+// ext4(5) and XFS document only what POSIX guarantees, but both must commit the
 // transaction that created a file in order to commit its inode, and programs
-// depend on that. InnoDB is such a program: it does not sync the directory of a
-// file that it creates, so MariaDB is tested with Journaled.
+// depend on that. InnoDB does not sync the directory of a file that it creates,
+// so MariaDB is tested with Journaled.
 //
 // A change of an owner, a mode or a time is durable immediately.
 //
-// A failed sync follows Linux, which reports an error once to each process that
-// has the file open (errseq_t), and marks the pages clean: each unsynced sector
-// has reached the disk or not, at random. The bytes of a sector that has not
-// reached it stay readable, but no later sync makes them durable; only a new write
-// to the sector does. Sizes and names stay unsynced after a failed sync, and a
-// later successful sync makes them durable: a journaling file system retries its
-// journal, or stops.
+// A failed sync has the effects that it has on Linux, which reports an error once to
+// each open file (errseq_t) and marks the pages clean. A random part of the unsynced
+// sectors reaches the disk. The bytes of the other sectors stay readable, but no later
+// sync makes them durable; only a new write to the sector does. Sizes and names stay
+// unsynced after a failed sync, and a later successful sync makes them durable: a
+// journaling file system retries its journal, or stops.
 //
 // Shared memory mappings work, and so do locks of fcntl(2), which the kernel
-// manages. Direct I/O, extended attributes and O_TMPFILE do not work.
+// keeps. Direct I/O, extended attributes and O_TMPFILE do not work.
 //
 // A process must not touch mapped memory of a file system that it serves: a
 // page fault stops the Go scheduler, which then cannot serve the page. Tests
@@ -56,16 +53,16 @@ const (
 // Options are the properties of a file system.
 type Options struct {
 	Names Names
-	// Evict removes the bytes that a failed sync has lost from the page cache at a
-	// random moment after the failure. Without it they stay readable until FS.Evict
-	// is called or the power is cut.
+	// Evict makes the page cache drop the bytes that a failed sync has lost, at a
+	// random time after the failure. Otherwise they stay readable until FS.Evict or a
+	// power loss.
 	Evict bool
 	Rand  *rand.Rand // the source of all random decisions
 }
 
 // FS is a file system that is mounted until the end of the test.
 type FS struct {
-	Dir string // where it is mounted
+	Dir string // the mount point
 
 	options Options
 
@@ -81,7 +78,7 @@ type FS struct {
 	closed  bool
 }
 
-// New mounts an empty file system, which every user may enter. Only root can.
+// New mounts an empty file system, which every user may enter. It needs root.
 func New(t test.T, o Options) *FS {
 	t.Helper()
 	test.NeedRoot(t)
@@ -104,8 +101,8 @@ func New(t test.T, o Options) *FS {
 	return fs
 }
 
-// Remount mounts the file system again in the state after Cut. Processes with open
-// files of the earlier mount still receive errors.
+// Remount mounts the file system again after Cut. Files that were opened before still
+// return errors.
 func (fs *FS) Remount(t test.T) {
 	t.Helper()
 	fs.session.end()

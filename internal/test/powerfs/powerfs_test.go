@@ -44,7 +44,7 @@ func open(t *testing.T, path string, flags int) *os.File {
 	return f
 }
 
-// put makes a file with this text, and its name, durable.
+// put writes a file, and makes its text and its name durable.
 func put(t *testing.T, fs *powerfs.FS, name, text string) *os.File {
 	t.Helper()
 	f := open(t, filepath.Join(fs.Dir, name), os.O_RDWR|os.O_CREATE)
@@ -125,12 +125,12 @@ func TestFileOperations(t *testing.T) {
 	big := strings.Repeat("0123456789", 100_000)
 	put(t, fs, "big", big)
 	wantText(t, fs, "big", big)
-	must(t, os.Chmod(f.Name()[:len(fs.Dir)]+"/d/b", 0o600))
-	must(t, os.Chown(fs.Dir+"/d/b", 65534, 65534))
+	must(t, os.Chmod(fs.Dir+"/d/b", 0o600))
+	must(t, os.Chown(fs.Dir+"/d/b", test.Nobody, test.Nobody))
 	info, err := os.Stat(fs.Dir + "/d/b")
 	must(t, err)
-	if st := info.Sys().(*syscall.Stat_t); info.Mode() != 0o600 || st.Uid != 65534 || st.Nlink != 2 {
-		t.Errorf("mode %v, user %d, %d links", info.Mode(), st.Uid, st.Nlink)
+	if st := info.Sys().(*syscall.Stat_t); info.Mode() != 0o600 || st.Uid != test.Nobody || st.Nlink != 2 {
+		t.Errorf("mode %v, user %d, %d links, want -rw-------, nobody, 2", info.Mode(), st.Uid, st.Nlink)
 	}
 	if err := os.Remove(fs.Dir + "/d"); !errors.Is(err, syscall.ENOTEMPTY) {
 		t.Errorf("rmdir of a full directory: error %v, want ENOTEMPTY", err)
@@ -161,7 +161,8 @@ func TestSyncedSurvivesUnsyncedDoesNot(t *testing.T) {
 	wantText(t, fs, "a", "fir!t durable")
 }
 
-// After a power loss all operations of the mount fail, also on open files.
+// TestCutEndsTheMount checks that all operations fail after a power loss, including those
+// on open files.
 func TestCutEndsTheMount(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	f := put(t, fs, "a", "text")
@@ -182,7 +183,8 @@ func TestCutEndsTheMount(t *testing.T) {
 	wantText(t, fs, "a", "text")
 }
 
-// Any version of each sector and of the size since the last sync may survive.
+// TestTear checks that each sector and the size may have any of their versions since the
+// last sync.
 func TestTear(t *testing.T) {
 	const sectors = 64
 	fs := newFS(t, powerfs.Options{})
@@ -218,12 +220,12 @@ func TestTear(t *testing.T) {
 		must(t, syncDir(fs.Dir))
 	}
 	if mixed == 0 || pages == 0 || pages == mixed || len(sizes) != 2 {
-		t.Errorf("%d of 40 power losses mixed versions, %d of them by page; sizes %v", mixed, pages, sizes)
+		t.Errorf("%d of 40 power losses mixed versions, %d of them by page; sizes %v; want some of each, and two sizes", mixed, pages, sizes)
 	}
 }
 
-// Synced bytes survive each random power loss, and a truncation removes bytes only if
-// the truncation itself survives.
+// TestTearKeepsSynced checks that synced bytes survive, and that a truncation that does
+// not survive removes no bytes.
 func TestTearKeepsSynced(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	for range 40 {
@@ -234,7 +236,7 @@ func TestTearKeepsSynced(t *testing.T) {
 		text, err := os.ReadFile(f.Name())
 		must(t, err)
 		if n := len(text); n != 100 && n != 5000 || string(text) != strings.Repeat("x", n) {
-			t.Fatalf("file has %d bytes, want 100 or 5000: %q", n, short(text))
+			t.Fatalf("the file has %d bytes, want 100 or 5000 with the value x: %q", n, short(text))
 		}
 		wantText(t, fs, "b", "not changed")
 	}

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,8 +17,7 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// A python is another process, which executes lines of Python and prints a result for
-// each line.
+// A python is a process that executes lines of Python and prints a result for each line.
 type python struct {
 	in  io.Writer
 	out *bufio.Reader
@@ -52,7 +50,8 @@ func startPython(t *testing.T) *python {
 	return &python{in, bufio.NewReader(out)}
 }
 
-// do executes a line and returns the value that the line assigns to r, "ok" if none.
+// do executes a line and returns the value that the line assigns to r, "ok" if it
+// assigns no value.
 func (p *python) do(t *testing.T, format string, args ...any) string {
 	t.Helper()
 	_, err := fmt.Fprintf(p.in, format+"\n", args...)
@@ -86,7 +85,7 @@ func TestSharedMemory(t *testing.T) {
 	text, err := os.ReadFile(path)
 	must(t, err)
 	if string(text[:2]) != "hi" || string(text[5000:5005]) != "hello" {
-		t.Error("bytes that were written by mmap and synced were lost")
+		t.Error("synced bytes of a shared mapping were lost")
 	}
 }
 
@@ -126,8 +125,7 @@ func TestAnotherUser(t *testing.T) {
 	}
 }
 
-// SQLite in another process loses no committed row in a power loss, and commits fast
-// enough for many power losses.
+// TestSQLite checks that SQLite in another process loses no committed row in a power loss.
 func TestSQLite(t *testing.T) {
 	fs := newFS(t, powerfs.Options{})
 	committed := 0
@@ -148,8 +146,8 @@ func TestSQLite(t *testing.T) {
 	p.want(t, "[('ok',)]", "import sqlite3; r = sqlite3.connect(%q).execute('PRAGMA integrity_check').fetchall()", filepath.Join(fs.Dir, "a.db"))
 }
 
-// After Close there is no mount and no additional goroutine, although a process has
-// files open.
+// TestClose checks that Close ends the mount and all goroutines while a process has files
+// open.
 func TestClose(t *testing.T) {
 	before := runtime.NumGoroutine()
 	var dir string
@@ -174,14 +172,14 @@ func TestClose(t *testing.T) {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	must(t, err)
 	if strings.Contains(string(mounts), dir) {
-		t.Errorf("still mounted: %s", mounts)
+		t.Errorf("the file system is still mounted: %s", mounts)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("the directory still exists: %v", err)
 	}
 	test.Await(t, nil, 10*time.Second, "wait for goroutines to end", func() error {
 		if n := runtime.NumGoroutine(); n > before {
-			return fmt.Errorf("%s goroutines, want %d", strconv.Itoa(n), before)
+			return fmt.Errorf("%d goroutines, want %d", n, before)
 		}
 		return nil
 	})

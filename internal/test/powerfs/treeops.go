@@ -27,28 +27,28 @@ func (n *inode) attr(out *fuse.Attr) {
 	out.SetTimes(&n.mtime, &n.mtime, &n.ctime)
 }
 
-// refer returns an inode to the kernel, which then has one more reference to it.
-func (n *inode) refer(out *fuse.EntryOut) fuse.Status {
+// replyEntry sends an inode to the kernel, which then has one more reference to it.
+func (n *inode) replyEntry(out *fuse.EntryOut) fuse.Status {
 	n.lookups++
 	out.NodeId = n.number
-	out.SetEntryTimeout(keep)
-	out.SetAttrTimeout(keep)
+	out.SetEntryTimeout(cacheTime)
+	out.SetAttrTimeout(cacheTime)
 	n.attr(&out.Attr)
 	return fuse.OK
 }
 
 func (s *session) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	return s.on(h.NodeId, func(dir *inode) fuse.Status {
+	return s.withInode(h.NodeId, func(dir *inode) fuse.Status {
 		if n := dir.entries[name]; n != nil {
-			return n.refer(out)
+			return n.replyEntry(out)
 		}
-		out.SetEntryTimeout(keep) // number 0: no such name until the kernel creates it
+		out.SetEntryTimeout(cacheTime) // NodeId 0: the name does not exist until the kernel creates it
 		return fuse.OK
 	})
 }
 
 func (s *session) Forget(number, lookups uint64) {
-	s.on(number, func(n *inode) fuse.Status {
+	s.withInode(number, func(n *inode) fuse.Status {
 		n.lookups -= min(lookups, n.lookups)
 		s.fs.release(n)
 		return fuse.OK
@@ -57,7 +57,7 @@ func (s *session) Forget(number, lookups uint64) {
 
 // add creates an inode in a directory.
 func (s *session) add(op Op, h *fuse.InHeader, name string, made inode, out *fuse.EntryOut) fuse.Status {
-	return s.on(h.NodeId, func(dir *inode) fuse.Status {
+	return s.withInode(h.NodeId, func(dir *inode) fuse.Status {
 		if dir.entries[name] != nil {
 			return fuse.Status(syscall.EEXIST)
 		}
@@ -67,7 +67,7 @@ func (s *session) add(op Op, h *fuse.InHeader, name string, made inode, out *fus
 		n := s.fs.newInode(made.mode, h.Uid, h.Gid)
 		n.rdev, n.target = made.rdev, made.target
 		s.fs.apply(nil, change{dir, name, nil, n})
-		return n.refer(out)
+		return n.replyEntry(out)
 	})
 }
 
@@ -84,8 +84,8 @@ func (s *session) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out 
 	if status != fuse.OK {
 		return status
 	}
-	return s.on(out.NodeId, func(n *inode) fuse.Status {
-		s.handle(n, &out.OpenOut)
+	return s.withInode(out.NodeId, func(n *inode) fuse.Status {
+		s.openFile(n, &out.OpenOut)
 		return fuse.OK
 	})
 }
@@ -95,7 +95,7 @@ func (s *session) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name stri
 }
 
 func (s *session) Readlink(_ <-chan struct{}, h *fuse.InHeader) (target []byte, status fuse.Status) {
-	status = s.on(h.NodeId, func(n *inode) fuse.Status {
+	status = s.withInode(h.NodeId, func(n *inode) fuse.Status {
 		target = []byte(n.target)
 		return fuse.OK
 	})
@@ -103,7 +103,7 @@ func (s *session) Readlink(_ <-chan struct{}, h *fuse.InHeader) (target []byte, 
 }
 
 func (s *session) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
-	return s.on(in.NodeId, func(dir *inode) fuse.Status {
+	return s.withInode(in.NodeId, func(dir *inode) fuse.Status {
 		n := s.fs.inodes[in.Oldnodeid]
 		if n == nil || dir.entries[name] != nil {
 			return fuse.Status(syscall.EEXIST)
@@ -112,12 +112,12 @@ func (s *session) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fus
 			return status
 		}
 		s.fs.apply(nil, change{dir, name, nil, n})
-		return n.refer(out)
+		return n.replyEntry(out)
 	})
 }
 
 func (s *session) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	return s.on(h.NodeId, func(dir *inode) fuse.Status {
+	return s.withInode(h.NodeId, func(dir *inode) fuse.Status {
 		n := dir.entries[name]
 		if n == nil {
 			return fuse.ENOENT
@@ -134,11 +134,11 @@ func (s *session) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.
 }
 
 func (s *session) Rmdir(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	return s.Unlink(cancel, h, name) // the kernel has checked that it is a directory
+	return s.Unlink(cancel, h, name) // the kernel has checked that name is a directory
 }
 
 func (s *session) Rename(_ <-chan struct{}, in *fuse.RenameIn, old, new string) fuse.Status {
-	return s.on(in.NodeId, func(from *inode) fuse.Status {
+	return s.withInode(in.NodeId, func(from *inode) fuse.Status {
 		to := s.fs.inodes[in.Newdir]
 		switch {
 		case to == nil || from.entries[old] == nil:
@@ -159,7 +159,7 @@ func (s *session) Rename(_ <-chan struct{}, in *fuse.RenameIn, old, new string) 
 }
 
 func (s *session) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	return s.on(in.NodeId, func(dir *inode) fuse.Status {
+	return s.withInode(in.NodeId, func(dir *inode) fuse.Status {
 		if status := s.fail(Open, dir.path()); status != fuse.OK {
 			return status
 		}
@@ -169,9 +169,10 @@ func (s *session) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 	})
 }
 
-// ReadDir lists the directory as it was when it was read from the beginning.
+// ReadDir lists a directory. Later parts of a listing do not contain changes that were
+// made after its first part.
 func (s *session) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return s.on(in.NodeId, func(dir *inode) fuse.Status {
+	return s.withInode(in.NodeId, func(dir *inode) fuse.Status {
 		if in.Offset == 0 {
 			list := []fuse.DirEntry{{Name: ".", Mode: syscall.S_IFDIR, Ino: dir.number}, {Name: "..", Mode: syscall.S_IFDIR}}
 			for _, name := range sorted(dir.entries) {
@@ -181,9 +182,9 @@ func (s *session) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntry
 			for i := range list {
 				list[i].Off = uint64(i + 1)
 			}
-			s.listed[in.Fh] = list
+			s.listings[in.Fh] = list
 		}
-		list := s.listed[in.Fh]
+		list := s.listings[in.Fh]
 		for i := int(in.Offset); i < len(list) && out.AddDirEntry(list[i]); i++ {
 		}
 		return fuse.OK
@@ -191,14 +192,14 @@ func (s *session) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntry
 }
 
 func (s *session) ReleaseDir(in *fuse.ReleaseIn) {
-	s.on(in.NodeId, func(*inode) fuse.Status {
-		delete(s.listed, in.Fh)
+	s.withInode(in.NodeId, func(*inode) fuse.Status {
+		delete(s.listings, in.Fh)
 		return fuse.OK
 	})
 }
 
 func (s *session) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	return s.on(in.NodeId, func(dir *inode) fuse.Status {
+	return s.withInode(in.NodeId, func(dir *inode) fuse.Status {
 		status := s.fail(SyncDir, dir.path())
 		if status == fuse.OK {
 			s.fs.syncNames(dir)
@@ -214,15 +215,15 @@ func (s *session) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOu
 }
 
 func (s *session) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	return s.on(in.NodeId, func(n *inode) fuse.Status {
-		out.SetTimeout(keep)
+	return s.withInode(in.NodeId, func(n *inode) fuse.Status {
+		out.SetTimeout(cacheTime)
 		n.attr(&out.Attr)
 		return fuse.OK
 	})
 }
 
 func (s *session) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	return s.on(in.NodeId, func(n *inode) fuse.Status {
+	return s.withInode(in.NodeId, func(n *inode) fuse.Status {
 		mtime, setTime := in.GetMTime()
 		if setTime {
 			if status := s.fail(SetTimes, n.path()); status != fuse.OK {
@@ -249,7 +250,7 @@ func (s *session) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrO
 			n.mtime = mtime
 		}
 		n.ctime = time.Now()
-		out.SetTimeout(keep)
+		out.SetTimeout(cacheTime)
 		n.attr(&out.Attr)
 		return fuse.OK
 	})

@@ -10,8 +10,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// Exim runs Debian's exim4-daemon-light once for each message, with its own
-// configuration and spool; it delivers before it exits.
+// Exim runs Debian's exim4-daemon-light once for each message, with its own configuration
+// and spool. Exim exits after the delivery.
 func Exim(t test.T, routes []Route) *Sender {
 	t.Helper()
 	test.NeedRoot(t)
@@ -21,7 +21,7 @@ func Exim(t test.T, routes []Route) *Sender {
 		t.Fatalf("find Exim: %v", err)
 	}
 	dir := test.PublicDir(t)
-	if err := os.Chown(dir, privateID, privateID); err != nil { // it writes its logs as Debian-exim
+	if err := os.Chown(dir, privateID, privateID); err != nil { // Exim writes its logs as Debian-exim
 		t.Fatalf("make the directory of Exim: %v", err)
 	}
 	var routers strings.Builder

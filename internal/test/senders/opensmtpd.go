@@ -8,7 +8,7 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// OpenSMTPD runs Debian's smtpd in the foreground, which relays messages by SMTP.
+// OpenSMTPD runs a private OpenSMTPD that relays messages by SMTP.
 func OpenSMTPD(t test.T, routes []Route) *Sender {
 	t.Helper()
 	test.NeedRoot(t)
@@ -24,7 +24,7 @@ func OpenSMTPD(t test.T, routes []Route) *Sender {
 	for i, r := range routes {
 		scheme, tls := "smtp+notls", ""
 		if r.CA != "" {
-			// It trusts only the certificate authorities of the machine.
+			// OpenSMTPD trusts only the certificate authorities of the machine.
 			scheme, tls = "smtp+tls", " tls no-verify"
 		}
 		fmt.Fprintf(&config, "action a%d relay host \"%s://%s\" helo opensmtpd.test%s\n", i, scheme, r.Addr, tls)
@@ -37,7 +37,7 @@ func OpenSMTPD(t test.T, routes []Route) *Sender {
 		program, "-d", "-f", file)
 	p := test.Start(t, cmd)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	test.Await(t, p, 20*time.Second, "OpenSMTPD does not answer", test.Dial(addr))
+	test.Await(t, p, 20*time.Second, "wait for the port of OpenSMTPD", test.Dial(addr))
 	return &Sender{
 		Name: "opensmtpd", Log: p.Output,
 		Send: func(t test.T, m Message) { t.Helper(); inject(t, addr, m) },

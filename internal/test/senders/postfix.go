@@ -22,9 +22,9 @@ func Postfix(t test.T, routes []Route) *Sender {
 	}
 }
 
-// PostfixQueue runs a private Postfix that queues messages for a domain as usual, and
-// discards them at delivery. It returns the process id of its master, the parent of
-// all of its processes.
+// PostfixQueue runs a private Postfix that queues the messages for a domain and discards
+// them at delivery. master is the process id of its program master, the parent of all
+// processes of Postfix.
 func PostfixQueue(t test.T, domain string) (addr string, master int, log func() string) {
 	t.Helper()
 	return startPostfix(t, []Route{{Domain: domain}})
@@ -66,7 +66,8 @@ func startPostfix(t test.T, routes []Route) (addr string, master int, log func()
 		t.Fatalf("find Postfix: %v", err)
 	}
 	p := test.Start(t, exec.Command(program, "-c", config, "start-fg"))
-	// master is not in our process group, and runs longer than the started script.
+	// Postfix's master is in another process group, and still runs when the started script
+	// has ended.
 	t.Cleanup(func() {
 		if out, err := exec.Command(program, "-c", config, "stop").CombinedOutput(); err != nil {
 			t.Logf("stop Postfix: %v\n%s", err, out)

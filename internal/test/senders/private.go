@@ -9,14 +9,14 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// privateID is the id of the first user of a command; the ids of its other users
-// follow.
+// privateID is the id of the first private user of a command; its other users have the
+// next ids.
 const privateID = 63001
 
-// privateCommand returns the command of a server that is unpacked but not installed.
-// It runs in its own mount namespace, which has the users of its package, and where
-// the directories in hide are empty; prepare is a shell command that fills them. It
-// changes nothing outside, and leaves nothing.
+// privateCommand returns the command of a server that is unpacked but not installed. The
+// command runs in its own mount namespace, which has the users of the server's package and
+// in which the directories in hide are empty; prepare is a shell command that fills them.
+// The command changes nothing outside this namespace.
 func privateCommand(t test.T, users, hide []string, prepare string, args ...string) *exec.Cmd {
 	t.Helper()
 	dir := t.TempDir()

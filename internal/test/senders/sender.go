@@ -16,7 +16,7 @@ import (
 	"goguerrillad/internal/test/client"
 )
 
-// A Message is one message for a sender. The lines of Text end in CR LF, and it has
+// A Message is one message for a Sender. The lines of Text end in CR LF. Text contains
 // Date and Message-ID, so that no sender adds them.
 type Message struct {
 	From, To string
@@ -24,8 +24,8 @@ type Message struct {
 	UTF8     bool // needs SMTPUTF8
 }
 
-// A Route is the server for one domain: by STARTTLS, verified with the file CA if it is
-// set, otherwise in clear.
+// A Route is the server for one domain. If CA is set, senders use STARTTLS and verify the
+// server with the certificate authority in this file; otherwise they do not use TLS.
 type Route struct {
 	Domain string
 	Addr   string // 127.0.0.1:port
@@ -38,7 +38,7 @@ type Sender struct {
 	Name string
 	UTF8 bool // it supports SMTPUTF8
 	Send func(t test.T, m Message)
-	Log  func() string // the program's log of its deliveries; may be nil
+	Log  func() string // log of the deliveries; may be nil
 }
 
 // A NewSender prepares a Sender of one kind.
@@ -62,7 +62,8 @@ func All() map[string]NewSender {
 // of the route.
 type command func(r Route, host, port string, m Message, file string) *exec.Cmd
 
-// commandSender runs a program once for each message, which it has sent when it exits.
+// commandSender returns a function that makes a Sender of a program. The Sender runs the
+// program once for each message; when the program exits, it has sent the message.
 func commandSender(program string, utf8 bool, build command) NewSender {
 	return func(t test.T, routes []Route) *Sender {
 		t.Helper()
@@ -88,7 +89,7 @@ func commandSender(program string, utf8 bool, build command) NewSender {
 	}
 }
 
-// run runs a command for at most 1 min. Its output explains a failure.
+// run runs a command for at most 1 min, and requires success.
 func run(t test.T, cmd *exec.Cmd) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -128,7 +129,7 @@ func msmtp(r Route, host, port string, m Message, file string) *exec.Cmd {
 		args = append(args, "--tls=on", "--tls-starttls=on", "--tls-trust-file="+r.CA)
 	}
 	cmd := exec.Command("msmtp", append(args, "--", m.To)...)
-	// Its input has lines that end in LF, as for every sendmail program.
+	// As in every sendmail program, lines of the input end in LF.
 	cmd.Stdin = bytes.NewReader(bytes.ReplaceAll(m.Text, []byte("\r\n"), []byte("\n")))
 	return cmd
 }
@@ -142,8 +143,8 @@ func curl(r Route, host, port string, m Message, file string) *exec.Cmd {
 	return exec.Command("curl", args...)
 }
 
-// script returns a command whose program runs a script of ours. Its parameters are host,
-// port, from, to, file, the file of the CA or "", and "utf8" or "".
+// script returns a command that runs a script with an interpreter. The arguments of the
+// script are host, port, from, to, file, the file of the CA or "", and "utf8" or "".
 func script(program string, flags []string, text string) command {
 	return func(r Route, host, port string, m Message, file string) *exec.Cmd {
 		utf8 := ""
@@ -151,7 +152,7 @@ func script(program string, flags []string, text string) command {
 			utf8 = "utf8"
 		}
 		cmd := exec.Command(program, append(flags, text, host, port, m.From, m.To, file, r.CA, utf8)...)
-		// Debian's directory for packages of node.
+		// Debian installs the packages of node in this directory.
 		cmd.Env = append(os.Environ(), "NODE_PATH=/usr/share/nodejs")
 		return cmd
 	}
@@ -171,7 +172,7 @@ func nodemailer(t test.T, routes []Route) *Sender {
 	t.Helper()
 	test.Need(t, "node")
 	if err := exec.Command("node", "-e", "require('/usr/share/nodejs/nodemailer')").Run(); err != nil {
-		test.Need(t, "nodemailer") // fails or skips: not a program
+		test.Need(t, "nodemailer") // fails or skips, since no program has this name
 	}
 	s := commandSender("node", true, script("node", []string{"-e"}, nodemailerScript))(t, routes)
 	s.Name = "nodemailer"

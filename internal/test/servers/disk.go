@@ -12,28 +12,27 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// A Disk is a small ext4 file system on a loop device that a test can fill and make
-// fail. It needs root.
+// A Disk is a small ext4 file system on a loop device. A test can fill it and make it fail.
 type Disk struct {
-	Dir string // mount point, which the daemon's user may write
+	Dir string // mount point, in which the user of the daemon may write
 
 	image, device string
 }
 
-// NewDisk returns a disk with the given size in MB.
-func NewDisk(t test.T, megabytes int) *Disk {
+// NewDisk returns a disk with the given size in MiB. It needs root.
+func NewDisk(t test.T, mebibytes int) *Disk {
 	t.Helper()
 	test.NeedRoot(t)
 	test.Need(t, "mkfs.ext4", "e2fsck", "losetup", "blockdev", "mount", "umount")
 	d := &Disk{Dir: test.ShortDir(t), image: filepath.Join(t.TempDir(), "image")}
 	file, err := os.Create(d.image)
 	if err == nil {
-		err = errors.Join(file.Truncate(int64(megabytes)<<20), file.Close())
+		err = errors.Join(file.Truncate(int64(mebibytes)<<20), file.Close())
 	}
 	if err != nil {
 		t.Fatalf("make an image: %v", err)
 	}
-	// No blocks are reserved for root, which may be the user that finds it full.
+	// -m 0 reserves no blocks for root, so that the disk is full for all users at once.
 	system(t, "mkfs.ext4", "-q", "-F", "-m", "0", "-E", fmt.Sprintf("root_owner=%d:%d", test.Nobody, test.Nobody), d.image)
 	d.mount(t)
 	t.Cleanup(func() { d.unmount(t) })
@@ -59,14 +58,14 @@ func (d *Disk) mount(t test.T) {
 	system(t, "mount", "-o", "errors=remount-ro", d.device, d.Dir)
 }
 
-// unmount unmounts the disk, also while processes have files open.
+// unmount unmounts the disk, even if processes have files open.
 func (d *Disk) unmount(t test.T) {
 	t.Helper()
 	system(t, "umount", "-l", d.Dir)
 	system(t, "losetup", "-d", d.device)
 }
 
-// Fill fills the disk until Empty.
+// Fill fills the disk with a file that Empty removes.
 func (d *Disk) Fill(t test.T) {
 	t.Helper()
 	file, err := os.Create(d.ballast())
@@ -85,11 +84,11 @@ func (d *Disk) Fill(t test.T) {
 	}
 }
 
-// Empty ends Fill.
+// Empty removes the file of Fill.
 func (d *Disk) Empty(t test.T) {
 	t.Helper()
 	err := os.Remove(d.ballast())
-	if err == nil { // or it exists again after Fail
+	if err == nil { // without a sync, Fail could undo the removal
 		var dir *os.File
 		if dir, err = os.Open(d.Dir); err == nil {
 			err = errors.Join(dir.Sync(), dir.Close())
@@ -112,16 +111,16 @@ func (d *Disk) Fail(t test.T) {
 	}
 }
 
-// Repair mounts the disk again after Fail, with all data written before. Processes must
-// open their files again.
+// Repair mounts the disk again after Fail, with all data that was written before.
+// Processes must open their files again.
 func (d *Disk) Repair(t test.T) {
 	t.Helper()
 	system(t, "umount", "-l", d.Dir)
-	// Open files keep the first mount in existence: its cached data must not overwrite
-	// the data of the next mount.
+	// Open files keep the earlier mount alive. Flush its cached data now, so that it does
+	// not overwrite the data of the next mount.
 	system(t, "blockdev", "--flushbufs", d.device)
 	system(t, "losetup", "-d", d.device)
-	// 1: errors were corrected.
+	// Exit status 1 of e2fsck(8) means that errors were corrected.
 	if out, err := exec.Command("e2fsck", "-fy", d.image).CombinedOutput(); err != nil {
 		if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != 1 {
 			t.Fatalf("repair the disk: %v\n%s", err, out)

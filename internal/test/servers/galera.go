@@ -21,17 +21,16 @@ type Galera struct {
 // galeraLibrary is the provider in Debian's package galera-4.
 const galeraLibrary = "/usr/lib/galera/libgalera_smm.so"
 
-// Quick is an option of StartGalera: nodes suspect a silent node after 2 s instead of
-// 5 s.
+// Quick is for StartGalera: nodes suspect a silent node after 2 s instead of 5 s.
 const Quick = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT5S;"
 
-// StartGalera starts n nodes; times is Quick or "". They have the users and databases
-// of MariaDB.
-func StartGalera(t test.T, n int, times string, options ...string) *Galera {
+// StartGalera starts n nodes; timeouts is Quick or "". The cluster has the user and the
+// database that MariaDB creates.
+func StartGalera(t test.T, n int, timeouts string, options ...string) *Galera {
 	t.Helper()
 	test.Need(t, "mariadbd", "mariadb-install-db", "rsync")
 	if _, err := os.Stat(galeraLibrary); err != nil {
-		test.Need(t, galeraLibrary) // fails or skips: not a program
+		test.Need(t, galeraLibrary) // fails or skips, since the file does not exist
 	}
 	// The addresses differ, so all nodes may use the same ports.
 	var ports [4]string
@@ -50,7 +49,7 @@ func StartGalera(t test.T, n int, times string, options ...string) *Galera {
 			"--wsrep-on=ON", "--wsrep-provider=" + galeraLibrary, "--wsrep-cluster-name=test",
 			"--wsrep-node-name=node" + strconv.Itoa(i+1), "--wsrep-node-address=" + at,
 			"--wsrep-cluster-address=gcomm://" + strings.Join(members, ","),
-			"--wsrep-provider-options=" + times + strings.Join([]string{
+			"--wsrep-provider-options=" + timeouts + strings.Join([]string{
 				"base_host=" + at, "base_port=" + group, "gmcast.listen_addr=tcp://" + net.JoinHostPort(at, group),
 				"ist.recv_addr=" + net.JoinHostPort(at, ist),
 				"gcache.size=32M", "gcache.dir=.",
@@ -59,7 +58,7 @@ func StartGalera(t test.T, n int, times string, options ...string) *Galera {
 			"--binlog-format=ROW", "--innodb-autoinc-lock-mode=2",
 		}, options...))
 		m.galera = true
-		m.ownedBy(t, "mysql") // rsync drops the privileges of root and then cannot write
+		m.runAs(t, "mysql") // rsync drops the privileges of root and then cannot write
 		g.Nodes = append(g.Nodes, m)
 		if i == 0 {
 			m.install(t)
@@ -77,8 +76,8 @@ func StartGalera(t test.T, n int, times string, options ...string) *Galera {
 	return g
 }
 
-// ownedBy makes a server that root starts switch to another user.
-func (m *MariaDBServer) ownedBy(t test.T, name string) {
+// runAs makes a server that root starts switch to another user.
+func (m *MariaDBServer) runAs(t test.T, name string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		return
@@ -105,26 +104,27 @@ func (m *MariaDBServer) Bootstrap(t test.T) {
 	m.start(t, "--wsrep-new-cluster")
 }
 
-// AwaitTable waits until all nodes have a table, and the rights on it.
+// AwaitTable waits until all nodes have a table and the rights on it.
 func (g *Galera) AwaitTable(t test.T, name string) {
 	t.Helper()
 	for _, node := range g.Nodes {
 		db := node.Connect(t)
 		test.Await(t, node.process, serverStart, "wait for "+name+" on a node", func() error {
-			_, err := db.Exec("SELECT 1 FROM " + name + " LIMIT 0") // a joining node refuses statements
+			_, err := db.Exec("SELECT 1 FROM " + name + " LIMIT 0") // a node that is joining refuses statements
 			return err
 		})
 	}
 }
 
-// AwaitSize waits until a node sees the given number of nodes, including itself, in a
-// cluster with a quorum.
+// AwaitSize waits until a node reports a cluster with a quorum and n nodes, including
+// itself.
 func (g *Galera) AwaitSize(t test.T, node *MariaDBServer, n int) {
 	t.Helper()
 	test.Await(t, node.process, serverStart, "wait for all nodes of the cluster", func() error { return node.checkSize(n) })
 }
 
-// checkSize returns nil if a node checkSize the given number of nodes.
+// checkSize returns an error unless the node accepts statements and reports a cluster with
+// a quorum and n nodes.
 func (m *MariaDBServer) checkSize(n int) error {
 	want := map[string]string{"wsrep_cluster_size": strconv.Itoa(n), "wsrep_cluster_status": "Primary", "wsrep_ready": "ON"}
 	for name, want := range want {
@@ -139,13 +139,13 @@ func (m *MariaDBServer) checkSize(n int) error {
 	return nil
 }
 
-// Complete waits until the cluster has all nodes. It restarts a node that has ended or
-// does not find the others, as an operator would.
+// Complete waits until the cluster has all nodes. As an operator would, it restarts a node
+// that has ended or does not find the other nodes.
 func (g *Galera) Complete(t test.T) {
 	t.Helper()
 	restart := time.Now().Add(serverStart)
 	test.Await(t, nil, 3*serverStart, "wait for all nodes of the cluster", func() error {
-		var lost *MariaDBServer // the node that the others do not see
+		var lost *MariaDBServer // the node to restart
 		var missing error
 		for _, node := range g.Nodes {
 			select {

@@ -7,12 +7,12 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// HAProxy starts HAProxy with the given configuration, and waits until it listens at
+// HAProxy starts HAProxy with the given configuration, and waits until it listens on
 // addr.
 func HAProxy(t test.T, conf, addr string) *test.Process {
 	t.Helper()
 	test.Need(t, "haproxy")
 	p := test.Start(t, exec.Command("haproxy", "-db", "-f", test.WriteFile(t, test.PublicDir(t), "haproxy.cfg", conf)))
-	test.Await(t, p, 20*time.Second, "HAProxy does not listen", test.Dial(addr))
+	test.Await(t, p, 20*time.Second, "wait for the port of HAProxy", test.Dial(addr))
 	return p
 }

@@ -20,9 +20,9 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// A MariaDBServer is a MariaDB for a test: with the default durability, a database,
-// and a user for the daemon with exactly the rights in the manual. It listens on a TCP
-// port and on a unix socket, which stay the same after a restart.
+// A MariaDBServer is a MariaDB for a test. It has the default durability, a database, and
+// a user for the daemon with exactly the rights in the manual. Its TCP port and its unix
+// socket stay the same after a restart.
 type MariaDBServer struct {
 	Addr   string // address:port, on loopback
 	Socket string // path of the unix socket
@@ -31,7 +31,7 @@ type MariaDBServer struct {
 	DB         string // an empty database
 
 	process *test.Process
-	command func(once ...string) *exec.Cmd // command of the server
+	command func(once ...string) *exec.Cmd // of the server; once are options for one start
 	user    string                         // user to switch to when root starts it; "" = root
 	dir     string
 	options []string
@@ -88,8 +88,8 @@ func newMariaDB(dir, addr string, options []string) *MariaDBServer {
 	return m
 }
 
-// account returns the option for the user of the server, which refuses to run as root
-// without it.
+// account returns the option for the user of the server. Without it the server refuses to
+// run as root.
 func (m *MariaDBServer) account() string {
 	switch {
 	case os.Geteuid() != 0:
@@ -108,7 +108,7 @@ func (m *MariaDBServer) install(t test.T) {
 	}
 	cmd := exec.Command(program, "--no-defaults", m.account(), "--datadir="+m.dir,
 		"--auth-root-authentication-method=normal", "--skip-test-db")
-	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(m.Socket)) // as --tmpdir in mariadbd
+	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(m.Socket)) // see --tmpdir in mariadbd
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)
 	}
@@ -135,16 +135,16 @@ func (m *MariaDBServer) start(t test.T, once ...string) {
 	test.Await(t, m.process, serverStart, "wait for the port of MariaDB", test.Dial(m.Addr))
 }
 
-// maxStarts bounds how often a node of a cluster is started that exits, because its
-// donor has ended for example. A service manager would restart it as well.
+// A node of a cluster that exits is started again, as a service manager would do. It exits
+// if its donor has ended, for example.
 const (
 	maxStarts    = 5
 	startPause   = 3 * time.Second
-	transferTime = 2 * time.Minute // of the complete state of a cluster, while other tests run
+	transferTime = 2 * time.Minute // for the complete state of the cluster, while other tests run
 )
 
-// endTransfer ends the program that was transferring the state of the cluster to a
-// killed node: it would keep the address of the node.
+// endTransfer ends the rsync that was receiving the state of the cluster for a killed node.
+// It would keep an address of the node in use.
 func (m *MariaDBServer) endTransfer(t test.T) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(m.dir, "rsync_sst.pid"))
@@ -185,11 +185,11 @@ func (m *MariaDBServer) listens() bool {
 func (m *MariaDBServer) mariadbd(once ...string) *exec.Cmd {
 	program, err := test.LookPath("mariadbd")
 	if err != nil {
-		program = "mariadbd" // starting it reports the same error
+		program = "mariadbd" // its start will fail with the same error
 	}
 	host, port, _ := net.SplitHostPort(m.Addr)
-	// A server that starts removes all temporary tables in its tmpdir. In a shared
-	// one, a server that uses such a table crashes.
+	// A server that starts removes all temporary tables in its tmpdir. If another server
+	// used them, it would crash.
 	args := append([]string{"--no-defaults", m.account(), "--datadir=" + m.dir, "--socket=" + m.Socket, "--tmpdir=" + filepath.Dir(m.Socket),
 		"--bind-address=" + host, "--port=" + port, "--innodb-buffer-pool-size=64M"}, m.options...)
 	cmd := exec.Command(program, append(args, once...)...)
@@ -197,7 +197,7 @@ func (m *MariaDBServer) mariadbd(once ...string) *exec.Cmd {
 	return cmd
 }
 
-// connectRoot opens the connection of Exec, as root by the unix socket.
+// connectRoot opens the connections of Exec and QueryRow, as root by the unix socket.
 func (m *MariaDBServer) connectRoot(t test.T) {
 	t.Helper()
 	m.root = m.connect(t, "root", "", "", nil)
@@ -220,7 +220,7 @@ func (m *MariaDBServer) connect(t test.T, user, pass, db string, params map[stri
 }
 
 // Connect returns a pool of connections of root, by the unix socket. On a node of a
-// cluster they wait for the transactions of the other nodes.
+// cluster, their statements see all earlier transactions of the other nodes.
 func (m *MariaDBServer) Connect(t test.T) *sql.DB {
 	t.Helper()
 	var params map[string]string

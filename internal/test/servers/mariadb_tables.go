@@ -1,8 +1,6 @@
 package servers
 
 import (
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -31,15 +29,7 @@ func (m *MariaDBServer) CreateTable(t test.T, name string) {
 // and the user 'goguerrilla'@'localhost'.
 func Grants(t test.T) []string {
 	t.Helper()
-	root, err := test.ModuleRoot()
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	text, err := os.ReadFile(filepath.Join(root, "man/goguerrilla.conf.5"))
-	if err != nil {
-		t.Fatalf("read the manual: %v", err)
-	}
-	grants := regexp.MustCompile(`(?m)^GRANT .*;$`).FindAllString(string(text), -1)
+	grants := regexp.MustCompile(`(?m)^GRANT .*;$`).FindAllString(test.ReadSource(t, "man/goguerrilla.conf.5"), -1)
 	if len(grants) == 0 {
 		t.Fatalf("the manual has no GRANT")
 	}
@@ -56,15 +46,7 @@ func (m *MariaDBServer) Keys() map[string]string {
 // Schema returns the statement of new_mail.sql with another name of the table.
 func Schema(t test.T, name string) string {
 	t.Helper()
-	root, err := test.ModuleRoot()
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	text, err := os.ReadFile(filepath.Join(root, "internal/savemail/mysql/new_mail.sql"))
-	if err != nil {
-		t.Fatalf("read the schema: %v", err)
-	}
-	statement := strings.Replace(string(text), "`new_mail`", name, 1)
+	statement := strings.Replace(test.ReadSource(t, "internal/savemail/mysql/new_mail.sql"), "`new_mail`", name, 1)
 	if !strings.Contains(statement, name) {
 		t.Fatalf("new_mail.sql does not contain the name of its table")
 	}

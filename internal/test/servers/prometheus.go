@@ -9,8 +9,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// Prometheus starts Prometheus and returns its address. It scrapes target every second
-// as the job goguerrillad and evaluates a file of rules.
+// Prometheus starts Prometheus and returns its address. Prometheus scrapes target every
+// second as the job goguerrillad, and evaluates the rules in a file.
 func Prometheus(t test.T, target, rules string) string {
 	t.Helper()
 	test.Need(t, "prometheus")
@@ -19,6 +19,6 @@ func Prometheus(t test.T, target, rules string) string {
 	conf := test.WriteFile(t, dir, "prometheus.yml", fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\n"+
 		"rule_files: [%q]\nscrape_configs:\n  - job_name: goguerrillad\n    static_configs: [{targets: [%q]}]\n", rules, target))
 	p := test.Start(t, exec.Command("prometheus", "--config.file="+conf, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr))
-	test.Await(t, p, 30*time.Second, "Prometheus does not listen", test.Dial(addr))
+	test.Await(t, p, 30*time.Second, "wait for the port of Prometheus", test.Dial(addr))
 	return addr
 }

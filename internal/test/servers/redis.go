@@ -31,7 +31,7 @@ func Redis(t test.T, options ...string) *RedisServer {
 	test.Need(t, "redis-server")
 	dir := test.ShortDir(t)
 	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatalf("open the directory of Redis: %v", err)
+		t.Fatalf("change the mode of the directory: %v", err)
 	}
 	r := &RedisServer{
 		Addr:    net.JoinHostPort("127.0.0.1", strconv.Itoa(test.FreePort(t))),
@@ -54,7 +54,7 @@ func (r *RedisServer) Start(t test.T) {
 	args := append([]string{"--bind", "127.0.0.1", "--port", port, "--unixsocket", r.Socket, "--unixsocketperm", "777",
 		"--dir", r.dir, "--save", "", "--daemonize", "no"}, r.options...)
 	r.process = test.Start(t, exec.Command(program, args...))
-	test.Await(t, r.process, serverStart, "Redis does not start", test.Dial(r.Addr))
+	test.Await(t, r.process, serverStart, "wait for the port of Redis", test.Dial(r.Addr))
 }
 
 // Connect returns a connection without authentication.

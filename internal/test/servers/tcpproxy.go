@@ -8,8 +8,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// A TCPFault is what a TCPProxy does to the next bytes of one direction; with neither
-// Delay nor Hang it ends the connection.
+// A TCPFault is what a TCPProxy does to the bytes of one direction. With neither Delay nor
+// Hang it ends the connection.
 type TCPFault struct {
 	ToClient bool          // the bytes from the server to the client; false = to the server
 	After    int           // bytes forwarded before the fault
@@ -18,8 +18,8 @@ type TCPFault struct {
 	Reset    bool          // end the connection with a reset instead of a FIN
 }
 
-// A TCPProxy is a TCP proxy that can fail at any byte. A fault without Delay and Hang
-// ends one connection, the one with the byte; Delay and Hang apply to all connections
+// A TCPProxy is a TCP proxy that can fail at any byte. A fault without Delay and Hang ends
+// only the connection that transfers the byte. Delay and Hang apply to all connections
 // until Clear.
 type TCPProxy struct {
 	Addr string // 127.0.0.1:port
@@ -97,7 +97,7 @@ func (p *TCPProxy) pass(from, to net.Conn, toClient bool) {
 			return
 		}
 		if discard {
-			continue // bytes after a gap would not be a stream
+			continue // the stream would have a gap
 		}
 		passed, f := p.apply(n, toClient)
 		time.Sleep(f.Delay) // simulates a slow network
@@ -119,8 +119,8 @@ func (p *TCPProxy) pass(from, to net.Conn, toClient bool) {
 	}
 }
 
-// apply decides how many of the next n bytes of a direction pass, and what happens to
-// the connection if not all of them do.
+// apply returns how many of the next n bytes of a direction pass, and the fault if not all
+// of them pass or if they are delayed.
 func (p *TCPProxy) apply(n int, toClient bool) (passed int, _ TCPFault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TiDB starts TiDB's SQL server with its built-in store. Tests use it like a MariaDB.
-// make test-tidb builds it.
+// TiDB starts TiDB's SQL server with its built-in store, for tests that normally use
+// MariaDB. make test-tidb builds it.
 func TiDB(t test.T) *MariaDBServer {
 	t.Helper()
 	test.Need(t, "tidb-server")
@@ -33,7 +33,7 @@ func TiDB(t test.T) *MariaDBServer {
 	}
 	m.Start(t)
 	m.connectRoot(t)
-	test.Await(t, m.process, serverStart, "TiDB does not answer", func() error {
+	test.Await(t, m.process, serverStart, "wait for a reply of TiDB", func() error {
 		_, err := m.root.Exec("SELECT 1")
 		time.Sleep(100 * time.Millisecond)
 		return err

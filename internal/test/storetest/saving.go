@@ -23,15 +23,15 @@ func contextEnded(t *testing.T, h Harness) {
 		return
 	}
 	if len(errs) != 1 || errs[0] == nil || errors.Is(errs[0], savemail.ErrUnknown) || errors.Is(errs[0], savemail.ErrRejected) {
-		t.Errorf("Save with a context that has ended: %v", errs)
+		t.Errorf("Save with a context that has ended: %v, want an error that is neither ErrUnknown nor ErrRejected", errs)
 	}
 	h.rows(t, 1)
 	save(t, h.Store, e)
 	h.rows(t, 2)
 }
 
-// timeEnds ends the context of a Save at each check of the context by the store: an
-// envelope is stored if its outcome is nil, and is not stored if it failed.
+// timeEnds ends the context of Save before the first, the second and each later check of
+// the context by the store, and compares the outcomes with the rows.
 func timeEnds(t *testing.T, h Harness) {
 	save(t, h.Store, Envelope(text, "first@example.com"))
 	for n := range 100 {
@@ -54,7 +54,8 @@ func timeEnds(t *testing.T, h Harness) {
 	t.Error("no Save succeeded")
 }
 
-// compare compares the rows of envelopes with their outcomes.
+// compare requires all rows of an envelope whose outcome is nil, and no row if the outcome
+// is an error other than ErrUnknown.
 func (h *Harness) compare(t *testing.T, sent []*envelope.Envelope, errs []error) {
 	t.Helper()
 	stored := map[string]bool{}
@@ -76,8 +77,8 @@ func (h *Harness) compare(t *testing.T, sent []*envelope.Envelope, errs []error)
 	}
 }
 
-// An ending is a context that ends after a number of calls of Err.
-type ending struct {
+// A countingContext is a context that ends after a number of calls of Err.
+type countingContext struct {
 	context.Context
 	end  context.CancelFunc
 	left atomic.Int64
@@ -86,16 +87,16 @@ type ending struct {
 func endAfter(t *testing.T, calls int) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	t.Cleanup(cancel)
-	e := &ending{Context: ctx, end: cancel}
-	e.left.Store(int64(calls))
-	return e
+	c := &countingContext{Context: ctx, end: cancel}
+	c.left.Store(int64(calls))
+	return c
 }
 
-func (e *ending) Err() error {
-	if e.left.Add(-1) < 0 {
-		e.end()
+func (c *countingContext) Err() error {
+	if c.left.Add(-1) < 0 {
+		c.end()
 	}
-	return e.Context.Err()
+	return c.Context.Err()
 }
 
 func concurrent(t *testing.T, h Harness) {
@@ -123,7 +124,7 @@ func concurrent(t *testing.T, h Harness) {
 			seen[r.Hash] = true
 		}
 		if len(seen) != len(rows) {
-			t.Errorf("%d different hashes in %d rows", len(seen), len(rows))
+			t.Errorf("%d different hashes in %d rows, want no duplicate", len(seen), len(rows))
 		}
 	}
 }
@@ -162,13 +163,13 @@ func reader(t *testing.T, h Harness) {
 		t.Fatal(err)
 	}
 	if len(list) != 2 {
-		t.Fatalf("List(2) returned %d messages", len(list))
+		t.Fatalf("List(2) returned %d messages, want 2", len(list))
 	}
 	if m := list[0]; m.Hash != newer.To[0].Hash || m.From != newer.From || m.To != "d@example.com" || m.Subject != "newer" {
-		t.Errorf("the newest message is %+v", m)
+		t.Errorf("the newest message is %+v, want %s", m, newer.To[0].Hash)
 	}
 	if list[1].Hash != older.To[1].Hash {
-		t.Errorf("the second message is %+v", list[1])
+		t.Errorf("the second message is %+v, want %s", list[1], older.To[1].Hash)
 	}
 	if age := list[0].Date.Sub(begin); age < -2*time.Second || age > timeout {
 		t.Errorf("date %v, saved after %v", list[0].Date, begin)
@@ -183,11 +184,11 @@ func reader(t *testing.T, h Harness) {
 				t.Fatal(err)
 			}
 			if string(mail) != string(e.AppendBlob(nil, i)) {
-				t.Errorf("Show(%s) is %q", to.Hash, mail)
+				t.Errorf("Show(%s) is %q, want the message", to.Hash, mail)
 			}
 		}
 	}
 	if _, err := r.Show(t.Context(), Hash(9)); !errors.Is(err, savemail.ErrNotFound) {
-		t.Errorf("Show of an unknown hash: %v", err)
+		t.Errorf("Show of an unknown hash: %v, want ErrNotFound", err)
 	}
 }

@@ -1,4 +1,4 @@
-// Package storetest is the test suite of all stores: Run checks a Store, and its Reader,
+// Package storetest is the test suite of all stores: Run checks a Store and its Reader
 // against the contract of package savemail.
 package storetest
 
@@ -21,12 +21,12 @@ import (
 // A Harness is one empty store.
 type Harness struct {
 	Store savemail.Store
-	// Rows returns all rows in the order of mail_id. It is nil for a store that a test
-	// cannot read; then only the outcomes are tested.
+	// Rows returns all rows in the order of mail_id. It is nil if a test cannot read the
+	// store; then only the outcomes are tested.
 	Rows func(t *testing.T) []Row
 	// Reader opens a reader of the store while it is open.
 	Reader func(t *testing.T) savemail.Reader
-	// Reopen returns a new store with the same data; the old one is closed.
+	// Reopen returns a new store with the same data after Store was closed.
 	Reopen func(t *testing.T) savemail.Store
 	// MailsOnly means that a row has only a hash and the message.
 	MailsOnly bool
@@ -34,8 +34,8 @@ type Harness struct {
 	Compressed bool
 	// MaxSize is the size of the largest message of the suite, in bytes; 0 = 15,000,000.
 	MaxSize int
-	// InRedis returns the message of a row from Redis. It is nil for a store that keeps
-	// messages in the table.
+	// InRedis returns the message of a row from Redis. It is nil if the table contains the
+	// messages.
 	InRedis func(t *testing.T, hash string) []byte
 }
 
@@ -50,8 +50,8 @@ type Row struct {
 	DKIMValid bool // it is not NULL
 }
 
-// Select returns all rows of a table in the order of mail_id; mark quotes a
-// name.
+// Select returns all rows of a table in the order of mail_id; mark is the quotation mark
+// of names.
 func Select(t *testing.T, db *sql.DB, table, mark string) (list []Row) {
 	t.Helper()
 	names := []string{"date", "from", "to", "subject", "body", "charset", "hash", "content_type", "recipient",
@@ -76,8 +76,8 @@ func Select(t *testing.T, db *sql.DB, table, mark string) (list []Row) {
 	return list
 }
 
-// Envelope returns an envelope as a session makes it: from a@example.org, with a hash
-// for each recipient that starts with its number.
+// Envelope returns an envelope as a session makes it, from a@example.org. The hash of each
+// recipient begins with the number of the recipient.
 func Envelope(message string, to ...string) *envelope.Envelope {
 	e := &envelope.Envelope{
 		Session:  "s1",
@@ -156,7 +156,7 @@ func saveRetrying(t *testing.T, s savemail.Store, batch ...*envelope.Envelope) {
 	check(t, errs)
 }
 
-// outcomes returns the outcomes of a Save.
+// outcomes saves a batch and returns the outcomes.
 func outcomes(t *testing.T, s savemail.Store, batch []*envelope.Envelope) []error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
@@ -178,7 +178,8 @@ func check(t *testing.T, errs []error) {
 	}
 }
 
-// rows returns the stored rows, and false for a store without Rows.
+// rows returns the stored rows and requires their number. It returns false for a store
+// without Rows.
 func (h *Harness) rows(t *testing.T, want int) ([]Row, bool) {
 	t.Helper()
 	if h.Rows == nil {

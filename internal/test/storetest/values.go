@@ -27,7 +27,7 @@ func one(t *testing.T, h Harness) {
 	if rows, ok := h.rows(t, 1); ok {
 		h.check(t, rows[0], e, 0)
 		if r := rows[0]; !h.MailsOnly && (r.Subject != "hello" || r.IP != "192.0.2.7" || r.HasAttach != 0 || r.AttachInfo != "[]") {
-			t.Errorf("subject %q, ip %q, has_attach %d, attach_info %q", r.Subject, r.IP, r.HasAttach, r.AttachInfo)
+			t.Errorf("subject %q, ip %q, has_attach %d, attach_info %q, want hello, 192.0.2.7, 0, []", r.Subject, r.IP, r.HasAttach, r.AttachInfo)
 		}
 	}
 }
@@ -37,7 +37,7 @@ func manyRecipients(t *testing.T, h Harness) {
 	for i := range 100 {
 		to = append(to, fmt.Sprintf("user%d@example.com", i))
 	}
-	// All of them together exceed the largest statement.
+	// All rows together exceed the largest statement.
 	e := Envelope(text+strings.Repeat(strings.Repeat("x", 76)+"\r\n", 400), to...)
 	save(t, h.Store, e)
 	if rows, ok := h.rows(t, len(to)); ok {
@@ -57,7 +57,7 @@ func nullSender(t *testing.T, h Harness) {
 		h.check(t, rows[0], e, 0)
 		h.check(t, rows[1], mapped, 0)
 		if !h.MailsOnly && (rows[0].IP != "" || rows[1].IP != "198.51.100.1") {
-			t.Errorf("ip_addr is %q and %q", rows[0].IP, rows[1].IP)
+			t.Errorf("ip_addr is %q and %q, want \"\" and 198.51.100.1", rows[0].IP, rows[1].IP)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func exactBytes(t *testing.T, h Harness) {
 		for i, row := range rows {
 			h.check(t, row, sent[i], 0)
 			if !utf8.ValidString(row.Subject) {
-				t.Errorf("subject is %q", row.Subject)
+				t.Errorf("subject is %q, want valid UTF-8", row.Subject)
 			}
 		}
 	}
@@ -104,7 +104,7 @@ func batch(t *testing.T, h Harness) {
 		}
 		rows := h.Rows(t)
 		if len(rows) < n {
-			t.Fatalf("%d rows after a batch of %d", len(rows), n)
+			t.Fatalf("%d rows after a batch of %d, want at least as many", len(rows), n)
 		}
 		for i, row := range rows[len(rows)-n:] {
 			h.check(t, row, sent[i], 0)
@@ -184,7 +184,7 @@ func attachments(t *testing.T, h Harness) {
 			t.Fatalf("attach_info: %v", err)
 		}
 		if len(list) < min(len(e.Info.Attachments), 200) || rows[i].HasAttach != 1 {
-			t.Errorf("%d of %d attachments, has_attach %d", len(list), len(e.Info.Attachments), rows[i].HasAttach)
+			t.Errorf("%d of %d attachments, has_attach %d, want at least 200 or all, and 1", len(list), len(e.Info.Attachments), rows[i].HasAttach)
 		}
 		for j, a := range list {
 			if a != e.Info.Attachments[j] {
@@ -194,8 +194,8 @@ func attachments(t *testing.T, h Harness) {
 	}
 }
 
-// unicodeValues accepts a '?' for each character above U+FFFF, which the character set
-// of a column may lack.
+// unicodeValues accepts a '?' for each character above U+FFFF, since the character set of
+// a column may lack it.
 func unicodeValues(t *testing.T, h Harness) {
 	e := Envelope(text, "b@example.com")
 	e.Info.Subject = "gr\u00fc\u00dfe \u20ac \u4e2d\u6587 \U0001F600 end"
@@ -214,7 +214,7 @@ func unicodeValues(t *testing.T, h Harness) {
 	}
 }
 
-// longValues accepts truncated values, but not below the width in the schema.
+// longValues accepts truncated values if they fill at least the width in the schema.
 func longValues(t *testing.T, h Harness) {
 	e := Envelope(text, "b@example.com")
 	e.From = strings.Repeat("f", 200) + "@example.org"

@@ -11,48 +11,47 @@ import (
 	"time"
 )
 
-// A mail is a message as a client sends it; no line begins with a dot.
-type mail []byte
+// A message is the text of a message; no line begins with a dot.
+type message []byte
 
 // A style is how a client sends a message.
 type style struct {
 	recipients int
 	pipelining bool // MAIL, RCPT and DATA in one write
 	chunks     bool // BDAT instead of DATA, in one write
-	refused    bool // to refusedDomain only
+	refused    bool // the recipient is in refusedDomain
 }
 
 // refusedDomain is a domain for which no contestant receives.
 const refusedDomain = "refused.example"
 
-// constant returns one message of the given size.
-func constant(size int) []mail {
+// constant returns a list of one message with this size.
+func constant(size int) []message {
 	head := "From: a@b.com\r\nTo: test@example.com\r\nSubject: benchmark\r\n\r\n"
 	line := strings.Repeat("x", 78) + "\r\n"
 	text := head + strings.Repeat(line, max(0, size-len(head))/len(line)+1)
-	return []mail{mail(text[:max(size-2, len(head))] + "\r\n")}
+	return []message{message(text[:max(size-2, len(head))] + "\r\n")}
 }
 
-// varied returns 100 multipart messages of 1 KB to 2 MB, half of them below 20 KB
-// (log-normal), the same in each run.
-func varied() []mail {
+// varied returns 100 multipart messages of 1 KB to 2 MB, the same in each call. The
+// distribution of the sizes is log-normal with a median of 20 KB.
+func varied() []message {
 	const (
 		count         = 100
 		least, most   = 1000, 2_000_000
 		median, sigma = 20_000, 1.5
 	)
 	random := rand.New(rand.NewPCG(1, 2))
-	mails := make([]mail, count)
-	for i := range mails {
+	messages := make([]message, count)
+	for i := range messages {
 		size := median * math.Exp(sigma*random.NormFloat64())
-		mails[i] = multipart(i, int(min(max(size, least), most)))
+		messages[i] = multipart(i, int(min(max(size, least), most)))
 	}
-	return mails
+	return messages
 }
 
-// multipart returns a message with a text of several hundred bytes and an
-// attachment.
-func multipart(n, size int) mail {
+// multipart returns message n, which has a short text and an attachment.
+func multipart(n, size int) message {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: =?utf-8?q?Zo=C3=AB?= <zoe@b.com>\r\nTo: test@example.com\r\nSubject: =?utf-8?b?%s?=\r\n"+
 		"Date: Thu, 26 Nov 2026 12:00:00 +0000\r\nMessage-ID: <%d@b.com>\r\nMIME-Version: 1.0\r\n"+
@@ -72,7 +71,7 @@ func multipart(n, size int) mail {
 }
 
 // send sends a message.
-func (p *peer) send(m mail, s style, o *outcome) error {
+func (p *peer) send(m message, s style, o *outcome) error {
 	if s.refused {
 		o.Refused++
 		if err := p.command([]byte("MAIL FROM:<a@b.com>\r\n"), 250); err != nil {
@@ -90,7 +89,7 @@ func (p *peer) send(m mail, s style, o *outcome) error {
 	if s.chunks {
 		begin, end = fmt.Sprintf("BDAT %d LAST\r\n", len(m)), ""
 	}
-	text := slices.Concat([]byte(begin), m, []byte(end)) // one write, as in smtp-source
+	text := slices.Concat([]byte(begin), m, []byte(end)) // one write, as smtp-source does
 	begun := time.Now()
 	if err := p.command(text, 250); err != nil {
 		return err

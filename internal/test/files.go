@@ -34,6 +34,20 @@ func ModuleRoot() (string, error) {
 	}
 }
 
+// ReadSource returns the content of a file in this module; path is relative to its root.
+func ReadSource(t T, path string) string {
+	t.Helper()
+	root, err := ModuleRoot()
+	if err != nil {
+		t.Fatalf("read %s: %v", path, err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatalf("read %s: %v", path, err)
+	}
+	return string(text)
+}
+
 // PublicDir returns a temporary directory that every user may enter, unlike
 // T.TempDir: servers drop the privileges of root.
 func PublicDir(t T) string {
@@ -65,7 +79,7 @@ func ShortDir(t T) string {
 	return dir
 }
 
-// WriteFile writes a configuration into dir and returns its path.
+// WriteFile writes a file into dir, which every user may read, and returns its path.
 func WriteFile(t T, dir, name, text string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
