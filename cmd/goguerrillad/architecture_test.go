@@ -19,11 +19,7 @@ const root = "../.."
 // architecture returns the text of ARCHITECTURE.md.
 func architecture(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "ARCHITECTURE.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
+	return read(t, filepath.Join(root, "ARCHITECTURE.md"))
 }
 
 // goFiles returns the Go files of the tree, relative to its root.
@@ -47,10 +43,10 @@ func goFiles(t *testing.T) []string {
 	return files
 }
 
-// TestImports: ARCHITECTURE.md has all imports between the packages of the
-// product. A package is above all packages that it imports, so there is no cycle.
+// TestImports: ARCHITECTURE.md lists all imports between the packages of the product. A
+// package is above all packages that it imports, so there is no cycle.
 func TestImports(t *testing.T) {
-	real := map[string][]string{}
+	actual := map[string][]string{}
 	for _, file := range goFiles(t) {
 		if strings.HasSuffix(file, "_test.go") || strings.HasPrefix(file, "internal/test/") {
 			continue
@@ -60,11 +56,11 @@ func TestImports(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := short(filepath.ToSlash(filepath.Dir(file)))
-		real[name] = slices.Clip(real[name]) // also a package that imports nothing
+		actual[name] = slices.Clip(actual[name]) // also a package that imports nothing
 		for _, i := range f.Imports {
 			path, _ := strconv.Unquote(i.Path.Value)
-			if path, ours := strings.CutPrefix(path, "goguerrillad/"); ours && !slices.Contains(real[name], short(path)) {
-				real[name] = append(real[name], short(path))
+			if path, ours := strings.CutPrefix(path, "goguerrillad/"); ours && !slices.Contains(actual[name], short(path)) {
+				actual[name] = append(actual[name], short(path))
 			}
 		}
 	}
@@ -74,10 +70,10 @@ func TestImports(t *testing.T) {
 	for line := range strings.Lines(block) {
 		name, list, _ := strings.Cut(strings.TrimSpace(line), ":")
 		imports := strings.Fields(list)
-		want, ok := real[name]
+		want, ok := actual[name]
 		slices.Sort(want)
 		if !ok || !slices.Equal(imports, want) {
-			t.Errorf("%s: the page has the imports %q, the code %q", name, imports, want)
+			t.Errorf("%s: the page lists the imports %q, the code has %q", name, imports, want)
 		}
 		for _, i := range imports {
 			if slices.Contains(above, i) {
@@ -86,14 +82,14 @@ func TestImports(t *testing.T) {
 		}
 		above = append(above, name)
 	}
-	for name, imports := range real {
+	for name, imports := range actual {
 		if !slices.Contains(above, name) {
 			t.Errorf("the page lacks %q", fmt.Sprint(name, ": ", strings.Join(imports, " ")))
 		}
 	}
 }
 
-// short is the name of a package on the page.
+// short returns the name of a package on the page.
 func short(path string) string { return strings.TrimPrefix(path, "internal/") }
 
 // TestArchitectureNames: the files, tests and identifiers that ARCHITECTURE.md
@@ -102,14 +98,11 @@ func TestArchitectureNames(t *testing.T) {
 	files := goFiles(t)
 	var product, tests strings.Builder
 	for _, file := range files {
-		text, err := os.ReadFile(filepath.Join(root, file))
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := read(t, filepath.Join(root, file))
 		if strings.HasSuffix(file, "_test.go") {
-			tests.Write(text)
+			tests.WriteString(text)
 		} else {
-			product.Write(text)
+			product.WriteString(text)
 		}
 	}
 	identifier := regexp.MustCompile(`^[A-Za-z]+(\.[A-Za-z]+)+$`)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,13 +8,9 @@ import (
 
 // TestCustomisingPage: docs/customising.md quotes the code as it is in the tree.
 func TestCustomisingPage(t *testing.T) {
-	root := filepath.Join("..", "..")
-	page, err := os.ReadFile(filepath.Join(root, "docs", "customising.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := read(t, filepath.Join(root, "docs", "customising.md"))
 	blocks := 0
-	for i, part := range strings.Split(string(page), "```") {
+	for i, part := range strings.Split(page, "```") {
 		title, block, _ := strings.Cut(part, "\n")
 		if i%2 == 0 {
 			continue
@@ -25,11 +20,7 @@ func TestCustomisingPage(t *testing.T) {
 		if !ok {
 			t.Fatalf("a block starts with %q, want go and a file", title)
 		}
-		text, err := os.ReadFile(filepath.Join(root, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(string(text), block) {
+		if !strings.Contains(read(t, filepath.Join(root, name)), block) {
 			t.Errorf("%s does not contain the code that the page quotes:\n%s", name, block)
 		}
 	}

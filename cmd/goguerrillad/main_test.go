@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(suite{m}, map[string]func(){"goguerrillad": main})
 }
 
-// suite is shared as testscript.Main needs it.
+// suite runs the tests of shared for testscript.Main.
 type suite struct{ m *testing.M }
 
 func (s suite) Run() int { return shared.Run(s.m) }
@@ -131,7 +131,7 @@ func build(ts *testscript.TestScript, neg bool, args []string) {
 
 // await ADDR waits for the greeting of the daemon.
 func await(ts *testscript.TestScript, neg bool, args []string) {
-	test.Await(scriptT{ts}, nil, 20*time.Second, "no greeting on "+args[0], func() error {
+	test.Await(scriptT{ts}, nil, 20*time.Second, "waiting for the greeting on "+args[0], func() error {
 		c, err := client.Connect(args[0], 5*time.Second)
 		if err != nil {
 			return err
@@ -158,7 +158,7 @@ func deliver(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("HASH", r.Hash())
 }
 
-// cert NAME makes NAME.crt and NAME.key.
+// cert NAME creates NAME.crt and NAME.key.
 func cert(ts *testscript.TestScript, neg bool, args []string) {
 	test.NewCertificate(scriptT{ts}, ts.Getenv("WORK"), args[0])
 }

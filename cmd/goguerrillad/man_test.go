@@ -16,12 +16,8 @@ import (
 // manualPage returns the sections of a manual page by their names.
 func manualPage(t *testing.T, name string) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile("../../man/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
 	sections := map[string]string{}
-	for _, s := range strings.Split(string(text), "\n.Sh ")[1:] {
+	for _, s := range strings.Split(read(t, "../../man/"+name), "\n.Sh ")[1:] {
 		title, body, _ := strings.Cut(s, "\n")
 		sections[title] = body
 	}
@@ -76,7 +72,7 @@ func TestConfigPage(t *testing.T) {
 			}
 		}
 		if restart := strings.Contains(text, "needs a restart"); restart != k.Restart {
-			t.Errorf("%s: the page says that it needs a restart: %v, want %v", k.Name, restart, k.Restart)
+			t.Errorf("%s: the page states that the key needs a restart: %v, want %v", k.Name, restart, k.Restart)
 		}
 	}
 	for key := range documented {

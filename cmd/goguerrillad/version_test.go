@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestVersion: the version is that of the first heading in CHANGELOG.md. After the tag
-// of the version, the commit is added.
+// TestVersion: the version is the one in the first heading of CHANGELOG.md. Unless the
+// commit has the tag of the version, the version also contains the commit.
 func TestVersion(t *testing.T) {
 	script, err := filepath.Abs("../../packaging/version.sh")
 	if err != nil {
@@ -52,7 +52,7 @@ func TestVersion(t *testing.T) {
 	write("# Changes\n\n## 2.1.0 - 2026-12-25\n")
 	check("with uncommitted changes", `2\.1\.0\+1\.g[0-9a-f]{12}\.dirty`)
 	run("git", "commit", "-qam", "two")
-	check("past the tag", `2\.1\.0\+2\.g[0-9a-f]{12}`)
+	check("after the tag", `2\.1\.0\+2\.g[0-9a-f]{12}`)
 	dir = filepath.Dir(filepath.Dir(script))
 	check("this tree", `\d+\.\d+\.\d+(\+.*)?`)
 }

@@ -148,11 +148,11 @@ func TestReplacedStore(t *testing.T) {
 				o := newOutcomes(t)
 				o.submit(c, message("a", 1, 1))
 				synctest.Wait()
-				new := &checked{script: script{save: stored}}
+				replacement := &checked{script: script{save: stored}}
 				if tt.down {
-					new.err = errors.New("connection refused")
+					replacement.err = errors.New("connection refused")
 				}
-				c.Swap(new, commit.Options{Log: log.Logger()})
+				c.Swap(replacement, commit.Options{Log: log.Logger()})
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
 				o.want(1, tt.old)

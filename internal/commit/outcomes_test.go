@@ -16,16 +16,16 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// fickle is a store with random outcomes after up to 3 s. It records the last
+// randomStore is a store with random outcomes after up to 3 s. It records the last
 // outcome of each envelope.
-type fickle struct {
+type randomStore struct {
 	t    *testing.T
 	mu   sync.Mutex
 	rand *rand.Rand
 	last map[*envelope.Envelope]error
 }
 
-func (f *fickle) save(_ context.Context, batch []*envelope.Envelope) []error {
+func (f *randomStore) save(_ context.Context, batch []*envelope.Envelope) []error {
 	f.mu.Lock()
 	wait := time.Duration(f.rand.IntN(3000)) * time.Millisecond
 	kinds := []error{nil, nil, savemail.ErrUnavailable, savemail.ErrUnknown, savemail.ErrRejected, savemail.ErrRejected}
@@ -57,7 +57,7 @@ func TestOutcomes(t *testing.T) {
 
 func testOutcomes(t *testing.T, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 0))
-	f := &fickle{t: t, rand: rand.New(rand.NewPCG(seed, 1)), last: map[*envelope.Envelope]error{}}
+	f := &randomStore{t: t, rand: rand.New(rand.NewPCG(seed, 1)), last: map[*envelope.Envelope]error{}}
 	options := commit.Options{
 		Writers: 1 + random.IntN(3), MaxRows: 1 + random.IntN(20), MaxBytes: int64(random.IntN(5000)),
 		Timeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler),

@@ -12,9 +12,8 @@ import (
 	"goguerrillad/internal/stores"
 )
 
-// accepts checks whether a configuration with the key, and with the others, is
-// valid.
-func accepts(t *testing.T, key, value, others string, want bool) {
+// expectValid checks whether a configuration with the key and the other keys is valid.
+func expectValid(t *testing.T, key, value, others string, want bool) {
 	t.Helper()
 	text := fmt.Sprintf("{%q: %q", key, value)
 	if others != "" {
@@ -53,7 +52,7 @@ func TestNumberBounds(t *testing.T) {
 		{"GSMTP_TRUSTED_PROXIES", "::/", 0, 128, ""},
 	} {
 		for n, want := range map[int]bool{c.least - 1: false, c.least: true, c.most: true, c.most + 1: false} {
-			accepts(t, c.key, c.before+strconv.Itoa(n), c.others, want)
+			expectValid(t, c.key, c.before+strconv.Itoa(n), c.others, want)
 		}
 	}
 }
@@ -77,26 +76,26 @@ func TestLengthBounds(t *testing.T) {
 		{"GM_ALLOWED_HOSTS", strings.Repeat("label.", 40), "a", ".", 15, ""},
 	} {
 		for n, want := range map[int]bool{1: true, c.most: true, c.most + 1: false} {
-			accepts(t, c.key, c.before+strings.Repeat(c.letter, n)+c.after, c.others, want)
+			expectValid(t, c.key, c.before+strings.Repeat(c.letter, n)+c.after, c.others, want)
 		}
 	}
 }
 
-// TestDomainLetters: of ASCII, a label may contain only letters, digits, hyphens
-// and underscores.
+// TestDomainLetters: a domain may contain no ASCII characters but letters, digits,
+// hyphens, underscores and dots.
 func TestDomainLetters(t *testing.T) {
 	for c := range rune(128) {
-		inside := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-' || c == '.'
-		accepts(t, "GSMTP_HOST_NAME", "x"+string(c)+"y.example", "", inside)
+		allowed := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-' || c == '.'
+		expectValid(t, "GSMTP_HOST_NAME", "x"+string(c)+"y.example", "", allowed)
 	}
 }
 
-// TestTablePrefix: a table of SQLite must not begin with sqlite_ in any case. A
-// table of MySQL may.
+// TestTablePrefix: the name of an SQLite table must not begin with sqlite_, in upper or
+// lower case. The name of a MySQL table may.
 func TestTablePrefix(t *testing.T) {
 	for name, want := range map[string]bool{"sqlite": true, "sqlite_": false, "SQLite_": false, "SQLite_a": false, "sqlitea": true, "a_sqlite_": true} {
-		accepts(t, "GM_MAIL_TABLE", name, "", want)
-		accepts(t, "GM_MAIL_TABLE", name, `"MYSQL_HOST": "/s", "MYSQL_DB": "d"`, true)
+		expectValid(t, "GM_MAIL_TABLE", name, "", want)
+		expectValid(t, "GM_MAIL_TABLE", name, `"MYSQL_HOST": "/s", "MYSQL_DB": "d"`, true)
 	}
 }
 

@@ -180,7 +180,7 @@ func TestMachineDefaults(t *testing.T) {
 	}
 }
 
-// TestCertificateDates: a certificate that is not valid now has a warning.
+// TestCertificateDates: a certificate that is not valid now causes a warning.
 func TestCertificateDates(t *testing.T) {
 	for until, want := range map[time.Time]string{
 		now().AddDate(0, 0, -1): "the certificate in GSMTP_PUB_KEY expired on 2026-05-31",
@@ -195,7 +195,7 @@ func TestCertificateDates(t *testing.T) {
 	}
 }
 
-// TestNeedsRestart: only changed keys of the user and the group need a restart.
+// TestNeedsRestart: only a change of the user or the group needs a restart.
 func TestNeedsRestart(t *testing.T) {
 	m := newMachine()
 	a := mustParse(t, m, `{"GUID": "mail", "GSMTP_TIMEOUT": "1"}`)
@@ -258,8 +258,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestReadablePassword: a password in a file that every user can read has a
-// warning, which does not contain the password.
+// TestReadablePassword: a password in a file that every user can read causes a warning,
+// which does not contain the password.
 func TestReadablePassword(t *testing.T) {
 	for _, tt := range []struct {
 		mode os.FileMode

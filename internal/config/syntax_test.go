@@ -40,7 +40,7 @@ func checkRefused(t *testing.T, cases []refused) {
 	}
 }
 
-// TestSyntax: a mistake in the syntax has an error with its position.
+// TestSyntax: the error of a syntax mistake contains its position.
 func TestSyntax(t *testing.T) {
 	checkRefused(t, []refused{
 		// The file as a whole.
@@ -128,8 +128,8 @@ func TestSyntax(t *testing.T) {
 	})
 }
 
-// TestAnnotated2012: the example in the README of 2012 has comments, so the error
-// explains them.
+// TestAnnotated2012: the example in the README of 2012 has comments, and the error states
+// that JSON has none.
 func TestAnnotated2012(t *testing.T) {
 	const text = `{
     "GM_ALLOWED_HOSTS":"example.com,sample.com", // which domains accepted

@@ -7,8 +7,8 @@ import (
 	"goguerrillad/internal/config"
 )
 
-// TestRefusedValues: an invalid value has an error with its key, its value unless it
-// is secret, and its position.
+// TestRefusedValues: the error of an invalid value contains the position, the key, and
+// the value unless it is secret.
 func TestRefusedValues(t *testing.T) {
 	const hosts = "want domains separated by commas, *.example.com for all subdomains, . for every domain"
 	const address = "want host:port, [v6]:port or :port"

@@ -8,8 +8,8 @@ import (
 	"goguerrillad/internal/stores"
 )
 
-// TestWarnings: a valid configuration that is dangerous or has no effect has a
-// warning. Similar configurations have none.
+// TestWarnings: a valid key that is dangerous or has no effect causes a warning. Similar
+// configurations cause none.
 func TestWarnings(t *testing.T) {
 	const (
 		webhook  = `"GM_SAVE_MAIL": "webhook", `

@@ -80,7 +80,7 @@ func TestReservedDescriptors(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(*stores.Configuration)
-		extra  int // descriptors more than with the first configuration
+		extra  int // additional descriptors
 	}{
 		{"no change", func(*stores.Configuration) {}, 0},
 		{"three addresses", func(c *stores.Configuration) { c.Listen = []string{":25", ":26", ":27"} }, 4},

@@ -44,12 +44,13 @@ func TestStopLog(t *testing.T) {
 		log = after
 	}
 	if log != "" {
-		t.Errorf("lines after the last one:\n%s", log)
+		t.Errorf("lines after msg=stopped:\n%s", log)
 	}
 }
 
 // TestStopOrder: while a stop waits for a transaction, auth_http and SMTP refuse
-// connections, so that clients connect to another server, and the metrics are served.
+// connections, so that clients connect to another server. The daemon still serves the
+// metrics.
 func TestStopOrder(t *testing.T) {
 	addrs := freeAddresses(t)
 	d := startDaemon(t, addrs, map[string]string{"NGINX_AUTH_ENABLED": "Y"})
@@ -64,7 +65,7 @@ func TestStopOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range addressKeys[:2] {
-		test.Await(t, d.Process(), 20*time.Second, key+" is still open", func() error {
+		test.Await(t, d.Process(), 20*time.Second, "waiting for "+key+" to refuse connections", func() error {
 			conn, err := net.Dial("tcp", addrs[key])
 			if err == nil {
 				conn.Close()

@@ -77,8 +77,8 @@ func TestStartRefused(t *testing.T) {
 	}
 }
 
-// TestReadersSIGHUP: SIGHUP ends -list, -show and -t while they wait for a database;
-// only a daemon that serves reloads. Without a database -list and -show fail.
+// TestReadersSIGHUP: SIGHUP ends -list, -show and -t while they wait for a database, since
+// only a serving daemon reloads. Without a database -list and -show fail.
 func TestReadersSIGHUP(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -115,8 +115,8 @@ func TestReadersSIGHUP(t *testing.T) {
 	}
 }
 
-// TestRealUserRoot: a process whose real user alone is root could switch back to it,
-// so the daemon refuses to start.
+// TestRealUserRoot: the daemon refuses to start if only its real user is root, since the
+// process could switch back to root.
 func TestRealUserRoot(t *testing.T) {
 	d := shared.Daemon(t, nil)
 	test.NeedRoot(t)

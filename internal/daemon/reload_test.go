@@ -168,7 +168,7 @@ func connect(t *testing.T, d *testdaemon.Daemon) *client.Client {
 // session.
 func openSession(t *testing.T, d *testdaemon.Daemon) (c *client.Client) {
 	t.Helper()
-	test.Await(t, d.Process(), 20*time.Second, "no session", func() error {
+	test.Await(t, d.Process(), 20*time.Second, "opening a session", func() error {
 		if c = connect(t, d); c.Greeting.Code == 220 {
 			return nil
 		}
@@ -199,10 +199,10 @@ func TestReloadMemory(t *testing.T) {
 	}
 	awaitWaiting := func(want bool) {
 		t.Helper()
-		test.Await(t, d.Process(), 20*time.Second, "sessions that wait for memory", func() error {
+		test.Await(t, d.Process(), 20*time.Second, "waiting for the sessions that wait for memory", func() error {
 			text := get(t, addrs["GM_METRICS"], "/metrics")
 			if strings.Contains(text, "goguerrillad_memory_waiting_sessions 0\n") == want {
-				return fmt.Errorf("some: %v, want %v", !want, want)
+				return fmt.Errorf("sessions wait: %v, want %v", !want, want)
 			}
 			return nil
 		})
@@ -246,8 +246,8 @@ func TestReloadClients(t *testing.T) {
 	}
 }
 
-// TestReloadRefused: a reload that cannot bind one of the addresses keeps all
-// addresses, limits and the log file.
+// TestReloadRefused: a reload that cannot bind one of the addresses keeps all addresses,
+// the limits and the log file.
 func TestReloadRefused(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -273,7 +273,7 @@ func TestReloadRefused(t *testing.T) {
 		checkServing(t, d, old)
 		checkReleased(t, next)
 		if text := get(t, old["GM_METRICS"], "/metrics"); !strings.Contains(text, "\ngoguerrillad_sessions_limit 500\n") || !strings.Contains(text, "_last_reload_successful 0\n") {
-			t.Errorf("%s: the metrics of the old configuration and the failed reload are wrong:\n%s", key, text)
+			t.Errorf("%s: the metrics lack the old limit or the failed reload:\n%s", key, text)
 		}
 		if text := read(t, change["GSMTP_LOG_FILE"]); text != "" {
 			t.Errorf("the log file of the refused configuration contains\n%s", text)

@@ -55,7 +55,7 @@ func TestStartFewDescriptors(t *testing.T) {
 		}
 		d.Wrapper = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, limit), "sh"}
 		d.Launch(t)
-		test.Await(t, nil, 20*time.Second, "the start neither succeeds nor fails", func() error {
+		test.Await(t, nil, 20*time.Second, "waiting for the start to succeed or fail", func() error {
 			select {
 			case <-d.Process().Done():
 				return nil
@@ -87,8 +87,8 @@ func TestStartFewDescriptors(t *testing.T) {
 }
 
 // TestReloadFewDescriptors: if a daemon has too few descriptors for any step of a
-// reload, the old or the new configuration works, and the next reload applies the
-// complete new one.
+// reload, it serves with the old or the new configuration, and the next reload applies
+// the new configuration completely.
 func TestReloadFewDescriptors(t *testing.T) {
 	old, next := freeAddresses(t), freeAddresses(t)
 	d := shared.Daemon(t, old)
@@ -98,9 +98,9 @@ func TestReloadFewDescriptors(t *testing.T) {
 	d.AwaitLog(t, "msg=ready", 1)
 	atStart := d.Descriptors()
 	for room := range 8 {
-		test.Await(t, d.Process(), 20*time.Second, "open descriptors after a reload", func() error {
+		test.Await(t, d.Process(), 20*time.Second, "waiting for the descriptors of the reload to close", func() error {
 			if n := d.Descriptors(); n != atStart {
-				return fmt.Errorf("%d, want %d as after the start", n, atStart)
+				return fmt.Errorf("%d open, want %d as after the start", n, atStart)
 			}
 			return nil
 		})
@@ -166,7 +166,7 @@ func setDescriptorLimit(t *testing.T, d *testdaemon.Daemon, limit int) {
 func checkServing(t *testing.T, d *testdaemon.Daemon, keys map[string]string) {
 	t.Helper()
 	d.Addr = keys["GSTMP_LISTEN_INTERFACE"]
-	test.Await(t, d.Process(), 20*time.Second, "no greeting on "+d.Addr, d.CheckGreeting)
+	test.Await(t, d.Process(), 20*time.Second, "waiting for the greeting on "+d.Addr, d.CheckGreeting)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
 	for _, key := range addressKeys[1:] {
 		r, err := client.Get("http://" + keys[key])

@@ -42,14 +42,14 @@ func TestPrivileges(t *testing.T) {
 	test.NeedRoot(t)
 	test.Need(t, "setpriv")
 	for _, tt := range []struct {
-		user  string
-		under []string
+		user    string
+		wrapper []string
 	}{
 		{"nobody", nil},
 		{"", []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service"}},
 	} {
 		d := shared.Daemon(t, map[string]string{"GUID": tt.user, "SGID": ""})
-		d.Wrapper = tt.under
+		d.Wrapper = tt.wrapper
 		d.Start(t)
 		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", d.Pid()))
 		if err != nil || len(threads) < 2 {

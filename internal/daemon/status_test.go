@@ -12,7 +12,7 @@ import (
 	"goguerrillad/internal/stores"
 )
 
-// TestIsOutage: only ErrUnavailable without ErrUnknown concerns every message.
+// TestIsOutage: only ErrUnavailable without ErrUnknown is an outage.
 func TestIsOutage(t *testing.T) {
 	for err, want := range map[error]bool{
 		savemail.ErrUnavailable: true, fmt.Errorf("store: %w", savemail.ErrUnavailable): true,

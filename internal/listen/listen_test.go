@@ -12,7 +12,7 @@ import (
 	"goguerrillad/internal/listen"
 )
 
-// bind binds until the test ends.
+// bind returns sockets that are open until the test ends.
 func bind(t *testing.T, addrs ...string) []listen.Socket {
 	t.Helper()
 	sockets, err := listen.Bind(addrs)
@@ -27,7 +27,7 @@ func bind(t *testing.T, addrs ...string) []listen.Socket {
 	return sockets
 }
 
-// reach checks that the socket receives a connection to addr.
+// reach checks that the socket accepts a connection to addr.
 func reach(t *testing.T, s listen.Socket, network, addr string) {
 	t.Helper()
 	c, err := net.Dial(network, addr)
@@ -125,11 +125,11 @@ func TestRebind(t *testing.T) {
 	reach(t, old[0], "tcp4", kept)
 }
 
-// checkKept checks that Rebind has returned a socket of before.
+// checkKept checks that Rebind has kept an old socket.
 func checkKept(t *testing.T, got, old listen.Socket) {
 	t.Helper()
 	if got != old {
-		t.Errorf("%v has descriptor %d, want the old one, %d of %v", got.Addr, got.FD, old.FD, old.Addr)
+		t.Errorf("%v has descriptor %d, want the old descriptor %d of %v", got.Addr, got.FD, old.FD, old.Addr)
 	}
 }
 

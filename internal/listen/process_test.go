@@ -22,8 +22,8 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestHelper is not a test: the tests below run it in another process, with sockets
-// from systemd or in a confined environment. It binds, and prints its sockets.
+// TestHelper is not a test. The tests below run it in another process, with sockets from
+// systemd or in a confined environment. It binds sockets and prints them.
 func TestHelper(t *testing.T) {
 	addr := os.Getenv("LISTEN_TEST_ADDR")
 	if addr == "" {
@@ -53,7 +53,7 @@ func TestHelper(t *testing.T) {
 	}
 }
 
-// confine restricts the process of TestHelper as LISTEN_TEST_* variables say.
+// confine restricts the process of TestHelper as the LISTEN_TEST_* variables specify.
 func confine(t *testing.T) {
 	t.Helper()
 	do := func(name string, f func(value string) error) {
@@ -95,7 +95,7 @@ func confine(t *testing.T) {
 			return errno
 		}
 		// The address can be bound a moment later.
-		test.Await(t, nil, 20*time.Second, "no "+address, func() error {
+		test.Await(t, nil, 20*time.Second, "waiting for "+address, func() error {
 			l, err := net.Listen("tcp", "["+address+"%lo]:0")
 			if err != nil {
 				return err
@@ -252,7 +252,7 @@ func listenOnVsock(t *testing.T) *os.File {
 	return f
 }
 
-// TestConfined: the errors of addresses that the kernel refuses, and names with
+// TestConfined checks the errors of addresses that the kernel refuses, and names with
 // addresses that cannot be bound.
 func TestConfined(t *testing.T) {
 	if os.Geteuid() != 0 {

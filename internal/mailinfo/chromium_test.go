@@ -17,11 +17,11 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// texts is a JavaScript program for Chromium. For each label, it returns inputs in
+// decodeScript is a JavaScript program for Chromium. For each label, it returns inputs in
 // hexadecimal and the output of TextDecoder. Only the first label of an encoding
 // has all inputs, the others have one. Each input has a new decoder, since
 // Chromium's decoders keep state after an error.
-const texts = `(labels => {
+const decodeScript = `(labels => {
 	const hex = a => a.map(c => c.toString(16).padStart(2, '0')).join(''), seen = {}, out = [];
 	for (const label of labels) {
 		const name = new TextDecoder(label).encoding, cases = {};
@@ -55,8 +55,7 @@ const texts = `(labels => {
 	return out;
 })`
 
-// TestChromium tests that every label of the WHATWG Encoding standard decodes as in
-// Chromium.
+// TestChromium: every label of the WHATWG Encoding standard decodes as in Chromium.
 func TestChromium(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Chromium")
@@ -90,7 +89,7 @@ func TestChromium(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	results, err := chromedp.Run(ctx, chromedp.Evaluate[[]map[string]string](texts+"("+string(argument)+")"))
+	results, err := chromedp.Run(ctx, chromedp.Evaluate[[]map[string]string](decodeScript+"("+string(argument)+")"))
 	if err != nil {
 		t.Fatal(err)
 	}

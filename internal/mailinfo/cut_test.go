@@ -7,8 +7,7 @@ import (
 	"goguerrillad/internal/mailinfo"
 )
 
-// TestCutMessages tests that Parse returns valid UTF-8 for a message that is cut at
-// any byte.
+// TestCutMessages: Parse returns valid UTF-8 for a message that is cut at any byte.
 func TestCutMessages(t *testing.T) {
 	messages := []string{
 		"Subject: a =?utf-8?Q?b=3F_?= =?iso-2022-jp?B?GyRCRnwbKEI=?=\r\nContent-Type: multipart/mixed; boundary=\"x y\" (c \\) d)\r\n\r\n" +

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestBoundaryWithoutQuotes tests that the delimiter lines decide how much of a
-// parameter without quotes is the boundary.
+// TestBoundaryWithoutQuotes: the delimiter lines decide how much of a parameter
+// without quotes is the boundary.
 func TestBoundaryWithoutQuotes(t *testing.T) {
 	tests := []struct{ param, line string }{
 		{"a(b)", "a(b)"},
@@ -43,8 +43,8 @@ func TestBoundaryWithoutQuotes(t *testing.T) {
 	}
 }
 
-// TestCRCRLF tests that Parse finds all parts and fields if all lines, or only the
-// delimiter lines, end with CR CR LF.
+// TestCRCRLF: Parse finds all parts and fields if all lines, or only the delimiter
+// lines, end with CR CR LF.
 func TestCRCRLF(t *testing.T) {
 	lines := []string{"Subject: s", "Content-Type: multipart/mixed;", " boundary=b", "", "--b", "Content-Type: image/png;", " name=a", "", "abc", "--b  ", "", "x", "--b", "Content-Disposition: attachment; filename=c", "", "", "--b--", ""}
 	every := strings.Join(lines, "\r\r\n")
@@ -73,8 +73,7 @@ func TestCRCRLF(t *testing.T) {
 	}
 }
 
-// TestQuotedWords tests that quotes around a transfer encoding or a disposition are
-// ignored.
+// TestQuotedWords: quotes around a transfer encoding or a disposition are ignored.
 func TestQuotedWords(t *testing.T) {
 	for _, encoding := range []string{`"base64"`, `"BASE64"`, ` (x) "base64" (y)`, `" base64 "`, `"base64`, `"base64"; x=y`} {
 		message := "Content-Disposition: attachment\r\nContent-Transfer-Encoding: " + encoding + "\r\n\r\nYWJj"

@@ -9,8 +9,8 @@ import (
 	"goguerrillad/internal/mailinfo"
 )
 
-// TestLimits tests that Parse reports an attachment within each limit, and no
-// attachment beyond it.
+// TestLimits: Parse reports an attachment within each limit, and no attachment beyond
+// it.
 func TestLimits(t *testing.T) {
 	body := func(boundary string, parts ...string) string {
 		return "--" + boundary + "\r\n" + strings.Join(parts, "\r\n--"+boundary+"\r\n") + "\r\n--" + boundary + "--\r\n"
@@ -67,8 +67,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestLongValues tests that a content type that is too long becomes text/plain, and
-// that a label or a file name that is too long is cut at a character.
+// TestLongValues: a content type that is too long becomes text/plain, and a label or a
+// file name that is too long is cut at a character.
 func TestLongValues(t *testing.T) {
 	for n, want := range map[int]bool{254: true, 255: true, 256: false} {
 		kind := "application/" + strings.Repeat("x", n-len("application/"))
@@ -94,8 +94,8 @@ func TestLongValues(t *testing.T) {
 	}
 }
 
-// TestBounds tests that the result is bounded and that the time is linear in the
-// size of the message: with quadratic time, the test would not end.
+// TestBounds: the result is bounded and the time is linear in the size of the message:
+// with quadratic time, the test would not end.
 func TestBounds(t *testing.T) {
 	const n = 100_000
 	part := "--b\r\nContent-Disposition: attachment; filename=\"<&>" + strings.Repeat("\u2028\x01", 100) + "\"\r\n\r\n"

@@ -6,8 +6,8 @@ import (
 	"goguerrillad/internal/mailinfo"
 )
 
-// TestByteOrderMark tests that Parse reads all fields if a byte order mark precedes
-// the first field.
+// TestByteOrderMark: Parse reads all fields if a byte order mark precedes the first
+// field.
 func TestByteOrderMark(t *testing.T) {
 	const (
 		mark    = "\xef\xbb\xbf"
@@ -42,8 +42,8 @@ func TestByteOrderMark(t *testing.T) {
 	}
 }
 
-// TestByteOrderMarkInText tests that Parse removes byte order marks from subjects
-// and file names in any encoding.
+// TestByteOrderMarkInText: Parse removes byte order marks from subjects and file names
+// in any encoding.
 func TestByteOrderMarkInText(t *testing.T) {
 	tests := []struct{ field, want string }{
 		{" \xef\xbb\xbfa", "a"},

@@ -15,9 +15,9 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// reader is a Python program. It reads one message in base64 per line, and prints
+// listScript is a Python program. It reads one message in base64 per line, and prints
 // the attachments that Python's email package finds.
-const reader = `
+const listScript = `
 import base64, email, json, sys
 for line in sys.stdin:
     found = []
@@ -36,7 +36,7 @@ for line in sys.stdin:
 `
 
 // A generator generates messages from a seed. It does not generate cases in which
-// Parse differs from Python on purpose:
+// Parse intentionally differs from Python:
 //   - file names of the first text parts, which are bodies for Parse;
 //   - padding inside base64, at which Python stops;
 //   - quotes around an encoding, which Python does not remove;
@@ -120,7 +120,7 @@ func (g *generator) leaf() {
 	fmt.Fprintf(&g.b, "Content-Type: %s\r\n\r\n%s", kind, body)
 }
 
-// TestPython tests that Parse finds the same attachments as Python's email package.
+// TestPython: Parse finds the same attachments as Python's email package.
 func TestPython(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Python")
@@ -141,7 +141,7 @@ func TestPython(t *testing.T) {
 		messages = append(messages, message)
 		input.WriteString(base64.StdEncoding.EncodeToString(message) + "\n")
 	}
-	command := exec.Command(python, "-c", reader)
+	command := exec.Command(python, "-c", listScript)
 	command.Stdin, command.Stderr = &input, &stderr
 	out, err := command.Output()
 	if err != nil {

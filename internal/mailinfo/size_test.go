@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestBase64Size tests that the size of a base64 body is the number of bytes that
-// the decoder of encoded words returns for the same characters.
+// TestBase64Size: the size of a base64 body is the number of bytes that the decoder of
+// encoded words returns for the same characters.
 func TestBase64Size(t *testing.T) {
 	const characters = "AQYwz09+/=== \t*"
 	rnd := rand.New(rand.NewPCG(1, 2))

@@ -87,7 +87,7 @@ func TestSubject(t *testing.T) {
 	}
 }
 
-// TestCutWord tests that an encoded word that is cut anywhere stays as it is.
+// TestCutWord: an encoded word that is cut anywhere stays as it is.
 func TestCutWord(t *testing.T) {
 	for _, word := range []string{"=?utf-8*en?Q?why??=", "=?utf-8?B?YQ==?="} {
 		for n := range len(word) {
@@ -98,8 +98,8 @@ func TestCutWord(t *testing.T) {
 	}
 }
 
-// TestRawSubject tests that a subject that is not UTF-8 is decoded with the charset
-// of the first text part.
+// TestRawSubject: a subject that is not UTF-8 is decoded with the charset of the first
+// text part.
 func TestRawSubject(t *testing.T) {
 	tests := []struct{ contentType, want string }{
 		{"text/plain; charset=koi8-r", "При"},
@@ -118,8 +118,8 @@ func TestRawSubject(t *testing.T) {
 	}
 }
 
-// TestMostlyUTF8 tests that invalid bytes in a subject or a file name do not affect
-// the characters around them, if the text has more valid characters than such bytes.
+// TestMostlyUTF8: invalid bytes in a subject or a file name do not affect the
+// characters around them, if the text has more valid characters than such bytes.
 func TestMostlyUTF8(t *testing.T) {
 	const zazolc = "za\u017c\u00f3\u0142\u0107"
 	tests := []struct{ raw, want string }{
@@ -153,8 +153,8 @@ func TestMostlyUTF8(t *testing.T) {
 	}
 }
 
-// TestRawISO2022JP tests that text in ISO-2022-JP, which has no 8-bit bytes, is
-// decoded if the first text part has that charset.
+// TestRawISO2022JP: text in ISO-2022-JP, which has no 8-bit bytes, is decoded if the
+// first text part has that charset.
 func TestRawISO2022JP(t *testing.T) {
 	const (
 		nihon = "\x1b$BF|K\\\x1b(B"     // ends with a backslash
@@ -236,7 +236,7 @@ func percent(bytes []byte) string {
 	return b.String()
 }
 
-// TestLongSubject tests that the length of a subject is not limited.
+// TestLongSubject: the length of a subject is not limited.
 func TestLongSubject(t *testing.T) {
 	const n = 100_000
 	word := "=?utf-8?B?" + base64.StdEncoding.EncodeToString([]byte("é")) + "?="

@@ -75,7 +75,7 @@ func (f *fixture) get(path string) (status int, body string, h http.Header) {
 	return w.Code, w.Body.String(), w.Header()
 }
 
-// TestStart tests that New does not call the sources, which the daemon sets later.
+// TestStart: New does not call the sources, which the daemon sets later.
 func TestStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
@@ -225,7 +225,7 @@ func TestHealth(t *testing.T) {
 	want(503, "store unavailable since 2023-11-14T22:13:20Z\n")
 }
 
-// TestProtected tests that each response has the headers for browsers.
+// TestProtected: each response has the headers for browsers.
 func TestProtected(t *testing.T) {
 	f := start(t)
 	for path, want := range map[string]int{"/": 200, "/metrics": 200, "/healthz": 200, "/other": 404} {

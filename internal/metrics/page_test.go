@@ -14,8 +14,7 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// TestPage tests that the page shows the state of the daemon, and that it loads
-// nothing from elsewhere.
+// TestPage: the page shows the state of the daemon and loads nothing from other servers.
 func TestPage(t *testing.T) {
 	f := start(t)
 	f.Committed(3*time.Millisecond, 9)
@@ -103,8 +102,8 @@ func TestPageFigures(t *testing.T) {
 	})
 }
 
-// TestPageOfNewDaemon tests that the page of a daemon without messages has no
-// meaningless figures.
+// TestPageOfNewDaemon: the page of a daemon without messages has no meaningless
+// figures.
 func TestPageOfNewDaemon(t *testing.T) {
 	f := newFixture()
 	f.down.Store(true)
@@ -125,8 +124,8 @@ func TestPageOfNewDaemon(t *testing.T) {
 	}
 }
 
-// TestPageReload tests that the page shows when the configuration was loaded and
-// whether the last reload was refused.
+// TestPageReload: the page shows when the configuration was loaded and whether the
+// last reload was refused.
 func TestPageReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture()
@@ -147,7 +146,7 @@ func TestPageReload(t *testing.T) {
 	})
 }
 
-// TestPageHistory tests that the plot of the last 10 minutes moves every 5 s.
+// TestPageHistory: the plot of the last 10 minutes moves every 5 s.
 func TestPageHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture()

@@ -93,8 +93,8 @@ func run(t *testing.T, keep time.Duration, f func(*fixture)) {
 	})
 }
 
-// look asks for a recipient as a session does. It returns the reply code of the
-// refusal, or 0 if the recipient is accepted.
+// lookUp looks up a recipient as a session does. It returns the code of the refusal, or
+// 0 if the recipient is accepted.
 func (x *fixture) lookUp(address string) int {
 	if refusal, ok := x.d.Known(address); ok {
 		return code(refusal)
@@ -148,8 +148,8 @@ func TestNoCache(t *testing.T) {
 	})
 }
 
-// TestConcurrentQueries tests that concurrent questions about a recipient share a
-// query, and that at most Connections queries run at once.
+// TestConcurrentQueries: concurrent lookups of a recipient share a query, and at most
+// Connections queries run at once.
 func TestConcurrentQueries(t *testing.T) {
 	run(t, time.Minute, func(x *fixture) {
 		x.set(nil, time.Second)
@@ -163,20 +163,20 @@ func TestConcurrentQueries(t *testing.T) {
 		}
 		wait.Wait()
 		if x.queries() != 3 || x.most != 3 {
-			x.Errorf("%d queries, %d at once, want 3, 3", x.queries(), x.most)
+			x.Errorf("%d queries, %d concurrent, want 3, 3", x.queries(), x.most)
 		}
 		for i := range 2 * recipient.Connections {
 			wait.Go(func() { x.lookUp(fmt.Sprintf("d%d@example.com", i)) })
 		}
 		wait.Wait()
 		if x.most != recipient.Connections {
-			x.Errorf("%d queries at once, want %d", x.most, recipient.Connections)
+			x.Errorf("%d concurrent queries, want %d", x.most, recipient.Connections)
 		}
 	})
 }
 
-// TestQueryFails tests that cached answers stay valid, that other recipients get
-// 451, and that the log reports the failure at most once a minute.
+// TestQueryFails: cached answers stay valid, other recipients get 451, and the log
+// reports the failure at most once a minute.
 func TestQueryFails(t *testing.T) {
 	run(t, time.Hour, func(x *fixture) {
 		x.want("b@example.com", 0, 1)
@@ -205,8 +205,7 @@ func TestQueryFails(t *testing.T) {
 	})
 }
 
-// TestDatabaseHangs tests that every question is answered within 5 s, also if it
-// waits for a connection.
+// TestDatabaseHangs: every lookup ends within 5 s, also if it waits for a connection.
 func TestDatabaseHangs(t *testing.T) {
 	run(t, time.Hour, func(x *fixture) {
 		x.set(errors.New("timeout"), time.Hour)
@@ -226,8 +225,8 @@ func TestDatabaseHangs(t *testing.T) {
 	})
 }
 
-// TestUse tests that a new source starts with an empty cache, and that the old
-// source is closed when its last query has ended.
+// TestUse: a new source starts with an empty cache, and the old source is closed when
+// its last query has ended.
 func TestUse(t *testing.T) {
 	run(t, time.Hour, func(x *fixture) {
 		x.want("b@example.com", 0, 1)
@@ -257,7 +256,7 @@ func TestUse(t *testing.T) {
 	})
 }
 
-// TestCloseFails tests that an error of Close is logged.
+// TestCloseFails: an error of Close is logged.
 func TestCloseFails(t *testing.T) {
 	for _, err := range []error{nil, errLost} {
 		run(t, time.Hour, func(x *fixture) {

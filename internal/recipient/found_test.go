@@ -48,8 +48,8 @@ func (r *scriptedRows) Next([]driver.Value) error {
 	return io.EOF
 }
 
-// TestFound tests that Found returns the error of each step. Without the error,
-// the recipient would be refused permanently.
+// TestFound: Found returns the error of each step. Without the error, the recipient
+// would be refused permanently.
 func TestFound(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

@@ -113,8 +113,8 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-// FuzzParse tests that a parsed query has a ? for each parameter and no other
-// change, and that the query with the names in place of the ? parses to the same.
+// FuzzParse: a parsed query has a ? for each parameter and no other change, and the
+// query with the names in place of the ? parses to the same.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"SELECT 1 FROM u WHERE mail=:address AND d=:domain;", `SELECT 'a\':address', "x", [y], @z`, "SELECT 1 -- x\n/* y */ # z\n", "::address:=:domain", "?", "'",

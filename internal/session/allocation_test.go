@@ -12,12 +12,11 @@ import (
 	"goguerrillad/internal/session"
 )
 
-// sender sends messages, command by command, without an allocation of its own.
+// sender sends messages, command by command. It allocates no memory itself.
 type sender struct {
 	t           testing.TB
 	environment *session.Environment
 	buf         []byte
-	free        bool
 	in          []byte
 	out         []byte
 	text        string
@@ -26,7 +25,7 @@ type sender struct {
 func newSender(t testing.TB) *sender {
 	settings := testSettings(t)
 	m := &sender{t: t, in: make([]byte, 0, 8192), out: make([]byte, 0, 8192), text: strings.Repeat("0123456789012345678\r\n", 250) + ".\r\n"}
-	m.buf, m.free = make([]byte, 0, 1<<17), true
+	m.buf = make([]byte, 0, 1<<17)
 	m.environment = &session.Environment{
 		Settings: func() *session.Settings { return settings },
 		Now:      time.Now,
@@ -75,8 +74,8 @@ func TestSessionSize(t *testing.T) {
 	}
 }
 
-// TestAllocations: a usual message costs a session, an envelope and the strings that
-// are passed on.
+// TestAllocations: a usual message costs the allocations of a session, an envelope and
+// the strings of the envelope.
 func TestAllocations(t *testing.T) {
 	c := newSender(t)
 	if n := testing.AllocsPerRun(100, c.message); n > 10 {

@@ -54,7 +54,7 @@ func (m *memory) Release(buf []byte) {
 	clear(buf[:cap(buf)]) // another session may use it now
 }
 
-// client is a driver of a session, and the connection of a dialogue with it.
+// client drives a session, and is the connection of a dialogue with it.
 type client struct {
 	t           testing.TB
 	s           *session.Session

@@ -9,7 +9,7 @@ import (
 )
 
 // TestLog: the log has one line for each message and each refused recipient, with all
-// attributes that one may search for.
+// their attributes.
 func TestLog(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

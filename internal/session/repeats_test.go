@@ -18,13 +18,13 @@ var errOutage = errors.New("store unavailable: disk full")
 
 func isOutage(err error) bool { return errors.Is(err, errOutage) }
 
-// send sends a message whose Save returns err.
+// sendMessage sends a message whose Save returns err.
 func (c *client) sendMessage(err error) {
 	c.store = func(*envelope.Envelope) error { return err }
 	c.send("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", "text", ".")
 }
 
-// minute waits a minute, until its timers have run.
+// minute waits for a minute and for the timers that run in it.
 func minute() {
 	time.Sleep(time.Minute)
 	synctest.Wait()

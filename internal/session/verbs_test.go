@@ -10,8 +10,8 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// TestVerbs: the reply to HELP lists each verb, except those that are only for
-// proxies or never succeed, and a dialogue sends each verb.
+// TestVerbs: the reply to HELP lists each verb, except the verbs that are only for proxies
+// or never succeed. A dialogue sends each verb.
 func TestVerbs(t *testing.T) {
 	code, err := os.ReadFile("feed.go")
 	if err != nil {

@@ -16,7 +16,7 @@ type trustedPeer struct{ addr netip.Addr }
 
 func (p trustedPeer) Match(addr netip.Addr) bool { return addr == p.addr }
 
-// TestXClientEnvelope: the envelope and the log contain what a proxy reports.
+// TestXClientEnvelope: the envelope and the log contain the client that a proxy reports.
 func TestXClientEnvelope(t *testing.T) {
 	for _, tt := range []struct {
 		xclient, hello         string
@@ -110,8 +110,8 @@ func TestXClientAddressRefused(t *testing.T) {
 	}
 }
 
-// TestSetClient: the envelope contains what a PROXY header reports, XCLIENT cannot change
-// it, and EHLO offers no STARTTLS to a client that uses TLS to the proxy.
+// TestSetClient: the envelope contains the client that a PROXY header reports, XCLIENT
+// cannot change the client, and EHLO offers no STARTTLS to a client that uses TLS to the proxy.
 func TestSetClient(t *testing.T) {
 	const tls = "TLS1.3 TLS_AES_128_GCM_SHA256"
 	settings := testSettings(t)

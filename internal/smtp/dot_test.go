@@ -9,8 +9,8 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// model is a byte-by-byte implementation of the end of the text: it returns the text,
-// and the bytes after its end if it has one.
+// model is a byte-by-byte implementation of DotReader. It returns the text, the bytes
+// after the end of the text, and whether the text has ended.
 func model(wire string) (text, rest string, end bool) {
 	var out []byte
 	for line := true; wire != ""; { // line: at the start of a line

@@ -8,7 +8,8 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// checkRefusal compares a refusal with its code and enhanced code, or "" for none.
+// checkRefusal compares a refusal with the wanted code and enhanced code. "" means no
+// refusal.
 func checkRefusal(t *testing.T, arg string, got *smtp.Reply, want string) {
 	t.Helper()
 	switch {
@@ -81,7 +82,7 @@ func TestParseMailParams(t *testing.T) {
 		{"SMTPUTF8 smtputf8", none, "501 5.5.4"},
 		{"RET=FULL ret=HDRS", none, "501 5.5.4"},
 
-		// Not known, or known of another command or server.
+		// Unknown parameters, and parameters of other commands or servers.
 		{"FOO", none, "555 5.5.4"},
 		{"SIZE=1 FOO=BAR", none, "555 5.5.4"},
 		{"NOTIFY=NEVER", none, "555 5.5.4"},

@@ -202,7 +202,7 @@ func TestParseForwardPath(t *testing.T) {
 		{"TO: NOTIFY=NEVER", "", "", "", "501 5.5.4"},
 		{"FROM:<a@b>", "", "", "", "501 5.5.4"},
 
-		// Faults of a sender.
+		// Malformed paths.
 		{"TO:<a@b", "", "", "", "501 5.1.3"},
 		{"TO:<a@b>x", "", "", "", "501 5.1.3"},
 		{"TO:<a@b..c>", "", "", "", "501 5.1.3"},

@@ -16,7 +16,7 @@ import (
 	"goguerrillad/internal/smtp"
 )
 
-// v2 returns a header of version 2 for the client 198.51.100.9 with these TLVs.
+// v2 returns a header of version 2 for the client 198.51.100.9 with the given TLVs.
 func v2(t testing.TB, tlvs ...proxyproto.TLV) string {
 	t.Helper()
 	h := proxyproto.HeaderProxyFromAddrs(2, &net.TCPAddr{IP: net.IPv4(198, 51, 100, 9), Port: 4711}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 25})

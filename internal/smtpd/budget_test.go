@@ -39,8 +39,8 @@ func (f *fakeSession) end() {
 	f.buf = nil
 }
 
-// TestBudgetOneFinishes fills the budget with half messages. All of them must
-// finish, and the limit must hold.
+// TestBudgetOneFinishes fills the budget with the first halves of messages. All messages
+// must finish within the limit.
 func TestBudgetOneFinishes(t *testing.T) {
 	const message = 1 << 20
 	const limit = 4 * message
@@ -122,8 +122,8 @@ func TestBudgetSmallPass(t *testing.T) {
 	}
 }
 
-// TestBudgetRandom allocates and releases memory at random, as sessions do. The
-// sums must be right, and all messages must be able to finish.
+// TestBudgetRandom allocates and releases memory at random, as sessions do. The sums must
+// be right, and messages must finish.
 func TestBudgetRandom(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 0))

@@ -27,7 +27,7 @@ const (
 type phase uint8
 
 const (
-	talking        phase = iota // input, or the client to read unsent replies
+	awaitingInput  phase = iota // input, or the client to read unsent replies
 	awaitingMemory              // noteMemory
 	checking                    // noteChecked; no deadline runs
 	saving                      // noteSaved; no deadline runs
@@ -70,7 +70,7 @@ type conn struct {
 func (c *conn) event(events uint32) {
 	const failed = unix.EPOLLERR | unix.EPOLLHUP
 	switch c.phase {
-	case talking:
+	case awaitingInput:
 		if len(c.unsent) > 0 {
 			c.resume(c.loop.out[:0]) // sends the unsent bytes
 			return
@@ -109,7 +109,7 @@ func (c *conn) proceed(in, out []byte) {
 	for c.phase != closed {
 		switch s.Request() {
 		case session.RequestInput:
-			c.phase = talking
+			c.phase = awaitingInput
 			incomplete := false // in is an incomplete command
 			if len(in) > 0 && len(c.unsent) == 0 {
 				used := 0
@@ -160,7 +160,7 @@ func (c *conn) proceed(in, out []byte) {
 // result of a request.
 func (c *conn) resume(out []byte) {
 	c.proceed(c.pending, out)
-	if c.tls != nil && c.phase == talking {
+	if c.tls != nil && c.phase == awaitingInput {
 		c.readLater() // crypto/tls may hold input that epoll does not report
 	}
 }
@@ -178,7 +178,7 @@ func (c *conn) updateInterest() {
 	switch {
 	case len(c.unsent) > 0:
 		c.watch(unix.EPOLLOUT)
-	case c.phase == talking:
+	case c.phase == awaitingInput:
 		c.watch(unix.EPOLLIN)
 	case c.interest == unix.EPOLLOUT:
 		c.watch(0)
@@ -204,7 +204,7 @@ func (c *conn) watch(events uint32) {
 func (c *conn) expired() {
 	l := c.loop
 	switch c.phase {
-	case talking, awaitingMemory:
+	case awaitingInput, awaitingMemory:
 		if c.phase == awaitingMemory {
 			c.memory.dequeue()
 		} else if len(c.unsent) > 0 { // the client does not read: a reply would not reach it

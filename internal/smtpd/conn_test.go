@@ -208,8 +208,6 @@ func TestImmediateOutcome(t *testing.T) {
 
 // TestStoreFails: the client gets 451 if its message was not stored, and may try
 // again in the same session.
-// TestStoreFails: the client gets 451 if its message was not stored, and may try
-// again in the same session.
 func TestStoreFails(t *testing.T) {
 	var err atomic.Pointer[error]
 	down := errors.New("table is gone")

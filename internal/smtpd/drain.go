@@ -24,9 +24,9 @@ func (l *loop) drain() {
 	l.each(func(c *conn) {
 		c.lastProgress = l.now
 		switch c.phase {
-		case talking, awaitingMemory, checking, saving:
+		case awaitingInput, awaitingMemory, checking, saving:
 			out := c.session.Drain(l.out[:0])
-			if c.phase == talking && c.session.Request() == session.RequestClose {
+			if c.phase == awaitingInput && c.session.Request() == session.RequestClose {
 				c.proceed(nil, out)
 			}
 		case handshaking:
@@ -45,7 +45,7 @@ func (l *loop) terminateStalled() {
 			return
 		}
 		switch c.phase {
-		case talking:
+		case awaitingInput:
 			if len(c.unsent) > 0 {
 				c.abort()
 				return

@@ -145,13 +145,13 @@ func TestDrainWithoutProgress(t *testing.T) {
 func TestDrainTerminate(t *testing.T) {
 	h := newHeld()
 	f := start(t, func(s *setup) { s.save = h.save })
-	data, saving, shaking := f.greeted(), f.greeted(), f.greeted()
+	data, saving, handshaking := f.greeted(), f.greeted(), f.greeted()
 	data.begin()
 	saving.begin()
 	saving.send("text\r\n.\r\n")
 	<-h.envelopes
-	shaking.cmd("STARTTLS", "220")
-	shaking.send("\x16\x03\x01\x00\xff")
+	handshaking.cmd("STARTTLS", "220")
+	handshaking.send("\x16\x03\x01\x00\xff")
 	cause := errors.New("second signal")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(cause)

@@ -47,7 +47,7 @@ type fixture struct {
 	stored []dialogue.Message
 }
 
-// setup is what a test may change before the server starts.
+// setup contains the settings that a test may change before the server starts.
 type setup struct {
 	fixture  *fixture // of the server, for use in save
 	settings session.Settings

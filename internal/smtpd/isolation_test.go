@@ -140,8 +140,8 @@ var conversations = []struct{ commands, codes string }{
 	{"BLAH\r\n", "500"},
 }
 
-// converse is a client whose dialogue must not be affected by other clients. It
-// returns the messages that were acknowledged.
+// converse runs a dialogue that other clients must not affect. It returns the messages
+// that were acknowledged.
 func (f *fixture) converse(rng *rand.Rand, name string) (texts []string, err error) {
 	tcp, inside, _, err := f.secure(randomVersion(rng))
 	if err != nil {
@@ -195,16 +195,16 @@ func (f *fixture) intrude(rng *rand.Rand, kind int) error {
 		return err
 	}
 	defer tcp.Close()
-	phase, how := phases[rng.IntN(len(phases))], intrusions[kind]
+	phase, intrusion := phases[rng.IntN(len(phases))], intrusions[kind]
 	in := bufio.NewReader(inside)
 	out := &slicer{Conn: tcp, n: 1 + rng.IntN(1000)}
 	codes := strings.Fields(phase.codes)
 	before := s.seal(recordData, phase.commands)
-	if at := rng.IntN(4); at == 0 { // in one write with the commands, whose replies may be lost
-		if _, err := io.WriteString(out, before+how.bytes(s)); err != nil {
+	if rng.IntN(4) == 0 { // in one write with the commands, whose replies may be lost
+		if _, err := io.WriteString(out, before+intrusion.bytes(s)); err != nil {
 			return nil
 		}
-		if at := rng.IntN(2); at == 0 {
+		if rng.IntN(2) == 0 {
 			tcp.SetLinger(0)
 			return nil
 		}
@@ -215,20 +215,20 @@ func (f *fixture) intrude(rng *rand.Rand, kind int) error {
 	if err := exchange(out, in, before, codes...); err != nil {
 		return err
 	}
-	if _, err := io.WriteString(out, how.bytes(s)); err != nil {
+	if _, err := io.WriteString(out, intrusion.bytes(s)); err != nil {
 		return err
 	}
 	tcp.CloseWrite()
 	rest, err := io.ReadAll(in)
 	alert := err != nil && strings.HasPrefix(err.Error(), "remote error: tls: ")
-	want := how.alert == both || how.alert == only13 && version == tls.VersionTLS13
+	want := intrusion.alert == both || intrusion.alert == only13 && version == tls.VersionTLS13
 	if alert != want {
 		return fmt.Errorf("version %x, after %.30q: received %q and error %v; an alert is expected: %v", version, phase.commands, rest, err, want)
 	}
 	return nil
 }
 
-// breakHandshake breaks its own handshake: it changes a byte of the client, or
+// breakHandshake breaks its own handshake: it changes a byte that the client sends, or
 // disconnects.
 func (f *fixture) breakHandshake(rng *rand.Rand) error {
 	tcp, err := f.requestTLS()
@@ -247,12 +247,12 @@ func (f *fixture) breakHandshake(rng *rand.Rand) error {
 	return nil
 }
 
-// A garbler changes one byte of the output and closes after the write that has
-// the byte, or closes before the byte.
+// A garbler changes one byte of its output and closes the connection after that write,
+// or closes the connection before that byte.
 type garbler struct {
 	*net.TCPConn
-	left int  // bytes before the byte
-	cut  bool // close before the byte
+	left int  // bytes before the changed byte
+	cut  bool // close before that byte
 }
 
 func (g *garbler) Write(p []byte) (int, error) {

@@ -207,7 +207,7 @@ func (l *loop) readUnfinished() {
 		c := l.unfinished[0]
 		l.unfinished = l.unfinished[1:]
 		c.queued = false
-		if c.phase == talking {
+		if c.phase == awaitingInput {
 			l.guarded(c, c.readable)
 		}
 	}

@@ -45,7 +45,7 @@ func TestBackPressure(t *testing.T) {
 						}
 						c.cmd(mail, "250")
 						c.cmd("RCPT TO:<b@example.com>", "250")
-						// No client sends its message before all have come here.
+						// No client sends its message before all clients are here.
 						ready.Done()
 						ready.Wait()
 						c.send("DATA\r\n")

@@ -73,7 +73,7 @@ func (c *conn) readHeader() {
 // greet sends the greeting and feeds the input that has arrived before it.
 func (c *conn) greet(in []byte) {
 	c.loop.deadlines.renew(&c.timer, c.loop.now)
-	c.phase = talking
+	c.phase = awaitingInput
 	c.proceed(in, c.session.Greet(c.loop.out[:0]))
 }
 

@@ -14,18 +14,18 @@ func (c *conn) readable() {
 		reads = tlsReadsPerStep
 	}
 	for range reads {
-		if c.phase != talking || len(c.unsent) > 0 {
+		if c.phase != awaitingInput || len(c.unsent) > 0 {
 			return
 		}
 		more := c.readOnce()
-		if c.phase == talking && c.tls != nil {
+		if c.phase == awaitingInput && c.tls != nil {
 			c.send(nil, 0) // records that crypto/tls wrote, such as a KeyUpdate
 		}
 		if !more {
 			return
 		}
 	}
-	if c.phase == talking {
+	if c.phase == awaitingInput {
 		c.readLater()
 	}
 }

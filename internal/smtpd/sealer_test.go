@@ -23,7 +23,7 @@ const (
 	recordData      = 23
 )
 
-// A sealer encrypts records with the client's keys of a TLS connection, also
+// A sealer encrypts records with the client's keys of a TLS connection. It can encrypt
 // malformed records, which crypto/tls cannot send. It replaces the client's Write
 // after the handshake; Read is not affected.
 type sealer struct {
@@ -143,7 +143,7 @@ func prf(secret []byte, label string, seed []byte, n int) (out []byte) {
 	return out[:n]
 }
 
-// A tap keeps the first 64 bytes, or more, that are read.
+// A tap keeps at least the first 64 bytes that are read.
 type tap struct {
 	net.Conn
 	read []byte

@@ -92,7 +92,7 @@ func TestHandshakeFails(t *testing.T) {
 		{"sslv2", func(c *client) { c.send("\x80\x2e\x01\x00\x02" + strings.Repeat("x", 50)) }},
 		{"silence", func(*client) {}},
 		{"half a hello", func(c *client) { c.send("\x16\x03\x01\x02\x00\x01\x00") }},
-		{"drip", func(c *client) {
+		{"byte by byte", func(c *client) {
 			go func() {
 				for _, err := c.Write([]byte("\x16\x03\x01\x02\x00")); err == nil; _, err = c.Write([]byte("x")) {
 					time.Sleep(20 * time.Millisecond)

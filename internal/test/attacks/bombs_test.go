@@ -43,13 +43,14 @@ func bombs() []attack {
 		{"quotes and comments without an end", header("Content-Type: text/plain; name=\"" + strings.Repeat("\\\"", 500_000) + strings.Repeat("(", 200_000))},
 	}
 	var attacks []attack
-	for _, x := range texts { // a busy machine parses the messages slowly, hence the timeout
-		attacks = append(attacks, attack{name: x.name, maxGrowth: memory + 2*baseGrowth, keys: map[string]string{"GSMTP_TIMEOUT": "60"}, run: func(t *testing.T, a *target) { a.bomb(t, x.text) }})
+	for _, x := range texts { // the timeout allows for slow parsing on a busy machine
+		attacks = append(attacks, attack{name: x.name, maxGrowth: memory + 2*baseGrowth, keys: map[string]string{"GSMTP_TIMEOUT": "60"},
+			run: func(t *testing.T, a *target) { a.bomb(t, x.text) }})
 	}
 	return attacks
 }
 
-// sections returns a file name in n sections (RFC 2231), the last one first.
+// sections returns a file name in n sections (RFC 2231), in reverse order.
 func sections(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -58,7 +59,8 @@ func sections(n int) string {
 	return b.String()
 }
 
-// bomb sends a message several times concurrently and checks that each is stored unchanged.
+// bomb sends a message several times concurrently and checks that each copy is stored
+// unchanged.
 func (a *target) bomb(t *testing.T, text string) {
 	t.Helper()
 	const times = 5

@@ -1,3 +1,4 @@
-// Package attacks contains only tests. They run hostile clients against a daemon, check its
-// memory, descriptors and times, and that a well-behaved client is served during the attack.
+// Package attacks contains only tests. They run hostile clients against a daemon and check
+// its memory, its descriptors and its timeouts. The daemon must serve a well-behaved client
+// during the attack.
 package attacks

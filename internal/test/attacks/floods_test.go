@@ -16,20 +16,20 @@ import (
 // floods returns attacks with many, idle or slow connections, and with broken handshakes.
 func floods() []attack {
 	return []attack{
-		{name: "connections from one address", run: floodOne},
-		{name: "connections from many addresses, more than GM_MAX_CLIENTS", run: floodMany},
-		{name: "20,000 connections that are closed immediately", run: floodShort},
-		{name: "no command", run: idle},
-		{name: "a command byte by byte", run: drip(false)},
-		{name: "a text byte by byte", run: drip(true)},
-		{name: "replies not read", run: neverRead},
-		{name: "replies read byte by byte", run: slowRead},
+		{name: "connections from one address", run: floodFromOneAddress},
+		{name: "connections from many addresses, more than GM_MAX_CLIENTS", run: floodFromManyAddresses},
+		{name: "20,000 connections that are closed immediately", run: floodOfShortConnections},
+		{name: "no command", run: sendNothing},
+		{name: "a command byte by byte", run: sendSlowly(false)},
+		{name: "a text byte by byte", run: sendSlowly(true)},
+		{name: "replies not read", run: readNothing},
+		{name: "replies read byte by byte", run: readSlowly},
 		{name: "incomplete handshakes", run: halfHandshakes},
 		{name: "garbage in handshakes", run: garbageHandshakes},
 		{name: "renegotiation", run: renegotiate},
-		{name: "commands after STARTTLS", run: injectTLS},
-		{name: "HTTP on the port", run: foreign("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60\r\n\r\nEHLO x\r\nMAIL FROM:<http@example.org>\r\nRCPT TO:<x@example.com>\r\n")},
-		{name: "TLS on the port", run: foreign("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("x", 507))},
+		{name: "commands after STARTTLS", run: injectAfterStartTLS},
+		{name: "HTTP on the port", run: sendOtherProtocol("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60\r\n\r\nEHLO x\r\nMAIL FROM:<http@example.org>\r\nRCPT TO:<x@example.com>\r\n")},
+		{name: "TLS on the port", run: sendOtherProtocol("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("x", 507))},
 	}
 }
 
@@ -43,7 +43,7 @@ func (a *target) hold(t *testing.T, address, n int) (greeted int) {
 			continue
 		}
 		t.Cleanup(func() { conn.Close() })
-		conn.SetReadDeadline(time.Now().Add(goodPatience))
+		conn.SetReadDeadline(time.Now().Add(maxGoodTime))
 		line, err := bufio.NewReader(conn).ReadString('\n')
 		if err == nil && strings.HasPrefix(line, "220 ") {
 			greeted++
@@ -54,16 +54,16 @@ func (a *target) hold(t *testing.T, address, n int) (greeted int) {
 	return greeted
 }
 
-func floodOne(t *testing.T, a *target) {
+func floodFromOneAddress(t *testing.T, a *target) {
 	if n := a.hold(t, 66, 500); n < maxPerIP || n > 2*maxPerIP { // sessions may expire during the attack
 		t.Errorf("%d of 500 connections received 220, want %d to %d", n, maxPerIP, 2*maxPerIP)
 	}
 }
 
-// floodMany opens more connections than GM_MAX_CLIENTS. A session from before the attack is
-// served, and a new client receives 421.
-func floodMany(t *testing.T, a *target) {
-	close(a.quit) // the well-behaved client would be refused
+// floodFromManyAddresses opens more connections than GM_MAX_CLIENTS. The daemon must serve a
+// session from before the attack, and reply 421 to a new client.
+func floodFromManyAddresses(t *testing.T, a *target) {
+	close(a.quit) // the daemon would refuse the well-behaved client
 	a.background.Wait()
 	a.quit = make(chan struct{})
 	earlier := a.connect(t)
@@ -71,12 +71,12 @@ func floodMany(t *testing.T, a *target) {
 		a.hold(t, address, 50)
 	}
 	began := time.Now()
-	c, err := client.Connect(a.Addr, goodPatience)
+	c, err := client.Connect(a.Addr, maxGoodTime)
 	if err != nil || c.Greeting.Code != 421 {
 		t.Errorf("greeting at the client limit: %v, %v, want 421", c, err)
 	}
-	if took := time.Since(began); took > goodPatience {
-		t.Errorf("421 after %v, want at most %v", took, goodPatience)
+	if took := time.Since(began); took > maxGoodTime {
+		t.Errorf("421 after %v, want at most %v", took, maxGoodTime)
 	}
 	r, err := earlier.Send("inside@example.org", "", []string{"inside@example.com"}, []byte("Subject: inside\r\n\r\n"))
 	if err != nil || r.Code != 250 {
@@ -85,7 +85,7 @@ func floodMany(t *testing.T, a *target) {
 	test.Await(t, a.Process(), 3*timeout*time.Second, "sending a message after the attack", a.sendGood)
 }
 
-func floodShort(t *testing.T, a *target) {
+func floodOfShortConnections(t *testing.T, a *target) {
 	var all sync.WaitGroup
 	for i := range 10 {
 		all.Go(func() {
@@ -115,7 +115,7 @@ func readToEnd(t *testing.T, conn net.Conn, within time.Duration) string {
 	return string(received)
 }
 
-func idle(t *testing.T, a *target) {
+func sendNothing(t *testing.T, a *target) {
 	var conns []net.Conn
 	for range maxPerIP {
 		conn, err := a.dial(66)
@@ -132,9 +132,9 @@ func idle(t *testing.T, a *target) {
 	}
 }
 
-// drip sends one byte every 100 ms, of a command or of a text. The daemon must close the
-// connection, since the deadline is that of the whole command or text.
-func drip(text bool) func(*testing.T, *target) {
+// sendSlowly sends a byte of a command or of a text every 100 ms. The daemon must close the
+// connection, since the deadline applies to the whole command or text.
+func sendSlowly(text bool) func(*testing.T, *target) {
 	return func(t *testing.T, a *target) {
 		var all sync.WaitGroup
 		for range 30 {
@@ -160,7 +160,7 @@ func drip(text bool) func(*testing.T, *target) {
 	}
 }
 
-func neverRead(t *testing.T, a *target) {
+func readNothing(t *testing.T, a *target) {
 	flood := []byte(strings.Repeat("EHLO attacker.example\r\nHELP\r\n", 10_000))
 	var all sync.WaitGroup
 	for range 30 {
@@ -185,7 +185,7 @@ func neverRead(t *testing.T, a *target) {
 	all.Wait()
 }
 
-func slowRead(t *testing.T, a *target) {
+func readSlowly(t *testing.T, a *target) {
 	flood := []byte(strings.Repeat("EHLO attacker.example\r\n", 100_000))
 	var all sync.WaitGroup
 	for range 30 {
@@ -210,8 +210,8 @@ func slowRead(t *testing.T, a *target) {
 	all.Wait()
 }
 
-// foreign sends the beginning of another protocol.
-func foreign(hello string) func(*testing.T, *target) {
+// sendOtherProtocol sends the beginning of another protocol.
+func sendOtherProtocol(hello string) func(*testing.T, *target) {
 	return func(t *testing.T, a *target) {
 		for range 100 {
 			conn, err := a.dial(66)

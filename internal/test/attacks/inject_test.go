@@ -19,15 +19,15 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// injections are texts that would change the log or a terminal: line ends, control sequences,
-// bidirectional controls, and ends of strings.
+// injections are texts that can forge lines of a log or control a terminal: line ends,
+// control sequences, bidirectional controls, and ends of strings.
 var injections = []string{
 	"\r\nlevel=ERROR msg=forged", "\nforged=1", "\rforged", "\x1b[2J\x1b]0;title\x07", "\x9b31m", "\u202eforged\u202c", "\u2066\u2069",
 	"\x00", "\x7f\x08\x08", "\u0085forged", "\u2028forged\u2029", "\ufeff", "\xff\xfe", `" forged="1`, `\" forged=\"`, "%s%n%x", "${jndi:x}",
 }
 
 // TestLogInjection sends injections in every field that a client controls, and logs the whole
-// dialogue. Each line of the log must be a line of the daemon, with printable characters only.
+// dialogue. The daemon must have written each line of the log, with printable characters only.
 func TestLogInjection(t *testing.T) {
 	d := shared.Daemon(t, map[string]string{"GSMTP_VERBOSE": "Y", "GM_ALLOWED_HOSTS": ".", "GSMTP_TRUSTED_PROXIES": "127.0.0.0/8"})
 	log := filepath.Join(d.Dir, "mail.log")
@@ -69,10 +69,10 @@ func TestLogInjection(t *testing.T) {
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(text), "\n"), "\n") {
 		lines++
 		if !strings.HasPrefix(line, "time=20") {
-			t.Fatalf("line of the log without a time: %q", line)
+			t.Fatalf("log line without a time: %q", line)
 		}
 		if strings.Contains(line, " forged=1") || strings.Contains(line, " msg=forged") {
-			t.Errorf("line of the log with a forged attribute: %q", line)
+			t.Errorf("log line with a forged attribute: %q", line)
 		}
 		for _, r := range line {
 			if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
@@ -85,7 +85,7 @@ func TestLogInjection(t *testing.T) {
 	}
 }
 
-// TestSQLInjection sends SQL in every field. It is stored unchanged.
+// TestSQLInjection sends SQL in every field. The store must store it unchanged.
 func TestSQLInjection(t *testing.T) {
 	for _, store := range []string{"sqlite", "mysql"} {
 		t.Run(store, func(t *testing.T) {
@@ -130,14 +130,14 @@ func TestSQLInjection(t *testing.T) {
 					t.Errorf("subject is %q, want %q", row["subject"], sql)
 				}
 				if !strings.HasSuffix(row["mail"], text) {
-					t.Errorf("mail is %q, want the end %q", row["mail"], text)
+					t.Errorf("mail is %q, want it to end with %q", row["mail"], text)
 				}
 			}
 		})
 	}
 }
 
-// TestRedisInjection sends commands of Redis's protocol in every field. Redis does not execute
+// TestRedisInjection sends commands of Redis's protocol in every field. Redis must not execute
 // them.
 func TestRedisInjection(t *testing.T) {
 	redis := servers.Redis(t)

@@ -29,7 +29,8 @@ func TestLeaks(t *testing.T) {
 	a.endConnections(t, 100_000)
 	after := a.measure(t, metrics)
 	t.Logf("before %v, after %v", before, after)
-	// The connection of the metrics may count, and the runtime may start threads at any time.
+	// The values may include the connection of the metrics, and the runtime may start threads
+	// at any time.
 	if after.goroutines > before.goroutines+4 || after.descriptors > before.descriptors+4 || after.threads > before.threads+4 {
 		t.Errorf("before %v, after %v, want at most 4 more of each", before, after)
 	}
@@ -38,7 +39,7 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
-// A usage is the resources that a daemon without sessions uses.
+// A usage contains the resources that a daemon without sessions uses.
 type usage struct {
 	goroutines, descriptors, threads int
 	resident                         int64 // bytes
@@ -56,7 +57,7 @@ func (a *target) measure(t *testing.T, metrics string) (w usage) {
 		if err != nil {
 			return err
 		}
-		if n := page["goguerrilla_sessions"]; n != 0 {
+		if n := page["goguerrillad_sessions"]; n != 0 {
 			return fmt.Errorf("%v sessions are open", n)
 		}
 		w.goroutines, w.threads = int(page["go_goroutines"]), int(page["go_threads"])
@@ -67,7 +68,7 @@ func (a *target) measure(t *testing.T, metrics string) (w usage) {
 	return w
 }
 
-// gauges reads the metrics without labels.
+// gauges returns the metrics that have no labels.
 func gauges(addr string) (map[string]float64, error) {
 	r, err := http.Get("http://" + addr + "/metrics")
 	if err != nil {
@@ -88,8 +89,8 @@ func gauges(addr string) (map[string]float64, error) {
 	return values, nil
 }
 
-// endConnections opens n connections, 100 concurrently, and ends them in different states:
-// in the greeting, a command, a text or a handshake, with QUIT, FIN or a reset.
+// endConnections opens n connections, 100 concurrently, and ends them by QUIT, FIN or a
+// reset: after the greeting, or in the middle of a command, a text or a handshake.
 func (a *target) endConnections(t *testing.T, n int) {
 	t.Helper()
 	dialogues := []string{
@@ -107,10 +108,9 @@ func (a *target) endConnections(t *testing.T, n int) {
 					t.Error(err)
 					return
 				}
-				switch {
-				case i%1000 == 7:
+				if i%1000 == 7 {
 					a.sendTLS(t, conn)
-				default:
+				} else {
 					conn.Write([]byte(dialogues[i%len(dialogues)]))
 					if i%3 == 0 { // wait until the daemon has read the dialogue
 						conn.SetReadDeadline(time.Now().Add(10 * time.Second))

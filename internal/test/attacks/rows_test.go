@@ -20,7 +20,7 @@ func (a *target) rows(t *testing.T, column, value string) []map[string]string {
 	return query(t, db, column, value)
 }
 
-// query is rows for any database.
+// query returns the rows of new_mail in a database whose column has a value.
 func query(t *testing.T, db *sql.DB, column, value string) (rows []map[string]string) {
 	t.Helper()
 	found, err := db.Query("SELECT `from`, `to`, subject, charset, content_type, attach_info, mail, hash FROM new_mail WHERE `"+column+"` = ?", value)

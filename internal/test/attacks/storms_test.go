@@ -25,7 +25,7 @@ func storms() []attack {
 		{name: "a line of 100 MB as a text", run: endlessLine(true), maxGrowth: memory + baseGrowth},
 		{name: "BDAT 0, 200,000 times", run: chunks("BDAT 0\r\n", 200_000), maxGrowth: memory + baseGrowth},
 		{name: "BDAT 1, 200,000 times", run: chunks("BDAT 1\r\nx", 200_000), maxGrowth: memory + baseGrowth},
-		{name: "BDAT without its bytes", run: hugeChunk, maxGrowth: memory + baseGrowth},
+		{name: "BDAT without its bytes", run: incompleteChunk, maxGrowth: memory + baseGrowth},
 		{name: "BDAT beyond GSMTP_MAX_SIZE", run: chunks("BDAT 100000\r\n"+strings.Repeat("x", 100_000), 1000), maxGrowth: memory + baseGrowth},
 		{name: "20,000 pipelined messages", run: pipelined, maxGrowth: memory + 2*baseGrowth},
 		{name: "endless texts that fill GSMTP_MEMORY", run: endlessTexts, maxGrowth: memory + 2*baseGrowth},
@@ -33,8 +33,8 @@ func storms() []attack {
 	}
 }
 
-// pipeline writes a piece n times and QUIT, and reads the replies concurrently. It returns
-// their number and the last reply.
+// pipeline writes a piece several times and then QUIT, and reads the replies concurrently.
+// It returns the number of replies and the last reply.
 func pipeline(c *client.Client, piece string, times int) (replies int, last string) {
 	written := make(chan struct{})
 	go func() {
@@ -62,7 +62,15 @@ func pipeline(c *client.Client, piece string, times int) (replies int, last stri
 	}
 }
 
-// storm sends a piece n times on 4 connections.
+// expectClose checks that the last reply of a session is 221 or 421.
+func expectClose(t *testing.T, last string) {
+	t.Helper()
+	if !strings.HasPrefix(last, "221 ") && !strings.HasPrefix(last, "421 ") {
+		t.Errorf("last reply %q, want 221 or 421", last)
+	}
+}
+
+// storm sends a piece several times, divided among 4 connections.
 func storm(piece string, times int) func(*testing.T, *target) {
 	return func(t *testing.T, a *target) {
 		var all sync.WaitGroup
@@ -70,17 +78,15 @@ func storm(piece string, times int) func(*testing.T, *target) {
 			c := a.connect(t)
 			all.Go(func() {
 				_, last := pipeline(c, piece, times/4)
-				if !strings.HasPrefix(last, "221 ") && !strings.HasPrefix(last, "421 ") {
-					t.Errorf("last reply %q, want 221 or 421", last)
-				}
+				expectClose(t, last)
 			})
 		}
 		all.Wait()
 	}
 }
 
-// recipients sends 100,000 RCPT commands of a format.
-func recipients(form string) func(*testing.T, *target) {
+// recipients sends 100,000 RCPT commands with different numbers in a format.
+func recipients(format string) func(*testing.T, *target) {
 	return func(t *testing.T, a *target) {
 		c := a.connect(t)
 		if _, err := c.Expect(250, "MAIL FROM:<many@example.org>"); err != nil {
@@ -88,13 +94,11 @@ func recipients(form string) func(*testing.T, *target) {
 		}
 		var all strings.Builder
 		for i := range 100_000 {
-			fmt.Fprintf(&all, form, i)
+			fmt.Fprintf(&all, format, i)
 		}
 		replies, last := pipeline(c, all.String(), 1)
 		t.Logf("%d replies, last reply %q", replies, last)
-		if !strings.HasPrefix(last, "221 ") && !strings.HasPrefix(last, "421 ") {
-			t.Errorf("last reply %q, want 221 or 421", last)
-		}
+		expectClose(t, last)
 	}
 }
 
@@ -111,7 +115,7 @@ func endlessLine(text bool) func(*testing.T, *target) {
 		}
 		_, last := pipeline(c, strings.Repeat("A", 1<<20), 100)
 		if strings.HasPrefix(last, "250") {
-			t.Errorf("last reply %q, want a refusal or the end", last)
+			t.Errorf("last reply %q, want a refusal or none", last)
 		}
 	}
 }
@@ -128,18 +132,16 @@ func (a *target) beginTransaction(t *testing.T) *client.Client {
 	return c
 }
 
-// chunks sends a piece n times in a transaction.
+// chunks sends a piece several times in a transaction.
 func chunks(piece string, times int) func(*testing.T, *target) {
 	return func(t *testing.T, a *target) {
 		_, last := pipeline(a.beginTransaction(t), piece, times)
-		if !strings.HasPrefix(last, "221 ") && !strings.HasPrefix(last, "421 ") {
-			t.Errorf("last reply %q, want 221 or 421", last)
-		}
+		expectClose(t, last)
 	}
 }
 
-// hugeChunk announces more bytes than it sends.
-func hugeChunk(t *testing.T, a *target) {
+// incompleteChunk announces more bytes than it sends.
+func incompleteChunk(t *testing.T, a *target) {
 	for _, size := range []string{"4000000", "4294967296", "9223372036854775807", "99999999999999999999"} {
 		c := a.beginTransaction(t)
 		c.Conn.Write([]byte("BDAT " + size + "\r\nbeginning"))
@@ -151,7 +153,7 @@ func hugeChunk(t *testing.T, a *target) {
 
 // pipelined sends messages without waiting for replies.
 func pipelined(t *testing.T, a *target) {
-	message := "MAIL FROM:<breath@example.org>\r\nRCPT TO:<x@example.com>\r\nDATA\r\nSubject: x\r\n\r\ntext\r\n.\r\n"
+	message := "MAIL FROM:<pipelined@example.org>\r\nRCPT TO:<x@example.com>\r\nDATA\r\nSubject: x\r\n\r\ntext\r\n.\r\n"
 	var all sync.WaitGroup
 	for range 4 {
 		c := a.connect(t)
@@ -165,7 +167,7 @@ func pipelined(t *testing.T, a *target) {
 	all.Wait()
 }
 
-// endlessTexts fills the memory that all messages share and does not end the texts.
+// endlessTexts fills GSMTP_MEMORY with texts and does not end them.
 func endlessTexts(t *testing.T, a *target) {
 	line := bytes.Repeat([]byte("x"), 998)
 	line = append(line, "\r\n"...)
@@ -187,8 +189,8 @@ func endlessTexts(t *testing.T, a *target) {
 	all.Wait()
 }
 
-// smuggle sends a second message after a sequence that a server may take for the end of the
-// first message: all published sequences and similar ones.
+// smuggle sends a second message after a sequence that some servers accept as the end of the
+// first message: all published sequences, and similar ones.
 func smuggle(t *testing.T, a *target) {
 	for _, end := range []string{
 		"\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r.\r\n", "\n.\r", "\r.\n", "\n\n.\n", "\r\r.\r\r",

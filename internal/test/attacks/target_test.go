@@ -22,14 +22,14 @@ var shared = daemon.NewSuite("attacks")
 
 func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
-// The daemon's limits in these tests.
+// The limits in these tests.
 const (
-	timeout      = 4 // seconds: GSMTP_TIMEOUT
-	maxClients   = 200
-	maxPerIP     = 60
-	maxSize      = 4_000_000        // bytes of a message
-	memory       = 16 << 20         // bytes: GSMTP_MEMORY
-	goodPatience = 10 * time.Second // the longest wait of the well-behaved client
+	timeout     = 4 // seconds: GSMTP_TIMEOUT
+	maxClients  = 200
+	maxPerIP    = 60
+	maxSize     = 4_000_000        // bytes of a message
+	memory      = 16 << 20         // bytes: GSMTP_MEMORY
+	maxGoodTime = 10 * time.Second // for one message of the well-behaved client
 )
 
 // An attack is the behaviour of one kind of hostile client.
@@ -51,11 +51,11 @@ type target struct {
 
 	quit       chan struct{}
 	background sync.WaitGroup
-	before     int64 // bytes of memory before the attack
+	before     int64 // the daemon's bytes of memory before the attack
 
 	mu          sync.Mutex
 	served      int           // messages of the well-behaved client
-	slowest     time.Duration // the slowest of these messages
+	slowest     time.Duration // the longest time of one of these messages
 	failed      []string      // errors of the well-behaved client
 	descriptors int           // the highest number of descriptors
 }
@@ -71,7 +71,7 @@ func newTarget(t *testing.T, keys map[string]string) *target {
 	d.Configure(t, map[string]string{"GSMTP_PUB_KEY": a.cert.CertFile, "GSMTP_PRV_KEY": a.cert.KeyFile})
 	d.Configure(t, keys)
 	d.Start(t)
-	for range 3 { // the store and the buffers are allocated
+	for range 3 { // the daemon allocates the buffers of its store and of its loops
 		if err := a.sendGood(); err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func newTarget(t *testing.T, keys map[string]string) *target {
 
 // dial connects from the address 127.0.0.n.
 func (a *target) dial(n int) (net.Conn, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(n))}, Timeout: goodPatience}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(n))}, Timeout: maxGoodTime}
 	return d.Dial("tcp", a.Addr)
 }
 
@@ -112,7 +112,7 @@ func (a *target) sendGood() error {
 	if err != nil {
 		return err
 	}
-	c, err := client.New(conn, goodPatience)
+	c, err := client.New(conn, maxGoodTime)
 	if err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func TestAttacks(t *testing.T) {
 				if a.descriptors > maxClients+40 {
 					t.Errorf("%d descriptors, want at most %d", a.descriptors, maxClients+40)
 				}
-				if len(a.failed) > 0 || a.slowest > goodPatience {
+				if len(a.failed) > 0 || a.slowest > maxGoodTime {
 					t.Errorf("well-behaved client: slowest message %v, errors %q\n%s", a.slowest, a.failed, a.tail())
 				}
 				fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%v\t%v\n", x.name, growth>>20, x.maxGrowth>>20, a.descriptors, a.served,

@@ -38,7 +38,7 @@ func garbageHandshakes(t *testing.T, a *target) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := client.New(conn, goodPatience)
+		c, err := client.New(conn, maxGoodTime)
 		if err != nil {
 			continue // the limit per address is reached
 		}
@@ -49,8 +49,8 @@ func garbageHandshakes(t *testing.T, a *target) {
 	}
 }
 
-// renegotiate requests a second handshake in a session, which TLS 1.2 allows and TLS 1.3 does
-// not.
+// renegotiate requests a second handshake in a session with TLS 1.2. TLS 1.3 has no
+// renegotiation.
 func renegotiate(t *testing.T, a *target) {
 	test.Need(t, "openssl")
 	cmd := exec.Command("openssl", "s_client", "-starttls", "smtp", "-tls1_2", "-connect", a.Addr)
@@ -75,9 +75,9 @@ func renegotiate(t *testing.T, a *target) {
 	in.Close()
 }
 
-// injectTLS: the daemon does not execute commands that it received in clear text after
-// STARTTLS.
-func injectTLS(t *testing.T, a *target) {
+// injectAfterStartTLS sends commands in clear text after STARTTLS. The daemon must not execute
+// them.
+func injectAfterStartTLS(t *testing.T, a *target) {
 	var all sync.WaitGroup
 	for range 20 {
 		c := a.connect(t)

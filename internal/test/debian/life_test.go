@@ -55,7 +55,6 @@ func testRelease(t *testing.T, release string) {
 // install: the installation enables and starts no unit and opens no port. The configuration
 // has the right owner and mode.
 func (m *machine) install(t *testing.T) {
-	// The tests run the commands of README.md.
 	m.readme = readme(t)
 	m.runDocumented(t, "dpkg --install build/goguerrillad_*.deb", "dpkg --install "+m.debs[0])
 	if out, err := m.Try("systemd-analyze verify " + service + " " + socket); err != nil || out != "" {
@@ -169,8 +168,8 @@ func (m *machine) journal(t *testing.T) {
 	}
 }
 
-// reload: a valid configuration is applied, an invalid one is refused with the reason. The
-// session continues in both cases.
+// reload: the daemon applies a valid configuration, and refuses an invalid configuration
+// with the reason. An open session continues in both cases.
 func (m *machine) reload(t *testing.T) {
 	pid := m.show(t, service, "MainPID")
 	c, err := m.Connect("127.0.0.1:25", 10*time.Second)

@@ -18,20 +18,20 @@ import (
 // loadClients is the number of concurrent clients.
 const loadClients = 6
 
-// A load is clients that send continuously, each message on a new connection, and count the
-// outcomes.
+// A load runs clients that continuously send messages, each on a new connection, and counts
+// the outcomes.
 type load struct {
 	box     *box.Box
 	quit    chan struct{}
 	clients sync.WaitGroup
 
 	mu           sync.Mutex
-	acknowledged []string // hashes
-	refused      int      // connections
-	reset        int      // connections that were closed without a reply
-	temporary    int      // replies 421 and 451
-	unexpected   []string // other replies and errors
-	longest      time.Duration
+	acknowledged []string      // hashes
+	refused      int           // connections that were refused
+	reset        int           // connections that were closed without a reply
+	temporary    int           // replies 421 and 451
+	unexpected   []string      // other replies and errors
+	longest      time.Duration // of one message
 }
 
 func startLoad(box *box.Box) *load {
@@ -44,7 +44,7 @@ func startLoad(box *box.Box) *load {
 					return
 				default:
 					if !l.send() {
-						time.Sleep(50 * time.Millisecond) // then a retry
+						time.Sleep(50 * time.Millisecond) // before the retry
 					}
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +24,7 @@ const (
 	program    = "/usr/sbin/goguerrillad -config " + configFile
 )
 
-// packages builds two versions of the package, once.
+// packages builds two versions of the package. Only the first call builds them.
 var packages = sync.OnceValues(func() (built [2]string, err error) {
 	root, err := test.ModuleRoot()
 	if err != nil {
@@ -44,17 +45,17 @@ var packages = sync.OnceValues(func() (built [2]string, err error) {
 	return built, nil
 })
 
-// A machine is a box with two versions of the package.
+// A machine is a container with two versions of the package.
 type machine struct {
 	*box.Box
-	debs   [2]string // paths in the box
-	readme string
+	debs   [2]string // paths in the container
+	readme string    // the text of README.md
 }
 
-// boot starts a box and copies the packages into it.
+// boot starts a container and copies the packages into it.
 func boot(t *testing.T, release string) *machine {
 	t.Helper()
-	debs := built(t)
+	debs := built(t) // may skip the test
 	m := &machine{Box: box.Start(t, release)}
 	for i, deb := range debs {
 		text, err := os.ReadFile(deb)
@@ -73,7 +74,7 @@ func boot(t *testing.T, release string) *machine {
 	return m
 }
 
-// configure changes keys of the configuration. The owner and the mode of the file stay.
+// configure changes keys of the configuration. It keeps the owner and the mode of the file.
 func (m *machine) configure(t *testing.T, changes map[string]string) {
 	t.Helper()
 	path := filepath.Join(m.Root, configFile)
@@ -85,9 +86,7 @@ func (m *machine) configure(t *testing.T, changes map[string]string) {
 	if err := json.Unmarshal(text, &keys); err != nil {
 		t.Fatal(err)
 	}
-	for key, value := range changes {
-		keys[key] = value
-	}
+	maps.Copy(keys, changes)
 	if text, err = json.MarshalIndent(keys, "", "    "); err != nil {
 		t.Fatal(err)
 	}
@@ -106,8 +105,8 @@ func readme(t *testing.T) string {
 	return string(text)
 }
 
-// runDocumented checks that README.md contains a command, and runs the command as adapted
-// to the box.
+// runDocumented checks that README.md contains a command, and runs the command in the form
+// that the container needs.
 func (m *machine) runDocumented(t *testing.T, command, adapted string) {
 	t.Helper()
 	if !strings.Contains(m.readme, "\n"+command+" ") {

@@ -39,7 +39,7 @@ func built(t *testing.T, tools ...string) [2]string {
 	return debs
 }
 
-// TestLintian: lintian reports no tag that is not overridden.
+// TestLintian: lintian reports only tags that the package overrides.
 func TestLintian(t *testing.T) {
 	deb := built(t, "lintian")[0]
 	out, err := exec.Command("lintian", "--allow-root", "--display-info", "--pedantic", "--fail-on", "error,warning,info,pedantic", deb).CombinedOutput()
@@ -48,8 +48,8 @@ func TestLintian(t *testing.T) {
 	}
 }
 
-// TestReproducible: the same tree in another directory, with other file times, results in the
-// same package, byte for byte.
+// TestReproducible: a copy of the tree in another directory, with other file times, results
+// in the same package, byte for byte.
 func TestReproducible(t *testing.T) {
 	deb := built(t)[0]
 	want, err := os.ReadFile(deb)

@@ -12,7 +12,7 @@ import (
 )
 
 // invalidConfiguration: a configuration that is refused at the start causes no restart loop,
-// and no client waits without a reply. After it was corrected, a restart is enough.
+// and no client waits without a reply. After a correction of the file a restart is enough.
 func (m *machine) invalidConfiguration(t *testing.T) {
 	m.configure(t, map[string]string{"GSMTP_TIMEOUT": "soon"})
 	m.Run(t, "systemctl stop "+service+" 2>/dev/null; systemctl reset-failed; true")
@@ -35,7 +35,7 @@ func (m *machine) invalidConfiguration(t *testing.T) {
 }
 
 // crashLoop: after 20 kills in 10 s the service starts again automatically, and no message is
-// lost. The port may close during the crash loop: senders retry.
+// lost. The port may close during the crash loop, since senders retry.
 func (m *machine) crashLoop(t *testing.T) {
 	l := startLoad(m.Box)
 	l.awaitAcks(t, 5)

@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"goguerrillad/internal/test"
 )
 
 // upgrade: an upgrade of the package refuses no connection and closes none without a reply.
@@ -30,11 +28,7 @@ func (m *machine) upgrade(t *testing.T) {
 
 // autopkgtest runs the test that autopkgtest(1) runs after an installation.
 func (m *machine) autopkgtest(t *testing.T) {
-	root, err := test.ModuleRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	script, err := os.ReadFile(filepath.Join(root, "packaging/deb/tests/mail"))
+	script, err := os.ReadFile(filepath.Join(moduleRoot(t), "packaging/deb/tests/mail"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +72,7 @@ func (m *machine) examples(t *testing.T) {
 		t.Errorf("MemoryMax is %s, want 268435456", got)
 	}
 	m.Run(t, "rm -r /etc/systemd/system/goguerrillad.socket.d; systemctl revert "+service+"; systemctl daemon-reload; systemctl stop "+socket)
-	// On a busy machine the port was once still in use just after the end of the service.
+	// On a busy machine the port may still be in use just after the end of the service.
 	m.Run(t, "for try in 1 2 3 4 5; do systemctl start "+socket+" && exit; sleep 1; done; exit 1")
 }
 

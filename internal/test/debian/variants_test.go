@@ -58,7 +58,7 @@ func (m *machine) isolated(t *testing.T) {
 }
 
 // proxySockets runs the units of nginx.md and haproxy.md with a service that has no network.
-// Most starts are explicit, since systemd limits the starts by a socket.
+// Most steps start the service explicitly, since systemd limits the starts by a socket.
 func (m *machine) proxySockets(t *testing.T) {
 	nginx, haproxy := test.ReadPage(t, "nginx.md"), test.ReadPage(t, "haproxy.md")
 	const auth, port = "/etc/systemd/system/goguerrillad-auth.socket", "/etc/systemd/system/goguerrillad.socket.d/port.conf"
@@ -172,13 +172,13 @@ func (m *machine) root(t *testing.T) {
 	m.send(t, "127.0.0.1:25")
 }
 
-// withoutSystemd: the daemon is started as root without systemd, binds its port, and switches
-// to the configured user.
+// withoutSystemd: a daemon that root starts without systemd binds its port and switches to the
+// configured user.
 func (m *machine) withoutSystemd(t *testing.T) {
 	m.Run(t, "systemctl stop "+socket+" "+service)
-	m.Run(t, "install -d -o goguerrilla -g goguerrilla /run/hand && sed 's/\"SGID\": *\"[^\"]*\"/\"SGID\": \"goguerrilla\"/; s/\"GUID\": *\"[^\"]*\"/\"GUID\": \"goguerrilla\"/; "+
-		"s#\"SQLITE_FILE\": *\"[^\"]*\"#\"SQLITE_FILE\": \"/run/hand/mail.db\"#' "+configFile+" >/run/hand/conf && chown root:goguerrilla /run/hand/conf && chmod 640 /run/hand/conf")
-	cmd := m.Command("exec /usr/sbin/goguerrillad -config /run/hand/conf")
+	m.Run(t, "install -d -o goguerrilla -g goguerrilla /run/unmanaged && sed 's/\"SGID\": *\"[^\"]*\"/\"SGID\": \"goguerrilla\"/; s/\"GUID\": *\"[^\"]*\"/\"GUID\": \"goguerrilla\"/; "+
+		"s#\"SQLITE_FILE\": *\"[^\"]*\"#\"SQLITE_FILE\": \"/run/unmanaged/mail.db\"#' "+configFile+" >/run/unmanaged/conf && chown root:goguerrilla /run/unmanaged/conf && chmod 640 /run/unmanaged/conf")
+	cmd := m.Command("exec /usr/sbin/goguerrillad -config /run/unmanaged/conf")
 	p := test.Start(t, cmd)
 	test.Await(t, p, 20*time.Second, "waiting for the daemon", func() error {
 		_, err := sendMessage(m.Box, "127.0.0.1:25", "b@example.com")

@@ -14,8 +14,8 @@ import (
 	"goguerrillad/internal/test/client"
 )
 
-// TestAuthHTTPListeners: auth_http replies on a unix socket from systemd, and on an
-// address that the network can reach. For such an address the log has a warning.
+// TestAuthHTTPListeners: auth_http replies on a unix socket from systemd, and on a TCP
+// address that other machines can reach. The log has a warning about the TCP address.
 func TestAuthHTTPListeners(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -23,7 +23,7 @@ func TestAuthHTTPListeners(t *testing.T) {
 		warnings int
 	}{
 		{"unix", "unix", 0},
-		{"open", "tcp", 1},
+		{"TCP", "tcp", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDaemon(t, map[string]string{"NGINX_AUTH_ENABLED": "Y"})

@@ -17,7 +17,7 @@ import (
 )
 
 // A dataCheck sends random messages to one table and compares the rows with the
-// values as the server converts them.
+// converted values.
 type dataCheck struct {
 	*testing.T
 	values
@@ -27,9 +27,10 @@ type dataCheck struct {
 	last    int    // mail_id of the last row
 }
 
-// converted returns a text after the server has converted it to the character set
-// of a column and back, and its bytes in that set. Every replaced character is '?' in
-// the result: tis620 replaces some characters beyond U+FFFF with Thai letters.
+// converted lets the server convert a text to the character set of a column and back.
+// It returns the result and the number of bytes in that set. Each character that the
+// conversion changes is '?' in the result, also where the server returns another
+// character: tis620 replaces some characters beyond U+FFFF with Thai letters.
 func (c *dataCheck) converted(column, text string) (kept string, size int) {
 	if c.columns == nil || c.columns.set == "binary" || c.columns.text[column].kind == "varbinary" {
 		return text, len(text)
@@ -38,12 +39,12 @@ func (c *dataCheck) converted(column, text string) (kept string, size int) {
 	if err := c.table.db.QueryRow("SELECT CONVERT("+convert+" USING utf8mb4), OCTET_LENGTH("+convert+")").Scan(&kept, &size); err != nil {
 		c.Fatal(err)
 	}
-	whole, runes := []rune(text), []rune(kept)
-	if len(runes) != len(whole) {
+	want, runes := []rune(text), []rune(kept)
+	if len(runes) != len(want) {
 		c.Fatalf("%s: the server converts %q to %q", c.columns.set, text, kept)
 	}
 	for i := range runes {
-		if runes[i] != whole[i] {
+		if runes[i] != want[i] {
 			runes[i] = '?'
 		}
 	}
@@ -56,22 +57,23 @@ func (c *dataCheck) fits(column, address string) bool {
 		return true
 	}
 	kept, size := c.converted(column, address)
-	switch of := c.columns.text[column]; {
+	switch col := c.columns.text[column]; {
 	case kept != address:
 		return false
-	case of.kind == "varbinary" || c.columns.set == "binary" && of.width > 0:
-		return size <= of.width
-	case of.width > 0:
-		return utf8.RuneCountInString(address) <= of.width
-	case of.kind == "tinytext":
+	case col.kind == "varbinary" || c.columns.set == "binary" && col.width > 0:
+		return size <= col.width
+	case col.width > 0:
+		return utf8.RuneCountInString(address) <= col.width
+	case col.kind == "tinytext":
 		return size <= 255
 	}
 	return true
 }
 
 // compareColumn compares the content of a column with the value that was sent. A column
-// of n characters or n bytes holds as much of the value as fits. A TINYTEXT that is not
-// binary holds at least 255 bytes divided by the set's longest character.
+// of n characters or n bytes holds exactly the part of the value that fits. A TINYTEXT
+// with a character set holds 255 bytes, so at least 255 divided by the bytes of the
+// set's longest character.
 func (c *dataCheck) compareColumn(column, got, value string) {
 	if c.columns == nil {
 		if got != value {
@@ -80,25 +82,25 @@ func (c *dataCheck) compareColumn(column, got, value string) {
 		return
 	}
 	want, _ := c.converted(column, value)
-	of := c.columns.text[column]
-	least, whole := utf8.RuneCountInString(want), false
-	switch inBytes := of.kind == "varbinary" || c.columns.set == "binary"; {
-	case of.width > 0 && !inBytes:
-		want, whole = string([]rune(want)[:min(least, of.width)]), true
-	case of.width > 0:
-		want, whole = cutBytes(want, of.width), true
-	case of.kind == "tinytext" && inBytes:
-		want, whole = cutBytes(want, 255), true
-	case of.kind == "tinytext":
-		least = min(least, 255/c.columns.maxWidth)
+	col := c.columns.text[column]
+	minChars, exact := utf8.RuneCountInString(want), false
+	switch inBytes := col.kind == "varbinary" || c.columns.set == "binary"; {
+	case col.width > 0 && !inBytes:
+		want, exact = string([]rune(want)[:min(minChars, col.width)]), true
+	case col.width > 0:
+		want, exact = cutBytes(want, col.width), true
+	case col.kind == "tinytext" && inBytes:
+		want, exact = cutBytes(want, 255), true
+	case col.kind == "tinytext":
+		minChars = min(minChars, 255/c.columns.maxWidth)
 	}
-	if of.kind == "char" { // the server strips blanks at the end when it reads a CHAR
+	if col.kind == "char" { // the server strips blanks at the end when it reads a CHAR
 		got, want = strings.TrimRight(got, " \x00"), strings.TrimRight(want, " \x00")
 	}
 	// Some sets, such as that of latin2_czech_cs, return control characters as '?'.
 	got, want = strings.Map(withoutControls, got), strings.Map(withoutControls, want)
-	if whole && got != want || !whole && (!strings.HasPrefix(want, got) || utf8.RuneCountInString(got) < least) {
-		c.Errorf("%s %v holds %q, want %q", column, of, got, want)
+	if exact && got != want || !exact && (!strings.HasPrefix(want, got) || utf8.RuneCountInString(got) < minChars) {
+		c.Errorf("%s %v holds %q, want %q", column, col, got, want)
 	}
 }
 
@@ -113,8 +115,8 @@ func cutBytes(s string, n int) string {
 	return s
 }
 
-// compareAttachments compares the attachments of a row with those of the message. The
-// last ones may be missing if the column is too small.
+// compareAttachments compares the attachments of a row with the attachments of the
+// message. The row may lack the last attachments if the column is too small.
 func (c *dataCheck) compareAttachments(got string, want []mailinfo.Attachment) {
 	var list []mailinfo.Attachment
 	if err := json.Unmarshal([]byte(got), &list); err != nil || len(list) > len(want) {
@@ -123,22 +125,11 @@ func (c *dataCheck) compareAttachments(got string, want []mailinfo.Attachment) {
 	}
 	for i, a := range list {
 		a.Name, want[i].Name = strings.Map(withoutControls, a.Name), strings.Map(withoutControls, want[i].Name)
-		if a.Name != want[i].Name {
-			c.Errorf("attach_info[%d]: name %q, want %q", i, a.Name, want[i].Name)
-		}
-		if a.Type != want[i].Type {
-			c.Errorf("attach_info[%d]: type %q, want %q", i, a.Type, want[i].Type)
-		}
-		if a.Size != want[i].Size {
-			c.Errorf("attach_info[%d]: size %d, want %d", i, a.Size, want[i].Size)
+		if a != want[i] {
+			c.Errorf("attach_info[%d]: %+v, want %+v", i, a, want[i])
 		}
 	}
-	if c.columns != nil {
-		if of := c.columns.text["attach_info"]; of.kind != "text" {
-			return
-		}
-	}
-	if len(list) != len(want) {
+	if unlimited := c.columns == nil || c.columns.text["attach_info"].kind == "text"; unlimited && len(list) != len(want) {
 		c.Errorf("attach_info holds %d of %d attachments", len(list), len(want))
 	}
 }
@@ -177,7 +168,7 @@ func (c *dataCheck) sendRandom(token string) {
 	for _, address := range to {
 		r, err := conn.Cmd("RCPT TO:<%s>", address)
 		if fits := c.fits("to", address) && c.fits("recipient", address); err != nil || r.Code/100 != 2 && r.Code/100 != 5 || (r.Code == 250) != fits {
-			c.Errorf("RCPT TO:<%s>: %v, %v, the columns can hold it: %v", address, r, err, fits)
+			c.Errorf("RCPT TO:<%s>: reply %v, %v; the columns can hold the address: %v", address, r, err, fits)
 		}
 		if r.Code == 250 {
 			accepted = append(accepted, address)
@@ -202,14 +193,14 @@ func (c *dataCheck) sendRandom(token string) {
 	}
 }
 
-// compareRows compares the rows of the last message with its values.
+// compareRows compares the rows of the last message with the values that were sent.
 func (c *dataCheck) compareRows(from string, to []string, text, token, hash string) {
 	info := mailinfo.Parse([]byte(text))
-	bytes := "CAST(mail AS BINARY)"
+	binary := "CAST(mail AS BINARY)"
 	if c.columns == nil {
-		bytes = "mail"
+		binary = "mail"
 	}
-	rows, err := c.table.db.Query("SELECT mail_id, `from`, `to`, recipient, subject, body, charset, content_type, ip_addr, attach_info, has_attach, hash, mail, "+bytes+" FROM "+
+	rows, err := c.table.db.Query("SELECT mail_id, `from`, `to`, recipient, subject, body, charset, content_type, ip_addr, attach_info, has_attach, hash, mail, "+binary+" FROM "+
 		c.table.name+" WHERE mail_id > ? ORDER BY mail_id", c.last)
 	if err != nil {
 		c.Fatal(err)
@@ -238,7 +229,7 @@ func (c *dataCheck) compareRows(from string, to []string, text, token, hash stri
 			c.Errorf("has_attach %d, want %d", r.hasAttach, want)
 		}
 		if len(r.hash) != 32 || n == 0 && r.hash != hash {
-			c.Errorf("hash of row %d: %q, the reply has %s", n, r.hash, hash)
+			c.Errorf("hash of row %d is %q, the reply contains %s", n, r.hash, hash)
 		}
 		if r.body == newmail.BodyZlib {
 			r.mail = bytes

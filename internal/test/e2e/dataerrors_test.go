@@ -18,7 +18,7 @@ import (
 )
 
 // TestDataErrors creates a table in every character set of the server, with columns
-// of random types and widths, and sends messages of random values. The daemon stores
+// of random types and widths, and sends messages with random values. The daemon stores
 // each value as the server converts it, or refuses the recipient at RCPT. It never
 // replies 4xx.
 func TestDataErrors(t *testing.T) {
@@ -34,7 +34,7 @@ func TestDataErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	collations, widths := map[string][]string{}, map[string]int{} // bytes of a character
+	collations, widths := map[string][]string{}, map[string]int{} // widths: bytes of the longest character
 	for rows.Next() {
 		var set, all string
 		var width int

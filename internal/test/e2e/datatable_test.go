@@ -12,7 +12,7 @@ var sqlModes = []string{"", "STRICT_ALL_TABLES", "TRADITIONAL", "ANSI", "NO_BACK
 // A textColumn is a column for text.
 type textColumn struct {
 	kind  string // varchar, char, tinytext, text, varbinary
-	width int    // characters, or bytes of a varbinary; 0 for the kinds without a width
+	width int    // characters, or bytes of a varbinary; 0 if the kind has no width
 }
 
 func (c textColumn) String() string {
@@ -30,7 +30,7 @@ type dataTable struct {
 	mail           string // type of the column mail
 }
 
-// columns returns columns of random types and widths.
+// columns returns a table with columns of random types and widths.
 func (v values) columns(set, collation string) *dataTable {
 	d := &dataTable{set: set, collation: collation, text: map[string]textColumn{}, mail: []string{"longblob", "mediumblob", "longtext"}[v.IntN(3)]}
 	for _, c := range []struct {

@@ -19,18 +19,18 @@ import (
 // TestHAProxyPages runs the configurations of haproxy.md that have one server.
 func TestHAProxyPages(t *testing.T) {
 	page := test.ReadPage(t, "haproxy.md")
-	for _, title := range []string{"tcp", "tcp of version 1", "check", "tls", "unix"} {
+	for _, title := range []string{"tcp", "tcp, PROXY version 1", "check", "tls", "unix"} {
 		t.Run(title, func(t *testing.T) {
 			v4, v6 := proxyAddresses(t)
-			json := "tcp"
+			keys := "tcp"
 			if title == "unix" {
-				json = title
+				keys = title
 			}
-			b := newProxied(t, page, json)
+			b := newProxied(t, page, keys)
 			cert := test.NewCertificate(t, b.Dir, "mail")
 			b.Configure(t, map[string]string{"GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile})
 			pairs := []string{"0.0.0.0:25", v4, "127.0.0.1:2525", b.Addr}
-			title, old := strings.CutSuffix(title, " of version 1")
+			title, old := strings.CutSuffix(title, ", PROXY version 1")
 			if old {
 				pairs = append(pairs, "send-proxy-v2", "send-proxy")
 			}
@@ -55,13 +55,7 @@ func TestHAProxyPages(t *testing.T) {
 				}
 			} else {
 				checkClient(t, b.deliver(t, dialFrom(t, "127.0.0.2", v4), "clear@example.com"), "127.0.0.2", "ESMTP")
-				c := dialFrom(t, "127.0.0.3", v4)
-				if err := c.Hello(); err != nil {
-					t.Fatal(err)
-				}
-				if err := c.StartTLS(cert.ClientConfig()); err != nil {
-					t.Fatal(err)
-				}
+				c := dialStartTLS(t, "127.0.0.3", v4, cert)
 				checkClient(t, b.deliver(t, c, "tls@example.com"), "127.0.0.3", "ESMTPS")
 				for _, forged := range []string{"PROXY TCP4 192.0.2.66 192.0.2.1 1 25", "XCLIENT ADDR=192.0.2.66"} {
 					if r, err := c.Cmd("%s", forged); err != nil || r.Code < 500 {
@@ -109,9 +103,9 @@ func TestBalancingPage(t *testing.T) {
 	chooser.AwaitLog(t, "backend healthy again", 1)
 }
 
-// failover sends messages through a proxy to two servers, kills one of them, waits until
-// detected returns, and restarts the server. The other server must receive messages all
-// the time, and every acknowledged message must be stored.
+// failover sends messages through a proxy to two servers, kills one server, waits until
+// detected returns, and restarts the killed server. The other server must receive
+// messages all the time, and every acknowledged message must be stored.
 func failover(t *testing.T, addr string, killed, other *proxied, detected func()) {
 	t.Helper()
 	var mu sync.Mutex

@@ -17,8 +17,8 @@ import (
 	"goguerrillad/internal/test/daemon"
 )
 
-// stalledClient returns a client that has received 354 and sends no text. A stop waits
-// for the client.
+// stalledClient returns a client that has received 354 and sends no text, so that a stop
+// waits for it.
 func stalledClient(t *testing.T, d *daemon.Daemon) *client.Client {
 	t.Helper()
 	c := connect(t, d)
@@ -33,7 +33,7 @@ func stalledClient(t *testing.T, d *daemon.Daemon) *client.Client {
 func TestSecondSignal(t *testing.T) {
 	for _, tt := range []struct {
 		second syscall.Signal
-		cut    bool
+		ends   bool // the stop, immediately
 	}{{syscall.SIGTERM, true}, {syscall.SIGINT, true}, {syscall.SIGHUP, false}, {syscall.SIGUSR1, false}} {
 		t.Run(tt.second.String(), func(t *testing.T) {
 			t.Parallel()
@@ -46,8 +46,8 @@ func TestSecondSignal(t *testing.T) {
 			if code := d.AwaitExit(); code != 0 {
 				t.Errorf("exit status %d", code)
 			}
-			if cut := strings.Contains(d.Log(), "shutdown timed out"); cut != tt.cut {
-				t.Errorf("the shutdown timed out: %v, want %v\n%s", cut, tt.cut, d.Log())
+			if ends := strings.Contains(d.Log(), "shutdown timed out"); ends != tt.ends {
+				t.Errorf("the signal ends the stop: %v, want %v\n%s", ends, tt.ends, d.Log())
 			}
 		})
 	}
@@ -158,7 +158,7 @@ func TestStopWithOpenRequests(t *testing.T) {
 		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		r, err := http.Get("http://" + address) // after its reply the server has accepted the first connection too
+		r, err := http.Get("http://" + address) // its reply shows that the server has accepted the first connection too
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -115,12 +115,7 @@ func TestIdleConnections(t *testing.T) {
 				for range n {
 					client := connect(t, d)
 					if c.tls {
-						if err := client.StartTLS(cert.ClientConfig()); err != nil {
-							t.Fatal(err)
-						}
-						if err := client.Hello(); err != nil {
-							t.Fatal(err)
-						}
+						startTLS(t, client, cert)
 					}
 				}
 			}
@@ -148,7 +143,7 @@ func needDescriptors(t *testing.T, n int) {
 		return
 	}
 	if os.Getenv("CI") == "true" {
-		t.Fatalf("%d descriptors, want %d, and CI=true allows no skip", limit.Max, n)
+		t.Fatalf("%d descriptors, want %d (CI=true allows no skip)", limit.Max, n)
 	}
 	t.Skipf("%d descriptors, want %d", limit.Max, n)
 }
@@ -167,12 +162,7 @@ func TestEndlessLine(t *testing.T) {
 			d.Start(t)
 			c := connect(t, d)
 			if tls {
-				if err := c.StartTLS(cert.ClientConfig()); err != nil {
-					t.Fatal(err)
-				}
-				if err := c.Hello(); err != nil {
-					t.Fatal(err)
-				}
+				startTLS(t, c, cert)
 			}
 			send(t, c, "before@example.com") // the store and the buffers are allocated
 			before := d.Memory(t, "VmHWM")

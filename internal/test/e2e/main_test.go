@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/client"
 	"goguerrillad/internal/test/daemon"
 )
@@ -42,6 +43,18 @@ func expect(t *testing.T, c *client.Client, code int, text, command string) {
 	r, err := c.Cmd("%s", command)
 	if err != nil || r.Code != code || !strings.HasPrefix(r.Text, text) {
 		t.Fatalf("%s: want %d %s, got %v, %v", command, code, text, r, err)
+	}
+}
+
+// startTLS starts TLS in a session and sends EHLO again.
+func startTLS(t *testing.T, c *client.Client, cert *test.Certificate) {
+	t.Helper()
+	err := c.StartTLS(cert.ClientConfig())
+	if err == nil {
+		err = c.Hello()
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

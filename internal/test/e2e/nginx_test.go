@@ -34,13 +34,7 @@ func startBehindNginx(t *testing.T, keys map[string]string) (b *proxied, v4, v6 
 // text or inside TLS, and from a client that connects directly.
 func TestForgedXClient(t *testing.T) {
 	b, v4, _, cert := startBehindNginx(t, map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.1"})
-	secure := dialFrom(t, "127.0.0.3", v4)
-	if err := secure.Hello(); err != nil {
-		t.Fatal(err)
-	}
-	if err := secure.StartTLS(cert.ClientConfig()); err != nil {
-		t.Fatal(err)
-	}
+	secure := dialStartTLS(t, "127.0.0.3", v4, cert)
 	for ip, c := range map[string]*client.Client{
 		"127.0.0.2": dialFrom(t, "127.0.0.2", v4),
 		"127.0.0.3": secure,
@@ -67,13 +61,7 @@ func TestNginxStartTLS(t *testing.T) {
 
 	checkClient(t, b.deliver(t, dialFrom(t, "127.0.0.2", v4), "v4@example.com"), "127.0.0.2", "ESMTP")
 	checkClient(t, b.deliver(t, dialFrom(t, "::1", v6), "v6@example.com"), "::1", "ESMTP")
-	secure := dialFrom(t, "127.0.0.3", v4)
-	if err := secure.Hello(); err != nil {
-		t.Fatal(err)
-	}
-	if err := secure.StartTLS(cert.ClientConfig()); err != nil {
-		t.Fatal(err)
-	}
+	secure := dialStartTLS(t, "127.0.0.3", v4, cert)
 	checkClient(t, b.deliver(t, secure, "tls@example.com"), "127.0.0.3", "ESMTP")
 
 	// nginx forwards the daemon's refusal, and the client may continue.
@@ -189,8 +177,8 @@ func TestNginxBehindProxy(t *testing.T) {
 	}
 }
 
-// TestNginx2012 runs the configuration that users have had since 2012: TLS fails. With
-// the changes that the page recommends TLS works.
+// TestNginx2012 runs the configuration that users have had since 2012. TLS fails, and
+// works with the changes that the page recommends.
 func TestNginx2012(t *testing.T) {
 	page := test.ReadPage(t, "nginx.md")
 	b := newProxied(t, page, "starttls")
@@ -206,23 +194,16 @@ func TestNginx2012(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := c.StartTLS(cert.ClientConfig()); err == nil {
-		t.Error("TLS works with only SSLv2, SSLv3 and TLSv1, the page states that it does not")
+		t.Error("TLS works with SSLv2, SSLv3 and TLSv1 only, although the page states that it fails")
 	}
 	nginx.Stop()
 
-	// With the changes that the page recommends.
+	// The changes that the page recommends.
 	v4, _ = proxyAddresses(t)
 	pairs[1] = v4
 	pairs = append(pairs, "ssl_protocols  SSLv2 SSLv3 TLSv1;", "", "timeout 30000", "timeout 1m")
 	servers.Nginx(t, page.Block(t, "nginx 2012", pairs...), v4)
-	c = dialFrom(t, "127.0.0.2", v4)
-	if err := c.Hello(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.StartTLS(cert.ClientConfig()); err != nil {
-		t.Fatal(err)
-	}
-	checkClient(t, b.deliver(t, c, "secure@example.com"), "127.0.0.2", "ESMTP")
+	checkClient(t, b.deliver(t, dialStartTLS(t, "127.0.0.2", v4, cert), "secure@example.com"), "127.0.0.2", "ESMTP")
 }
 
 // TestNginxConcurrentSessions opens 500 concurrent sessions through nginx.
@@ -230,9 +211,8 @@ func TestNginxConcurrentSessions(t *testing.T) {
 	const sessions = 500
 	b, v4, _, _ := startBehindNginx(t, map[string]string{"GM_MAX_CLIENTS": "1000"})
 	var clients sync.WaitGroup
-	var stored atomic.Int64
+	var open, acknowledged atomic.Int64
 	allOpen := make(chan struct{})
-	var open atomic.Int64
 	for i := range sessions {
 		clients.Go(func() {
 			c, err := client.Connect(v4, 60*time.Second)
@@ -247,7 +227,7 @@ func TestNginxConcurrentSessions(t *testing.T) {
 					return
 				}
 			}
-			// No client sends its message before all clients have a session behind nginx.
+			// No client sends its message before all clients have a session with the daemon.
 			if open.Add(1) == sessions {
 				close(allOpen)
 			}
@@ -265,11 +245,11 @@ func TestNginxConcurrentSessions(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			stored.Add(1)
+			acknowledged.Add(1)
 		})
 	}
 	clients.Wait()
-	if n := b.count(t); n != sessions || stored.Load() != sessions {
-		t.Errorf("%d messages acknowledged, %d rows, want %d", stored.Load(), n, sessions)
+	if n := b.count(t); n != sessions || acknowledged.Load() != sessions {
+		t.Errorf("%d messages acknowledged, %d rows, want %d", acknowledged.Load(), n, sessions)
 	}
 }

@@ -19,7 +19,7 @@ type manager struct {
 	socket *net.UnixConn
 
 	mu     sync.Mutex
-	unread []string // notifications after the one that the last await returned
+	unread []string // notifications after the last one that await matched
 	all    []string
 }
 
@@ -53,23 +53,20 @@ func startManager(t *testing.T, d *daemon.Daemon) *manager {
 
 // await waits for the next notification that matches a pattern, and discards the
 // notifications before it.
-func (m *manager) await(t *testing.T, pattern string) string {
+func (m *manager) await(t *testing.T, pattern string) {
 	t.Helper()
 	want := regexp.MustCompile(pattern)
-	found := ""
 	test.Await(t, nil, 20*time.Second, "waiting for the notification "+pattern, func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		for i, text := range m.unread {
 			if want.MatchString(text) {
-				found = text
 				m.unread = m.unread[i+1:]
 				return nil
 			}
 		}
 		return fmt.Errorf("received %q", m.unread)
 	})
-	return found
 }
 
 // TestNotify checks the notifications from the start to the stop of a daemon.
@@ -94,7 +91,7 @@ func TestNotify(t *testing.T) {
 	m.await(t, `^RELOADING=1\nMONOTONIC_USEC=\d+$`)
 	m.await(t, `^READY=1\nSTATUS=1 sessions, .*; the last reload was refused: .*goguerrilla\.conf:\d+:\d+: GM_MAX_CLIENTS: "none" is not a whole number.*$`)
 
-	// With an unavailable store the status changes, and WATCHDOG=1 continues.
+	// While the store is unavailable, the status reports it, and WATCHDOG=1 continues.
 	d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "500", "SQLITE_FILE": filepath.Join(d.ConfigFile(), "mail.db")})
 	m.await(t, `^STATUS=1 sessions, 1 messages stored, store down since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: .*mail\.db`)
 	m.await(t, `^WATCHDOG=1$`)

@@ -14,7 +14,7 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// An outage is a daemon and a MariaDB server that the test makes fail.
+// An outage is a daemon with a MariaDB server, and the test makes the server fail.
 type outage struct {
 	*daemon.Daemon
 	parent *testing.T // owns the processes, which outlive the step that starts them
@@ -150,7 +150,6 @@ func (o *outage) missingTable(t *testing.T) {
 
 func (o *outage) smallPacket(t *testing.T) {
 	large := bytes.Repeat([]byte("large\r\n"), 500_000)
-	o.db.Exec(t, "SET GLOBAL max_allowed_packet=1048576")
 	before := len(o.Log())
 	o.restartDatabase(t, "SET GLOBAL max_allowed_packet=1048576")
 	if r, _ := o.try(t, "large", large); r.Code != 451 || !strings.HasPrefix(r.Text, "4.3.") {
@@ -189,7 +188,7 @@ var wideSubject = "=?utf-8?B?8J+YgA==?= " + strings.Repeat("ü", 300)
 // is replaced.
 func (o *outage) narrowColumn(t *testing.T) {
 	got := o.awaitStored(t, wideSubject, nil).subject
-	if n := len([]rune(got)); n != 255 || !strings.HasSuffix(got, " üüü") && !strings.HasSuffix(got, "üüü") || strings.Contains(got, "😀") {
+	if n := len([]rune(got)); n != 255 || !strings.HasSuffix(got, "üüü") || strings.Contains(got, "😀") {
 		t.Errorf("subject of %d characters, want 255: %s", n, got)
 	}
 }

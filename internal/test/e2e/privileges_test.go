@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"goguerrillad/internal/test"
 )
@@ -30,12 +31,7 @@ func TestPrivileges(t *testing.T) {
 			d.Start(t)
 			// TLS and a message start threads for the handshake and the store.
 			c := connect(t, d)
-			if err := c.StartTLS(cert.ClientConfig()); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Hello(); err != nil {
-				t.Fatal(err)
-			}
+			startTLS(t, c, cert)
 			send(t, c, "one@example.com")
 			checkThreads(t, d.Pid())
 			// A reload does not need the rights of root.
@@ -108,8 +104,8 @@ func TestRootRefused(t *testing.T) {
 	}
 }
 
-// TestUnwritableStore: the daemon replies 451 while only root may write the directory of
-// the store, and accepts messages when its user may.
+// TestUnwritableStore: the daemon replies 451 while only root may write to the directory
+// of the store, and accepts messages after its user becomes the owner.
 func TestUnwritableStore(t *testing.T) {
 	test.NeedRoot(t)
 	dir := test.PublicDir(t) // owned by root
@@ -122,7 +118,7 @@ func TestUnwritableStore(t *testing.T) {
 	}
 	d.AwaitLog(t, "mail.db", 1)
 	d.Chown(t, dir)
-	test.Await(t, d.Process(), 60e9, "sending messages", func() error {
+	test.Await(t, d.Process(), time.Minute, "sending messages", func() error {
 		r, err := c.Send("sender@example.org", "", []string{"one@example.com"}, []byte("Subject: x\r\n\r\n"))
 		if err != nil || r.Code != 250 {
 			return fmt.Errorf("reply %v, %v\n%s", r, err, d.Log())

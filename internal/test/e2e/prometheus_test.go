@@ -101,13 +101,13 @@ func TestPrometheus(t *testing.T) {
 			expr := strings.NewReplacer("$__rate_interval", "10s", "$instance", ".*").Replace(target.Expr)
 			test.Await(t, nil, 30*time.Second, p.Title+": querying "+expr, func() error {
 				sendTraffic(t, d) // so that no rate is empty
-				var answer struct {
+				var response struct {
 					Data struct{ Result []any }
 				}
-				if err := query(prometheus, "/api/v1/query?query="+url.QueryEscape(expr), &answer); err != nil {
+				if err := query(prometheus, "/api/v1/query?query="+url.QueryEscape(expr), &response); err != nil {
 					return err
 				}
-				if len(answer.Data.Result) == 0 {
+				if len(response.Data.Result) == 0 {
 					return fmt.Errorf("no series")
 				}
 				return nil
@@ -120,7 +120,7 @@ func TestPrometheus(t *testing.T) {
 }
 
 // query sends a request to the API of Prometheus and decodes the response.
-func query(addr, path string, answer any) error {
+func query(addr, path string, response any) error {
 	r, err := http.Get("http://" + addr + path)
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func query(addr, path string, answer any) error {
 	if r.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", path, r.Status)
 	}
-	return json.NewDecoder(r.Body).Decode(answer)
+	return json.NewDecoder(r.Body).Decode(response)
 }
 
 // sendTraffic sends one message and one command that is refused.

@@ -73,7 +73,22 @@ func dialFrom(t *testing.T, local, addr string) *client.Client {
 	return c
 }
 
-// deliver sends the first message of a session, to a new recipient, and returns its row.
+// dialStartTLS connects from a local address and starts TLS. It does not send EHLO
+// inside TLS.
+func dialStartTLS(t *testing.T, local, addr string, cert *test.Certificate) *client.Client {
+	t.Helper()
+	c := dialFrom(t, local, addr)
+	err := c.Hello()
+	if err == nil {
+		err = c.StartTLS(cert.ClientConfig())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// deliver sends EHLO and a message to a new recipient, and returns the row.
 func (b *proxied) deliver(t *testing.T, c *client.Client, to string) row {
 	t.Helper()
 	if err := c.Hello(); err != nil {
@@ -85,7 +100,7 @@ func (b *proxied) deliver(t *testing.T, c *client.Client, to string) row {
 	return b.only(t, to)
 }
 
-// only returns the row of a recipient that has exactly one.
+// only returns the row of a recipient, who must have exactly one row.
 func (b *proxied) only(t *testing.T, to string) row {
 	t.Helper()
 	rows, err := b.to(to)
@@ -95,8 +110,8 @@ func (b *proxied) only(t *testing.T, to string) row {
 	return rows[0]
 }
 
-// checkClient checks that a row has the address of the client, and its Received field
-// the address and the protocol.
+// checkClient checks the client's address in a row, and the address and the protocol in
+// its Received field.
 func checkClient(t *testing.T, r row, ip, protocol string) {
 	t.Helper()
 	head, _, _ := strings.Cut(string(r.mail), "\r\n\r\n")

@@ -20,8 +20,8 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A queryDaemon is a daemon with GM_RECIPIENT_QUERY, with the configuration and the
-// tables of recipients.md.
+// A queryDaemon is a daemon with GM_RECIPIENT_QUERY. The configuration and the tables
+// are those of recipients.md.
 type queryDaemon struct {
 	*daemon.Daemon
 	db     *sql.DB
@@ -216,7 +216,7 @@ func TestRecipientsWithoutDatabase(t *testing.T) {
 	c := connect(t, a.Daemon)
 	known := []string{"alice@example.com", "nobody@example.com", "postmaster@example.com"}
 	if got := recipientCodes(t, c, known...); got != "250 550 250" {
-		t.Fatal(got)
+		t.Fatalf("RCPT: %s, want 250 550 250", got)
 	}
 	lock, err := a.db.Conn(t.Context())
 	if err == nil {

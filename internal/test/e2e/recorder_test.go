@@ -91,9 +91,9 @@ func (p *recorder) sent(to string) ([]byte, error) {
 	return nil, fmt.Errorf("no message to %s was recorded", to)
 }
 
-// findMessage finds the message to a recipient in the client's side of a dialogue
-// whose commands were all accepted. It shares no code with the daemon, and so none of
-// its errors.
+// findMessage finds the message to a recipient in the bytes that a client has sent. All
+// commands of the dialogue must have been accepted. The function shares no code with the
+// daemon, so that an error of the daemon cannot hide.
 func findMessage(stream []byte, to string) ([]byte, bool) {
 	match := false // the transaction has the recipient
 	var chunks []byte

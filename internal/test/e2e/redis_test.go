@@ -11,7 +11,8 @@ import (
 )
 
 // TestRedis sends messages to a daemon with Redis, in both modes and with both stores,
-// and reads them with -show: with Redis, after Redis was killed, and with an empty Redis.
+// and reads them with -show while Redis runs, after Redis was killed, and with an empty
+// Redis.
 func TestRedis(t *testing.T) {
 	text := "Subject: hello\r\n\r\n" + strings.Repeat("a line of text\r\n", 100)
 	for _, tt := range []struct{ store, mode, compress, body string }{

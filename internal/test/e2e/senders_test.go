@@ -96,7 +96,7 @@ func (e endpoint) check(t *testing.T, sender *senders.Sender, s sample, m sender
 			return
 		}
 		if !bytes.HasSuffix(text, m.Text) {
-			t.Errorf("%s: the sender itself changed the message", m.To)
+			t.Errorf("%s: the sender changed the message", m.To)
 		}
 	}
 	head, ok := bytes.CutSuffix(got.mail, text)

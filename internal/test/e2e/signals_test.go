@@ -17,8 +17,8 @@ import (
 	"goguerrillad/internal/test/daemon"
 )
 
-// TestReload changes the hosts, the certificate and the log file at a reload, and checks that
-// a reload with an error changes nothing.
+// TestReload: a reload changes the hosts, the certificate and the log file. A reload of
+// a file with an error changes nothing.
 func TestReload(t *testing.T) {
 	dir := test.PublicDir(t)
 	first, second := test.NewCertificate(t, dir, "first"), test.NewCertificate(t, dir, "second")
@@ -60,7 +60,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("%d rows, want 3", n)
 	}
 
-	// A reload applies no key of a file with an error.
+	// If the file has an error, a reload applies none of its keys.
 	for key, value := range map[string]string{
 		"GSMTP_TIMEOUT":          "never",
 		"GSMTP_PUB_KEY":          first.CertFile, // does not match the key
@@ -138,7 +138,7 @@ func awaitHash(t *testing.T, log, hash string) {
 	test.Await(t, nil, 10*time.Second, "reading "+log, func() error {
 		text, err := os.ReadFile(log)
 		if err == nil && !strings.Contains(string(text), hash) {
-			err = fmt.Errorf("%s is not in it:\n%s", hash, text)
+			err = fmt.Errorf("the log does not contain %s:\n%s", hash, text)
 		}
 		return err
 	})
@@ -149,20 +149,15 @@ func expectCertificate(t *testing.T, d *daemon.Daemon, cert *test.Certificate) {
 	t.Helper()
 	c := connect(t, d)
 	defer c.Close()
-	if err := c.StartTLS(cert.ClientConfig()); err != nil {
-		t.Fatal(err)
-	}
+	startTLS(t, c, cert)
 	if !c.Conn.(*tls.Conn).ConnectionState().PeerCertificates[0].Equal(cert.Leaf) {
 		t.Error("the session presents another certificate")
-	}
-	if err := c.Hello(); err != nil {
-		t.Fatal(err)
 	}
 	expect(t, c, 221, "2.0.0", "QUIT")
 }
 
-// TestDrain stops the daemon with an idle session, an idle session inside TLS, and a
-// session in the middle of a text.
+// TestDrain stops the daemon while it has an idle session, an idle session inside TLS,
+// and a session in the middle of a text.
 func TestDrain(t *testing.T) {
 	dir := test.PublicDir(t)
 	cert := test.NewCertificate(t, dir, "mx")
@@ -172,12 +167,7 @@ func TestDrain(t *testing.T) {
 
 	idle := connect(t, d)
 	secure := connect(t, d)
-	if err := secure.StartTLS(cert.ClientConfig()); err != nil {
-		t.Fatal(err)
-	}
-	if err := secure.Hello(); err != nil {
-		t.Fatal(err)
-	}
+	startTLS(t, secure, cert)
 	writing := connect(t, d)
 	expect(t, writing, 250, "2.1.0", "MAIL FROM:<sender@example.org>")
 	expect(t, writing, 250, "2.1.5", "RCPT TO:<slow@example.com>")
@@ -215,10 +205,7 @@ func TestDrain(t *testing.T) {
 func TestDrainStalled(t *testing.T) {
 	d := newDaemon(t, nil)
 	d.Start(t)
-	c := connect(t, d)
-	expect(t, c, 250, "2.1.0", "MAIL FROM:<sender@example.org>")
-	expect(t, c, 250, "2.1.5", "RCPT TO:<stalled@example.com>")
-	expect(t, c, 354, "", "DATA")
+	c := stalledClient(t, d)
 	if code := d.Terminate(t); code != 0 {
 		t.Errorf("exit status %d\n%s", code, d.Log())
 	}

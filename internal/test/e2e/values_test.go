@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// values generates messages of random values.
+// values generates messages with random values.
 type values struct{ *rand.Rand }
 
 // blocks are ranges of characters: controls, the byte order mark, noncharacters, and
@@ -21,15 +21,15 @@ var blocks = [][2]rune{
 	{0x4e00, 0x9fff}, {0xac00, 0xd7a3}, {0xe000, 0xf8ff}, {0xfdd0, 0xfdef}, {0xfef0, 0xffff}, {0x1f300, 0x1faff}, {0x20000, 0x2a6df}, {0x10fff0, 0x10ffff},
 }
 
-// text returns up to n characters of three blocks.
+// text returns up to n allowed characters from three random blocks.
 func (v values) text(n int, allowed func(rune) bool) string {
-	few := [3][2]rune{}
-	for i := range few {
-		few[i] = blocks[v.IntN(len(blocks))]
+	chosen := [3][2]rune{}
+	for i := range chosen {
+		chosen[i] = blocks[v.IntN(len(blocks))]
 	}
 	var s strings.Builder
 	for range v.IntN(n + 1) {
-		b := few[v.IntN(len(few))]
+		b := chosen[v.IntN(len(chosen))]
 		if r := b[0] + rune(v.IntN(int(b[1]-b[0]+1))); utf8.ValidRune(r) && allowed(r) {
 			s.WriteRune(r)
 		}
@@ -37,7 +37,7 @@ func (v values) text(n int, allowed func(rune) bool) string {
 	return s.String()
 }
 
-// bytes returns up to n random bytes, not valid UTF-8 as a rule.
+// bytes returns up to n random bytes, which are usually not valid UTF-8.
 func (v values) bytes(n int, allowed func(rune) bool) string {
 	var s []byte
 	for range v.IntN(n + 1) {
@@ -48,7 +48,7 @@ func (v values) bytes(n int, allowed func(rune) bool) string {
 	return string(s)
 }
 
-// labels are names of character sets, known and unknown ones.
+// labels are names of character sets, among them unknown ones. The last is not ASCII.
 var labels = []string{"utf-8", "us-ascii", "iso-8859-1", "iso-8859-7", "windows-1251", "windows-1258", "koi8-r", "gb18030", "gbk", "big5",
 	"euc-jp", "shift_jis", "iso-2022-jp", "euc-kr", "utf-16le", "utf-7", "x-user-defined", "nothing", "\xff"}
 

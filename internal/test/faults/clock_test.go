@@ -13,7 +13,8 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A clock is the wall clock of programs that run with libfaketime.
+// A clock is the wall clock of programs that run with libfaketime. The programs read its
+// difference from the machine's clock in a file.
 type clock struct{ file string }
 
 // libFaketime is the path of the library for programs with threads in Debian's package
@@ -23,7 +24,7 @@ const libFaketime = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 func newClock(t *testing.T) clock {
 	t.Helper()
 	if found, err := filepath.Glob(libFaketime); err != nil || len(found) == 0 {
-		test.Need(t, libFaketime) // not a program, so the test fails or is skipped
+		test.Need(t, libFaketime) // fails or skips the test, since the library is not a program
 	}
 	c := clock{filepath.Join(test.PublicDir(t), "clock")}
 	c.set(t, 0)

@@ -23,16 +23,17 @@ type cluster struct {
 	proxy  *servers.TCPProxy
 }
 
-// The longest time without an accepted message after one of three nodes has failed. The
-// other nodes suspect the node after 5 s and commit nothing before. If the node returns
-// before they have agreed, they start again, and Galera needs longer.
+// shortGap is the longest time without an accepted message after one of three nodes has
+// failed: the other nodes suspect the failed node after 5 s, and commit nothing until
+// then. If the failed node returns before the others have agreed, they start again, and
+// the limit is longGap.
 const (
-	silence     = 10 * time.Second
-	longSilence = 20 * time.Second
+	shortGap = 10 * time.Second
+	longGap  = 20 * time.Second
 )
 
-// nodeDelay is the delay of each reply of a slow node. Only the batches that the node
-// has when it becomes slow wait for it.
+// nodeDelay is the delay of each reply of a slow node. Only the batches that the node is
+// committing when it becomes slow wait for its replies.
 const nodeDelay = 3 * time.Second
 
 // TestCluster applies the faults of a Galera cluster in which two daemons store.
@@ -63,7 +64,7 @@ func testCluster(t *testing.T, spread string) {
 	c.db = c.nodes[2].Connect(t)
 	c.startLoad(t)
 	faults := c.faults(spread == "Y")
-	if spread == "N" && !long() { // only the faults that MYSQL_SPREAD has an effect on
+	if spread == "N" && !long() { // only the faults on which MYSQL_SPREAD has an effect
 		faults = slices.DeleteFunc(faults, func(f fault) bool {
 			return !slices.Contains([]string{"node killed", "node hung", "node read-only", "one node slow"}, f.name)
 		})
@@ -89,8 +90,8 @@ func (c *cluster) randomNode() *servers.MariaDBServer { return c.nodes[c.rand.In
 func (c *cluster) faults(spread bool) []fault {
 	var node *servers.MariaDBServer // the node that fails
 	const subject = "cluster"
-	withSilence := func(name string, times int, silence time.Duration, duration func() time.Duration, start, end func(t *testing.T)) fault {
-		return fault{name: name, subject: subject, times: times, duration: duration, maxSilence: silence,
+	nodeFault := func(name string, times int, maxGap time.Duration, duration func() time.Duration, start, end func(t *testing.T)) fault {
+		return fault{name: name, subject: subject, times: times, duration: duration, maxGap: maxGap,
 			start: func(t *testing.T) {
 				node = c.randomNode()
 				start(t)
@@ -101,23 +102,20 @@ func (c *cluster) faults(spread bool) []fault {
 			},
 		}
 	}
-	nodeFault := func(name string, times int, duration func() time.Duration, start, end func(t *testing.T)) fault {
-		return withSilence(name, times, silence, duration, start, end)
-	}
 	wait := func(low, high time.Duration) func() time.Duration {
 		return func() time.Duration { return between(c.rand, low, high) }
 	}
 	faults := []fault{
-		nodeFault("node killed", 25, wait(8*time.Second, 12*time.Second),
+		nodeFault("node killed", 25, shortGap, wait(8*time.Second, 12*time.Second),
 			func(*testing.T) { node.Kill() },
 			func(*testing.T) { node.Start(c.parent) }),
-		withSilence("node killed and restarted soon", 10, longSilence, wait(0, 6*time.Second),
+		nodeFault("node killed and restarted soon", 10, longGap, wait(0, 6*time.Second),
 			func(*testing.T) { node.Kill() },
 			func(*testing.T) { node.Start(c.parent) }),
-		withSilence("node hung", 5, longSilence, wait(time.Second, 15*time.Second),
+		nodeFault("node hung", 5, longGap, wait(time.Second, 15*time.Second),
 			func(t *testing.T) { node.Pause(t) },
 			func(t *testing.T) { node.Continue(t) }),
-		nodeFault("nodes restarted one after another", 2, nil,
+		nodeFault("nodes restarted one after another", 2, shortGap, nil,
 			func(t *testing.T) {
 				for _, n := range c.nodes {
 					n.Stop()
@@ -126,13 +124,13 @@ func (c *cluster) faults(spread bool) []fault {
 				}
 			},
 			func(*testing.T) {}),
-		nodeFault("node read-only", 3, wait(0, 5*time.Second),
+		nodeFault("node read-only", 3, shortGap, wait(0, 5*time.Second),
 			func(t *testing.T) { node.Exec(t, "SET GLOBAL read_only=ON") },
 			func(t *testing.T) { node.Exec(t, "SET GLOBAL read_only=OFF") }),
-		withSilence("node cut off from the others", 4, longSilence, wait(time.Second, 10*time.Second),
+		nodeFault("node cut off from the others", 4, longGap, wait(time.Second, 10*time.Second),
 			func(t *testing.T) { c.isolate(t, 1, node) },
 			func(t *testing.T) { c.isolate(t, 0, node) }),
-		nodeFault("node without its state, full transfer from a donor", 3, nil,
+		nodeFault("node without its state, full transfer from a donor", 3, shortGap, nil,
 			func(t *testing.T) {
 				node.Stop()
 				if err := os.Remove(filepath.Join(node.DataDir(), "grastate.dat")); err != nil {
@@ -141,14 +139,14 @@ func (c *cluster) faults(spread bool) []fault {
 				node.Start(c.parent)
 			},
 			func(*testing.T) {}),
-		nodeFault("table changed", 5, nil,
+		nodeFault("table changed", 5, shortGap, nil,
 			func(t *testing.T) {
 				node.Exec(t, "ALTER TABLE mail.new_mail ADD COLUMN more varchar(10) NOT NULL DEFAULT '', MODIFY subject varchar(100) NOT NULL")
 				c.load.AwaitAcks(t, 20)
 				node.Exec(t, "ALTER TABLE mail.new_mail DROP COLUMN more, MODIFY subject varchar(255) NOT NULL")
 			},
 			func(*testing.T) {}),
-		nodeFault("certification conflicts", 5, wait(time.Second, 5*time.Second),
+		nodeFault("certification conflicts", 5, shortGap, wait(time.Second, 5*time.Second),
 			func(t *testing.T) { // nodes assign the same mail_id to different messages
 				for _, n := range c.nodes {
 					n.Exec(t, "SET GLOBAL wsrep_auto_increment_control=OFF", "SET GLOBAL auto_increment_increment=1", "SET GLOBAL auto_increment_offset=1")
@@ -179,7 +177,7 @@ func (c *cluster) faults(spread bool) []fault {
 		end:      func(*testing.T) { c.proxy.Clear() },
 	}
 	if spread { // the other nodes accept the messages
-		slow.maxSilence = nodeDelay + time.Second
+		slow.maxGap = nodeDelay + time.Second
 	}
 	return append(faults, slow)
 }

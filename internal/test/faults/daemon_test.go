@@ -87,12 +87,12 @@ func fewDescriptors(d *daemon.Daemon) {
 }
 
 // outOfDescriptors returns the fault of a daemon without descriptors for new clients,
-// connections to its database, or a new log. Clients cannot cause it, since the daemon
-// keeps a reserve.
+// connections to its database, or a new log. Clients cannot cause this fault, since the
+// daemon keeps a reserve.
 func (w *faultTest) outOfDescriptors(d *daemon.Daemon, subject string) fault {
 	set := func(t *testing.T, n int) {
 		cmd := exec.Command("prlimit", fmt.Sprintf("--pid=%d", d.Pid()), fmt.Sprintf("--nofile=%d:%d", n, descriptors))
-		if os.Geteuid() == 0 { // prlimit needs no capability only as the daemon's user
+		if os.Geteuid() == 0 { // as the daemon's user, prlimit needs no capability
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: test.Nobody, Gid: test.Nobody}}
 		}
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -107,8 +107,8 @@ func (w *faultTest) outOfDescriptors(d *daemon.Daemon, subject string) fault {
 	}
 }
 
-// logFaults returns the faults of the disk of the log. Their subject is the daemon, since
-// a daemon cannot start without its log.
+// logFaults returns the faults of the disk of the log. Their subject is the daemon, so
+// that none is combined with a restart: the daemon cannot start without its log.
 func (w *faultTest) logFaults(d *daemon.Daemon, disk *servers.Disk) []fault {
 	const subject = "daemon"
 	return []fault{

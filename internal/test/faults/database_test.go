@@ -83,7 +83,7 @@ func (w *faultTest) mariaDBFaults(m *servers.MariaDBServer, disk *servers.Disk) 
 	}
 }
 
-// networkFaults returns the faults of the network between the daemon and the database.
+// networkFaults returns the faults of the connections between the daemon and the database.
 func (w *faultTest) networkFaults(proxy *servers.TCPProxy) []fault {
 	const subject = "network"
 	cut := func(name string, s servers.TCPFault, maxBytes int) fault {

@@ -5,5 +5,5 @@
 // TestPowerLoss tests cut the power of the file system of a store at random moments,
 // and TestPowerFaults tests cut it after operations have failed. TestFailedSync tests
 // are deterministic: one sync fails, then the power is cut. After each power loss the
-// test audits the store before the daemon starts, and later what the daemon recovered.
+// test audits the store before the daemon starts, and again after the daemon's recovery.
 package faults

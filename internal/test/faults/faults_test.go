@@ -15,37 +15,37 @@ import (
 // A faultTest sends messages to daemons while faults are applied, and audits the store
 // after each fault.
 type faultTest struct {
-	parent      *testing.T // owns the processes, which outlive the fault that restarts them
-	rand        *rand.Rand
-	daemons     []*daemon.Daemon
-	load        *load.Load
-	db          *sql.DB                    // reads the table
-	maildir     string                     // the path of the Maildir, instead of db
-	take        func() map[string][]string // returns the messages since the last call, instead of db
-	log         string                     // path of a log that is truncated before each fault, or ""
-	ledger      ledger
-	maxRecovery time.Duration // after the end of a fault, 0 = 10 s
+	parent  *testing.T // owns the processes, which outlive the fault that restarts them
+	rand    *rand.Rand
+	daemons []*daemon.Daemon
+	load    *load.Load
+	db      *sql.DB                    // reads the table
+	maildir string                     // the path of the Maildir, instead of db
+	take    func() map[string][]string // returns the messages since the last call, instead of db
+	log     string                     // path of a log that is truncated before each fault, or ""
+	ledger  ledger
 }
+
+// maxFaultRecovery is the longest time from the end of a fault to the next accepted
+// message.
+const maxFaultRecovery = 10 * time.Second
 
 // A fault is a failure of a part of the system. Two faults of different subjects can be
 // applied together.
 type fault struct {
-	name       string
-	subject    string
-	start      func(t *testing.T)
-	duration   func() time.Duration // from the end of start to the start of end; nil: none
-	end        func(t *testing.T)   // nil: the fault ends automatically
-	times      int                  // in the long form
-	exclusive  bool                 // start waits for messages or the daemon, so no other fault may be active
-	maxSilence time.Duration        // the longest time without an accepted message, 0 = no limit
+	name      string
+	subject   string
+	start     func(t *testing.T)
+	duration  func() time.Duration // from the end of start to the start of end; nil: none
+	end       func(t *testing.T)   // nil: the fault ends automatically
+	times     int                  // in the long form
+	exclusive bool                 // start waits for messages or the daemon, so no other fault may be active
+	maxGap    time.Duration        // the longest time without an accepted message, 0 = no limit
 }
 
 // startLoad starts the load, which runs until the end of the test.
 func (w *faultTest) startLoad(t *testing.T) {
 	t.Helper()
-	if w.maxRecovery == 0 {
-		w.maxRecovery = 10 * time.Second
-	}
 	var addrs []string
 	for _, d := range w.daemons {
 		addrs = append(addrs, d.Addr)
@@ -92,15 +92,14 @@ func (w *faultTest) logs() string {
 	return b.String()
 }
 
-// apply starts faults in order, ends them in reverse order, and adds the outcomes to the
-// ledger.
+// apply starts the faults in order, ends them in reverse order, and adds the outcomes to
+// the ledger.
 func (w *faultTest) apply(t *testing.T, faults ...fault) {
 	t.Helper()
-	var names []string
-	for _, f := range faults {
-		names = append(names, f.name)
+	name := faults[0].name
+	for _, f := range faults[1:] {
+		name += ", and " + f.name
 	}
-	name := strings.Join(names, ", and ")
 	before := w.audit(t)
 	if w.log != "" {
 		if err := os.Truncate(w.log, 0); err != nil {
@@ -109,8 +108,8 @@ func (w *faultTest) apply(t *testing.T, faults ...fault) {
 	}
 	w.load.Resume()
 	w.load.AwaitAcks(t, 20)
-	time.Sleep(between(w.rand, 0, 20*time.Millisecond)) // at a random moment of a batch
-	w.load.LongestGap()
+	time.Sleep(between(w.rand, 0, 20*time.Millisecond)) // so that the fault starts at a random moment of a batch
+	w.load.LongestGap()                                 // resets it
 	for _, f := range faults {
 		f.start(t)
 		if f.duration != nil {
@@ -126,26 +125,27 @@ func (w *faultTest) apply(t *testing.T, faults ...fault) {
 	w.load.AwaitAcks(t, 1)
 	recovery := time.Since(ended)
 	w.load.AwaitAcks(t, 50)
-	silence := w.load.LongestGap()
+	gap := w.load.LongestGap()
 	after := w.audit(t)
-	if len(faults) > 1 {
-		name = "two faults together"
-	}
-	t.Logf("%s: %d acknowledged, %d 4xx, %d connections lost, silence %v, recovery %v", strings.Join(names, ", and "),
+	t.Logf("%s: %d acknowledged, %d 4xx, %d connections lost, longest gap %v, recovery %v", name,
 		after.Acknowledged-before.Acknowledged, after.Temporary-before.Temporary, after.Broken-before.Broken,
-		silence.Round(time.Millisecond), recovery.Round(time.Millisecond))
-	w.ledger.of(name).add(before, after, silence, recovery)
-	// In the short form the tests of other packages use the same CPUs, so the silence is
-	// only logged.
-	if limit := faults[0].maxSilence; long() && limit > 0 && silence > limit && len(faults) == 1 {
-		t.Errorf("%s: no message accepted for %v, want at most %v\n%s", name, silence, limit, w.logs())
+		gap.Round(time.Millisecond), recovery.Round(time.Millisecond))
+	row := name
+	if len(faults) > 1 {
+		row = "two faults together"
 	}
-	if recovery > w.maxRecovery {
-		t.Errorf("%s: recovery took %v, want at most %v\n%s", strings.Join(names, ", and "), recovery, w.maxRecovery, w.logs())
+	w.ledger.of(row).add(before, after, gap, recovery)
+	// In the short form the tests of other packages use the same CPUs, so the gap is only
+	// logged.
+	if limit := faults[0].maxGap; long() && limit > 0 && gap > limit && len(faults) == 1 {
+		t.Errorf("%s: no message accepted for %v, want at most %v\n%s", name, gap, limit, w.logs())
+	}
+	if recovery > maxFaultRecovery {
+		t.Errorf("%s: recovery took %v, want at most %v\n%s", name, recovery, maxFaultRecovery, w.logs())
 	}
 }
 
-// run applies each fault in a random order, then random pairs of faults. The long form
+// run applies all faults in a random order, then random pairs of faults. The long form
 // applies each fault several times.
 func (w *faultTest) run(t *testing.T, faults []fault) {
 	t.Helper()

@@ -20,7 +20,7 @@ import (
 // A cgroup limits the memory of its processes (cgroups(7)).
 type cgroup struct {
 	dir                string
-	limit, usage, kill string // names of files: the limit, the memory in use, the count of OOM kills
+	limit, usage, kill string // names of the files with the limit, the memory in use, and the number of OOM kills
 }
 
 // newCgroup creates a cgroup, of version 1 or 2.
@@ -50,9 +50,9 @@ func (g *cgroup) setLimit(bytes int64) error {
 	return os.WriteFile(filepath.Join(g.dir, g.limit), []byte(strconv.FormatInt(bytes, 10)), 0)
 }
 
-// squeeze sets the limit to the memory in use. It ignores errors, since the processes
-// may have allocated memory after it was read.
-func (g *cgroup) squeeze(t *testing.T) {
+// limitToUsage sets the limit to the memory in use. It ignores an error of setLimit, since
+// the processes may have allocated more memory meanwhile.
+func (g *cgroup) limitToUsage(t *testing.T) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(g.dir, g.usage))
 	if err != nil {
@@ -65,8 +65,8 @@ func (g *cgroup) squeeze(t *testing.T) {
 	_ = g.setLimit(used)
 }
 
-// under returns a command that executes another command in the cgroup.
-func (g *cgroup) under() []string {
+// wrapper returns a command that executes another command in the cgroup.
+func (g *cgroup) wrapper() []string {
 	return []string{"sh", "-c", `echo $$ >` + g.dir + `/cgroup.procs; exec "$@"`, "sh"}
 }
 
@@ -90,14 +90,14 @@ func (g *cgroup) kills(t *testing.T) int {
 	return 0
 }
 
-// TestFaultsMemory: clients cannot make the daemon exceed the memory of its service, and
-// an OOM kill loses no acknowledged message.
+// TestFaultsMemory: clients cannot make the daemon exceed the memory limit of its service,
+// and an OOM kill loses no acknowledged message.
 func TestFaultsMemory(t *testing.T) {
 	const limit = 96 << 20
 	d := shared.Daemon(t, map[string]string{"GSMTP_TIMEOUT": "20", "GSMTP_MAX_SIZE": "4000000", "GSMTP_MEMORY": strconv.Itoa(limit / 4)})
 	g := newCgroup(t, limit)
-	d.Wrapper = g.under()
-	// The daemon sets this limit itself with cgroups of version 2.
+	d.Wrapper = g.wrapper()
+	// With cgroups of version 2 the daemon would set this limit itself.
 	d.Env = []string{"GOMEMLIMIT=" + strconv.Itoa(limit*9/10)}
 	d.Start(t)
 	w := &faultTest{parent: t, rand: newRand(t), daemons: []*daemon.Daemon{d}, db: openFile(t, d)}
@@ -109,7 +109,6 @@ func TestFaultsMemory(t *testing.T) {
 	if n := g.kills(t); n != 0 {
 		t.Errorf("%d OOM kills, want 0\n%s", n, w.logs())
 	}
-	w.parent = t
 	times := 1
 	if long() {
 		times = 20
@@ -135,7 +134,7 @@ func TestFaultsMemory(t *testing.T) {
 					if g.kills(t) > i {
 						return nil
 					}
-					g.squeeze(t)
+					g.limitToUsage(t)
 					return errors.New("no process was killed")
 				})
 				close(killed)

@@ -9,19 +9,19 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// A failure is a kind of operations that fail.
+// A failure is a kind of operation that fails.
 type failure struct {
 	name     string
-	creation bool // occurs when the daemon creates its file or directories
+	creation bool // the operation occurs when the daemon creates its file or directories
 	powerfs.Fault
 }
 
-// powerFaults n times makes operations fail and then cuts the power.
+// powerFaults makes operations fail and then cuts the power, n times.
 func powerFaults(t *testing.T, store string, n int, m func() medium) {
 	r, l := newRand(t), &ledger{store: store}
 	defer l.printPower(t)
 	hits := make(map[string]int)
-	var order []failure // shuffled again after each failure was applied once
+	var order []failure // refilled and shuffled when it is empty
 	series(t, n, 3, func(t *testing.T, n int) {
 		p := newPowerTest(t, m(), r, l)
 		for i := range n {
@@ -29,24 +29,24 @@ func powerFaults(t *testing.T, store string, n int, m func() medium) {
 				order = p.medium.failures()
 				r.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 			}
-			y := order[0]
+			first := order[0]
 			order = order[1:]
-			inStart := r.IntN(4) == 0
+			atStart := r.IntN(4) == 0
 			if i == 0 && r.IntN(2) == 0 {
-				y, inStart = pickCreation(r, p.medium.failures()), true
+				first, atStart = pickCreation(r, p.medium.failures()), true
 			}
-			chain := []failure{y}
-			for r.IntN(10) < 3 { // several failures before the power is cut
+			sequence := []failure{first}
+			for r.IntN(10) < 3 { // more failures before the power is cut
 				all := p.medium.failures()
-				chain = append(chain, all[r.IntN(len(all))])
+				sequence = append(sequence, all[r.IntN(len(all))])
 			}
-			name := y.name
-			if len(chain) > 1 {
+			name := first.name
+			if len(sequence) > 1 {
 				name = "several failures"
 			}
 			p.outage(t, name, func(t *testing.T, p *powerTest) {
-				for _, y := range chain {
-					hits[y.name] += p.runFailing(t, y, inStart)
+				for _, next := range sequence {
+					hits[next.name] += p.runFailing(t, next, atStart)
 				}
 			})
 		}
@@ -55,13 +55,13 @@ func powerFaults(t *testing.T, store string, n int, m func() medium) {
 	t.Logf("operations that failed: %v", hits)
 }
 
-// pickCreation returns a random failure that occurs at a creation, or any failure if there
-// is none.
+// pickCreation returns a random failure of a creation, or any failure if the list has no
+// failure of a creation.
 func pickCreation(r *rand.Rand, all []failure) failure {
 	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	for _, y := range all {
-		if y.creation {
-			return y
+	for _, candidate := range all {
+		if candidate.creation {
+			return candidate
 		}
 	}
 	return all[0]
@@ -69,21 +69,21 @@ func pickCreation(r *rand.Rand, all []failure) failure {
 
 // runFailing runs the daemon while operations fail, and returns the number of operations
 // that failed.
-func (p *powerTest) runFailing(t *testing.T, y failure, inStart bool) int {
+func (p *powerTest) runFailing(t *testing.T, kind failure, atStart bool) int {
 	t.Helper()
-	f := y.Fault
+	f := kind.Fault
 	f.Nth = 1 + p.rand.IntN(f.Nth)
 	f.Count = []int{1, 1, 2, 5, 0}[p.rand.IntN(5)]
 	f.Errno = []syscall.Errno{syscall.EIO, syscall.EIO, syscall.ENOSPC, syscall.EROFS}[p.rand.IntN(4)]
 	f.Lost = f.Lost || p.maybe(5)
 
-	inStart = inStart && !p.running()
-	if !p.running() && !inStart {
+	atStart = atStart && !p.running()
+	if !p.running() && !atStart {
 		p.start(t)
 		time.Sleep(p.wait(burst / 2))
 	}
 	i := p.fs.Inject(f)
-	if inStart {
+	if atStart {
 		p.d.Launch(t)
 		p.load.Resume()
 	}
@@ -95,7 +95,7 @@ func (p *powerTest) runFailing(t *testing.T, y failure, inStart bool) int {
 		p.restart(t) // while operations fail
 	}
 	i.Clear()
-	p.medium.revive(t, p)
+	p.medium.restartEnded(t, p)
 	if p.maybe(2) {
 		p.restart(t)
 	}
@@ -108,7 +108,7 @@ func (p *powerTest) runFailing(t *testing.T, y failure, inStart bool) int {
 		time.Sleep(p.wait(burst / 2))
 	}
 	t.Logf("failure of %s: %v, first operation %d, count %d (0: until the end), data lost %v, at a start %v: %d operations failed",
-		y.name, f.Errno, f.Nth, f.Count, f.Lost, inStart, i.Hits())
+		kind.name, f.Errno, f.Nth, f.Count, f.Lost, atStart, i.Hits())
 	return i.Hits()
 }
 

@@ -8,16 +8,16 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// A maildirMedium is a Maildir on the strictest file system: only synced files and names survive
-// for certain.
+// A maildirMedium is a Maildir on the strictest file system: after a power loss, only synced
+// files and names are certain to exist.
 type maildirMedium struct{ evict bool }
 
 func (m *maildirMedium) options() powerfs.Options { return powerfs.Options{Evict: m.evict} }
 
-func (m *maildirMedium) begin(*testing.T, *powerTest)   {}
-func (m *maildirMedium) abandon(*testing.T, *powerTest) {}
-func (m *maildirMedium) revive(*testing.T, *powerTest)  {}
-func (m *maildirMedium) end()                           {}
+func (m *maildirMedium) begin(*testing.T, *powerTest)        {}
+func (m *maildirMedium) abandon(*testing.T, *powerTest)      {}
+func (m *maildirMedium) restartEnded(*testing.T, *powerTest) {}
+func (m *maildirMedium) end()                                {}
 
 func (m *maildirMedium) keys(p *powerTest) map[string]string {
 	return map[string]string{"GM_SAVE_MAIL": "maildir", "GM_MAILDIR": filepath.Join(p.dir, "Maildir")}

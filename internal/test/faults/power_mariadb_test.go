@@ -39,7 +39,7 @@ func (m *mariaDBMedium) begin(t *testing.T, p *powerTest) {
 	m.server = servers.MariaDBIn(t, dir, "--innodb-flush-method=fsync", "--innodb-use-native-aio=0", "--innodb-log-file-size=8M")
 	m.server.CreateTable(t, "new_mail")
 	m.db = m.server.Connect(t)
-	// The server syncs new accounts some time after they were created.
+	// The server syncs new accounts only later, so the test stops it and syncs all files.
 	m.server.Stop()
 	err := filepath.WalkDir(p.dir, func(path string, d os.DirEntry, err error) error {
 		if err == nil && (d.IsDir() || d.Type().IsRegular()) {
@@ -71,10 +71,11 @@ func (m *mariaDBMedium) abandon(t *testing.T, p *powerTest) {
 	}
 }
 
-// revive starts a server that has ended because of a disk error. It first drops the page
-// cache: the server would recover from data that a failed sync has lost, and lose that data
-// at the next power loss. By default MariaDB uses direct I/O, so it needs no page cache.
-func (m *mariaDBMedium) revive(t *testing.T, p *powerTest) {
+// restartEnded starts a server that has ended because of a disk error. It first drops the
+// page cache: the server would otherwise recover from cached data that a failed sync has not
+// written, and the next power loss would lose that data. MariaDB's default, direct I/O, does
+// not use the page cache.
+func (m *mariaDBMedium) restartEnded(t *testing.T, p *powerTest) {
 	t.Helper()
 	if m.server.Ended() {
 		p.fs.DropCaches()

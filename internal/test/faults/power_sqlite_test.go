@@ -17,8 +17,8 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// A sqliteMedium is an SQLite file on the strictest file system: only synced files and names
-// survive for certain.
+// A sqliteMedium is an SQLite file on the strictest file system: after a power loss, only
+// synced files and names are certain to exist.
 type sqliteMedium struct {
 	evict, query, reader bool
 	sub                  string        // a directory that the daemon must create, or ""
@@ -34,7 +34,7 @@ func (m *sqliteMedium) begin(t *testing.T, p *powerTest) {
 	}
 }
 
-// readerScript waits for a file and runs read transactions of random lengths on it.
+// readerScript waits for a file and then runs read transactions of random durations.
 const readerScript = `
 import random, sqlite3, sys, time
 while True:
@@ -50,8 +50,8 @@ while True:
         time.sleep(0.02)
 `
 
-func (m *sqliteMedium) abandon(*testing.T, *powerTest) {} // the daemon recovers the file
-func (m *sqliteMedium) revive(*testing.T, *powerTest)  {}
+func (m *sqliteMedium) abandon(*testing.T, *powerTest)      {} // the daemon recovers the file
+func (m *sqliteMedium) restartEnded(*testing.T, *powerTest) {}
 
 func (m *sqliteMedium) end() {
 	if m.other != nil {
@@ -124,7 +124,7 @@ func (m *sqliteMedium) read(p *powerTest, file string) error {
 	}
 	rows, err := load.Hashes(db, "new_mail")
 	if err != nil && strings.Contains(err.Error(), "no such table") {
-		err = nil // the power was cut before the table was created, or all rows are lost, which the audit finds
+		err = nil // either the power was cut before the table was created, or the audit finds that all rows are lost
 	}
 	p.load.Replace(rows) // the readable rows
 	return errors.Join(damage, err)

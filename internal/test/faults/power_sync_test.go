@@ -14,8 +14,8 @@ import (
 	"goguerrillad/internal/test/powerfs"
 )
 
-// In these tests one sync fails, and a power loss soon after loses all that is not durable.
-// They are deterministic.
+// In the tests of this file one sync fails, and the power is cut soon after it. The tests
+// are deterministic.
 
 // newIdlePowerTest returns a powerTest without load: the test sends each message.
 func newIdlePowerTest(t *testing.T, m medium) *powerTest {
@@ -46,8 +46,8 @@ func (p *powerTest) sendUntil250(t *testing.T, n, size int) {
 	}
 }
 
-// dropUnsynced cuts the power, drops all that was not synced, and audits the store before
-// and after the daemon has started.
+// dropUnsynced cuts the power, drops all data that was not synced, and audits the store
+// before and after the start of the daemon.
 func (p *powerTest) dropUnsynced(t *testing.T) {
 	t.Helper()
 	p.fs.Cut(powerfs.Drop)
@@ -74,7 +74,7 @@ func TestFailedSyncOfWAL(t *testing.T) {
 	for _, test := range []struct {
 		name, match string
 		count       int // 0: until the reply
-		reply       int // 250 if the daemon can make the file durable in time and find the message in it
+		reply       int // 250 if the daemon can make the file durable in time, and the file contains the message
 	}{
 		{"once", "mail.db-wal", 1, 250},
 		{"until the reply", "mail.db-wal", 0, 451},
@@ -124,7 +124,7 @@ func testFailedSyncOfCheckpoint(t *testing.T, open bool) {
 	p.d.Start(t)
 	p.sendUntil250(t, 5, size)
 
-	// A reader prevents the checkpoint from finishing, so from syncing the file.
+	// While a reader runs, the checkpoint cannot finish, so it does not sync the file.
 	reader := test.Start(t, exec.Command("python3", "-c", readUntilSignal, filepath.Join(p.dir, "mail.db")))
 	await := func(word string) {
 		test.Await(t, reader, 20*time.Second, "waiting for the reader", func() error {
@@ -175,8 +175,8 @@ func testFailedSyncOfCheckpoint(t *testing.T, open bool) {
 	p.dropUnsynced(t)
 }
 
-// awaitQuiet waits until at least one operation was counted and none was for 200 ms, at most
-// 10 s.
+// awaitQuiet waits until at least one operation was counted and no other operation for
+// 200 ms. It waits at most 10 s.
 func awaitQuiet(t *testing.T, i *powerfs.Injection) {
 	t.Helper()
 	for before, began := 0, time.Now(); time.Since(began) < 10*time.Second; {

@@ -30,11 +30,13 @@ type medium interface {
 	// collect passes the stored messages to the load, before the daemon has started or
 	// while it runs. It returns an error if the store is damaged.
 	collect(t *testing.T, p *powerTest) error
-	// revive restarts a process that has ended without a power loss.
-	revive(t *testing.T, p *powerTest)
-	// moments returns operations at which the power may be cut, at most at the Nth.
+	// restartEnded restarts a process that has ended without a power loss.
+	restartEnded(t *testing.T, p *powerTest)
+	// moments returns operations at which the power may be cut. Nth is the greatest number
+	// of the operation.
 	moments() []powerfs.Fault
-	// failures returns operations that may fail, first at most the Nth.
+	// failures returns operations that may fail. Nth is the greatest number of the first
+	// operation that fails.
 	failures() []failure
 }
 
@@ -51,7 +53,7 @@ type powerTest struct {
 	load *load.Load
 
 	seen load.Audit // the last audit
-	last *tally     // of the last power loss, until a message is accepted again
+	last *tally     // of the last power loss; nil after the first message that is accepted again
 }
 
 // maxRecovery is the longest time from the start of the daemon after a power loss to the
@@ -121,7 +123,7 @@ func (p *powerTest) wait(limit time.Duration) time.Duration {
 	return time.Duration(p.rand.Int64N(int64(limit)))
 }
 
-// burst is the unit of the time under load before the next event.
+// burst is the base of the random times between the events of a test.
 const burst = 250 * time.Millisecond
 
 // start starts the daemon under load and waits for the first 250.
@@ -146,7 +148,7 @@ func (p *powerTest) awaitAck(t *testing.T) {
 		if time.Since(began) > maxRecovery {
 			t.Fatalf("no message accepted within %v\n%s", maxRecovery, p.log())
 		}
-		p.medium.revive(t, p)
+		p.medium.restartEnded(t, p)
 	}
 }
 
@@ -186,9 +188,9 @@ func (p *powerTest) outage(t *testing.T, name string, run func(t *testing.T, p *
 	p.audit(t, p.last)
 }
 
-// audit ends the test of this file system with a failure unless each acknowledged message is
+// audit adds the outcomes to a tally. It ends the test unless each acknowledged message is
 // stored once.
-func (p *powerTest) audit(t *testing.T, y *tally) {
+func (p *powerTest) audit(t *testing.T, entry *tally) {
 	t.Helper()
 	err := p.medium.collect(t, p)
 	now := p.load.Audit()
@@ -196,14 +198,14 @@ func (p *powerTest) audit(t *testing.T, y *tally) {
 		now.Partial = 0 // files have no transaction; Lost counts acknowledged messages without all files
 	}
 	if err != nil {
-		y.damaged++
-		t.Errorf("%s: the store is damaged: %v", y.name, err)
+		entry.damaged++
+		t.Errorf("%s: the store is damaged: %v", entry.name, err)
 	}
-	y.add(p.seen, now, 0, 0)
-	y.times--
+	entry.add(p.seen, now, 0, 0)
+	entry.times-- // outage counts the power loss
 	p.seen = now
 	if wrong := now.Violations(); wrong != "" {
-		t.Errorf("%s: %s", y.name, wrong)
+		t.Errorf("%s: %s", entry.name, wrong)
 	}
 	if t.Failed() {
 		t.Fatal(p.log())
@@ -213,14 +215,14 @@ func (p *powerTest) audit(t *testing.T, y *tally) {
 // finish starts the daemon, audits the store, and stops the daemon.
 func (p *powerTest) finish(t *testing.T) {
 	t.Helper()
-	y := p.last
+	entry := p.last
 	p.start(t)
 	p.load.Pause()
-	p.audit(t, y) // after the daemon's recovery
+	p.audit(t, entry) // after the daemon's recovery
 	if code := p.d.Terminate(t); code != 0 {
 		t.Errorf("exit status %d\n%s", code, p.log())
 	}
-	p.audit(t, y)
+	p.audit(t, entry)
 }
 
 // powerLoss cuts the power of a store n times, at most 10 times per file system.
@@ -240,12 +242,13 @@ func powerLoss(t *testing.T, store string, n int, m func() medium) {
 	})
 }
 
-// series runs parts of n power losses until there are all, or three parts have failed.
-func series(t *testing.T, all, n int, part func(t *testing.T, n int)) {
+// series runs subtests of at most n power losses until all are done or three subtests have
+// failed.
+func series(t *testing.T, all, n int, run func(t *testing.T, n int)) {
 	t.Helper()
 	began, failed, done := time.Now(), 0, 0
 	for ; done < all && failed < 3; done += n {
-		ok := t.Run(fmt.Sprint(done), func(t *testing.T) { part(t, min(n, all-done)) })
+		ok := t.Run(fmt.Sprint(done), func(t *testing.T) { run(t, min(n, all-done)) })
 		if !ok {
 			failed++
 		}

@@ -20,10 +20,10 @@ type receiver struct {
 	mu      sync.Mutex
 	respond respondFunc // nil: record the message and reply 204
 	seen    map[string]bool
-	fresh   map[string][]string // ids by sender, one per recipient, since the last take
+	untaken map[string][]string // ids by sender, one per recipient, recorded since the last take
 }
 
-// A respondFunc responds to a request. A call of record records the message.
+// A respondFunc responds to a request. It may call record to record the message.
 type respondFunc func(w http.ResponseWriter, r *http.Request, record func())
 
 func (v *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -53,9 +53,9 @@ func (v *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		v.seen[id] = true
-		v.fresh[e.From] = append(v.fresh[e.From], id)
+		v.untaken[e.From] = append(v.untaken[e.From], id)
 		for i := range e.Recipients[1:] {
-			v.fresh[e.From] = append(v.fresh[e.From], fmt.Sprintf("%s-%d", id, i))
+			v.untaken[e.From] = append(v.untaken[e.From], fmt.Sprintf("%s-%d", id, i))
 		}
 	}
 	v.mu.Lock()
@@ -73,9 +73,9 @@ func (v *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (v *receiver) take() map[string][]string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	fresh := v.fresh
-	v.fresh = map[string][]string{}
-	return fresh
+	taken := v.untaken
+	v.untaken = map[string][]string{}
+	return taken
 }
 
 // fault returns a fault of up to 3 s during which the receiver responds with respond.
@@ -96,7 +96,7 @@ func (v *receiver) fault(w *faultTest, name string, respond respondFunc) fault {
 // TestFaultsWebhook: the receiver has every acknowledged message, although the receiver
 // fails and the daemon is killed between a POST and its response.
 func TestFaultsWebhook(t *testing.T) {
-	v := &receiver{seen: map[string]bool{}, fresh: map[string][]string{}}
+	v := &receiver{seen: map[string]bool{}, untaken: map[string][]string{}}
 	d := shared.Daemon(t, nil)
 	server := httptest.NewServer(v)
 	t.Cleanup(server.Close)
