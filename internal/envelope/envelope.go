@@ -18,6 +18,8 @@ type Envelope struct {
 	Helo     string         // name in HELO or EHLO, "" if there is none
 	Protocol string         // RFC 3848 and RFC 6531 keyword of the Received field: SMTP, ESMTP, ESMTPS, UTF8SMTPS, ...
 	TLS      string         // protocol version and cipher suite, "" without TLS
+	Login    string         // of the client at a trusted proxy, "" if none was reported
+	Proxy    string         // address of the trusted proxy that reported the client, "unix" for a unix socket, "" without a proxy
 	Host     string         // the daemon's host name, for the Received field
 	From     string         // reverse-path without brackets, "" for the null sender
 	To       []Recipient    // at least one; each recipient is a row

@@ -16,7 +16,7 @@ import (
 func check(t *testing.T, message []byte) mailinfo.Info {
 	t.Helper()
 	info := mailinfo.Parse(message)
-	texts := []string{info.Subject, info.Charset, info.ContentType}
+	texts := []string{info.Subject, info.Charset, info.ContentType, info.MessageID, info.ReplyTo, info.Sender}
 	var sizes int64
 	for _, a := range info.Attachments {
 		texts = append(texts, a.Name, a.Type)

@@ -6,6 +6,9 @@ import "bytes"
 // first field of each name, still folded, or nil if there is no such field.
 type header struct {
 	subject          []byte
+	messageID        []byte // Message-ID
+	replyTo          []byte // Reply-To
+	sender           []byte
 	contentType      []byte
 	disposition      []byte // Content-Disposition
 	transferEncoding []byte // Content-Transfer-Encoding
@@ -53,6 +56,18 @@ func (h *header) keep(name, value []byte) {
 	case len("Subject"):
 		if bytes.EqualFold(name, []byte("Subject")) {
 			field = &h.subject
+		}
+	case len("Message-ID"):
+		if bytes.EqualFold(name, []byte("Message-ID")) {
+			field = &h.messageID
+		}
+	case len("Reply-To"):
+		if bytes.EqualFold(name, []byte("Reply-To")) {
+			field = &h.replyTo
+		}
+	case len("Sender"):
+		if bytes.EqualFold(name, []byte("Sender")) {
+			field = &h.sender
 		}
 	case len("Content-Type"):
 		if bytes.EqualFold(name, []byte("Content-Type")) {

@@ -54,6 +54,9 @@ type Info struct {
 	Charset     string       // label of the first text part that is not an attachment, as given; else "UTF-8"
 	ContentType string       // type/subtype in lower case; "text/plain" if missing or malformed
 	Attachments []Attachment // in the order of the message; at most 1,000, and 60,000 bytes as JSON
+	MessageID   string       // of the field Message-ID, without angle brackets
+	ReplyTo     string       // first address of the field Reply-To
+	Sender      string       // address of the field Sender
 }
 
 // Attachment describes one attached part. Its JSON form is an element of the
@@ -81,7 +84,11 @@ func Parse(message []byte) Info {
 		ContentType: top.kind,
 		Attachments: w.attachments,
 	}
-	info.Subject = decodeText(unfold(head.subject), fallback(info.Charset))
+	raw := fallback(info.Charset)
+	info.Subject = decodeText(unfold(head.subject), raw)
+	text := func(field []byte) string { return decodeRaw([]byte(structured(field)), raw) }
+	info.MessageID = messageID(text(head.messageID))
+	info.ReplyTo, info.Sender = firstMailbox(text(head.replyTo)), firstMailbox(text(head.sender))
 	if info.Charset == "" {
 		info.Charset = "UTF-8"
 	}

@@ -63,6 +63,9 @@ func TestMessages(t *testing.T) {
 				Charset     string                `json:"charset"`
 				ContentType string                `json:"content_type"`
 				Attachments []mailinfo.Attachment `json:"attachments"`
+				MessageID   string                `json:"message_id"`
+				ReplyTo     string                `json:"reply_to"`
+				Sender      string                `json:"sender"`
 			}
 			if err := json.Unmarshal(expected, &want); err != nil {
 				t.Fatal(err)

@@ -39,10 +39,24 @@ func (s *Session) mail(arg string) smtp.Reply {
 		Helo:     s.name,
 		Protocol: s.protocol(params.UTF8),
 		TLS:      s.tls,
+		Login:    s.login,
+		Proxy:    s.proxy(),
 		Host:     s.settings.HostName,
 		From:     address,
 	}}
 	return smtp.ReplySenderOK
+}
+
+// proxy returns the address of the proxy that has reported the client or its login,
+// "unix" for a proxy on a unix socket, or "" without a proxy.
+func (s *Session) proxy() string {
+	switch {
+	case !s.clientReported && s.login == "":
+		return ""
+	case !s.peer.IsValid():
+		return "unix"
+	}
+	return s.peer.Addr().Unmap().WithZone("").String()
 }
 
 // protocol returns the keyword of RFC 3848 and RFC 6531 section 4.3 for the Received

@@ -29,6 +29,7 @@ func TestXClientEnvelope(t *testing.T) {
 		{"ADDR=198.51.100.9 LOGIN=me", "EHLO client.example", "198.51.100.9:0", "client.example", "ESMTPSA", true},
 		{"ADDR=198.51.100.9 LOGIN=[UNAVAILABLE] HELO=a.example PROTO=ESMTP", "", "198.51.100.9:0", "a.example", "ESMTP", false},
 		{"ADDR=198.51.100.9 HELO=[UNAVAILABLE]", "", "198.51.100.9:0", "", "SMTP", false},
+		{"LOGIN=me", "EHLO client.example", "192.0.2.7:4711", "client.example", "ESMTPA", false},
 		{"ADDR=[UNAVAILABLE]", "EHLO client.example", "invalid AddrPort", "client.example", "ESMTP", false},
 	} {
 		settings := testSettings(t)
@@ -50,9 +51,16 @@ func TestXClientEnvelope(t *testing.T) {
 			t.Errorf("XCLIENT %s, %s: remote %v, helo %q, protocol %s, want %s, %q, %s; replies %q",
 				tt.xclient, tt.hello, got.Remote, got.Helo, got.Protocol, tt.remote, tt.helo, tt.protocol, c.out)
 		}
+		login := ""
+		if strings.Contains(tt.xclient, "LOGIN=me") {
+			login = "me"
+		}
+		if got.Login != login || got.Proxy != "192.0.2.7" {
+			t.Errorf("XCLIENT %s: login %q, proxy %q, want %q, 192.0.2.7", tt.xclient, got.Login, got.Proxy, login)
+		}
 		log := c.log.String()
 		if !strings.Contains(log, "remote="+strings.Replace(tt.remote, "invalid AddrPort", "unknown", 1)) ||
-			!strings.Contains(log, "proxy=192.0.2.7:4711") || strings.Contains(tt.xclient, "LOGIN=me") != strings.Contains(log, "login=me") {
+			strings.Contains(tt.xclient, "ADDR=") != strings.Contains(log, "proxy=192.0.2.7:4711") || strings.Contains(tt.xclient, "LOGIN=me") != strings.Contains(log, "login=me") {
 			t.Errorf("XCLIENT %s: log %s", tt.xclient, log)
 		}
 	}
@@ -139,8 +147,8 @@ func TestSetClient(t *testing.T) {
 			t.Errorf("%s: log %s", event, c.log.String())
 		}
 	}
-	if e := c.envelopes[0]; e.Remote.String() != "198.51.100.9:77" || e.TLS != tls || e.Protocol != "ESMTPS" {
-		t.Errorf("envelope with remote %v, TLS %q, protocol %s", e.Remote, e.TLS, e.Protocol)
+	if e := c.envelopes[0]; e.Remote.String() != "198.51.100.9:77" || e.TLS != tls || e.Protocol != "ESMTPS" || e.Proxy != "192.0.2.7" {
+		t.Errorf("envelope with remote %v, TLS %q, protocol %s, proxy %q", e.Remote, e.TLS, e.Protocol, e.Proxy)
 	}
 	c.end()
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -152,11 +153,20 @@ func (c *conn) warnCannotSettle(s *Store, needed, grant string, err error) {
 // user has no right, the server is read-only, or a column has neither a value nor
 // a default.
 func (c *conn) tryInsert(ctx context.Context, s *Store) error {
-	if _, err := c.ExecContext(ctx, s.table.emptyInsert()); err != nil {
+	columns := c.host.columns.Load()
+	_, err := c.ExecContext(ctx, s.table.emptyInsert(columns))
+	if e, ok := errors.AsType[*mysql.MySQLError](err); ok && e.Number == errNoDefault && len(columns.Unfilled()) > 0 {
+		return fmt.Errorf("%s needs a value or a default for the columns %s: %w", s.table, strings.Join(columns.Unfilled(), ", "), err)
+	}
+	if err != nil {
 		return fmt.Errorf("try an INSERT without a row: %w", err)
 	}
 	return nil
 }
+
+// errNoDefault is the error of an INSERT without a value for a column that has no
+// default.
+const errNoDefault = 1364
 
 // updateColumns reads the columns, and sets them for the host and for Fits.
 func (c *conn) updateColumns(ctx context.Context, s *Store) error {

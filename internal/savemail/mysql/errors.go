@@ -85,6 +85,7 @@ func classifyServerError(e *mysql.MySQLError, at phase) (class errorClass, certa
 		1146, // no such table
 		1265, // data truncated
 		1300, // invalid character string
+		errNoDefault,
 		1366, // incorrect value, in particular a character that the column's set lacks
 		1406, // data too long
 		1977, // MariaDB: a character that cannot be converted
@@ -117,8 +118,7 @@ func classifyServerError(e *mysql.MySQLError, at phase) (class errorClass, certa
 		1114,       // table full
 		1142, 1143, // no right on the table, on a column
 		1203, 1226, // limits of the user
-		1227, // no privilege
-		1364: // an operator's column has no default
+		1227: // no privilege
 		return unavailable, true
 
 	case 1290, 1792, 1836: // read only; the server rolls back a transaction whose COMMIT fails with it
@@ -150,7 +150,7 @@ func classifyMismatch(err error) errorClass {
 		switch e.Number {
 		case 8028, 8113:
 			return conflict
-		case 1054, 1146:
+		case 1054, 1146, errNoDefault:
 			return unavailable
 		}
 	}

@@ -62,7 +62,7 @@ func TestClassify(t *testing.T) {
 		{"too many connections", serverError(1040, ""), always(unavailable)},
 		{"access denied", serverError(1045, ""), always(unavailable)},
 		{"no right", serverError(1142, ""), always(unavailable)},
-		{"no default", serverError(1364, ""), always(unavailable)},
+		{"no default", serverError(1364, ""), always(mismatched)},
 		{"read only", serverError(1290, ""), always(notWritable)},
 		{"read only transaction", serverError(1792, ""), always(notWritable)},
 		{"read only engine", serverError(1836, ""), always(notWritable)},

@@ -15,7 +15,7 @@ import (
 const (
 	maxRows      = 50      // a statement with more rows is slower
 	maxBytes     = 1 << 19 // of all values, unless a single row has more
-	rowOverhead  = 2048    // largest size in bytes of a row without mail, sender, subject and attachments
+	rowOverhead  = 2048    // largest size in bytes of a recipient's own values except mail, and of the numbers
 	packetMargin = 1024    // bytes of max_allowed_packet that stay unused
 )
 
@@ -31,39 +31,34 @@ type batchRow struct {
 // not fit.
 func (s *Store) makeRows(c *conn, columns *newmail.Columns, batch []*envelope.Envelope) (rows []batchRow, errs []error) {
 	errs = make([]error, len(batch))
-	compress := s.compresses(columns)
 	for i, e := range batch {
-		row, err := columns.Row(e, compress)
-		mail := int64(e.Size() + e.HeadRoom())
-		if compress {
-			mail += mail>>10 + 64 // zlib enlarges incompressible data
-		} else if err == nil && !allInRedis(e) {
-			err = c.checkSize(columns, mail)
-		}
+		row, err := columns.Row(e, s.options.Compress)
 		if err != nil {
 			errs[i] = err
 			continue
 		}
-		rest := rowOverhead + int64(len(row.From)+len(row.Subject)+len(row.AttachInfo))
-		for j, to := range e.To {
+		mail := int64(e.Size() + e.HeadRoom())
+		if row.Compressed {
+			mail += mail>>10 + 64 // zlib's overhead for incompressible data
+		} else if !allInRedis(row, e) {
+			if errs[i] = c.checkSize(columns, mail); errs[i] != nil {
+				continue
+			}
+		}
+		rest := rowOverhead + int64(row.Size())
+		for j := range e.To {
 			size := rest
-			if !to.InRedis {
+			if !row.InRedis(&e.To[j]) {
 				size += mail
 			}
-			rows = append(rows, batchRow{&row, e, j, size})
+			rows = append(rows, batchRow{row, e, j, size})
 		}
 	}
 	return rows, errs
 }
 
-// compresses reports whether messages are compressed. A text column cannot hold
-// zlib's bytes.
-func (s *Store) compresses(columns *newmail.Columns) bool {
-	return s.options.Compress && !columns.MailIsText()
-}
-
-func allInRedis(e *envelope.Envelope) bool {
-	return !slices.ContainsFunc(e.To, func(to envelope.Recipient) bool { return !to.InRedis })
+func allInRedis(row *newmail.Row, e *envelope.Envelope) bool {
+	return !slices.ContainsFunc(e.To, func(to envelope.Recipient) bool { return !row.InRedis(&to) })
 }
 
 // checkSize returns an error for a message that is too large for a packet or for
@@ -157,16 +152,14 @@ func (c *conn) prepareInsert(ctx context.Context, s *Store, columns *newmail.Col
 // Of several rows of an envelope, all but the last use a copy in the arena, since
 // Envelope.Blob invalidates its previous result.
 func (c *conn) bindRows(s *Store, columns *newmail.Columns, rows []batchRow) error {
-	compress := s.compresses(columns)
 	c.args, c.arena = c.args[:0], c.arena[:0]
 	for n, r := range rows {
 		start := len(c.arena)
-		to, body := &r.envelope.To[r.i], r.Body
+		to := &r.envelope.To[r.i]
 		var mail []byte
 		switch {
-		case to.InRedis:
-			body, mail = newmail.BodyRedis, []byte{} // nil is NULL
-		case compress:
+		case r.InRedis(to):
+		case r.Compressed:
 			c.arena = s.compressor.Append(c.arena, r.envelope.Blob(r.i))
 			mail = c.arena[start:]
 			if err := c.checkSize(columns, int64(len(mail))); err != nil {
@@ -181,8 +174,7 @@ func (c *conn) bindRows(s *Store, columns *newmail.Columns, rows []batchRow) err
 		if columns.MailIsText() {
 			mail = columns.MailText(mail)
 		}
-		c.args = append(c.args, r.From, to.Address, r.Subject, body, r.Charset, mail, to.Hash,
-			r.ContentType, to.Address, r.HasAttach, r.IP, r.AttachInfo)
+		c.args = r.Append(c.args, nil, to, mail)
 	}
 	return nil
 }

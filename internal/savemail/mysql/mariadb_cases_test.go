@@ -97,13 +97,13 @@ func testWrongPassword(t *testing.T, b *testbed) {
 
 func testOperatorsColumns(t *testing.T, b *testbed) {
 	b.create(t)
-	b.server.Exec(t, "ALTER TABLE mail."+b.table+" ADD mine varchar(10) NOT NULL")
+	b.server.Exec(t, "ALTER TABLE mail."+b.table+" ADD mine varchar(10) NOT NULL, ADD yours int NOT NULL")
 	s := b.open(t, nil)
 	defer s.Close()
-	if err := saveOne(t, s, savemail.ErrUnavailable); !strings.Contains(err.Error(), "mine") {
-		t.Errorf("error %v, want the column mine", err)
+	if err := saveOne(t, s, savemail.ErrUnavailable); !strings.Contains(err.Error(), "columns mine, yours") {
+		t.Errorf("error %v, want the columns mine and yours", err)
 	}
-	b.server.Exec(t, "ALTER TABLE mail."+b.table+" MODIFY mine varchar(10) NOT NULL DEFAULT 'x'")
+	b.server.Exec(t, "ALTER TABLE mail."+b.table+" MODIFY mine varchar(10) NOT NULL DEFAULT 'x', DROP yours")
 	awaitRecovery(t, s)
 }
 

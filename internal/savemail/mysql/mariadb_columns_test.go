@@ -1,6 +1,7 @@
 package mysql_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -82,12 +83,52 @@ func testColumnChanges(t *testing.T, b *testbed) {
 	if b.server.QueryRow(t, status, &after); after > before {
 		t.Errorf("%d prepared statements, %d before the table was changed", after, before)
 	}
-	b.server.Exec(t, "ALTER TABLE mail."+b.table+" CHANGE `charset` `cs` varchar(5) NOT NULL DEFAULT ''")
-	if err := saveOne(t, s, savemail.ErrUnavailable); !strings.Contains(err.Error(), "lacks the columns charset") {
-		t.Errorf("error %v, want the missing column charset", err)
+	// A dropped and an added column do not fail a message. Without a default, the server
+	// refuses rows without a value.
+	alter := "ALTER TABLE mail." + b.table
+	for _, change := range []string{" DROP `charset`", " ADD `helo` varchar(255) NOT NULL", " DROP `helo`, ADD `size` int NOT NULL", " ADD `charset` varchar(5) NOT NULL"} {
+		b.server.Exec(t, alter+change)
+		saveOne(t, s, nil)
 	}
-	b.server.Exec(t, "ALTER TABLE mail."+b.table+" CHANGE `cs` `charset` varchar(5) NOT NULL")
+	var size, all int
+	b.server.QueryRow(t, fmt.Sprintf("SELECT SUM(size=%d) FROM mail.%s", len(text), b.table), &size)
+	if size != 2 {
+		t.Errorf("%d rows have the size of the message, want 2", size)
+	}
+	// With a default, Save notices the column when it reads the columns again.
+	b.server.Exec(t, alter+" ADD `helo` varchar(255) NOT NULL DEFAULT ''")
+	test.Await(t, nil, 20*time.Second, "the added column stays empty", func() error {
+		if err := saveOne(t, s, nil); err != nil {
+			return err
+		}
+		b.server.QueryRow(t, "SELECT COUNT(*) FROM mail."+b.table+" WHERE helo='client.example.org'", &all)
+		if all == 0 {
+			return errors.New("no row has a value")
+		}
+		return nil
+	})
+	b.server.Exec(t, alter+" CHANGE `hash` `h` varchar(32) NOT NULL DEFAULT ''")
+	if err := saveOne(t, s, savemail.ErrUnavailable); !strings.Contains(err.Error(), "lacks the columns hash") {
+		t.Errorf("error %v, want the missing column hash", err)
+	}
+	b.server.Exec(t, alter+" CHANGE `h` `hash` char(32) NOT NULL, ADD KEY (`hash`)")
 	awaitRecovery(t, s)
+}
+
+// testGenerated: the server fills generated columns itself, also those that the daemon
+// knows.
+func testGenerated(t *testing.T, b *testbed) {
+	b.create(t)
+	b.server.Exec(t, "ALTER TABLE mail."+b.table+" ADD `size` int AS (LENGTH(`mail`)), ADD `sender` char(32) CHARACTER SET latin1 AS (`hash`) STORED,"+
+		" ADD `tls` tinyint NOT NULL DEFAULT 7, ADD `mine` enum('a','b') NOT NULL, ADD `stamp` timestamp NOT NULL DEFAULT current_timestamp")
+	s := b.open(t, nil)
+	defer s.Close()
+	saveOne(t, s, nil)
+	var right int
+	b.server.QueryRow(t, "SELECT COUNT(*) FROM mail."+b.table+" WHERE size=LENGTH(mail) AND sender=hash AND tls=7 AND mine='a'", &right)
+	if right != 1 {
+		t.Errorf("%d rows have the server's values, want 1", right)
+	}
 }
 
 // testColumnWidens: Save and Fits detect a widened column.

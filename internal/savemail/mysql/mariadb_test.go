@@ -50,10 +50,10 @@ func TestMariaDB(t *testing.T) {
 	t.Run("compressed over TCP", suite(nothing, func(b *testbed, o *mysql.Options) {
 		o.Compress, o.Hosts = true, []string{b.server.Addr}
 	}))
-	t.Run("widened", suite(func(t *testing.T, b *testbed) {
-		b.server.Exec(t, "ALTER TABLE mail."+b.table+" CONVERT TO CHARACTER SET utf8mb4, MODIFY ip_addr varchar(45) NOT NULL,"+
-			" MODIFY `from` varchar(255) NOT NULL, MODIFY subject text CHARACTER SET utf8mb4 NOT NULL")
-	}, plain))
+	for _, table := range storetest.Tables(t)[1:] {
+		t.Run(table.Name, suite(func(t *testing.T, b *testbed) { b.replace(t, table) }, plain))
+		t.Run(table.Name+", compressed", suite(func(t *testing.T, b *testbed) { b.replace(t, table) }, func(_ *testbed, o *mysql.Options) { o.Compress = true }))
+	}
 	t.Run("database in the table's name, small packets", suite(func(t *testing.T, b *testbed) {
 		b.global(t, "autocommit", "0", "1")
 		b.global(t, "max_allowed_packet", "17825792", "16777216")
@@ -67,6 +67,7 @@ func TestMariaDB(t *testing.T) {
 	t.Run("data error", with(testDataError))
 	t.Run("column changes", with(testColumnChanges))
 	t.Run("column widens", with(testColumnWidens))
+	t.Run("generated columns", with(testGenerated))
 	t.Run("missing table", with(testMissingTable))
 	t.Run("wrong password", with(testWrongPassword))
 	t.Run("rights", with(testRights))
@@ -135,6 +136,12 @@ func testbeds(parent *testing.T, server *servers.MariaDBServer) (
 func (b *testbed) create(t *testing.T) {
 	t.Helper()
 	b.server.CreateTable(t, b.table)
+}
+
+// replace replaces the table.
+func (b *testbed) replace(t *testing.T, table storetest.Table) {
+	t.Helper()
+	b.server.Exec(t, "DROP TABLE mail."+b.table, table.MySQL("mail."+b.table))
 }
 
 // global sets a variable for new connections until the end of the test.

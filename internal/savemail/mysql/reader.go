@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -44,8 +45,13 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 		return nil, err
 	}
 	defer c.Close()
-	rows, err := c.QueryContext(ctx, "SELECT `hash`,`from`,`to`,`subject`,IFNULL(UNIX_TIMESTAMP(`date`),0),LENGTH(`mail`) FROM "+
-		r.store.table.String()+" ORDER BY `mail_id` DESC LIMIT ?", n)
+	has, err := r.columns(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.QueryContext(ctx, "SELECT "+has.Text("hash")+","+has.Text("from", "return_path")+","+has.Text("to", "recipient")+","+
+		has.Text("subject")+",IFNULL(UNIX_TIMESTAMP("+has.Column("date")+"),0),LENGTH("+has.Text("mail")+") FROM "+r.store.table.String()+
+		" ORDER BY "+has.Column("mail_id", "date")+" DESC LIMIT ?", n)
 	if err != nil {
 		return nil, fmt.Errorf("read the table: %w", err)
 	}
@@ -66,6 +72,28 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	return list, nil
 }
 
+// columns returns the table's columns.
+func (r *Reader) columns(ctx context.Context, c *sql.Conn) (newmail.Selection, error) {
+	has := newmail.Selection{Quote: quote}
+	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE "+r.store.table.condition())
+	if err == nil {
+		defer rows.Close()
+		for rows.Next() {
+			var name string
+			err = cmp.Or(err, rows.Scan(&name))
+			has.Names = append(has.Names, name)
+		}
+		err = cmp.Or(err, rows.Err())
+	}
+	if err == nil && len(has.Names) == 0 {
+		err = errNoTable
+	}
+	if err != nil {
+		return has, fmt.Errorf("read the columns of %s: %w", r.store.table, err)
+	}
+	return has, nil
+}
+
 // Show returns the message with this hash, decompressed, or
 // savemail.ErrNotFound.
 func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
@@ -74,14 +102,18 @@ func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
 		return nil, err
 	}
 	defer c.Close()
+	has, err := r.columns(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	column, err := r.mailColumn(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	var body string
 	var mail []byte
-	err = c.QueryRowContext(ctx, "SELECT `body`,"+column+" FROM "+r.store.table.String()+" WHERE `hash`=? ORDER BY `mail_id` DESC LIMIT 1", hash).
-		Scan(&body, &mail)
+	err = c.QueryRowContext(ctx, "SELECT "+has.Text("body")+","+column+" FROM "+r.store.table.String()+
+		" WHERE `hash`=? ORDER BY "+has.Column("mail_id", "date")+" DESC LIMIT 1", hash).Scan(&body, &mail)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, savemail.ErrNotFound

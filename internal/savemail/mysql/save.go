@@ -71,7 +71,7 @@ func (s *Store) finish(ctx context.Context, c *conn, columns *newmail.Columns,
 	statements [][]batchRow, at phase, err error) (retry bool, outcome error) {
 	class := classify(err, at)
 	if class == mismatched {
-		class, retry, err = s.recheckColumns(ctx, c, columns, err)
+		class, err = s.recheckColumns(ctx, c, columns, err)
 	}
 	kind := savemail.ErrUnavailable
 	switch class {
@@ -109,14 +109,17 @@ func (s *Store) failOver(h *host, class errorClass, cause error) bool {
 }
 
 // recheckColumns reads the columns and their character sets again after a
-// mismatched error. It returns the class that the error has if the columns are
-// unchanged, and whether they have changed.
-func (s *Store) recheckColumns(ctx context.Context, c *conn, old *newmail.Columns, cause error) (class errorClass, changed bool, err error) {
+// mismatched error. It returns the class of the error: conflict if the columns have
+// changed.
+func (s *Store) recheckColumns(ctx context.Context, c *conn, old *newmail.Columns, cause error) (errorClass, error) {
 	c.host.charsets.Clear()
 	if err := c.updateColumns(ctx, s); err != nil {
-		return unavailable, false, err
+		return unavailable, err
 	}
-	return classifyMismatch(cause), !c.host.columns.Load().Equal(old), cause
+	if !c.host.columns.Load().Equal(old) {
+		return conflict, cause
+	}
+	return classifyMismatch(cause), cause
 }
 
 // rollback ends an open transaction and reports whether the connection can be

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -39,6 +40,8 @@ func (t table) condition() string {
 	return "TABLE_SCHEMA=" + schema + " AND TABLE_NAME=" + literal(t.name)
 }
 
+var errNoTable = errors.New("the table does not exist, or the user has no rights on it")
+
 // literal returns a string as an SQL literal. A parameter would be bytes
 // (conn.setUp), for which the server cannot use an index on text.
 func literal(s string) string { return fmt.Sprintf("_utf8mb4 x'%x'", s) }
@@ -46,12 +49,12 @@ func literal(s string) string { return fmt.Sprintf("_utf8mb4 x'%x'", s) }
 func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 
 // insertPrefix returns the beginning of an INSERT, up to its column list.
-func (t table) insertPrefix() string {
-	written := newmail.Written()
-	for i := range written {
-		written[i] = quote(written[i])
+func (t table) insertPrefix(targets []newmail.Target) string {
+	var names []string
+	for _, target := range targets {
+		names = append(names, quote(target.Name))
 	}
-	return "INSERT INTO " + t.String() + " (" + strings.Join(written, ",") + ") "
+	return "INSERT INTO " + t.String() + " (" + strings.Join(names, ",") + ") "
 }
 
 // insertStatement returns an INSERT for the given number of rows. One CONVERT
@@ -60,33 +63,42 @@ func (t table) insertPrefix() string {
 // would depend on the column's collation and fail for some characters of the set
 // (C1 controls in latin2_czech_cs).
 func (t table) insertStatement(columns *newmail.Columns, rows int) string {
+	targets := columns.Targets()
 	var values []string
-	for _, name := range newmail.Written() {
-		value := "CONVERT(? USING utf8mb4)"
-		if set := columns.Charset(name); set != "" {
-			value = "CONVERT(" + value + " USING " + quote(set) + ")"
-		}
-		switch name {
-		case "date":
+	for _, target := range targets {
+		value := "?"
+		switch target.Kind {
+		case newmail.Clock:
 			value = "NOW()"
-		case "spam_score":
+		case newmail.Zero:
 			value = "0"
-		case "has_attach":
-			value = "?"
-		case "mail":
-			if !columns.MailIsText() {
-				value = "?"
+		case newmail.Text:
+			value = "CONVERT(? USING utf8mb4)"
+			if target.Charset != "" {
+				value = "CONVERT(" + value + " USING " + quote(target.Charset) + ")"
 			}
 		}
 		values = append(values, value)
 	}
 	row := "(" + strings.Join(values, ",") + ")"
-	return t.insertPrefix() + "VALUES " + row + strings.Repeat(","+row, rows-1)
+	return t.insertPrefix(targets) + "VALUES " + row + strings.Repeat(","+row, rows-1)
 }
 
 // emptyInsert returns an INSERT without a row.
-func (t table) emptyInsert() string {
-	return t.insertPrefix() + "SELECT NOW(),'','','','','','',0,'','','',0,'','[]' FROM DUAL WHERE 1=0"
+func (t table) emptyInsert(columns *newmail.Columns) string {
+	targets := columns.Targets()
+	var values []string
+	for _, target := range targets {
+		switch target.Kind {
+		case newmail.Clock:
+			values = append(values, "NOW()")
+		case newmail.Text, newmail.Bytes:
+			values = append(values, "''")
+		default:
+			values = append(values, "0")
+		}
+	}
+	return t.insertPrefix(targets) + "SELECT " + strings.Join(values, ",") + " FROM DUAL WHERE 1=0"
 }
 
 // emptySelect returns a SELECT that reads no row.
@@ -99,7 +111,7 @@ func (t table) readColumns(ctx context.Context, c *conn) (*newmail.Columns, erro
 		return nil, fmt.Errorf("read the columns of %s: %w", t, err)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("read the columns of %s: the table does not exist, or the user has no rights on it", t)
+		return nil, fmt.Errorf("read the columns of %s: %w", t, errNoTable)
 	}
 	for i, set := range sets {
 		if all[i].Charset, err = c.charset(ctx, set); err != nil {
@@ -113,20 +125,29 @@ func (t table) readColumns(ctx context.Context, c *conn) (*newmail.Columns, erro
 	return columns, nil
 }
 
-// queryColumns returns the columns and the names of their character sets.
+// queryColumns returns the columns and the names of their character sets. The server
+// fills generated columns itself.
 func (t table) queryColumns(ctx context.Context, c *conn) (all []newmail.Column, sets []string, err error) {
-	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH,"+
-		" IFNULL(CHARACTER_SET_NAME,'') FROM information_schema.COLUMNS WHERE "+t.condition()+" ORDER BY ORDINAL_POSITION")
+	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH,"+
+		" IFNULL(CHARACTER_SET_NAME,''), EXTRA, IS_NULLABLE='NO' AND COLUMN_DEFAULT IS NULL AND DATA_TYPE<>'enum'"+ // an enum's default is its first value
+		" FROM information_schema.COLUMNS WHERE "+t.condition()+" ORDER BY ORDINAL_POSITION")
 	if err != nil {
 		return nil, nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var name, kind, set string
+		var col newmail.Column
+		var kind, set, extra string
 		var chars, bytes sql.NullInt64
-		if err := rows.Scan(&name, &kind, &chars, &bytes, &set); err != nil {
+		if err := rows.Scan(&col.Name, &col.Type, &kind, &chars, &bytes, &set, &extra, &col.Required); err != nil {
 			return nil, nil, err
 		}
+		extra = strings.ToUpper(extra)
+		if strings.Contains(extra, "VIRTUAL") || strings.Contains(extra, "STORED") {
+			continue
+		}
+		col.Type = strings.ToLower(strings.ReplaceAll(col.Type, " ", ""))
+		col.Required = col.Required && !strings.Contains(extra, "AUTO_INCREMENT")
 		switch {
 		case !strings.HasSuffix(kind, "text"):
 			if set != "" { // the limit is in characters
@@ -137,7 +158,8 @@ func (t table) queryColumns(ctx context.Context, c *conn) (all []newmail.Column,
 		default:
 			chars.Int64 = 0
 		}
-		all = append(all, newmail.Column{Name: name, Chars: chars.Int64, Bytes: bytes.Int64})
+		col.Chars, col.Bytes = chars.Int64, bytes.Int64
+		all = append(all, col)
 		sets = append(sets, set)
 	}
 	return all, sets, rows.Err()

@@ -14,38 +14,34 @@ import (
 // TestPrintable: with Printable, '?' replaces each character of a value that is not
 // printable ASCII. A recipient does not change.
 func TestPrintable(t *testing.T) {
-	const value, want = "\x1f !~\x7f\u0080\u00fc", "? !~???"
+	const value, printable = "\x1f !~\x7f\u0080\u00fc", "? !~???"
 	for _, set := range []string{"", "utf8mb4", "latin1"} {
 		for _, name := range []string{"from", "subject", "charset", "content_type", "recipient"} {
-			c := columns(t, newmail.Column{Name: name, Charset: sets[set]}).Printable()
-			row, err := c.Row(&envelope.Envelope{
+			e := &envelope.Envelope{
 				From: value, To: []envelope.Recipient{{Address: "\u00fc@example.com"}},
 				Info: mailinfo.Info{Subject: value, Charset: value, ContentType: value},
-			}, false)
-			if err != nil {
-				t.Fatal(err)
 			}
-			compareRows(t, fmt.Sprintf("column %s with the set %q", name, set), row,
-				newmail.Row{From: want, Subject: want, Charset: want, ContentType: want, AttachInfo: "[]"})
+			want := values(t, columns(t, newmail.Column{}), e, false)
+			for _, fitted := range []string{"from", "subject", "charset", "content_type"} {
+				want[fitted] = printable
+			}
+			c := columns(t, newmail.Column{Name: name, Charset: sets[set]}).Printable()
+			compareValues(t, fmt.Sprintf("column %s with the set %q", name, set), values(t, c, e, false), want)
 		}
 	}
 	c := columns(t, newmail.Column{Name: "subject", Charset: sets["swe7"]}).Printable()
-	if row, err := c.Row(&envelope.Envelope{Info: mailinfo.Info{Subject: "[x] ~\x7f"}}, false); err != nil || row.Subject != "?x] ~?" {
-		t.Errorf("a set without a bracket: got %q, error %v, want %q", row.Subject, err, "?x] ~?")
+	e := &envelope.Envelope{Info: mailinfo.Info{Subject: "[x] ~\x7f"}}
+	if got := values(t, c, e, false)["subject"]; got != "?x] ~?" {
+		t.Errorf("a set without a bracket: got %q, want %q", got, "?x] ~?")
 	}
 }
 
-// TestCharset: Charset returns the name of a set that is not UTF-8. It ignores the
-// case of the column's name.
-func TestCharset(t *testing.T) {
+// TestTargets: a target names the character set of its column, unless the set is UTF-8.
+func TestTargets(t *testing.T) {
 	for set, want := range map[string]string{"": "", "utf8mb4": "", "utf8mb3": "", "latin1": "latin1", "ucs2": "ucs2"} {
-		c := columns(t, newmail.Column{Name: "subject", Charset: sets[set]})
-		if got := c.Charset("Subject"); got != want {
-			t.Errorf("the set %q: got %q, want %q", set, got, want)
-		}
-		for _, other := range []string{"from", "none"} {
-			if got := c.Charset(other); got != "" {
-				t.Errorf("column %s: got %q, want \"\"", other, got)
+		for _, target := range columns(t, newmail.Column{Name: "subject", Charset: sets[set]}).Targets() {
+			if target.Name != "subject" && target.Charset != "" || target.Name == "subject" && target.Charset != want {
+				t.Errorf("the set %q of subject: the target is %+v", set, target)
 			}
 		}
 	}
@@ -70,6 +66,8 @@ func TestEqual(t *testing.T) {
 		{"other planes", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 1, latin1, true)}, false},
 		{"one character", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 1, func(r rune) bool { return r <= 0x100 }, false)}, false},
 		{"the whole plane", newmail.Column{Name: "subject", Chars: 1, Bytes: 2, Charset: newmail.NewCharset("latin1", 1, nil, false)}, false},
+		{"type", newmail.Column{Name: "subject", Type: "text", Chars: 1, Bytes: 2, Charset: one.Charset}, false},
+		{"required", newmail.Column{Name: "subject", Required: true, Chars: 1, Bytes: 2, Charset: one.Charset}, false},
 		{"another column", newmail.Column{Name: "from", Chars: 1, Bytes: 2, Charset: one.Charset}, false},
 	} {
 		a, b := columns(t, one), columns(t, tt.other)

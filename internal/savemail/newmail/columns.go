@@ -13,48 +13,101 @@ import (
 
 // A Column is one column of a table.
 type Column struct {
-	Name    string
-	Chars   int64    // maximum length in characters, 0 = no limit
-	Bytes   int64    // maximum length in bytes, 0 = no limit
-	Charset *Charset // nil for a column of bytes or of UTF-8
+	Name     string
+	Type     string   // in SQL, in lower case without blanks, such as varbinary(16)
+	Chars    int64    // maximum length in characters, 0 = no limit
+	Bytes    int64    // maximum length in bytes, 0 = no limit
+	Charset  *Charset // nil for a column of bytes or of UTF-8
+	Required bool     // it is NOT NULL and has no default
 }
 
 // Columns are the columns of a table. They are immutable.
 type Columns struct {
-	all                                []Column
-	from, to, subject, body, charset   fit
-	contentType, recipient, ip, attach fit
-	mail                               fit
+	all                       []Column
+	filled                    []filled
+	to, recipient, mail, body *filled // nil if the table lacks the column
 }
 
-// Written returns the columns that an INSERT sets, in the order of the schema.
-// The other columns keep their defaults.
-func Written() []string {
-	return []string{"date", "from", "to", "subject", "body", "charset", "mail", "spam_score", "hash",
-		"content_type", "recipient", "has_attach", "ip_addr", "attach_info"}
+// A filled column is one that the daemon fills.
+type filled struct {
+	Target
+	fit
+	key    string // the name in lower case
+	packed bool   // it is ip_addr and holds the bytes of the address
 }
 
-// NewColumns returns the columns of a table. The error names the columns of Written
-// that the table lacks.
+// A Target is a column in an INSERT.
+type Target struct {
+	Name    string // as in the table
+	Kind    Kind
+	Charset string // name of its character set in SQL, "" for a column of bytes or of UTF-8
+}
+
+// NewColumns returns the columns of a table. The error names the columns that the
+// daemon needs and the table lacks.
 func NewColumns(all []Column) (*Columns, error) {
 	c := &Columns{all: all}
-	fits := map[string]*fit{
-		"from": &c.from, "to": &c.to, "subject": &c.subject, "body": &c.body, "charset": &c.charset, "mail": &c.mail,
-		"content_type": &c.contentType, "recipient": &c.recipient, "ip_addr": &c.ip, "attach_info": &c.attach,
-	}
-	var missing []string
-	for _, name := range Written() {
-		i := slices.IndexFunc(all, func(col Column) bool { return strings.EqualFold(col.Name, name) })
-		if i < 0 {
-			missing = append(missing, name)
-		} else if f := fits[name]; f != nil { // nil: the values of the column always fit
-			*f = fit{charset: all[i].Charset, chars: all[i].Chars, bytes: all[i].Bytes}
+	for _, col := range all {
+		kind, known := col.kind()
+		if !known {
+			continue
 		}
+		key := strings.ToLower(col.Name)
+		f := filled{Target: Target{Name: col.Name, Kind: kind}, key: key, fit: fit{charset: col.Charset, chars: col.Chars, bytes: col.Bytes}}
+		if col.Charset != nil && col.Charset.width > 0 {
+			f.Charset = col.Charset.name
+		}
+		switch {
+		case key == "ip_addr" && col.Type == "varbinary(16)":
+			f.Kind, f.packed = Bytes, true
+		case key == "mail" && !col.Charset.storesBytes():
+			f.Kind = Text
+		}
+		c.filled = append(c.filled, f)
+	}
+	c.to, c.recipient, c.mail, c.body = c.find("to"), c.find("recipient"), c.find("mail"), c.find("body")
+	var missing []string
+	for _, name := range []string{"mail", "hash"} {
+		if c.find(name) == nil {
+			missing = append(missing, name)
+		}
+	}
+	if c.to == nil && c.recipient == nil {
+		missing = append(missing, "to or recipient")
 	}
 	if missing != nil {
 		return nil, fmt.Errorf("the table lacks the columns %s", strings.Join(missing, ", "))
 	}
 	return c, nil
+}
+
+// find returns a column that the daemon fills, or nil.
+func (c *Columns) find(key string) *filled {
+	if i := slices.IndexFunc(c.filled, func(f filled) bool { return f.key == key }); i >= 0 {
+		return &c.filled[i]
+	}
+	return nil
+}
+
+// Targets returns the columns that an INSERT sets, in the order of the table. The
+// other columns keep their defaults.
+func (c *Columns) Targets() []Target {
+	targets := make([]Target, len(c.filled))
+	for i, f := range c.filled {
+		targets[i] = f.Target
+	}
+	return targets
+}
+
+// Unfilled returns the names of the columns that need a value and that the daemon does
+// not fill.
+func (c *Columns) Unfilled() (names []string) {
+	for _, col := range c.all {
+		if _, known := col.kind(); col.Required && !known {
+			names = append(names, col.Name)
+		}
+	}
+	return names
 }
 
 // Equal reports whether two tables have the same columns.
@@ -63,34 +116,49 @@ func (c *Columns) Equal(other *Columns) bool {
 		return c == other
 	}
 	return slices.EqualFunc(c.all, other.all, func(a, b Column) bool {
-		return a.Name == b.Name && a.Chars == b.Chars && a.Bytes == b.Bytes && a.Charset.equal(b.Charset)
+		same := a.Charset.equal(b.Charset)
+		a.Charset, b.Charset = nil, nil
+		return same && a == b
 	})
 }
 
-// Charset returns the SQL name of a column's character set, "" for a column of
-// bytes or of UTF-8.
-func (c *Columns) Charset(name string) string {
-	for _, col := range c.all {
-		if strings.EqualFold(col.Name, name) && col.Charset != nil && col.Charset.width > 0 {
-			return col.Charset.name
-		}
-	}
-	return ""
-}
-
 // Printable returns the columns with their character sets reduced to printable
-// ASCII. The columns to, recipient, body, ip_addr and mail do not change.
+// ASCII. The columns of the recipient, the client and the message do not change.
 func (c *Columns) Printable() *Columns {
 	p := *c
-	for _, f := range []*fit{&p.from, &p.subject, &p.charset, &p.contentType, &p.attach} {
-		f.charset = f.charset.printable()
+	p.filled = slices.Clone(c.filled)
+	for i := range p.filled {
+		switch f := &p.filled[i]; f.key {
+		case "to", "recipient", "hash", "body", "ip_addr", "mail":
+		default:
+			f.charset = f.charset.printable()
+		}
 	}
 	return &p
 }
 
+// Compresses reports whether the table can hold compressed messages: mail holds all
+// bytes, and body can hold the name of the compression.
+func (c *Columns) Compresses() bool { return c.mail.Kind == Bytes && c.bodyHolds(c.zlibName()) }
+
+// bodyHolds reports whether the column body can hold a value. Without it, a reader
+// would not know the form of the message.
+func (c *Columns) bodyHolds(value string) bool { return c.body != nil && c.body.text(value) == value }
+
+// zlibName returns the value of the column body for a compressed message. Programs
+// that read the table of the processor sql of later go-guerrilla versions expect gzip
+// for zlib. That table has a column return_path and no charset; the table of the other
+// processor, whose readers expect gzencode, has both.
+func (c *Columns) zlibName() string {
+	if c.find("return_path") != nil && c.find("charset") == nil {
+		return BodyGzip
+	}
+	return BodyZlib
+}
+
 // MailIsText reports whether the column mail is text, so that it cannot hold all
 // bytes.
-func (c *Columns) MailIsText() bool { return !c.mail.charset.storesBytes() }
+func (c *Columns) MailIsText() bool { return c.mail.Kind == Text }
 
 // MailText returns a message for a column mail that is text: '?' replaces each byte
 // that is not UTF-8 and each character that the set lacks.
@@ -114,7 +182,10 @@ func (c *Columns) Fits(address string) *smtp.Reply {
 	if c == nil {
 		return nil
 	}
-	for _, f := range [...]*fit{&c.to, &c.recipient} {
+	for _, f := range [...]*filled{c.to, c.recipient} {
+		if f == nil {
+			continue
+		}
 		size, whole := f.size(address)
 		if !whole {
 			return &smtp.ReplyRecipientUnstorable

@@ -37,11 +37,11 @@ func (c *Compressor) Append(dst, blob []byte) []byte {
 var ErrInRedis = errors.New("the message is in Redis, not in the table, and REDIS_HOST is not set")
 
 // Expand returns the message of a row, given its columns body and mail. With
-// BodyZlib it also accepts gzip (RFC 1952), which other programs write under that
-// name.
+// BodyZlib and BodyGzip it accepts zlib and gzip (RFC 1952), which other programs
+// write under these names.
 func Expand(body string, mail []byte) ([]byte, error) {
 	switch {
-	case body == BodyZlib:
+	case body == BodyZlib || body == BodyGzip:
 	case body == BodyRedis && len(mail) == 0:
 		return nil, ErrInRedis
 	default:

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -14,48 +13,104 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// A Row has the values that all rows of one envelope share, fitted to the columns.
-// The store adds to, recipient, hash and mail of each recipient, the date of its own
-// clock, and spam_score 0. A recipient whose message is in Redis has BodyRedis and
-// an empty mail.
+// A Row has the values of an envelope's rows, fitted to the columns.
 type Row struct {
-	From, Subject, Body, Charset, ContentType, IP string
+	Compressed bool // the column mail holds zlib
 
-	HasAttach  int    // 0 or 1
-	AttachInfo string // JSON, "[]" without attachments
+	columns *Columns
+	values  []any  // of the filled columns; nil for a value that differs between recipients
+	body    string // of a message in the table
 }
 
 // The values of the column body: the form of the column mail.
 const (
 	BodyPlain = ""         // unchanged
 	BodyZlib  = "gzencode" // zlib (RFC 1950); the 2012 program used this name
+	BodyGzip  = "gzip"     // zlib as well; a processor of later go-guerrilla versions used this name
 	BodyRedis = "redis"    // empty, the message is in Redis
 )
 
-// Row returns the values of an envelope's rows. The error is ErrRejected if the
-// columns cannot hold a recipient. Normally the session has refused such a
-// recipient already.
-func (c *Columns) Row(e *envelope.Envelope, compress bool) (Row, error) {
+// Row returns the values of an envelope's rows. compress is a wish (Compresses). The
+// error is ErrRejected if the columns cannot hold a recipient. Normally the session
+// has refused such a recipient already.
+func (c *Columns) Row(e *envelope.Envelope, compress bool) (*Row, error) {
 	for _, to := range e.To {
 		if r := c.Fits(to.Address); r != nil {
-			return Row{}, fmt.Errorf("%w: recipient %q: %s", savemail.ErrRejected, to.Address, r.Text)
+			return nil, fmt.Errorf("%w: recipient %q: %s", savemail.ErrRejected, to.Address, r.Text)
 		}
 	}
-	row := Row{
-		From:        c.from.text(e.From),
-		Subject:     c.subject.text(e.Info.Subject),
-		Charset:     c.charset.text(e.Info.Charset),
-		ContentType: c.contentType.text(e.Info.ContentType),
-		IP:          c.ip.text(ipText(e.Remote)),
-		AttachInfo:  c.attach.list(e.Info.Attachments),
+	row := &Row{columns: c, values: make([]any, len(c.filled))}
+	if compress && c.Compresses() {
+		row.Compressed, row.body = true, c.zlibName()
 	}
-	if compress {
-		row.Body = c.body.text(BodyZlib)
-	}
-	if len(e.Info.Attachments) > 0 {
-		row.HasAttach = 1
+	for i := range c.filled {
+		row.values[i] = c.filled[i].value(e)
 	}
 	return row, nil
+}
+
+// value returns the value for all recipients, or nil.
+func (f *filled) value(e *envelope.Envelope) any {
+	switch {
+	case f.packed:
+		return append([]byte{}, clientAddress(e).AsSlice()...) // nil would be NULL
+	case f.key == "attach_info":
+		return f.list(e.Info.Attachments)
+	case f.key == "to" || f.key == "recipient" || f.key == "hash" || f.key == "body" || f.key == "mail":
+		return nil
+	case f.Kind == Text:
+		return f.text(text(f.key, e))
+	case f.Kind == Number:
+		return count(f.key, e)
+	}
+	return nil
+}
+
+// InRedis reports whether the row of a recipient needs no message because Redis holds
+// it and the column body can say so.
+func (r *Row) InRedis(to *envelope.Recipient) bool {
+	return to.InRedis && r.columns.bodyHolds(BodyRedis)
+}
+
+// Size returns the number of bytes of the texts that are the same for all recipients.
+func (r *Row) Size() (size int) {
+	for _, v := range r.values {
+		if s, ok := v.(string); ok {
+			size += len(s)
+		}
+	}
+	return size
+}
+
+// Append appends the values of a recipient's row to args, in the order of Targets and
+// without those of the kind Zero. mail is the message unless InRedis, and date the value
+// of the kind Clock, nil if the statement has none.
+func (r *Row) Append(args []any, date any, to *envelope.Recipient, mail []byte) []any {
+	body := r.body
+	if r.InRedis(to) {
+		body, mail = BodyRedis, []byte{} // nil would be NULL
+	}
+	for i := range r.columns.filled {
+		f, v := &r.columns.filled[i], r.values[i]
+		switch f.key {
+		case "spam_score":
+			continue
+		case "date":
+			if v = date; v == nil {
+				continue
+			}
+		case "to", "recipient":
+			v = to.Address
+		case "hash":
+			v = to.Hash
+		case "body":
+			v = body
+		case "mail":
+			v = mail
+		}
+		args = append(args, v)
+	}
+	return args
 }
 
 // CheckMail returns ErrRejected if the column mail is too small for n bytes. A
@@ -68,16 +123,6 @@ func (c *Columns) CheckMail(n int64) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %d bytes are too many for the column mail, which holds %d", savemail.ErrRejected, n, c.mail.bytes)
-}
-
-// ipText returns the address without port and zone, "" for a client on a unix
-// socket.
-func ipText(remote netip.AddrPort) string {
-	ip := remote.Addr().Unmap().WithZone("")
-	if !ip.IsValid() {
-		return ""
-	}
-	return ip.String()
 }
 
 // list returns the attachments as a JSON list. If the column is too small, list

@@ -18,16 +18,20 @@ import (
 	"goguerrillad/internal/savemail/newmail"
 )
 
-// columns returns all columns without limits, except for the given column.
-func columns(t testing.TB, c newmail.Column) *newmail.Columns {
+// columnsOf2012 are the columns of the table of 2012 that the daemon fills.
+const columnsOf2012 = "date from to subject body charset mail spam_score hash content_type recipient has_attach ip_addr attach_info"
+
+// table returns the columns with these names, separated by blanks, without limits
+// except for the given columns, which replace those with the same name.
+func table(t testing.TB, names string, special ...newmail.Column) *newmail.Columns {
 	t.Helper()
 	var all []newmail.Column
-	for _, name := range newmail.Written() {
-		if name == c.Name {
-			all = append(all, c)
-		} else {
-			all = append(all, newmail.Column{Name: name})
+	for name := range strings.FieldsSeq(names) {
+		c := newmail.Column{Name: name}
+		if i := slices.IndexFunc(special, func(c newmail.Column) bool { return c.Name == name }); i >= 0 {
+			c = special[i]
 		}
+		all = append(all, c)
 	}
 	columns, err := newmail.NewColumns(all)
 	if err != nil {
@@ -36,13 +40,48 @@ func columns(t testing.TB, c newmail.Column) *newmail.Columns {
 	return columns
 }
 
-// compareRows reports the fields that differ.
-func compareRows(t *testing.T, what string, got, want newmail.Row) {
+// columns returns the columns of 2012 without limits, except for the given column.
+func columns(t testing.TB, c newmail.Column) *newmail.Columns {
 	t.Helper()
-	g, w := reflect.ValueOf(got), reflect.ValueOf(want)
-	for i := range g.NumField() {
-		if got, want := g.Field(i).Interface(), w.Field(i).Interface(); got != want {
-			t.Errorf("%s: %s is %#v, want %#v", what, g.Type().Field(i).Name, got, want)
+	return table(t, columnsOf2012, c)
+}
+
+// values returns the values of a row by column. The message is "mail" and the date
+// "now".
+func values(t testing.TB, c *newmail.Columns, e *envelope.Envelope, compress bool) map[string]any {
+	t.Helper()
+	row, err := c.Row(e, compress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var to envelope.Recipient
+	if len(e.To) > 0 {
+		to = e.To[0]
+	}
+	args := row.Append(nil, "now", &to, []byte("mail"))
+	all := map[string]any{}
+	for _, target := range c.Targets() {
+		if target.Kind != newmail.Zero {
+			all[target.Name], args = args[0], args[1:]
+		}
+	}
+	if len(args) > 0 {
+		t.Fatalf("Append returned %d values more than there are columns", len(args))
+	}
+	return all
+}
+
+// compareValues reports the columns that differ.
+func compareValues(t *testing.T, what string, got, want map[string]any) {
+	t.Helper()
+	for name := range maps.All(got) {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s: column %s is set", what, name)
+		}
+	}
+	for name, w := range want {
+		if g, ok := got[name]; !ok || !reflect.DeepEqual(g, w) {
+			t.Errorf("%s: %s is %#v, want %#v", what, name, g, w)
 		}
 	}
 }
@@ -50,12 +89,7 @@ func compareRows(t *testing.T, what string, got, want newmail.Row) {
 // subject returns a subject as the column holds it.
 func subject(t testing.TB, c newmail.Column, value string) string {
 	t.Helper()
-	e := &envelope.Envelope{Info: mailinfo.Info{Subject: value}}
-	row, err := columns(t, c).Row(e, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return row.Subject
+	return values(t, columns(t, c), &envelope.Envelope{Info: mailinfo.Info{Subject: value}}, false)["subject"].(string)
 }
 
 // sets are character sets as a server may report them.
@@ -169,43 +203,149 @@ func TestFits(t *testing.T) {
 	}
 }
 
-// TestRow: each value is in its own field, and Body names the compression.
-func TestRow(t *testing.T) {
-	e := &envelope.Envelope{
-		From: "from", To: []envelope.Recipient{{Address: "to"}}, Remote: netip.MustParseAddrPort("192.0.2.1:25"),
-		Info: mailinfo.Info{Subject: "subject", Charset: "charset", ContentType: "content/type"},
-	}
-	want := newmail.Row{From: "from", Subject: "subject", Charset: "charset", ContentType: "content/type", IP: "192.0.2.1", AttachInfo: "[]"}
-	for compress, body := range map[bool]string{false: newmail.BodyPlain, true: newmail.BodyZlib} {
-		want.Body = body
-		row, err := columns(t, newmail.Column{}).Row(e, compress)
-		if err != nil {
-			t.Fatal(err)
-		}
-		compareRows(t, fmt.Sprintf("compressed %v", compress), row, want)
+// full returns an envelope with a value for each column.
+func full() *envelope.Envelope {
+	return &envelope.Envelope{
+		From: "from", To: []envelope.Recipient{{Address: "to", Hash: "hash"}}, Remote: netip.MustParseAddrPort("192.0.2.1:25"),
+		Helo: "helo", TLS: "tls", Login: "login", Proxy: "proxy",
+		Info: mailinfo.Info{
+			Subject: "subject", Charset: "charset", ContentType: "content/type", MessageID: "message-id", ReplyTo: "reply-to", Sender: "sender",
+			Attachments: []mailinfo.Attachment{{Name: "a", Type: "b/c", Size: 1}},
+		},
 	}
 }
 
-// TestClientAddress: IP has neither port nor zone, and is cut to its column.
+// TestRow: each column that the table has gets its own value, and the table needs only
+// the columns mail, hash, and to or recipient.
+func TestRow(t *testing.T) {
+	message := strings.Repeat("x", 1234)
+	all := map[string]any{
+		"date": "now", "from": "from", "to": "to", "subject": "subject", "body": "", "charset": "charset", "mail": []byte("mail"), "hash": "hash",
+		"content_type": "content/type", "recipient": "to", "has_attach": 1, "ip_addr": "192.0.2.1", "attach_info": `[{"name":"a","type":"b/c","size":1}]`,
+		"message_id": "message-id", "reply_to": "reply-to", "sender": "sender", "return_path": "from", "is_tls": 1,
+		"helo": "helo", "size": len(message), "tls": "tls", "login": "login", "proxy": "proxy",
+	}
+	e := full()
+	e.SetMessage([]byte(message), 0)
+	for _, names := range []string{
+		"mail hash to", "recipient hash mail", "HASH Mail TO Size", columnsOf2012,
+		"mail_id " + columnsOf2012 + " delivered dkim_valid mine", strings.Join(slices.Collect(maps.Keys(all)), " "),
+	} {
+		want := map[string]any{}
+		for name := range strings.FieldsSeq(names) {
+			if v, known := all[strings.ToLower(name)]; known {
+				want[name] = v
+			}
+		}
+		compareValues(t, names, values(t, table(t, names), e, false), want)
+	}
+	// A message without these values.
+	got := values(t, table(t, strings.Join(slices.Collect(maps.Keys(all)), " ")), &envelope.Envelope{}, false)
+	for name, v := range got {
+		if name != "date" && name != "mail" && name != "attach_info" && v != "" && v != 0 {
+			t.Errorf("without values: %s is %#v", name, v)
+		}
+	}
+}
+
+// TestForm: body names the form of mail, by the name that the table's readers know, and
+// a message stays plain in the table if body cannot.
+func TestForm(t *testing.T) {
+	const later = "mail hash to body return_path is_tls message_id"
+	inRedis := full()
+	inRedis.To[0].InRedis = true
+	for _, tt := range []struct {
+		names      string
+		special    newmail.Column
+		body       any    // of a compressed message
+		inRedis    string // mail of a message in Redis
+		compresses bool
+	}{
+		{columnsOf2012, newmail.Column{}, newmail.BodyZlib, "", true},
+		{later, newmail.Column{}, newmail.BodyGzip, "", true},
+		{later + " charset", newmail.Column{}, newmail.BodyZlib, "", true},
+		{"mail hash to body", newmail.Column{}, newmail.BodyZlib, "", true},
+		{"mail hash to", newmail.Column{}, nil, "mail", false},
+		{columnsOf2012, newmail.Column{Name: "body", Chars: 8}, newmail.BodyZlib, "", true},
+		{columnsOf2012, newmail.Column{Name: "body", Chars: 7}, "", "", false},
+		{later, newmail.Column{Name: "body", Chars: 5}, newmail.BodyGzip, "", true},
+		{later, newmail.Column{Name: "body", Chars: 4}, newmail.BodyGzip, "mail", true},
+		{columnsOf2012, newmail.Column{Name: "mail", Charset: sets["utf8mb4"]}, "", "", false},
+	} {
+		what := fmt.Sprintf("columns %s, %+v", tt.names, tt.special)
+		c := table(t, tt.names, tt.special)
+		if c.Compresses() != tt.compresses {
+			t.Errorf("%s: Compresses is %v, want %v", what, c.Compresses(), tt.compresses)
+		}
+		if row, err := c.Row(full(), true); err != nil || row.Compressed != tt.compresses {
+			t.Errorf("%s: Compressed is not %v, error %v", what, tt.compresses, err)
+		}
+		if got := values(t, c, full(), true)["body"]; got != tt.body {
+			t.Errorf("%s: body is %#v, want %#v", what, got, tt.body)
+		}
+		got := values(t, c, inRedis, true)
+		if string(got["mail"].([]byte)) != tt.inRedis || tt.inRedis == "" && got["body"] != newmail.BodyRedis {
+			t.Errorf("%s: in Redis, mail is %q and body %#v, want mail %q", what, got["mail"], got["body"], tt.inRedis)
+		}
+	}
+}
+
+// TestOtherType: the daemon leaves a column of another type than its values to the
+// operator.
+func TestOtherType(t *testing.T) {
+	for name, types := range map[string]string{"tls": "tinyint(1) bit(1) datetime", "size": "datetime", "sender": "bigint", "is_tls": "timestamp"} {
+		for kind := range strings.FieldsSeq(types) {
+			c := table(t, "mail hash to "+name, newmail.Column{Name: name, Type: kind, Required: true})
+			if got, ok := values(t, c, full(), false)[name]; ok {
+				t.Errorf("%s %s: got %#v, want no value", name, kind, got)
+			}
+			if got := c.Unfilled(); !slices.Equal(got, []string{name}) {
+				t.Errorf("%s %s: Unfilled is %q", name, kind, got)
+			}
+		}
+	}
+	for name, kind := range map[string]string{"tls": "varchar(64)", "size": "varchar(20)", "is_tls": "bit(1)"} {
+		if _, ok := values(t, table(t, "mail hash to "+name, newmail.Column{Name: name, Type: kind}), full(), false)[name]; !ok {
+			t.Errorf("%s %s: no value", name, kind)
+		}
+	}
+}
+
+// TestUnfilled: Unfilled returns the columns that need a value from another program.
+func TestUnfilled(t *testing.T) {
+	c := table(t, "mail hash to mine yours subject", newmail.Column{Name: "mine", Required: true},
+		newmail.Column{Name: "yours"}, newmail.Column{Name: "subject", Required: true})
+	if got := c.Unfilled(); !slices.Equal(got, []string{"mine"}) {
+		t.Errorf("got %q, want mine", got)
+	}
+}
+
+// TestClientAddress: ip_addr has neither port nor zone, and is cut to its column. A
+// varbinary(16) holds the bytes of the address.
 func TestClientAddress(t *testing.T) {
 	for _, test := range []struct {
 		remote, want string
 		width        int64
+		packed       []byte
 	}{
-		{"192.0.2.1:25", "192.0.2.1", 15},
-		{"[::ffff:192.0.2.1]:25", "192.0.2.1", 15},
-		{"[fe80::1%eth0]:25", "fe80::1", 15},
-		{"[2001:db8:1:2:3:4:5:6]:25", "2001:db8:1:2:3:4:5:6", 45},
-		{"[2001:db8:1:2:3:4:5:6]:25", "2001:db8:1:2:3:", 15},
-		{"", "", 15},
+		{"192.0.2.1:25", "192.0.2.1", 15, []byte{192, 0, 2, 1}},
+		{"[::ffff:192.0.2.1]:25", "192.0.2.1", 15, []byte{192, 0, 2, 1}},
+		{"[fe80::1%eth0]:25", "fe80::1", 15, []byte("\xfe\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01")},
+		{"[2001:db8:1:2:3:4:5:6]:25", "2001:db8:1:2:3:4:5:6", 45, []byte("\x20\x01\x0d\xb8\x00\x01\x00\x02\x00\x03\x00\x04\x00\x05\x00\x06")},
+		{"[2001:db8:1:2:3:4:5:6]:25", "2001:db8:1:2:3:", 15, nil},
+		{"", "", 15, []byte{}},
 	} {
 		e := &envelope.Envelope{}
 		if test.remote != "" {
 			e.Remote = netip.MustParseAddrPort(test.remote)
 		}
-		row, err := columns(t, newmail.Column{Name: "ip_addr", Chars: test.width, Charset: sets["utf8mb3"]}).Row(e, false)
-		if err != nil || row.IP != test.want {
-			t.Errorf("%s in %d characters: got %q, error %v, want %q", test.remote, test.width, row.IP, err, test.want)
+		c := columns(t, newmail.Column{Name: "ip_addr", Chars: test.width, Charset: sets["utf8mb3"]})
+		if got := values(t, c, e, false)["ip_addr"]; got != test.want {
+			t.Errorf("%s in %d characters: got %q, want %q", test.remote, test.width, got, test.want)
+		}
+		c = columns(t, newmail.Column{Name: "ip_addr", Type: "varbinary(16)", Chars: 16, Bytes: 16})
+		if got := values(t, c, e, false)["ip_addr"]; test.packed != nil && !reflect.DeepEqual(got, test.packed) {
+			t.Errorf("%s packed: got %x, want %x", test.remote, got, test.packed)
 		}
 	}
 }
@@ -223,21 +363,19 @@ func TestAttachInfo(t *testing.T) {
 		seen := map[int]bool{}
 		for bytes := range int64(1000) {
 			c := columns(t, newmail.Column{Name: "attach_info", Chars: 65535, Bytes: bytes + 4, Charset: sets[charset]})
-			row, err := c.Row(&envelope.Envelope{Info: mailinfo.Info{Attachments: list}}, false)
-			if err != nil {
-				t.Fatal(err)
-			}
+			row := values(t, c, &envelope.Envelope{Info: mailinfo.Info{Attachments: list}}, false)
+			text := row["attach_info"].(string)
 			var got []mailinfo.Attachment
-			if err := json.Unmarshal([]byte(row.AttachInfo), &got); err != nil {
-				t.Fatalf("%s, %d bytes: %q: %v", charset, bytes, row.AttachInfo, err)
+			if err := json.Unmarshal([]byte(text), &got); err != nil {
+				t.Fatalf("%s, %d bytes: %q: %v", charset, bytes, text, err)
 			}
 			for i := range got {
 				if got[i] != list[i] {
 					t.Errorf("%s: %+v, want %+v", charset, got[i], list[i])
 				}
 			}
-			if row.HasAttach != 1 {
-				t.Errorf("HasAttach is %d, want 1", row.HasAttach)
+			if row["has_attach"] != 1 {
+				t.Errorf("has_attach is %v, want 1", row["has_attach"])
 			}
 			seen[len(got)] = true
 		}
@@ -247,11 +385,22 @@ func TestAttachInfo(t *testing.T) {
 	}
 }
 
-// TestMissingColumns: the error names the missing columns. Names match in any case.
+// TestMissingColumns: the error names the columns that are missing and needed.
 func TestMissingColumns(t *testing.T) {
-	_, err := newmail.NewColumns([]newmail.Column{{Name: "HASH"}, {Name: "from"}})
-	if err == nil || !strings.Contains(err.Error(), "date, to, subject") || strings.Contains(err.Error(), "hash") {
-		t.Errorf("got %v, want an error that names date, to, subject, but not hash", err)
+	for names, want := range map[string]string{
+		"HASH from":      "mail, to or recipient",
+		"":               "mail, hash, to or recipient",
+		"mail to":        "hash",
+		"hash recipient": "mail",
+		"hash mail":      "to or recipient",
+	} {
+		var all []newmail.Column
+		for name := range strings.FieldsSeq(names) {
+			all = append(all, newmail.Column{Name: name})
+		}
+		if _, err := newmail.NewColumns(all); err == nil || err.Error() != "the table lacks the columns "+want {
+			t.Errorf("the columns %q: got %v, want %s", names, err, want)
+		}
 	}
 }
 

@@ -17,9 +17,19 @@ const (
 
 // An entry has the values of one row for the stream.
 type entry struct {
-	hash, to, from, subject string
-	size                    int // bytes of the message as it arrived
-	date                    time.Time
+	hash, to, from, subject    string
+	size                       int // bytes of the message as it arrived
+	date                       time.Time
+	messageID, replyTo, sender string
+	helo, tls, login, proxy    string
+}
+
+func newEntry(e *envelope.Envelope, to envelope.Recipient) entry {
+	return entry{
+		hash: to.Hash, to: to.Address, from: e.From, subject: e.Info.Subject, size: e.Size(), date: e.Date,
+		messageID: e.Info.MessageID, replyTo: e.Info.ReplyTo, sender: e.Info.Sender,
+		helo: e.Helo, tls: e.TLS, login: e.Login, proxy: e.Proxy,
+	}
 }
 
 // A stream adds an entry to a Redis stream for each committed row. A goroutine sends
@@ -51,7 +61,7 @@ func (s *stream) enqueue(batch []*envelope.Envelope, errs []error) {
 		}
 		for _, to := range e.To {
 			select {
-			case s.queue <- entry{to.Hash, to.Address, e.From, e.Info.Subject, e.Size(), e.Date}:
+			case s.queue <- newEntry(e, to):
 			default:
 				dropped++
 			}
@@ -117,7 +127,9 @@ func (s *stream) send(batch []entry) (failed []entry) {
 		e := &batch[n]
 		return c.Send("XADD", s.options.Stream, "MAXLEN", "~", s.options.StreamMax, "*",
 			"hash", e.hash, "to", e.to, "from", e.from, "subject", e.subject,
-			"size", strconv.Itoa(e.size), "date", e.date.UTC().Format(time.RFC3339))
+			"size", strconv.Itoa(e.size), "date", e.date.UTC().Format(time.RFC3339),
+			"message_id", e.messageID, "reply_to", e.replyTo, "sender", e.sender,
+			"helo", e.helo, "tls", e.tls, "login", e.login, "proxy", e.proxy)
 	})
 	for n := range batch {
 		if n >= len(executed) || !executed[n] {

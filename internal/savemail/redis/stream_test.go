@@ -136,7 +136,7 @@ func TestStream(t *testing.T) {
 		t.Helper()
 		for range n {
 			sent++
-			e := storetest.Envelope("Subject: s\r\n\r\n", fmt.Sprintf("u%d@example.com", sent))
+			e := storetest.Envelope("Message-ID: <1@example.org>\r\nReply-To: b@example.org\r\nSubject: s\r\n\r\n", fmt.Sprintf("u%d@example.com", sent))
 			start := time.Now()
 			if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
 				t.Fatal(err)
@@ -181,7 +181,8 @@ func TestStream(t *testing.T) {
 		if len(fields["hash"]) != 32 {
 			t.Errorf("hash is %q, want 32 digits", fields["hash"])
 		}
-		for name, want := range map[string]string{"from": "a@example.org", "size": "14", "subject": "s"} {
+		for name, want := range map[string]string{"from": "a@example.org", "size": "68", "subject": "s", "helo": "client.example.org",
+			"message_id": "1@example.org", "reply_to": "b@example.org", "sender": "", "tls": "", "login": "", "proxy": ""} {
 			if fields[name] != want {
 				t.Errorf("%s is %q, want %q", name, fields[name], want)
 			}

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"goguerrillad/internal/savemail/newmail"
 
@@ -23,12 +22,15 @@ const dateLayout = "2006-01-02 15:04:05"
 
 // A database is an open database file with its table.
 type database struct {
-	path    string // absolute, without symbolic links; the WAL is path + "-wal"
-	db      *sql.DB
-	conn    *sql.Conn // the only connection that writes messages
-	insert  *sql.Stmt
-	columns *newmail.Columns
-	files   []openedFile // the database file, its WAL and its wal-index
+	path  string // absolute, without symbolic links; the WAL is path + "-wal"
+	db    *sql.DB
+	conn  *sql.Conn    // the only connection that writes messages
+	files []openedFile // the database file, its WAL and its wal-index
+
+	insert      *sql.Stmt // for columns
+	columns     *newmail.Columns
+	version     int64     // of the schema with these columns
+	readVersion *sql.Stmt // reads the version of the schema
 
 	checkpointer *checkpointer
 }
@@ -145,11 +147,6 @@ func (d *database) setUp(ctx context.Context, o Options) (created bool, err erro
 	if created, err = d.ensureTable(ctx, o.Table); err != nil {
 		return false, err
 	}
-	written := newmail.Written()
-	statement := fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", quote(o.Table), quoteAll(written), placeholders(written))
-	if d.insert, err = d.conn.PrepareContext(ctx, statement); err != nil {
-		return false, fmt.Errorf("prepare the INSERT: %w", err)
-	}
 	if d.checkpointer, err = newCheckpointer(ctx, d.path, o.Log); err != nil {
 		return false, fmt.Errorf("open for checkpoints: %w", err)
 	}
@@ -161,19 +158,6 @@ func (d *database) setUp(ctx context.Context, o Options) (created bool, err erro
 		d.files = append(d.files, openedFile{path, info})
 	}
 	return created, nil
-}
-
-// placeholders returns a parameter for each column, and the constant 0 for
-// spam_score.
-func placeholders(columns []string) string {
-	values := make([]string, len(columns))
-	for i, c := range columns {
-		values[i] = "?"
-		if c == "spam_score" {
-			values[i] = "0"
-		}
-	}
-	return strings.Join(values, ",")
 }
 
 // completeMoved copies the WAL of a file that is no longer at its path into the
@@ -207,8 +191,10 @@ func (d *database) stopCheckpointer() error {
 // other connection is open.
 func (d *database) close(keepWAL bool) error {
 	errs := []error{d.stopCheckpointer()}
-	if d.insert != nil {
-		errs = append(errs, d.insert.Close())
+	for _, statement := range []*sql.Stmt{d.insert, d.readVersion} {
+		if statement != nil {
+			errs = append(errs, statement.Close())
+		}
 	}
 	if d.conn != nil {
 		if !keepWAL {

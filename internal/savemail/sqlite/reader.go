@@ -48,11 +48,15 @@ func NewReader(o Options) (*Reader, error) {
 
 // List returns the n newest messages, newest first.
 func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
+	has, err := r.columns(ctx)
+	if err != nil {
+		return nil, err
+	}
 	// Another program may have written values of any size, so List cuts them.
 	const shown = 10_000 // characters
-	rows, err := r.db.QueryContext(ctx, fmt.Sprintf(`SELECT substr("hash",1,%[1]d),substr("from",1,%[1]d),substr("to",1,%[1]d),substr("subject",1,%[1]d),`+
-		`substr("date",1,%[1]d),octet_length("mail") FROM `, shown)+
-		quote(r.table)+` ORDER BY "mail_id" DESC LIMIT ?`, n)
+	text := func(columns ...string) string { return fmt.Sprintf("substr(%s,1,%d),", has.Text(columns...), shown) }
+	rows, err := r.db.QueryContext(ctx, "SELECT "+text("hash")+text("from", "return_path")+text("to", "recipient")+text("subject")+text("date")+
+		"octet_length("+has.Text("mail")+") FROM "+quote(r.table)+" ORDER BY "+has.Column("mail_id", "date", "rowid")+" DESC LIMIT ?", n)
 	if err != nil {
 		return nil, fmt.Errorf("read the table: %w", err)
 	}
@@ -74,12 +78,38 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	return list, nil
 }
 
+// columns returns the table's columns, and rowid unless the table is WITHOUT ROWID.
+func (r *Reader) columns(ctx context.Context) (newmail.Selection, error) {
+	has := newmail.Selection{Quote: quote}
+	rows, err := r.db.QueryContext(ctx, "SELECT name FROM pragma_table_xinfo(?1)"+
+		" UNION ALL SELECT 'rowid' FROM pragma_table_list WHERE schema='main' AND name=?1 AND type='table' AND wr=0", r.table)
+	if err != nil {
+		return has, fmt.Errorf("read the columns: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return has, fmt.Errorf("read the columns: %w", err)
+		}
+		has.Names = append(has.Names, name)
+	}
+	if err := rows.Err(); err != nil {
+		return has, fmt.Errorf("read the columns: %w", err)
+	}
+	return has, nil
+}
+
 // Show returns the message with this hash, or savemail.ErrNotFound.
 func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
+	has, err := r.columns(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var body string
 	var message []byte
-	err := r.db.QueryRowContext(ctx, `SELECT "body","mail" FROM `+quote(r.table)+` WHERE "hash"=? ORDER BY "mail_id" DESC LIMIT 1`, hash).
-		Scan(&body, &message)
+	err = r.db.QueryRowContext(ctx, "SELECT "+has.Text("body")+","+has.Column("mail")+" FROM "+quote(r.table)+
+		` WHERE "hash"=? ORDER BY `+has.Column("mail_id", "date", "rowid")+" DESC LIMIT 1", hash).Scan(&body, &message)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, savemail.ErrNotFound

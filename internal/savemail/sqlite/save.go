@@ -10,7 +10,6 @@ import (
 
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
-	"goguerrillad/internal/savemail/newmail"
 )
 
 // save runs one transaction on s.database. ctx bounds the start of the transaction,
@@ -24,6 +23,9 @@ func (s *Store) save(ctx context.Context, batch []*envelope.Envelope) error {
 	defer checkpointer.unlock()
 	if _, err := s.database.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return s.abort("begin", err)
+	}
+	if err := s.database.updateColumns(ctx, s.options.Table); err != nil {
+		return s.abort("table", err)
 	}
 	for _, e := range batch {
 		if err := s.insert(ctx, e); err != nil {
@@ -49,21 +51,23 @@ func (s *Store) insert(ctx context.Context, e *envelope.Envelope) error {
 		return err
 	}
 	date := e.Date.UTC().Format(dateLayout)
-	for i, to := range e.To {
+	for i := range e.To {
+		to := &e.To[i]
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		body, message := newmail.BodyRedis, []byte{} // nil would be NULL
-		if !to.InRedis {
-			body, message = row.Body, e.Blob(i)
-			if s.options.Compress {
+		var message []byte
+		if !row.InRedis(to) {
+			message = e.Blob(i)
+			if row.Compressed {
 				s.scratch = s.compressor.Append(s.scratch[:0], message)
 				message = s.scratch
 			}
 		}
-		if _, err := s.database.insert.ExecContext(context.Background(),
-			date, row.From, to.Address, row.Subject, body, row.Charset, message, to.Hash,
-			row.ContentType, to.Address, row.HasAttach, row.IP, row.AttachInfo); err != nil {
+		s.args = row.Append(s.args[:0], date, to, message)
+		_, err := s.database.insert.ExecContext(context.Background(), s.args...)
+		clear(s.args)
+		if err != nil {
 			return err
 		}
 	}

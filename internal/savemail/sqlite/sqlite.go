@@ -50,6 +50,7 @@ type Store struct {
 	suspect      bool        // an operation has failed since the file was made durable
 	openedBefore bool        // the file that is at the path now was open before
 	scratch      []byte      // holds one compressed message, reused
+	args         []any       // of one INSERT, reused
 
 	failedAt time.Time     // when the last open failed
 	backoff  time.Duration // after failedAt, while openErr is returned

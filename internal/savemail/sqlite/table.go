@@ -29,8 +29,8 @@ const columnDefinitions = `
 	"attach_info"  TEXT NOT NULL,
 	"dkim_valid"   INTEGER DEFAULT NULL`
 
-// ensureTable creates the table if it is missing, reads its columns, and reports
-// whether it created the table.
+// ensureTable creates the table if it is missing, prepares the INSERT for its columns,
+// and reports whether it created the table.
 func (d *database) ensureTable(ctx context.Context, name string) (created bool, err error) {
 	columns, err := d.readColumns(ctx, name)
 	if err != nil {
@@ -40,19 +40,57 @@ func (d *database) ensureTable(ctx context.Context, name string) (created bool, 
 		if err := d.createTable(ctx, name); err != nil {
 			return false, err
 		}
-		if columns, err = d.readColumns(ctx, name); err != nil {
-			return false, err
-		}
 	}
-	if d.columns, err = newmail.NewColumns(columns); err != nil {
-		return false, fmt.Errorf("table %s: %w", name, err)
+	if d.readVersion, err = d.conn.PrepareContext(ctx, "PRAGMA schema_version"); err != nil {
+		return false, fmt.Errorf("prepare to read the schema version: %w", err)
 	}
-	return created, nil
+	return created, d.updateColumns(ctx, name)
 }
 
-// readColumns returns the columns of the table, or none if it is missing.
+// updateColumns reads the columns of the table and prepares the INSERT, if another
+// program may have changed the table since the last call.
+func (d *database) updateColumns(ctx context.Context, table string) error {
+	var version int64
+	if err := d.readVersion.QueryRowContext(ctx).Scan(&version); err != nil {
+		return fmt.Errorf("read the schema version: %w", err)
+	}
+	if d.insert != nil && version == d.version {
+		return nil
+	}
+	all, err := d.readColumns(ctx, table)
+	if err != nil {
+		return err
+	}
+	columns, err := newmail.NewColumns(all)
+	if err != nil {
+		return fmt.Errorf("table %s: %w", table, err)
+	}
+	if unfilled := columns.Unfilled(); len(unfilled) > 0 {
+		return fmt.Errorf("table %s needs a value or a default for the columns %s", table, strings.Join(unfilled, ", "))
+	}
+	var names, values []string
+	for _, target := range columns.Targets() {
+		value := "?"
+		if target.Kind == newmail.Zero {
+			value = "0"
+		}
+		names, values = append(names, quote(target.Name)), append(values, value)
+	}
+	insert, err := d.conn.PrepareContext(ctx, "INSERT INTO "+quote(table)+" ("+strings.Join(names, ",")+") VALUES ("+strings.Join(values, ",")+")")
+	if err != nil {
+		return fmt.Errorf("prepare the INSERT: %w", err)
+	}
+	if d.insert != nil {
+		err = d.insert.Close()
+	}
+	d.insert, d.columns, d.version = insert, columns, version
+	return err
+}
+
+// readColumns returns the columns of the table that an INSERT can set, or none if the
+// table is missing.
 func (d *database) readColumns(ctx context.Context, table string) ([]newmail.Column, error) {
-	rows, err := d.conn.QueryContext(ctx, "SELECT name FROM pragma_table_info(?)", table)
+	rows, err := d.conn.QueryContext(ctx, `SELECT name, type, "notnull" AND dflt_value IS NULL AND NOT pk FROM pragma_table_info(?)`, table)
 	if err != nil {
 		return nil, fmt.Errorf("read the columns: %w", err)
 	}
@@ -60,9 +98,10 @@ func (d *database) readColumns(ctx context.Context, table string) ([]newmail.Col
 	var columns []newmail.Column
 	for rows.Next() {
 		var c newmail.Column
-		if err := rows.Scan(&c.Name); err != nil {
+		if err := rows.Scan(&c.Name, &c.Type, &c.Required); err != nil {
 			return nil, fmt.Errorf("read the columns: %w", err)
 		}
+		c.Type = strings.ToLower(strings.ReplaceAll(c.Type, " ", ""))
 		columns = append(columns, c)
 	}
 	if err := rows.Err(); err != nil {
@@ -89,11 +128,3 @@ func (d *database) createTable(ctx context.Context, table string) error {
 }
 
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-
-func quoteAll(names []string) string {
-	quoted := make([]string, len(names))
-	for i, n := range names {
-		quoted[i] = quote(n)
-	}
-	return strings.Join(quoted, ",")
-}

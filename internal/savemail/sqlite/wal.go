@@ -112,7 +112,7 @@ func rewriteFrames(ctx context.Context, f *os.File, frames, copied int) (pages w
 		sum.add(frame[:8])
 		sum.add(frame[frameHeaderSize:])
 		if string(frame[8:16]) != string(header[16:24]) || !sum.matches(frame[16:24]) {
-			return walPages{}, 0, errWALChanged
+			return walPages{}, 0, fmt.Errorf("%w: frame %d of %d is invalid", errWALChanged, n+1, frames)
 		}
 		if _, err := f.WriteAt(frame, end); err != nil {
 			return walPages{}, 0, err
@@ -126,7 +126,7 @@ func rewriteFrames(ctx context.Context, f *os.File, frames, copied int) (pages w
 		end += int64(len(frame))
 	}
 	if !committed {
-		return walPages{}, 0, errWALChanged
+		return walPages{}, 0, fmt.Errorf("%w: frame %d does not end a transaction", errWALChanged, frames)
 	}
 	return pages, end, nil
 }

@@ -25,10 +25,15 @@ type envelopeFields struct {
 	Recipients  []string              `json:"recipients"`
 	Remote      string                `json:"remote"` // the client's IP address, "" if unknown, as on a unix socket
 	Helo        string                `json:"helo"`
-	TLS         string                `json:"tls"` // version and cipher suite, "" without TLS
+	TLS         string                `json:"tls"`   // version and cipher suite, "" without TLS
+	Login       string                `json:"login"` // at a trusted proxy, "" if none was reported
+	Proxy       string                `json:"proxy"` // address of the trusted proxy, "" without a proxy
 	Date        string                `json:"date"`
 	Size        int                   `json:"size"` // bytes of the message as it arrived
 	Subject     string                `json:"subject"`
+	MessageID   string                `json:"message_id"` // without angle brackets
+	ReplyTo     string                `json:"reply_to"`
+	Sender      string                `json:"sender"`
 	Attachments []mailinfo.Attachment `json:"attachments"`
 }
 
@@ -46,8 +51,8 @@ type body struct {
 
 func newBody(e *envelope.Envelope) (*body, error) {
 	f := envelopeFields{
-		Hash: e.To[0].Hash, From: e.From, Helo: e.Helo, TLS: e.TLS, Date: e.Date.UTC().Format(time.RFC3339),
-		Size: e.Size(), Subject: e.Info.Subject, Attachments: append([]mailinfo.Attachment{}, e.Info.Attachments...),
+		Hash: e.To[0].Hash, From: e.From, Helo: e.Helo, TLS: e.TLS, Login: e.Login, Proxy: e.Proxy, Date: e.Date.UTC().Format(time.RFC3339),
+		Size: e.Size(), Subject: e.Info.Subject, MessageID: e.Info.MessageID, ReplyTo: e.Info.ReplyTo, Sender: e.Info.Sender, Attachments: append([]mailinfo.Attachment{}, e.Info.Attachments...),
 	}
 	if ip := e.Remote.Addr().Unmap().WithZone(""); ip.IsValid() {
 		f.Remote = ip.String()

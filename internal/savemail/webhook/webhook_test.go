@@ -115,7 +115,8 @@ func TestPost(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	e := storetest.Envelope("Subject: =?utf-8?Q?gr=C3=BC=C3=9Fe?=\r\n\r\n\x00\xff--boundary\r\n.\r\n", "b@example.com", "\"odd \\\" one\"@example.com")
-	e.TLS = "TLS1.3 TLS_AES_128_GCM_SHA256"
+	e.TLS, e.Login, e.Proxy = "TLS1.3 TLS_AES_128_GCM_SHA256", "user", "192.0.2.99"
+	e.Info.MessageID, e.Info.ReplyTo, e.Info.Sender = "1@example.org", "c@example.org", "d@example.org"
 	e.Info.Attachments = []mailinfo.Attachment{{Name: "ü.pdf", Type: "application/pdf", Size: 3}}
 	if err := save(t, s, e, 10*time.Second); err != nil {
 		t.Fatal(err)
@@ -127,14 +128,15 @@ func TestPost(t *testing.T) {
 	for name, want := range map[string]any{
 		"hash": e.To[0].Hash, "from": "a@example.org", "recipients": []any{"b@example.com", "\"odd \\\" one\"@example.com"}, "remote": "192.0.2.7",
 		"helo": "client.example.org", "tls": e.TLS, "date": e.Date.UTC().Format(time.RFC3339), "size": float64(e.Size()), "subject": "grüße",
+		"login": "user", "proxy": "192.0.2.99", "message_id": "1@example.org", "reply_to": "c@example.org", "sender": "d@example.org",
 		"attachments": []any{map[string]any{"name": "ü.pdf", "type": "application/pdf", "size": 3.0}},
 	} {
 		if got := fmt.Sprint(p.envelope[name]); got != fmt.Sprint(want) {
 			t.Errorf("%s is %s, want %v", name, got, want)
 		}
 	}
-	if len(p.envelope) != 10 {
-		t.Errorf("the envelope has %d fields, want 10: %v", len(p.envelope), p.envelope)
+	if len(p.envelope) != 15 {
+		t.Errorf("the envelope has %d fields, want 15: %v", len(p.envelope), p.envelope)
 	}
 	for name, want := range map[string]string{"webhook-id": e.To[0].Hash, "User-Agent": "goguerrillad/1"} {
 		if got := p.header.Get(name); got != want {
