@@ -12,9 +12,11 @@ import (
 	"runtime"
 	"time"
 
+	"goguerrillad/internal/config"
 	"goguerrillad/internal/daemon"
 	"goguerrillad/internal/listing"
 	"goguerrillad/internal/logging"
+	"goguerrillad/internal/migrate"
 	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/service"
@@ -57,7 +59,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	cfg, err := f.load()
 	if err != nil {
-		return refuse(stderr, err)
+		return refuseFile(f, stdout, stderr, err)
 	}
 	switch {
 	case f.test:
@@ -95,6 +97,18 @@ func exitStatus(stderr io.Writer, err error) int {
 	printError(stderr, err)
 	service.NotifyFailure("cannot start", err)
 	return exitFailed
+}
+
+// refuseFile reports a file that cannot be used. It prints the equivalent of a file of
+// another program for -t and for a start by hand, since the journal has one line.
+func refuseFile(f flags, stdout, stderr io.Writer, err error) int {
+	var other *migrate.Conversion
+	if !errors.As(err, &other) || f.list > 0 || f.show != "" || !f.test && logging.UnderJournal() {
+		return refuse(stderr, err)
+	}
+	status := refuse(stderr, fmt.Errorf("%s: %w; standard output has the equivalent", config.Printable(f.config), other))
+	other.Print(stdout, stderr)
+	return status
 }
 
 // refuse reports a configuration that cannot be used.

@@ -81,6 +81,9 @@ type Extension struct {
 	// checks the values. It runs after all other checks and should return the
 	// errors of Draft.Invalid.
 	Check func(*Draft) error
+	// Foreign recognises a file of another program and returns the error about it,
+	// nil for other files. It may be nil, and is called only for invalid files.
+	Foreign func(name string, text []byte) *Error
 }
 
 // Load reads, parses and checks a file on this machine. Its errors are *Error.
@@ -154,6 +157,11 @@ func Parse(name string, data []byte, env Environment, x Extension) (*Config, err
 		offsets: make(map[string]int),
 	}
 	err := d.read(data)
+	if err != nil && x.Foreign != nil {
+		if foreign := x.Foreign(name, data); foreign != nil {
+			return nil, foreign
+		}
+	}
 	if err == nil {
 		err = d.resolve()
 	}
@@ -169,7 +177,7 @@ func Parse(name string, data []byte, env Environment, x Extension) (*Config, err
 	}
 	e := &Error{File: name, Key: m.key, Value: m.value, Problem: m.problem, Want: m.want}
 	if m.offset >= 0 {
-		e.Line, e.Column = position(data, m.offset)
+		e.Line, e.Column = Position(data, m.offset)
 	}
 	return nil, e
 }

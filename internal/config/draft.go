@@ -84,7 +84,7 @@ func (d *Draft) read(data []byte) error {
 			return &mistake{fault{problem: "unknown key " + quote(name), want: suggest(name, d.keys)}, at, ""}
 		}
 		if first, twice := d.offsets[name]; twice {
-			line, _ := position(data, first)
+			line, _ := Position(data, first)
 			return &mistake{fault{problem: "is set twice, first in line " + fmt.Sprint(line), want: "want each key once"}, at, name}
 		}
 		value, at, err := doc.value(name)

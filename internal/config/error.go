@@ -17,17 +17,20 @@ type Error struct {
 	Value   string // the wrong value or list element; "" if it is secret or unknown
 	Problem string // continues "KEY: VALUE "
 	Want    string // what would be right
+	Cause   error  // further facts for errors.As, nil if there are none
 }
+
+func (e *Error) Unwrap() error { return e.Cause }
 
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString(printable(e.File))
+	b.WriteString(Printable(e.File))
 	if e.Line > 0 {
 		fmt.Fprintf(&b, ":%d:%d", e.Line, e.Column)
 	}
 	b.WriteString(": ")
 	if e.Key != "" {
-		b.WriteString(printable(e.Key) + ": ")
+		b.WriteString(Printable(e.Key) + ": ")
 	}
 	if e.Value != "" {
 		b.WriteString(quote(e.Value) + " ")
@@ -73,16 +76,16 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// printable returns s unchanged if it is short and printable, else quoted.
-func printable(s string) string {
+// Printable returns s unchanged if it is short and printable, else quoted.
+func Printable(s string) string {
 	if q := quote(s); q != `"`+s+`"` || s == "" {
 		return q
 	}
 	return s
 }
 
-// position returns the line and column of a byte offset, the column in characters.
-func position(data []byte, offset int) (line, column int) {
+// Position returns the line and column of a byte offset, the column in characters.
+func Position(data []byte, offset int) (line, column int) {
 	offset = min(max(offset, 0), len(data))
 	before := string(data[:offset])
 	start := strings.LastIndexByte(before, '\n') + 1

@@ -20,7 +20,7 @@ func suggest(name string, keys []Key) string {
 	case "GM_SAVE_WORKERS", "GM_CONN_BACKLOG":
 		return "remove it, there is nothing to tune"
 	case "SERVERS", "BACKEND_CONFIG", "BACKEND_NAME", "LOG_LEVEL":
-		return "this is a file of go-guerrilla 1.4 or later, start from goguerrilla.conf.sample"
+		return "this is a key of go-guerrilla 1.4 or later, start from goguerrilla.conf.sample"
 	case "ALLOWED_HOSTS":
 		return "did you mean GM_ALLOWED_HOSTS?"
 	case "LOG_FILE":

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/migrate"
 	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/redis"
@@ -65,6 +66,9 @@ func extend() (*Configuration, config.Extension) {
 	return c, config.Extension{
 		Keys:  c.keys(all),
 		Check: func(d *config.Draft) error { return c.check(d, all) },
+		Foreign: func(name string, text []byte) *config.Error {
+			return migrate.Recognise(name, text, Keys())
+		},
 	}
 }
 
