@@ -113,12 +113,13 @@ func (c *Configuration) TryQuery(ctx context.Context) error {
 // Descriptors returns how many file descriptors the store, the recipient query and
 // Redis need. It counts twice what a reload opens before it closes the old store.
 func (c *Configuration) Descriptors() int {
-	n := c.driver.Descriptors()
+	store := c.driver.Descriptors()
+	n := store
 	if c.Recipients.Query != nil {
 		n += c.driver.Query.Descriptors()
 	}
 	if c.usesRedis() {
-		n += c.redis.Descriptors()
+		n += c.redis.Descriptors(store)
 	}
 	return n
 }

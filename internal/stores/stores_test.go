@@ -110,7 +110,7 @@ func TestDescriptors(t *testing.T) {
 	for text, want := range map[string]int{
 		`"GM_SAVE_MAIL": "discard", "REDIS_HOST": "127.0.0.9:1"`:                 0,
 		`"GM_SAVE_MAIL": "sqlite"`:                                               16,
-		`"GM_SAVE_MAIL": "sqlite", "REDIS_HOST": "127.0.0.9:1"`:                  16 + 8,
+		`"GM_SAVE_MAIL": "sqlite", "REDIS_HOST": "127.0.0.9:1"`:                  16 + 20,
 		`"GM_SAVE_MAIL": "sqlite"` + query:                                       16 + 16,
 		mysqlKeys:                                                                12,
 		mysqlKeys + query:                                                        12 + 8,
@@ -118,6 +118,7 @@ func TestDescriptors(t *testing.T) {
 		`"MYSQL_HOST": "a:1,b:1,c:1", "MYSQL_DB": "d"` + query:                   3 * (12 + 8),
 		`"GM_SAVE_MAIL": "maildir"`:                                              20,
 		`"GM_SAVE_MAIL": "webhook", "WEBHOOK_URL": "https://hooks.example.com/"`: 34,
+		`"GM_SAVE_MAIL": "webhook", "WEBHOOK_URL": "https://hooks.example.com/", "REDIS_STREAM": "s", "REDIS_HOST": "127.0.0.9:1"`: 34 + 38,
 	} {
 		if got := parse(t, "", "{"+text+"}").Descriptors(); got != want {
 			t.Errorf("%s: %d descriptors, want %d", text, got, want)

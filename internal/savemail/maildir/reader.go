@@ -189,7 +189,7 @@ func readMessage(f *os.File) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > savemail.MaxBlob {
+	if info.Size() >= savemail.MaxBlob {
 		return nil, fmt.Errorf("read %s: the file has %d bytes, more than a message can have", info.Name(), info.Size())
 	}
 	return io.ReadAll(io.LimitReader(f, savemail.MaxBlob))

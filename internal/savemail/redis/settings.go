@@ -77,8 +77,10 @@ func (s *Settings) Check(c *config.Draft, store savemail.Driver) error {
 }
 
 // Descriptors returns the number of file descriptors that the connections of the old
-// and the new store need during a reload.
-func (*Settings) Descriptors() int { return 8 }
+// and the new store need during a reload. The descriptors of the inner store are an
+// upper bound for its concurrent Saves, each of which has a connection; so have the
+// prober and the stream.
+func (*Settings) Descriptors(inner int) int { return inner + 4 }
 
 // Options returns the options of the store and of the reader.
 func (s *Settings) Options(c *config.Config, log *slog.Logger) Options {

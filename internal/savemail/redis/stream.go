@@ -41,7 +41,7 @@ type stream struct {
 	queue    chan entry
 	closing  chan struct{} // closed by close
 	done     chan struct{} // closed when the goroutine has ended
-	deadline time.Time     // no retry after it; set before closing is closed
+	deadline time.Time     // nothing is sent after it; set before closing is closed
 	dropped  atomic.Int64  // number of dropped entries that is not in the log yet
 }
 
@@ -73,7 +73,7 @@ func (s *stream) enqueue(batch []*envelope.Envelope, errs []error) {
 }
 
 // run sends the queued entries and retries after failures. After close, it returns
-// when the queue is empty, or at the first failure after the deadline.
+// when the queue is empty, or after the deadline.
 func (s *stream) run() {
 	defer close(s.done)
 	var batch []entry // at most maxBatch entries
@@ -85,6 +85,9 @@ func (s *stream) run() {
 			case <-s.closing:
 				return
 			}
+		}
+		if s.isOver() {
+			return
 		}
 		before := len(batch)
 		if batch = s.send(batch); len(batch) < before {
@@ -98,11 +101,18 @@ func (s *stream) run() {
 		case <-time.After(backoff):
 			backoff = nextBackoff(backoff)
 		case <-s.closing:
-			if time.Now().After(s.deadline) {
-				return
-			}
 			time.Sleep(minBackoff)
 		}
+	}
+}
+
+// isOver reports whether the deadline after close has passed.
+func (s *stream) isOver() bool {
+	select {
+	case <-s.closing:
+		return time.Now().After(s.deadline)
+	default:
+		return false
 	}
 }
 

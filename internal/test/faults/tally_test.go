@@ -55,8 +55,8 @@ func (t *tally) add(before, after load.Audit, gap, recovery time.Duration) {
 	t.lost += after.Lost - before.Lost
 	t.duplicates += after.Duplicate - before.Duplicate
 	t.deferred += after.Deferred - before.Deferred
-	for _, n := range after.Refused {
-		t.refused += n
+	for code, n := range after.Refused {
+		t.refused += n - before.Refused[code]
 	}
 	t.gap = max(t.gap, gap)
 	t.recovery = max(t.recovery, recovery)
