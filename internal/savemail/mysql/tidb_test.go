@@ -32,6 +32,12 @@ func TestTiDB(t *testing.T) {
 	t.Run("compressed over TCP", suite(small, func(b *testbed, o *mysql.Options) {
 		o.Compress, o.Hosts = true, []string{b.server.Addr}
 	}))
+	for _, table := range storetest.Tables(t)[1:] {
+		t.Run(table.Name, suite(func(t *testing.T, b *testbed) {
+			small(t, b)
+			b.replace(t, table)
+		}, plain))
+	}
 	t.Run("rejected envelopes", with(testRejectedEnvelopes))
 	t.Run("character sets", with(testCharsets))
 	t.Run("rights", with(testRights))
