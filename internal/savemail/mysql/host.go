@@ -95,6 +95,12 @@ func driverConfig(o Options, name string) (*mysql.Config, error) {
 	case tlsPreferred, tlsSkipVerify:
 		c.TLS = &tls.Config{InsecureSkipVerify: true}
 		c.AllowFallbackToPlaintext = o.TLS == tlsPreferred
+		// Without a copy for each connection, the driver would never use TLS again
+		// after a connection to a server without TLS.
+		copied := func(context.Context, *mysql.Config) error { return nil }
+		if err := c.Apply(mysql.BeforeConnect(copied)); err != nil {
+			return nil, err
+		}
 	case tlsVerify:
 		c.TLS = &tls.Config{}
 	default:
