@@ -1,6 +1,7 @@
 package mysql_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -36,7 +37,8 @@ func repetitions(usual, long int) int {
 type load struct {
 	committer *commit.Committer
 	clients   sync.WaitGroup
-	quit      chan struct{}
+	done      <-chan struct{} // closed by quit and at the end of the test
+	quit      func()
 	gap       time.Duration // longest time between two acknowledgements
 
 	mu           sync.Mutex
@@ -48,10 +50,13 @@ type load struct {
 // large makes a message take several milliseconds in the server.
 var large = strings.Repeat("0123456789abcdef0123456789abcdef\r\n", 30_000)
 
-func startLoad(s savemail.Store, b *testbed) *load {
+// startLoad starts the clients, which also end when the test fails.
+func startLoad(t *testing.T, s savemail.Store, b *testbed) *load {
+	ctx, quit := context.WithCancel(t.Context())
 	l := &load{
 		committer:    commit.New(s, commit.Options{Writers: 2, Timeout: loadTimeout, Log: b.options().Log}),
-		quit:         make(chan struct{}),
+		done:         ctx.Done(),
+		quit:         quit,
 		last:         time.Now(),
 		acknowledged: map[*envelope.Envelope]bool{},
 		failed:       map[*envelope.Envelope]error{},
@@ -59,6 +64,7 @@ func startLoad(s savemail.Store, b *testbed) *load {
 	for client := range loadClients {
 		l.clients.Go(func() { l.client(client) })
 	}
+	t.Cleanup(l.clients.Wait)
 	return l
 }
 
@@ -67,7 +73,7 @@ func startLoad(s savemail.Store, b *testbed) *load {
 func (l *load) client(number int) {
 	for n := 0; ; n++ {
 		select {
-		case <-l.quit:
+		case <-l.done:
 			return
 		default:
 		}
@@ -109,7 +115,8 @@ func (l *load) awaitProgress(t *testing.T, n int) {
 		return len(l.acknowledged)
 	}
 	want := acknowledged() + n
-	test.Await(t, nil, time.Minute, "no progress", func() error {
+	// After a full disk, MySQL tries to write again once a minute.
+	test.Await(t, nil, 2*time.Minute, "no progress", func() error {
 		if got := acknowledged(); got < want {
 			return fmt.Errorf("%d messages acknowledged, want %d", got, want)
 		}
@@ -136,7 +143,7 @@ func (l *load) awaitFailure(t *testing.T) {
 
 func (l *load) stop(t *testing.T) {
 	t.Helper()
-	close(l.quit)
+	l.quit()
 	l.clients.Wait()
 	if err := l.committer.Drain(t.Context()); err != nil {
 		t.Error(err)

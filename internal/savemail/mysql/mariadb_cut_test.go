@@ -19,7 +19,7 @@ import (
 func testCuts(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
-	l := startLoad(b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} }), b)
+	l := startLoad(t, b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} }), b)
 	faults, hangs := mysqlproxy.Faults(), mysqlproxy.HangFaults()
 	seen := map[string]int{}
 	proxy.Arm(func(statement string) *mysqlproxy.Fault {

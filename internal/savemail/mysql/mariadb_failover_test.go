@@ -37,7 +37,7 @@ func TestFailover(t *testing.T) {
 		return b
 	}
 	p := &pair{testbed: open(first), second: open(second)}
-	p.load = startLoad(p.open(t, func(o *mysql.Options) {
+	p.load = startLoad(t, p.open(t, func(o *mysql.Options) {
 		o.Hosts = []string{first.Addr, second.Addr}
 		o.Timeout = loadTimeout
 	}), p.testbed)

@@ -122,7 +122,7 @@ func (b *testbed) sessionIDs(t *testing.T) (ids []int) {
 func testFaults(f fault) func(*testing.T, *testbed) {
 	return func(t *testing.T, b *testbed) {
 		b.create(t)
-		l := startLoad(b.open(t, nil), b)
+		l := startLoad(t, b.open(t, nil), b)
 		l.awaitProgress(t, 50)
 		for range repetitions(1, 20) {
 			f.inject(t, b, l)

@@ -47,7 +47,7 @@ func TestDataErrors(t *testing.T) {
 	if err := rows.Err(); err != nil || len(collations) < 30 {
 		t.Fatalf("%d character sets, want at least 30: %v", len(collations), err)
 	}
-	sets := slices.Sorted(maps.Keys(collations))
+	sets, modes := slices.Sorted(maps.Keys(collations)), sqlModes()
 	d := newDaemon(t, m.Keys())
 	d.Configure(t, map[string]string{"GM_ALLOWED_HOSTS": "example.com"})
 	for i, set := range sets {
@@ -56,7 +56,8 @@ func TestDataErrors(t *testing.T) {
 		columns.maxWidth = widths[set]
 		name := "new_mail_" + set
 		m.CreateTable(t, name)
-		m.Exec(t, "DROP TABLE mail."+name, columns.create("mail."+name), "SET GLOBAL sql_mode='"+sqlModes[v.IntN(len(sqlModes))]+"'")
+		mode := modes[v.IntN(len(modes))]
+		m.Exec(t, "DROP TABLE mail."+name, columns.create("mail."+name), "SET GLOBAL sql_mode='"+mode+"'")
 		change := map[string]string{"GM_MAIL_TABLE": name, "GM_MAIL_COMPRESS": []string{"N", "Y"}[v.IntN(2)]}
 		if i == 0 {
 			d.Configure(t, change)

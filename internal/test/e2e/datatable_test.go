@@ -5,9 +5,18 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"goguerrillad/internal/test/servers"
 )
 
-var sqlModes = []string{"", "STRICT_ALL_TABLES", "TRADITIONAL", "ANSI", "NO_BACKSLASH_ESCAPES", "PAD_CHAR_TO_FULL_LENGTH,STRICT_TRANS_TABLES", "EMPTY_STRING_IS_NULL"}
+// sqlModes returns values of sql_mode that the server has.
+func sqlModes() []string {
+	modes := []string{"", "STRICT_ALL_TABLES", "TRADITIONAL", "ANSI", "NO_BACKSLASH_ESCAPES", "PAD_CHAR_TO_FULL_LENGTH,STRICT_TRANS_TABLES"}
+	if !servers.MySQL {
+		modes = append(modes, "EMPTY_STRING_IS_NULL")
+	}
+	return modes
+}
 
 // A textColumn is a column for text.
 type textColumn struct {

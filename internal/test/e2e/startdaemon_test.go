@@ -6,6 +6,7 @@ import (
 
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/daemon"
+	"goguerrillad/internal/test/servers"
 )
 
 // startDaemon starts a daemon with its own SQLite file, or with its own table in the
@@ -17,7 +18,7 @@ func startDaemon(t *testing.T, store string, keys map[string]string) (*daemon.Da
 		d.Start(t)
 		return d, sqliteTable(t, d)
 	}
-	test.Need(t, "mariadbd", "mariadb-install-db")
+	servers.NeedMariaDB(t)
 	m := shared.MariaDB()
 	name := fmt.Sprintf("mail_%d", test.FreePort(t)) // unique while the test runs
 	d.Configure(t, m.Keys())

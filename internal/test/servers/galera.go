@@ -58,7 +58,7 @@ func StartGalera(t test.T, n int, timeouts string, options ...string) *Galera {
 			"--binlog-format=ROW", "--innodb-autoinc-lock-mode=2",
 		}, options...))
 		m.galera = true
-		m.runAs(t, "mysql") // rsync drops the privileges of root and then cannot write
+		m.runAs(t, "nobody") // rsync drops the privileges of root and then cannot write
 		g.Nodes = append(g.Nodes, m)
 		if i == 0 {
 			m.install(t)

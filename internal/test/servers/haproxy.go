@@ -12,7 +12,11 @@ import (
 func HAProxy(t test.T, conf, addr string) *test.Process {
 	t.Helper()
 	test.Need(t, "haproxy")
-	p := test.Start(t, exec.Command("haproxy", "-db", "-f", test.WriteFile(t, test.PublicDir(t), "haproxy.cfg", conf)))
+	program, err := test.LookPath("haproxy")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	p := test.Start(t, exec.Command(program, "-db", "-f", test.WriteFile(t, test.PublicDir(t), "haproxy.cfg", conf)))
 	test.Await(t, p, 20*time.Second, "wait for the port of HAProxy", test.Dial(addr))
 	return p
 }

@@ -64,7 +64,7 @@ func MariaDBWithEnv(t test.T, env []string) *MariaDBServer {
 
 func startMariaDB(t test.T, dir string, options, env []string) *MariaDBServer {
 	t.Helper()
-	test.Need(t, "mariadbd", "mariadb-install-db")
+	NeedMariaDB(t)
 	m := newMariaDB(dir, net.JoinHostPort("127.0.0.1", strconv.Itoa(test.FreePort(t))), options)
 	m.env = env
 	m.install(t)
@@ -102,6 +102,10 @@ func (m *MariaDBServer) account() string {
 
 func (m *MariaDBServer) install(t test.T) {
 	t.Helper()
+	if MySQL {
+		m.initialize(t)
+		return
+	}
 	program, err := test.LookPath("mariadb-install-db")
 	if err != nil {
 		t.Fatalf("%v", err)
@@ -183,16 +187,12 @@ func (m *MariaDBServer) listens() bool {
 
 // mariadbd returns the command of the server.
 func (m *MariaDBServer) mariadbd(once ...string) *exec.Cmd {
-	program, err := test.LookPath("mariadbd")
-	if err != nil {
-		program = "mariadbd" // its start will fail with the same error
-	}
 	host, port, _ := net.SplitHostPort(m.Addr)
 	// A server that starts removes all temporary tables in its tmpdir. If another server
 	// used them, it would crash.
 	args := append([]string{"--no-defaults", m.account(), "--datadir=" + m.dir, "--socket=" + m.Socket, "--tmpdir=" + filepath.Dir(m.Socket),
-		"--bind-address=" + host, "--port=" + port, "--innodb-buffer-pool-size=64M"}, m.options...)
-	cmd := exec.Command(program, append(args, once...)...)
+		"--bind-address=" + host, "--port=" + port, "--innodb-buffer-pool-size=64M"}, m.kindOptions()...)
+	cmd := exec.Command(m.program(), append(args, once...)...)
 	cmd.Env = append(os.Environ(), m.env...)
 	return cmd
 }

@@ -23,7 +23,11 @@ func Nginx(t test.T, mail, addr string) *test.Process {
 	conf := "load_module " + nginxMail + ";\n" +
 		"daemon off;\nworker_processes 1;\npid " + filepath.Join(dir, "pid") + ";\nerror_log stderr info;\n" +
 		"events { worker_connections 2048; }\n" + mail
-	p := test.Start(t, exec.Command("nginx", "-p", dir, "-c", test.WriteFile(t, dir, "nginx.conf", conf), "-e", "stderr"))
+	program, err := test.LookPath("nginx")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	p := test.Start(t, exec.Command(program, "-p", dir, "-c", test.WriteFile(t, dir, "nginx.conf", conf), "-e", "stderr"))
 	test.Await(t, p, 20*time.Second, "wait for the port of nginx", test.Dial(addr))
 	return p
 }

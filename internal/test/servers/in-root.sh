@@ -1,0 +1,12 @@
+#!/bin/sh
+# Runs the program with this link's name in the Debian system next to the link's
+# directory, with the temporary files of the tests. The process keeps its id.
+set -eu
+exec unshare --mount --propagation slave sh -euc '
+	root=$1 program=$2
+	shift 2
+	for dir in /dev /proc /sys /tmp; do
+		mount --rbind $dir "$root$dir"
+	done
+	PATH=/usr/sbin:/usr/bin exec chroot "$root" "$program" "$@"
+' in-root "${0%.programs/*}" "${0##*/}" "$@"
