@@ -43,7 +43,7 @@ var durabilitySettings = []durabilitySetting{
 
 // variableNames are the server's variables that the store uses.
 var variableNames = []string{"version", "max_allowed_packet", "hostname", "port", "server_uid", "server_uuid", "wsrep_node_name",
-	"log_bin", "wsrep_provider", "tidb_txn_entry_size_limit",
+	"group_replication_group_name", "log_bin", "wsrep_provider", "tidb_txn_entry_size_limit",
 	"innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_flush_method", "sync_binlog", "wsrep_on"}
 
 // readVariables returns the variables in variableNames that the server has.

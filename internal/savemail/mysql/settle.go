@@ -35,6 +35,10 @@ import (
 //  5. Look up the hash. If the row exists, the batch is committed. If the row
 //     does not exist, the batch will never be committed.
 //
+// MySQL's Group Replication certifies a transaction before it is in the member's
+// binary log. A member that crashes in between lacks the row until it joins the
+// group again, so a missing row is not final there.
+//
 // If a Galera node is unavailable, the other nodes may have the row: see galera.go.
 //
 // The store looks up no row while the session holds the lock, since a visible row
@@ -91,7 +95,7 @@ type sessionID struct {
 }
 
 // A serverID distinguishes servers behind the same address.
-type serverID struct{ hostname, port, uid, node string }
+type serverID struct{ hostname, port, uid, node, group string }
 
 // newLockName returns a random name that no other session uses.
 func newLockName() string {
@@ -201,6 +205,8 @@ func (s *Store) queryServer(ctx context.Context, h *host, session sessionID, has
 		return unsettled, sessionEnded, err
 	case found:
 		return stored, sessionEnded, nil
+	case session.server.group != "":
+		return unsettled, sessionEnded, errors.New("look up the message: the row is missing, but the group may have it")
 	}
 	return absent, sessionEnded, nil
 }
@@ -275,11 +281,10 @@ func (c *conn) killSession(ctx context.Context, id int64) error {
 	return nil
 }
 
-// serverIDOf returns the server's identity. MariaDB has server_uid, MySQL has
-// server_uuid.
+// serverIDOf returns the server's identity: server_uid (MariaDB) or server_uuid (MySQL).
 func serverIDOf(variables map[string]string) serverID {
 	return serverID{variables["hostname"], variables["port"],
-		cmp.Or(variables["server_uid"], variables["server_uuid"]), variables["wsrep_node_name"]}
+		cmp.Or(variables["server_uid"], variables["server_uuid"]), variables["wsrep_node_name"], variables["group_replication_group_name"]}
 }
 
 // hashesOf returns the hashes of the statements' rows.
