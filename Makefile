@@ -15,7 +15,7 @@ unitdir     = $(prefix)/lib/systemd/system
 sysusersdir = $(prefix)/lib/sysusers.d
 tmpfilesdir = $(prefix)/lib/tmpfiles.d
 
-.PHONY: build run check test mutants mutate test-faults test-tidb fuzz bench install install-only uninstall deb clean
+.PHONY: build run check test mutants mutate test-faults test-tidb test-servers fuzz bench install install-only uninstall deb clean
 
 build:
 	@mkdir -p build
@@ -30,6 +30,7 @@ check:
 	if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go vet -tags tidb ./internal/...
+	go vet -tags mysql ./internal/...
 	go tool staticcheck ./...
 	go test -short ./...
 
@@ -74,6 +75,15 @@ test-tidb:
 	go test -tags tidb -count=1 -timeout 1h -v -run '^TestTiDB$$' ./internal/savemail/mysql
 	go test -tags tidb -count=1 -timeout 1h -v -run '^TestSenders$$' ./internal/test/e2e
 	FAULTS=$(FAULTS) go test -tags tidb -count=1 -timeout 6h -v -run '^TestFaultsTiDB$$' ./internal/test/faults
+
+# Tests on newer servers than this Debian has: MariaDB, Valkey, nginx and HAProxy of
+# trixie, MySQL of sid. The first run builds both systems in build/servers, as root.
+# RUN is a regular expression for the runs in internal/test/servers/run.sh. No other
+# target includes them.
+test-servers:
+	sh internal/test/install.sh
+	sh internal/test/servers/roots.sh
+	@RUN='$(RUN)' sh internal/test/servers/run.sh
 
 # go test runs only one fuzz target of one package.
 fuzz:

@@ -174,9 +174,9 @@ func galeraCutOffAfter(t *testing.T, g *galera) {
 
 func (g *galera) cutOff(t *testing.T) {
 	t.Helper()
-	g.first.Exec(t, "SET GLOBAL wsrep_provider_options='gmcast.isolate=1'")
+	g.first.Isolate(t, true)
 	g.checkStored(t)
-	g.first.Exec(t, "SET GLOBAL wsrep_provider_options='gmcast.isolate=0'")
+	g.first.Isolate(t, false)
 }
 
 // galeraHungBefore: the node may still commit the message. The store does not send

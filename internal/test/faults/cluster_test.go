@@ -2,7 +2,6 @@ package faults
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -128,8 +127,8 @@ func (c *cluster) faults(spread bool) []fault {
 			func(t *testing.T) { node.Exec(t, "SET GLOBAL read_only=ON") },
 			func(t *testing.T) { node.Exec(t, "SET GLOBAL read_only=OFF") }),
 		nodeFault("node cut off from the others", 4, longGap, wait(time.Second, 10*time.Second),
-			func(t *testing.T) { c.isolate(t, 1, node) },
-			func(t *testing.T) { c.isolate(t, 0, node) }),
+			func(t *testing.T) { c.isolate(t, true, node) },
+			func(t *testing.T) { c.isolate(t, false, node) }),
 		nodeFault("node without its state, full transfer from a donor", 3, shortGap, nil,
 			func(t *testing.T) {
 				node.Stop()
@@ -160,12 +159,12 @@ func (c *cluster) faults(spread bool) []fault {
 		{
 			name: "quorum lost", subject: subject, times: 3,
 			start: func(t *testing.T) {
-				c.isolate(t, 1, c.nodes[:2]...)
+				c.isolate(t, true, c.nodes[:2]...)
 				c.load.AwaitRefusal(t)
 			},
 			duration: wait(0, 5*time.Second),
 			end: func(t *testing.T) {
-				c.isolate(t, 0, c.nodes[:2]...)
+				c.isolate(t, false, c.nodes[:2]...)
 				c.galera.Complete(c.parent)
 			},
 		},
@@ -182,11 +181,10 @@ func (c *cluster) faults(spread bool) []fault {
 	return append(faults, slow)
 }
 
-// isolate separates nodes from all other nodes if on is 1, and connects them again if
-// on is 0.
-func (c *cluster) isolate(t *testing.T, on int, nodes ...*servers.MariaDBServer) {
+// isolate separates nodes from all other nodes, until isolate with false.
+func (c *cluster) isolate(t *testing.T, isolated bool, nodes ...*servers.MariaDBServer) {
 	t.Helper()
 	for _, n := range nodes {
-		n.Exec(t, fmt.Sprintf("SET GLOBAL wsrep_provider_options='gmcast.isolate=%d'", on))
+		n.Isolate(t, isolated)
 	}
 }

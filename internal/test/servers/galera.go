@@ -46,6 +46,7 @@ func StartGalera(t test.T, n int, timeouts string, options ...string) *Galera {
 	for i := range n {
 		at := galeraAddress(i)
 		m := newMariaDB(test.ShortDir(t), net.JoinHostPort(at, sql), append([]string{
+			"--loose-plugin-wsrep-provider=OFF", // with it, MariaDB 11.8 refuses to change an option
 			"--wsrep-on=ON", "--wsrep-provider=" + galeraLibrary, "--wsrep-cluster-name=test",
 			"--wsrep-node-name=node" + strconv.Itoa(i+1), "--wsrep-node-address=" + at,
 			"--wsrep-cluster-address=gcomm://" + strings.Join(members, ","),
@@ -102,6 +103,16 @@ func galeraAddress(i int) string { return fmt.Sprintf("127.0.0.%d", 11+i) }
 func (m *MariaDBServer) Bootstrap(t test.T) {
 	t.Helper()
 	m.start(t, "--wsrep-new-cluster")
+}
+
+// Isolate separates a node from all other nodes, until Isolate with false.
+func (m *MariaDBServer) Isolate(t test.T, isolated bool) {
+	t.Helper()
+	value := 0
+	if isolated {
+		value = 1
+	}
+	m.Exec(t, fmt.Sprintf("SET GLOBAL wsrep_provider_options='gmcast.isolate=%d'", value))
 }
 
 // AwaitTable waits until all nodes have a table and the rights on it.

@@ -25,7 +25,7 @@ run() { # $1: name, $2: release, $3: servers, $4: tests in words, others: argume
 	echo "| $servers | $(date +%F) | $tests | $result, $(grep -cE '^ *--- PASS' "$log") tests |"
 }
 
-store='TestMariaDB|TestSession|TestFailover|TestDiskFull|TestCachingSHA2Password|TestPreferredTLS'
+store='TestMariaDB|TestSession|TestFailover|TestDiskFull|TestCachingSHA2Password|TestPreferredTLS|TestGroupReplication'
 clients='TestSenders|TestRecipient|TestOutage|TestDataErrors'
 faults='TestFaultsSwitchOver|TestFaultsGroupReplication'
 mariadb="MariaDB $(version trixie mariadb-server-core)"
