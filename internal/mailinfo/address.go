@@ -32,10 +32,13 @@ func firstMailbox(list string) string {
 			}
 			bare.Reset()
 		case '<':
-			if address := bracketed(list[pos:]); address != "" {
+			address, end := bracketed(list, pos)
+			if address != "" {
 				return address
 			}
 			bare.Reset()
+			pos = end
+			continue
 		default:
 			bare.WriteByte(c)
 		}
@@ -58,30 +61,30 @@ func mailbox(text string) string {
 	return whole(text)
 }
 
-// bracketed returns the content of the angle brackets at the start of text, without
-// a source route and without blanks.
-func bracketed(text string) string {
-	inner := text[1:]
-	end := 0
-	for end < len(inner) && inner[end] != '>' {
-		if inner[end] == '"' {
-			end = skipQuoted(inner, end)
+// bracketed returns the content of the angle brackets that start at pos, without a
+// source route and without blanks, and the offset after the brackets.
+func bracketed(s string, pos int) (content string, end int) {
+	for end = pos + 1; end < len(s) && s[end] != '>'; {
+		if s[end] == '"' {
+			end = skipQuoted(s, end)
 		} else {
 			end++
 		}
 	}
-	inner = strings.TrimSpace(inner[:min(end, len(inner))])
-	if strings.HasPrefix(inner, "@") {
-		_, inner, _ = strings.Cut(inner, ":")
+	end = min(end, len(s)) // skipQuoted may skip a backslash at the end
+	content = strings.TrimSpace(s[pos+1 : end])
+	if strings.HasPrefix(content, "@") {
+		_, content, _ = strings.Cut(content, ":")
 	}
-	return whole(strings.TrimSpace(inner))
+	return whole(strings.TrimSpace(content)), min(end+1, len(s))
 }
 
 // messageID returns the id in a Message-ID field without its angle brackets (RFC
 // 5322 section 3.6.4). An id without brackets is the field's first word.
 func messageID(field string) string {
 	if i := strings.IndexByte(field, '<'); i >= 0 {
-		return bracketed(field[i:])
+		id, _ := bracketed(field, i)
+		return id
 	}
 	id, _, _ := strings.Cut(strings.TrimSpace(field), " ")
 	return whole(id)

@@ -118,6 +118,7 @@ func TestBounds(t *testing.T) {
 		"backslashes":   multi("--b", "Content-Disposition: attachment; filename=\""+strings.Repeat("\\", n)),
 		"fields":        strings.Repeat("A:\r\n", n),
 		"continuations": "Content-Type:" + strings.Repeat("\r\n ", n),
+		"brackets":      "Reply-To: " + strings.Repeat("<", n),
 		"base64":        multi("--b", "Content-Transfer-Encoding: base64", at("a"), strings.Repeat("=", n)),
 		"qp":            multi("--b", "Content-Transfer-Encoding: quoted-printable", at("a"), strings.Repeat("=", n), strings.Repeat(" ", n)),
 	} {
