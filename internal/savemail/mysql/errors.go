@@ -83,13 +83,20 @@ func classifyServerError(e *mysql.MySQLError, at phase) (class errorClass, certa
 		8113, // TiDB: the table was changed incompatibly with the statement
 		1054, // unknown column
 		1146, // no such table
+		1264, // out of range
 		1265, // data truncated
+		1292, // incorrect value
 		1300, // invalid character string
 		errNoDefault,
 		1366, // incorrect value, in particular a character that the column's set lacks
 		1406, // data too long
+		1416, // not a geometry
+		1906, // MariaDB: a value for a generated column
 		1977, // MariaDB: a character that cannot be converted
-		3854: // MySQL: a character that cannot be converted
+		3105, // MySQL: a value for a generated column
+		3140, // MySQL: not JSON
+		3854, // MySQL: a character that cannot be converted
+		4078: // MariaDB: types that cannot be converted
 		return mismatched, true
 
 	case 1062: // duplicate entry: in PRIMARY no mail_id is left, else in an operator's key
@@ -99,8 +106,6 @@ func classifyServerError(e *mysql.MySQLError, at phase) (class errorClass, certa
 		return rejected, true
 	case 1048, // a column cannot be NULL
 		1153, // packet too large
-		1264, // out of range
-		1292, // incorrect value
 		1644, // SIGNAL, from an operator's trigger
 		3819, // CHECK constraint, MySQL
 		4025, // CHECK constraint, MariaDB
@@ -139,8 +144,11 @@ func isDataError(err error) bool {
 	if !ok || !errors.Is(err, savemail.ErrRejected) {
 		return false
 	}
-	class, _ := classifyServerError(e, beforeCommit)
-	return class == mismatched
+	switch e.Number {
+	case 1265, 1300, 1366, 1406, 1977, 3854:
+		return true
+	}
+	return false
 }
 
 // classifyMismatch returns the class of a mismatched error if the columns have

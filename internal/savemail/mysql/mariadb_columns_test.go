@@ -11,6 +11,7 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/mailinfo"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/storetest"
 )
@@ -135,6 +136,86 @@ func testGenerated(t *testing.T, b *testbed) {
 	if right != 1 {
 		t.Errorf("%d rows have the server's values, want 1", right)
 	}
+}
+
+// testColumnTypes: no type of a column makes a message unstorable, and the daemon does
+// not use a number as the index of an enum.
+func testColumnTypes(t *testing.T, b *testbed) {
+	b.create(t)
+	for _, test := range []struct {
+		column, where string // the condition on the new row
+	}{
+		{"tls enum('no','yes')", "tls IS NULL"},
+		{"tls set('no','yes')", "tls IS NULL"},
+		{"login uuid", "login IS NULL"},
+		{"proxy inet6", "proxy IS NULL"},
+		{"reply_to point", "reply_to IS NULL"},
+		{"is_tls enum('0','1') NOT NULL", "is_tls='0'"},
+		{"is_tls set('tls')", "is_tls IS NULL"},
+		{"is_tls char(0)", "is_tls IS NULL"},
+		{"helo char(0) NOT NULL", "helo=''"},
+		{"helo varbinary(0) NOT NULL", "helo=''"},
+		{"helo binary(3) NOT NULL", "helo='cli'"},
+		{"message_id tinytext NOT NULL", "message_id='1@example.org'"},
+		{"size tinyint NOT NULL", "size=127"},
+		{"size tinyint unsigned NOT NULL", "size=255"},
+		{"size smallint NOT NULL", "size=32767"},
+		{"size mediumint NOT NULL", "size=50030"},
+		{"size int unsigned NOT NULL", "size=50030"},
+		{"size bigint NOT NULL", "size=50030"},
+		{"size bit(8) NOT NULL", "size=255"},
+		{"size bit(64) NOT NULL", "size=50030"},
+		{"size decimal(5,1) NOT NULL", "size=9999"},
+		{"size decimal(2,2) NOT NULL", "size=0"},
+		{"size float NOT NULL", "size=50030"},
+		{"size varchar(2) NOT NULL", "size='99'"},
+		{"size char(2) CHARACTER SET utf32 NOT NULL", "size='99'"},
+		{"size varbinary(20) NOT NULL", "size='50030'"},
+		{"size inet6", "size IS NULL"},
+		{"size geometry", "size IS NULL"},
+	} {
+		b.server.Exec(t, "ALTER TABLE mail."+b.table+" ADD "+test.column)
+		s := b.open(t, nil)
+		e := storetest.Envelope("Message-ID: <1@example.org>\r\n\r\n"+strings.Repeat("x", 49_999), "b@example.com")
+		if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+			t.Errorf("%s: %v", test.column, err)
+		} else {
+			var right int
+			b.server.QueryRow(t, "SELECT COUNT(*) FROM mail."+b.table+" WHERE "+test.where, &right)
+			if right != 1 {
+				t.Errorf("%s: %d rows with %s, want 1", test.column, right, test.where)
+			}
+		}
+		s.Close()
+		name, _, _ := strings.Cut(test.column, " ")
+		b.server.Exec(t, "DELETE FROM mail."+b.table, "ALTER TABLE mail."+b.table+" DROP "+name)
+	}
+	b.server.Exec(t, "ALTER TABLE mail."+b.table+" MODIFY body char(0) NOT NULL, MODIFY ip_addr varbinary(16) COMPRESSED NOT NULL")
+	s := b.open(t, func(o *mysql.Options) { o.Compress = true })
+	defer s.Close()
+	saveOne(t, s, nil)
+	var address string
+	b.server.QueryRow(t, "SELECT INET6_NTOA(ip_addr) FROM mail."+b.table, &address)
+	if address != "192.0.2.7" {
+		t.Errorf("ip_addr is %q, want 192.0.2.7", address)
+	}
+}
+
+// testTypeChanges: a column whose type is changed does not fail a message.
+func testTypeChanges(t *testing.T, b *testbed) {
+	b.create(t)
+	s := b.open(t, nil)
+	defer s.Close()
+	b.server.Exec(t, "ALTER TABLE mail."+b.table+" ADD size int NOT NULL, ADD helo varchar(255) NOT NULL, ADD sender varchar(255) NOT NULL")
+	for _, change := range []string{
+		"MODIFY size tinyint NOT NULL", "MODIFY size bit(3) NOT NULL", "MODIFY size varchar(1) NOT NULL", "DROP size, ADD size inet6",
+		"DROP helo, ADD helo datetime", "DROP helo, ADD helo varchar(255)", "DROP helo, ADD helo uuid", "DROP helo, ADD helo varchar(255) NOT NULL",
+		"DROP helo, ADD helo point", "DROP helo, ADD helo varchar(255) NOT NULL", "DROP helo, ADD helo varchar(99) AS (CONCAT(hash,'x'))",
+	} {
+		saveOne(t, s, nil)
+		b.server.Exec(t, "DELETE FROM mail."+b.table, "ALTER TABLE mail."+b.table+" "+change)
+	}
+	saveOne(t, s, nil)
 }
 
 // testColumnWidens: Save and Fits detect a widened column.

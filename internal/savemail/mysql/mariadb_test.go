@@ -67,6 +67,8 @@ func TestMariaDB(t *testing.T) {
 	t.Run("transaction", with(testTransaction))
 	t.Run("data error", with(testDataError))
 	t.Run("column changes", with(testColumnChanges))
+	t.Run("column types", with(testColumnTypes))
+	t.Run("type changes", with(testTypeChanges))
 	t.Run("column widens", with(testColumnWidens))
 	t.Run("generated columns", with(testGenerated))
 	t.Run("missing table", with(testMissingTable))

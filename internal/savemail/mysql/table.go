@@ -129,7 +129,7 @@ func (t table) readColumns(ctx context.Context, c *conn) (*newmail.Columns, erro
 // fills generated columns itself.
 func (t table) queryColumns(ctx context.Context, c *conn) (all []newmail.Column, sets []string, err error) {
 	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH,"+
-		" IFNULL(CHARACTER_SET_NAME,''), EXTRA, IS_NULLABLE='NO' AND COLUMN_DEFAULT IS NULL AND DATA_TYPE<>'enum'"+ // an enum's default is its first value
+		" IFNULL(NUMERIC_PRECISION,0), IFNULL(NUMERIC_SCALE,0), IFNULL(CHARACTER_SET_NAME,''), EXTRA, IS_NULLABLE='NO' AND COLUMN_DEFAULT IS NULL AND DATA_TYPE<>'enum'"+ // an enum's default is its first value
 		" FROM information_schema.COLUMNS WHERE "+t.condition()+" ORDER BY ORDINAL_POSITION")
 	if err != nil {
 		return nil, nil, err
@@ -139,7 +139,8 @@ func (t table) queryColumns(ctx context.Context, c *conn) (all []newmail.Column,
 		var col newmail.Column
 		var kind, set, extra string
 		var chars, bytes sql.NullInt64
-		if err := rows.Scan(&col.Name, &col.Type, &kind, &chars, &bytes, &set, &extra, &col.Required); err != nil {
+		var precision, scale int64
+		if err := rows.Scan(&col.Name, &col.Type, &kind, &chars, &bytes, &precision, &scale, &set, &extra, &col.Required); err != nil {
 			return nil, nil, err
 		}
 		extra = strings.ToUpper(extra)
@@ -159,8 +160,40 @@ func (t table) queryColumns(ctx context.Context, c *conn) (all []newmail.Column,
 			chars.Int64 = 0
 		}
 		col.Chars, col.Bytes = chars.Int64, bytes.Int64
+		switch {
+		case chars.Valid && col.Chars == 0 && col.Bytes == 0:
+			col.Chars = newmail.Nothing
+		case kind == "decimal":
+			col.Max = largest(10, precision-scale)
+		case kind == "bit":
+			col.Max = largest(2, precision)
+		case integerBits[kind] > 0 && strings.Contains(col.Type, "unsigned"):
+			col.Max = largest(2, integerBits[kind])
+		case integerBits[kind] > 0:
+			col.Max = largest(2, integerBits[kind]-1)
+		case chars.Valid:
+			col.Max = largest(10, max(col.Chars, col.Bytes))
+		}
 		all = append(all, col)
 		sets = append(sets, set)
 	}
 	return all, sets, rows.Err()
+}
+
+// integerBits are the sizes of the integer types that may be too small for the size of
+// a message.
+var integerBits = map[string]int64{"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32}
+
+// largest returns the largest number with the given number of digits, as Column.Max.
+func largest(base, digits int64) int64 {
+	if digits <= 0 {
+		return newmail.Nothing
+	}
+	n := int64(1)
+	for range digits {
+		if n *= base; n > 1<<40 {
+			return 0
+		}
+	}
+	return n - 1
 }

@@ -15,11 +15,18 @@ import (
 type Column struct {
 	Name     string
 	Type     string   // in SQL, in lower case without blanks, such as varbinary(16)
-	Chars    int64    // maximum length in characters, 0 = no limit
-	Bytes    int64    // maximum length in bytes, 0 = no limit
+	Chars    int64    // maximum length in characters, 0 = no limit, Nothing = only the empty text
+	Bytes    int64    // maximum length in bytes, 0 = no limit, Nothing = only the empty text
+	Max      int64    // largest number, 0 = no limit, Nothing = only 0
 	Charset  *Charset // nil for a column of bytes or of UTF-8
 	Required bool     // it is NOT NULL and has no default
 }
+
+// Nothing is the capacity of a column such as char(0).
+const Nothing = -1
+
+// hashSize is the length of a hash in characters.
+const hashSize = 32
 
 // Columns are the columns of a table. They are immutable.
 type Columns struct {
@@ -53,12 +60,12 @@ func NewColumns(all []Column) (*Columns, error) {
 			continue
 		}
 		key := strings.ToLower(col.Name)
-		f := filled{Target: Target{Name: col.Name, Kind: kind}, key: key, fit: fit{charset: col.Charset, chars: col.Chars, bytes: col.Bytes}}
+		f := filled{Target: Target{Name: col.Name, Kind: kind}, key: key, fit: fit{charset: col.Charset, chars: col.Chars, bytes: col.Bytes, max: col.Max}}
 		if col.Charset != nil && col.Charset.width > 0 {
 			f.Charset = col.Charset.name
 		}
 		switch {
-		case key == "ip_addr" && col.Type == "varbinary(16)":
+		case key == "ip_addr" && col.hasType("varbinary(16)"):
 			f.Kind, f.packed = Bytes, true
 		case key == "mail" && !col.Charset.storesBytes():
 			f.Kind = Text
@@ -77,6 +84,9 @@ func NewColumns(all []Column) (*Columns, error) {
 	}
 	if missing != nil {
 		return nil, fmt.Errorf("the table lacks the columns %s", strings.Join(missing, ", "))
+	}
+	if c.find("hash").over(hashSize, hashSize) {
+		return nil, fmt.Errorf("the column hash is shorter than %d characters", hashSize)
 	}
 	return c, nil
 }
@@ -197,10 +207,18 @@ func (c *Columns) Fits(address string) *smtp.Reply {
 	return nil
 }
 
-// A fit is the capacity of one text column.
+// A fit is the capacity of one column, as in Column.
 type fit struct {
-	charset      *Charset
-	chars, bytes int64 // 0 = no limit
+	charset           *Charset
+	chars, bytes, max int64
+}
+
+// number returns n, or the largest number that the column holds.
+func (f *fit) number(n int) int {
+	if f.max == 0 {
+		return n
+	}
+	return int(min(int64(n), max(f.max, 0)))
 }
 
 // size returns the bytes of s in the column, and whether s is valid UTF-8 whose
@@ -239,7 +257,7 @@ func (f *fit) text(s string) string {
 // over reports whether a text with these numbers of characters and bytes is too
 // long for the column.
 func (f *fit) over(chars, bytes int64) bool {
-	return f.chars > 0 && chars > f.chars || f.bytes > 0 && bytes > f.bytes
+	return f.chars != 0 && chars > max(f.chars, 0) || f.bytes != 0 && bytes > max(f.bytes, 0)
 }
 
 // plain reports whether s is ASCII and short enough, so that it fits unchanged.

@@ -33,13 +33,13 @@ func (c Column) kind() (Kind, bool) {
 	case "mail":
 		return Bytes, true
 	case "has_attach":
-		return Number, true
+		return Number, c.Chars != Nothing && !c.isOther()
 	case "from", "to", "subject", "body", "charset", "hash", "content_type", "recipient", "ip_addr", "attach_info":
 		return Text, true
 	case "message_id", "reply_to", "sender", "return_path", "helo", "tls", "login", "proxy":
-		return Text, !c.isNumber() && !c.isTime()
+		return Text, !c.isNumber() && !c.isTime() && !c.isOther()
 	case "is_tls", "size":
-		return Number, !c.isTime()
+		return Number, c.Chars != Nothing && !c.isTime() && !c.isOther()
 	}
 	return 0, false
 }
@@ -49,6 +49,12 @@ func (c Column) isNumber() bool {
 }
 
 func (c Column) isTime() bool { return c.hasType("date", "time", "year") }
+
+// isOther reports whether the column's type accepts neither every text nor numbers. An
+// enum or a set uses a number as the index of a value.
+func (c Column) isOther() bool {
+	return c.hasType("enum", "set", "json", "uuid", "inet", "geom", "point", "linestring", "polygon", "multi", "vector", "xmltype")
+}
 
 // hasType reports whether the column's type has one of the prefixes.
 func (c Column) hasType(prefixes ...string) bool {
@@ -88,7 +94,8 @@ func text(name string, e *envelope.Envelope) string {
 	return ""
 }
 
-// count returns the number in a column for all recipients of an envelope.
+// count returns the number in a column for all recipients of an envelope, before it is
+// fitted.
 func count(name string, e *envelope.Envelope) int {
 	switch {
 	case name == "size":

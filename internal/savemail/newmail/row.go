@@ -61,7 +61,7 @@ func (f *filled) value(e *envelope.Envelope) any {
 	case f.Kind == Text:
 		return f.text(text(f.key, e))
 	case f.Kind == Number:
-		return count(f.key, e)
+		return f.number(count(f.key, e))
 	}
 	return nil
 }

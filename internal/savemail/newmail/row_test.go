@@ -293,7 +293,9 @@ func TestForm(t *testing.T) {
 // TestOtherType: the daemon leaves a column of another type than its values to the
 // operator.
 func TestOtherType(t *testing.T) {
-	for name, types := range map[string]string{"tls": "tinyint(1) bit(1) datetime", "size": "datetime", "sender": "bigint", "is_tls": "timestamp"} {
+	for name, types := range map[string]string{"tls": "tinyint(1) bit(1) datetime enum('a') set('a') json uuid",
+		"size": "datetime inet6 json", "sender": "bigint point multipoint geometry", "is_tls": "timestamp enum('0','1') set('tls')", "proxy": "inet4 inet6",
+		"has_attach": "enum('0','1')"} {
 		for kind := range strings.FieldsSeq(types) {
 			c := table(t, "mail hash to "+name, newmail.Column{Name: name, Type: kind, Required: true})
 			if got, ok := values(t, c, full(), false)[name]; ok {
@@ -304,10 +306,26 @@ func TestOtherType(t *testing.T) {
 			}
 		}
 	}
-	for name, kind := range map[string]string{"tls": "varchar(64)", "size": "varchar(20)", "is_tls": "bit(1)"} {
+	for name, kind := range map[string]string{"tls": "varchar(64)", "size": "varchar(20)", "is_tls": "bit(1)", "sender": "tinytext"} {
 		if _, ok := values(t, table(t, "mail hash to "+name, newmail.Column{Name: name, Type: kind}), full(), false)[name]; !ok {
 			t.Errorf("%s %s: no value", name, kind)
 		}
+	}
+}
+
+// TestNumbers: a number that is too large for its column becomes the largest number of
+// the column.
+func TestNumbers(t *testing.T) {
+	e := full()
+	e.SetMessage(make([]byte, 1000), 0)
+	for limit, want := range map[int64]int{0: 1000, 1001: 1000, 1000: 1000, 999: 999, 1: 1, newmail.Nothing: 0} {
+		if got := values(t, table(t, "mail hash to size", newmail.Column{Name: "size", Max: limit}), e, false)["size"]; got != want {
+			t.Errorf("largest number %d: got %v, want %d", limit, got, want)
+		}
+	}
+	c := table(t, "mail hash to is_tls", newmail.Column{Name: "is_tls", Type: "char(0)", Chars: newmail.Nothing})
+	if got, ok := values(t, c, e, false)["is_tls"]; ok {
+		t.Errorf("char(0): got %v, want no value", got)
 	}
 }
 
@@ -317,6 +335,15 @@ func TestUnfilled(t *testing.T) {
 		newmail.Column{Name: "yours"}, newmail.Column{Name: "subject", Required: true})
 	if got := c.Unfilled(); !slices.Equal(got, []string{"mine"}) {
 		t.Errorf("got %q, want mine", got)
+	}
+}
+
+// TestShortHash: a hash is never cut.
+func TestShortHash(t *testing.T) {
+	for _, hash := range []newmail.Column{{Name: "hash", Chars: 31}, {Name: "hash", Bytes: 16}, {Name: "hash", Chars: newmail.Nothing}} {
+		if _, err := newmail.NewColumns([]newmail.Column{{Name: "mail"}, {Name: "to"}, hash}); err == nil || err.Error() != "the column hash is shorter than 32 characters" {
+			t.Errorf("%+v: got %v, want the column hash", hash, err)
+		}
 	}
 }
 
