@@ -1,10 +1,14 @@
 package sqlite_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
+	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/sqlite"
+	"goguerrillad/internal/test/storetest"
 )
 
 // TestColumnChanges: the next Save uses a table that another program has changed.
@@ -32,4 +36,64 @@ func TestColumnChanges(t *testing.T) {
 	}
 	execute(t, o.File, `ALTER TABLE new_mail RENAME "m" TO "mail"`)
 	awaitSave(t, s)
+}
+
+// TestPrimaryKeys: a column of the primary key that needs a value is reported.
+func TestPrimaryKeys(t *testing.T) {
+	for _, table := range []struct{ mailID, end, problem string }{
+		{"INTEGER PRIMARY KEY NOT NULL", ")", ""},
+		{"integer NOT NULL", `, PRIMARY KEY ("mail_id"))`, ""},
+		{"TEXT PRIMARY KEY", ")", ""}, // NULL is allowed
+		{"INT NOT NULL DEFAULT 5", `, PRIMARY KEY ("mail_id", "hash"))`, ""},
+		{"INT PRIMARY KEY NOT NULL", ")", "columns mail_id"},
+		{"INTEGER NOT NULL", `, PRIMARY KEY ("mail_id", "hash"))`, "columns mail_id"},
+		{"INTEGER PRIMARY KEY", ") WITHOUT ROWID", "columns mail_id"},
+		{"INTEGER", `, PRIMARY KEY ("hash")) WITHOUT ROWID`, ""},
+	} {
+		o := options(t)
+		execute(t, o.File, `CREATE TABLE "New_Mail" ("mail_id" `+table.mailID+`, "mail" BLOB, "hash" TEXT, "to" TEXT`+table.end)
+		s := open(t, o)
+		err := s.Check(t.Context())
+		if table.problem == "" {
+			if err != nil {
+				t.Errorf("%s: %v", table.mailID, err)
+			} else {
+				saveOne(t, s, nil)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), table.problem) {
+			t.Errorf("%s: error %v, want the %s", table.mailID, err, table.problem)
+		}
+	}
+}
+
+// TestStrict: a STRICT table has text or bytes in any column that is not a number.
+func TestStrict(t *testing.T) {
+	for _, kind := range []string{"TEXT", "BLOB", "ANY"} {
+		o := options(t)
+		execute(t, o.File, strings.ReplaceAll(`CREATE TABLE new_mail ("mail_id" INTEGER PRIMARY KEY, "mail" ?, "hash" TEXT, "to" ?, "date" ?, "size" ?, "is_tls" INT,
+			"helo" ?, "body" ?, "spam_score" ?, "has_attach" REAL, "tls" INTEGER) STRICT`, "?", kind))
+		s := open(t, o)
+		e := storetest.Envelope(text, "b@example.com")
+		if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+			t.Errorf("%s: %v", kind, err)
+			continue
+		}
+		hash := e.To[0].Hash
+		r, err := sqlite.NewReader(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mail, err := r.Show(t.Context(), hash); err != nil || !strings.HasSuffix(string(mail), text) {
+			t.Errorf("%s: Show: %v, %q", kind, err, mail)
+		}
+		if list, err := r.List(t.Context(), 1); err != nil || len(list) != 1 || list[0].Hash != hash || list[0].To != "b@example.com" || list[0].Date.IsZero() {
+			t.Errorf("%s: List: %v, %+v", kind, err, list)
+		}
+		r.Close()
+	}
+	o := options(t)
+	execute(t, o.File, `CREATE TABLE new_mail ("mail" BLOB, "hash" TEXT, "to" TEXT, "date" INTEGER, "ip_addr" INT, "subject" TEXT) STRICT`)
+	if err := open(t, o).Check(t.Context()); err == nil || !strings.Contains(fmt.Sprint(err), "columns date, ip_addr") {
+		t.Errorf("error %v, want the columns date and ip_addr", err)
+	}
 }

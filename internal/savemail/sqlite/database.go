@@ -29,6 +29,7 @@ type database struct {
 
 	insert      *sql.Stmt // for columns
 	columns     *newmail.Columns
+	strict      bool      // the table is STRICT
 	version     int64     // of the schema with these columns
 	readVersion *sql.Stmt // reads the version of the schema
 

@@ -82,7 +82,7 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 func (r *Reader) columns(ctx context.Context) (newmail.Selection, error) {
 	has := newmail.Selection{Quote: quote}
 	rows, err := r.db.QueryContext(ctx, "SELECT name FROM pragma_table_xinfo(?1)"+
-		" UNION ALL SELECT 'rowid' FROM pragma_table_list WHERE schema='main' AND name=?1 AND type='table' AND wr=0", r.table)
+		" UNION ALL SELECT 'rowid' FROM pragma_table_list WHERE schema='main' AND name=?1 COLLATE NOCASE AND type='table' AND wr=0", r.table)
 	if err != nil {
 		return has, fmt.Errorf("read the columns: %w", err)
 	}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"goguerrillad/internal/savemail/newmail"
@@ -68,13 +69,16 @@ func (d *database) updateColumns(ctx context.Context, table string) error {
 	if unfilled := columns.Unfilled(); len(unfilled) > 0 {
 		return fmt.Errorf("table %s needs a value or a default for the columns %s", table, strings.Join(unfilled, ", "))
 	}
-	var names, values []string
+	var names, values, wrong []string
 	for _, target := range columns.Targets() {
-		value := "?"
-		if target.Kind == newmail.Zero {
-			value = "0"
+		value, possible := d.value(target, all)
+		if !possible {
+			wrong = append(wrong, target.Name)
 		}
 		names, values = append(names, quote(target.Name)), append(values, value)
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("table %s is STRICT and cannot hold the values of the columns %s", table, strings.Join(wrong, ", "))
 	}
 	insert, err := d.conn.PrepareContext(ctx, "INSERT INTO "+quote(table)+" ("+strings.Join(names, ",")+") VALUES ("+strings.Join(values, ",")+")")
 	if err != nil {
@@ -87,10 +91,35 @@ func (d *database) updateColumns(ctx context.Context, table string) error {
 	return err
 }
 
+// value returns the value of a column in the INSERT, and false if the column cannot have
+// the value. A STRICT table does not convert between text and bytes. A hash must remain
+// text, because bytes never equal a text.
+func (d *database) value(target newmail.Target, all []newmail.Column) (value string, possible bool) {
+	value = "?"
+	if target.Kind == newmail.Zero {
+		value = "0"
+	}
+	if !d.strict {
+		return value, true
+	}
+	i := slices.IndexFunc(all, func(c newmail.Column) bool { return c.Name == target.Name })
+	switch kind := all[i].Type; {
+	case kind == "any":
+		return value, true
+	case kind == "text" || kind == "blob":
+		return "CAST(" + value + " AS " + kind + ")", kind == "text" || !strings.EqualFold(target.Name, "hash")
+	}
+	return value, target.Kind == newmail.Number || target.Kind == newmail.Zero
+}
+
 // readColumns returns the columns of the table that an INSERT can set, or none if the
-// table is missing.
+// table is missing. A column with the type INTEGER that is the whole primary key gets a
+// value from SQLite, unless the table is WITHOUT ROWID.
 func (d *database) readColumns(ctx context.Context, table string) ([]newmail.Column, error) {
-	rows, err := d.conn.QueryContext(ctx, `SELECT name, type, "notnull" AND dflt_value IS NULL AND NOT pk FROM pragma_table_info(?)`, table)
+	rows, err := d.conn.QueryContext(ctx, `SELECT c.name, c.type,
+		c."notnull" AND c.dflt_value IS NULL AND (t.wr OR NOT pk OR upper(c.type)<>'INTEGER' OR (SELECT count(*) FROM pragma_table_info(t.name) WHERE pk)>1),
+		t.strict
+		FROM pragma_table_list AS t, pragma_table_info(t.name) AS c WHERE t.schema='main' AND t.name=? COLLATE NOCASE`, table)
 	if err != nil {
 		return nil, fmt.Errorf("read the columns: %w", err)
 	}
@@ -98,7 +127,7 @@ func (d *database) readColumns(ctx context.Context, table string) ([]newmail.Col
 	var columns []newmail.Column
 	for rows.Next() {
 		var c newmail.Column
-		if err := rows.Scan(&c.Name, &c.Type, &c.Required); err != nil {
+		if err := rows.Scan(&c.Name, &c.Type, &c.Required, &d.strict); err != nil {
 			return nil, fmt.Errorf("read the columns: %w", err)
 		}
 		c.Type = strings.ToLower(strings.ReplaceAll(c.Type, " ", ""))
