@@ -90,13 +90,14 @@ func messageID(field string) string {
 	return whole(id)
 }
 
-// whole returns text, or "" if it is too long or has control characters or byte order
-// marks: a part of an address would be another address.
+// whole returns a copy of text, or "" if it is too long or has control characters or byte
+// order marks: a part of an address would be another address. Without the copy, the
+// address would keep its field in memory.
 func whole(text string) string {
 	if len(text) > maxAddress || strings.Contains(text, bom) || strings.ContainsFunc(text, unicode.IsControl) {
 		return ""
 	}
-	return text
+	return strings.Clone(text)
 }
 
 // skipQuoted returns the offset after the quoted string that starts at pos (RFC 5322

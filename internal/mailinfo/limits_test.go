@@ -3,6 +3,7 @@ package mailinfo_test
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -136,5 +137,31 @@ func TestBounds(t *testing.T) {
 	}
 	if got := len(mailinfo.Parse([]byte(multi(strings.Repeat("--b\r\nContent-Disposition: attachment\r\n\r\n", 900)))).Attachments); got != 900 {
 		t.Errorf("%d attachments, want 900", got)
+	}
+}
+
+// TestAddressMemory: an address does not keep its field in memory.
+func TestAddressMemory(t *testing.T) {
+	const n, size = 100, 60_000
+	rest := strings.Repeat("x", size)
+	message := []byte("Message-ID: <a@b> " + rest + "\r\nReply-To: <a@b> " + rest + "\r\nSender: a@b," + rest + "\r\n\r\n")
+	allocated := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := allocated()
+	var all []mailinfo.Info
+	for range n {
+		all = append(all, mailinfo.Parse(message))
+	}
+	if after := allocated(); after > before+n*size {
+		t.Errorf("%d results use %d bytes", n, after-before)
+	}
+	for _, info := range all {
+		if info.MessageID != "a@b" || info.ReplyTo != "a@b" || info.Sender != "a@b" {
+			t.Fatalf("%+v", info)
+		}
 	}
 }

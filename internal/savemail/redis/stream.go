@@ -2,6 +2,7 @@ package redis
 
 import (
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 const (
 	maxQueued = 10_000 // entries in the queue; while it is full, new entries are dropped
 	maxBatch  = 500    // entries of one pipeline
+
+	maxSubject = 1000 // characters; a queue of long subjects would fill the memory
 )
 
 // An entry has the values of one row for the stream.
@@ -26,10 +29,21 @@ type entry struct {
 
 func newEntry(e *envelope.Envelope, to envelope.Recipient) entry {
 	return entry{
-		hash: to.Hash, to: to.Address, from: e.From, subject: e.Info.Subject, size: e.Size(), date: e.Date,
+		hash: to.Hash, to: to.Address, from: e.From, subject: cut(e.Info.Subject), size: e.Size(), date: e.Date,
 		messageID: e.Info.MessageID, replyTo: e.Info.ReplyTo, sender: e.Info.Sender,
 		helo: e.Helo, tls: e.TLS, login: e.Login, proxy: e.Proxy,
 	}
+}
+
+// cut returns the first maxSubject characters of a subject.
+func cut(subject string) string {
+	chars := 0
+	for i := range subject {
+		if chars++; chars > maxSubject {
+			return strings.Clone(subject[:i])
+		}
+	}
+	return subject
 }
 
 // A stream adds an entry to a Redis stream for each committed row. A goroutine sends

@@ -102,6 +102,30 @@ func TestStreamOutcomes(t *testing.T) {
 	}
 }
 
+// TestStreamSubject: a long subject is cut at a character.
+func TestStreamSubject(t *testing.T) {
+	f := start(t, func(o *redis.Options) { o.Stream, o.StreamMax = "messages", 1000 })
+	f.awaitConnected()
+	whole := strings.Repeat("\u00fc", 1000)
+	for i, subject := range []string{whole, whole + "x"} {
+		e := storetest.Envelope("Subject: "+subject+"\r\n\r\n", "b@example.com")
+		if err := f.store.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+			t.Fatal(err)
+		}
+		test.Await(t, nil, 10*time.Second, "the subject is wrong", func() error {
+			entries, err := redigo.Values(f.conn.Do("XREVRANGE", "messages", "+", "-"))
+			if err != nil || len(entries) != i+1 {
+				return fmt.Errorf("%d entries, want %d, %v", len(entries), i+1, err)
+			}
+			parts, _ := redigo.Values(entries[0], nil)
+			if fields, err := redigo.StringMap(parts[1], nil); err != nil || fields["subject"] != whole {
+				return fmt.Errorf("subject of %d bytes, want %d, %v", len(fields["subject"]), len(whole), err)
+			}
+			return nil
+		})
+	}
+}
+
 // TestStreamClose: Close returns although Redis is unavailable.
 func TestStreamClose(t *testing.T) {
 	var log test.Log
