@@ -37,11 +37,14 @@ type chain struct {
 // process reads save_process, whose names may be in any case.
 func process(s section, backend string) chain {
 	const key = "save_process"
+	var c chain
+	if _, isText := s.keys[key].(string); s.given(key) && !isText {
+		c.unknown = true
+	}
 	names := s.text(key)
 	if names == "" && strings.EqualFold(backend, "guerrilla-db-redis") {
 		names = "GuerrillaRedisDB" // the same code with another name
 	}
-	var c chain
 	for name := range strings.SplitSeq(names, "|") {
 		name = strings.TrimSpace(name)
 		reason := ""

@@ -28,6 +28,7 @@ func mysqlKeys(v values, s section) bool {
 		s.set(v, "MYSQL_USER", user, dsn)
 		s.set(v, "MYSQL_DB", db, dsn)
 	} else {
+		delete(s.keys, dsn)
 		from = "mysql_pass"
 		password = take[string](s, from, "a string")
 		host = s.text("mysql_host")
