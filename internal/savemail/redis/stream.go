@@ -31,9 +31,13 @@ func newEntry(e *envelope.Envelope, to envelope.Recipient) entry {
 	return entry{
 		hash: to.Hash, to: to.Address, from: e.From, subject: cut(e.Info.Subject), size: e.Size(), date: e.Date,
 		messageID: e.Info.MessageID, replyTo: e.Info.ReplyTo, sender: e.Info.Sender,
-		helo: e.Helo, tls: e.TLS, login: e.Login, proxy: e.Proxy,
+		helo: valid(e.Helo), tls: e.TLS, login: valid(e.Login), proxy: e.Proxy,
 	}
 }
+
+// valid returns a text with U+FFFD for each sequence of bytes that is not UTF-8. A
+// client chooses these bytes, and a consumer may expect UTF-8.
+func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // cut returns the first maxSubject characters of a subject.
 func cut(subject string) string {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	redigo "github.com/gomodule/redigo/redis"
 
@@ -124,6 +125,37 @@ func TestStreamSubject(t *testing.T) {
 			return nil
 		})
 	}
+}
+
+// TestStreamUTF8: all values are valid UTF-8, whatever the client has sent.
+func TestStreamUTF8(t *testing.T) {
+	f := start(t, func(o *redis.Options) { o.Stream, o.StreamMax = "messages", 1000 })
+	f.awaitConnected()
+	e := storetest.Envelope("Message-ID: <\xff@x>\r\nReply-To: <\xff@x>\r\nSender: <\xff@x>\r\nSubject: \xff\r\n\r\n\xff", "b@example.com")
+	e.Helo, e.Login = "a\xff\xfeb", "\u00fc\xff"
+	if err := f.store.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+		t.Fatal(err)
+	}
+	test.Await(t, nil, 10*time.Second, "no entry", func() error {
+		entries, err := redigo.Values(f.conn.Do("XRANGE", "messages", "-", "+"))
+		if err != nil || len(entries) != 1 {
+			return fmt.Errorf("%d entries, %v", len(entries), err)
+		}
+		parts, _ := redigo.Values(entries[0], nil)
+		fields, err := redigo.StringMap(parts[1], nil)
+		if err != nil {
+			return err
+		}
+		for name, value := range fields {
+			if !utf8.ValidString(value) {
+				t.Errorf("%s is %q", name, value)
+			}
+		}
+		if fields["helo"] != "a\uFFFDb" || fields["login"] != "\u00fc\uFFFD" {
+			t.Errorf("helo %q, login %q", fields["helo"], fields["login"])
+		}
+		return nil
+	})
 }
 
 // TestStreamClose: Close returns although Redis is unavailable.
