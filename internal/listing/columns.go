@@ -40,7 +40,7 @@ func line(m savemail.Listed, columns int) string {
 	left := columns - hashColumns - len(dateLayout) - sizeColumns - len("     ")
 	from := max(left*3/10, minText)
 	subject := max(left-2*from, minText)
-	text := fmt.Sprintf("%-*s %s %s %s %*s %s", hashColumns, printable(m.Hash), m.Date.Format(dateLayout),
+	text := fmt.Sprintf("%-*s %-*s %s %s %*s %s", hashColumns, printable(m.Hash), len(dateLayout), date(m, dateLayout),
 		fit(printable(m.From), from), fit(printable(m.To), from), sizeColumns, humanSize(m.Size), fit(printable(m.Subject), subject))
 	return strings.TrimRight(text, " ")
 }

@@ -34,10 +34,23 @@ func TestLine(t *testing.T) {
 			}
 		}
 	}
-	m := savemail.Listed{Hash: hash, From: "alice@example.org", To: "bob@example.com", Subject: "a subject that is rather long for the place", Size: 12_345}
+	m := savemail.Listed{Hash: hash, Date: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), From: "alice@example.org", To: "bob@example.com", Subject: "a subject that is rather long for the place", Size: 12_345}
 	want := hash + " 01-01 00:00 alice@exampl… bob@example.…  12.3k a subject that is r…"
 	if got := line(m, 100); got != want {
 		t.Errorf("\n got %q\nwant %q", got, want)
+	}
+}
+
+// TestNoDate: a message whose date is unknown has no date.
+func TestNoDate(t *testing.T) {
+	m := savemail.Listed{Hash: strings.Repeat("0", 32)}
+	for _, layout := range []string{dateLayout, "2006"} {
+		if got := date(m, layout); got != "-" {
+			t.Errorf("got %q, want -", got)
+		}
+	}
+	if got, want := line(m, 100)[:45], m.Hash+" -           "; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -32,9 +32,17 @@ func List(ctx context.Context, w io.Writer, r savemail.Reader, n int) error {
 			continue
 		}
 		fmt.Fprintf(out, "%s\t%s\t<%s>\t<%s>\t%d\t%s\n", printable(m.Hash),
-			m.Date.Format("2006-01-02T15:04:05"), printable(m.From), printable(m.To), m.Size, printable(m.Subject))
+			date(m, "2006-01-02T15:04:05"), printable(m.From), printable(m.To), m.Size, printable(m.Subject))
 	}
 	return out.Flush()
+}
+
+// date formats the date of a message, which is "-" if the store does not know it.
+func date(m savemail.Listed, layout string) string {
+	if m.Date.IsZero() {
+		return "-"
+	}
+	return m.Date.Format(layout)
 }
 
 // Show writes one message as it arrived, with its added header fields.

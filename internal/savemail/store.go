@@ -113,8 +113,8 @@ var ErrNotFound = errors.New("no message has this hash")
 // Listed is one line of -list.
 type Listed struct {
 	Hash, From, To, Subject string
-	Date                    time.Time
-	Size                    int64 // bytes of the column mail, or of the decompressed message if the store knows them without reading it
+	Date                    time.Time // zero if it is unknown
+	Size                    int64     // bytes of the column mail, or of the decompressed message if the store knows them without reading it
 }
 
 // MaxBlob is greater than the bytes of the largest message with its added header

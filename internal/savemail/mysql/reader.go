@@ -63,7 +63,9 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 		if err := rows.Scan(&m.Hash, &m.From, &m.To, &m.Subject, &date, &m.Size); err != nil {
 			return nil, fmt.Errorf("read a row: %w", err)
 		}
-		m.Date = time.Unix(int64(date), 0).UTC()
+		if date != 0 {
+			m.Date = time.Unix(int64(date), 0).UTC()
+		}
 		list = append(list, m)
 	}
 	if err := rows.Err(); err != nil {

@@ -85,8 +85,9 @@ func NewColumns(all []Column) (*Columns, error) {
 	if missing != nil {
 		return nil, fmt.Errorf("the table lacks the columns %s", strings.Join(missing, ", "))
 	}
-	if c.find("hash").over(hashSize, hashSize) {
-		return nil, fmt.Errorf("the column hash is shorter than %d characters", hashSize)
+	hash := all[slices.IndexFunc(all, func(col Column) bool { return strings.EqualFold(col.Name, "hash") })]
+	if c.find("hash").over(hashSize, hashSize) || hash.isNumber() || hash.isTime() || hash.isOther() {
+		return nil, fmt.Errorf("the column hash cannot hold %d characters", hashSize)
 	}
 	return c, nil
 }

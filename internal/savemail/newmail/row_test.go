@@ -338,10 +338,12 @@ func TestUnfilled(t *testing.T) {
 	}
 }
 
-// TestShortHash: a hash is never cut.
+// TestShortHash: a hash is neither cut nor converted. A server accepts some hashes as a
+// uuid.
 func TestShortHash(t *testing.T) {
-	for _, hash := range []newmail.Column{{Name: "hash", Chars: 31}, {Name: "hash", Bytes: 16}, {Name: "hash", Chars: newmail.Nothing}} {
-		if _, err := newmail.NewColumns([]newmail.Column{{Name: "mail"}, {Name: "to"}, hash}); err == nil || err.Error() != "the column hash is shorter than 32 characters" {
+	for _, hash := range []newmail.Column{{Name: "hash", Chars: 31}, {Name: "hash", Bytes: 16}, {Name: "hash", Chars: newmail.Nothing},
+		{Name: "hash", Type: "uuid"}, {Name: "hash", Type: "bigint"}} {
+		if _, err := newmail.NewColumns([]newmail.Column{{Name: "mail"}, {Name: "to"}, hash}); err == nil || err.Error() != "the column hash cannot hold 32 characters" {
 			t.Errorf("%+v: got %v, want the column hash", hash, err)
 		}
 	}
