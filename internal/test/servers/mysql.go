@@ -1,6 +1,8 @@
 package servers
 
 import (
+	"database/sql"
+	"errors"
 	"os/exec"
 	"strings"
 
@@ -66,11 +68,12 @@ func (m *MariaDBServer) kindOptions() []string {
 	return options
 }
 
-// Status reads a status variable of the server as root.
+// Status reads a status variable of the server as root. It is "" if the server has no such
+// variable.
 func (m *MariaDBServer) Status(t test.T, name string) string {
 	t.Helper()
 	statement, value := "SHOW GLOBAL STATUS LIKE '"+name+"'", ""
-	if err := m.root.QueryRow(statement).Scan(&name, &value); err != nil {
+	if err := m.root.QueryRow(statement).Scan(&name, &value); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		t.Fatalf("%s: %v", statement, err)
 	}
 	return value
