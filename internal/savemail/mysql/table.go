@@ -167,10 +167,10 @@ func (t table) queryColumns(ctx context.Context, c *conn) (all []newmail.Column,
 			col.Max = largest(10, precision-scale)
 		case kind == "bit":
 			col.Max = largest(2, precision)
-		case integerBits[kind] > 0 && strings.Contains(col.Type, "unsigned"):
-			col.Max = largest(2, integerBits[kind])
-		case integerBits[kind] > 0:
-			col.Max = largest(2, integerBits[kind]-1)
+		case integerBits(kind) > 0 && strings.Contains(col.Type, "unsigned"):
+			col.Max = largest(2, integerBits(kind))
+		case integerBits(kind) > 0:
+			col.Max = largest(2, integerBits(kind)-1)
 		case chars.Valid:
 			col.Max = largest(10, max(col.Chars, col.Bytes))
 		}
@@ -180,9 +180,21 @@ func (t table) queryColumns(ctx context.Context, c *conn) (all []newmail.Column,
 	return all, sets, rows.Err()
 }
 
-// integerBits are the sizes of the integer types that may be too small for the size of
-// a message.
-var integerBits = map[string]int64{"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32}
+// integerBits returns the size of an integer type that may be too small for the size of a
+// message, 0 for any other type.
+func integerBits(kind string) int64 {
+	switch kind {
+	case "tinyint":
+		return 8
+	case "smallint":
+		return 16
+	case "mediumint":
+		return 24
+	case "int":
+		return 32
+	}
+	return 0
+}
 
 // largest returns the largest number with the given number of digits, as Column.Max.
 func largest(base, digits int64) int64 {
