@@ -126,21 +126,42 @@ func (c *conn) acquireSessionLock(ctx context.Context, s *Store) error {
 // checkRights clears c.session if the user has no right to SELECT or KILL, which
 // settling needs.
 func (c *conn) checkRights(ctx context.Context, s *Store) error {
-	for _, right := range []struct{ needed, grant, statement string }{
-		{"SELECT", "GRANT SELECT ON " + s.table.String() + " TO CURRENT_USER", s.table.emptySelect()},
-		{"KILL", "", "KILL 0"},
+	for _, right := range []struct{ needed, statement string }{
+		{"SELECT", s.table.emptySelect()},
+		{"KILL", "KILL 0"},
 	} {
 		_, err := c.ExecContext(ctx, right.statement)
 		e, refused := errors.AsType[*mysql.MySQLError](err)
 		switch {
 		case refused && e.Number != errNoSuchThread:
 			c.session = sessionID{}
-			c.warnCannotSettle(s, right.needed, right.grant, err)
+			grant := ""
+			if right.needed == "SELECT" {
+				grant = c.grantSelect(ctx, s.table)
+			}
+			c.warnCannotSettle(s, right.needed, grant, err)
 		case err != nil && !refused:
 			return fmt.Errorf("check the rights: %w", err)
 		}
 	}
 	return nil
+}
+
+// grantSelect returns the statement by which an administrator grants SELECT, or "" if the
+// account is unknown. It names the account of the session, whose host may be a pattern.
+func (c *conn) grantSelect(ctx context.Context, t table) string {
+	var account, schema string
+	if err := c.QueryRowContext(ctx, "SELECT CURRENT_USER(),IFNULL(DATABASE(),'')").Scan(&account, &schema); err != nil {
+		return ""
+	}
+	i := strings.LastIndexByte(account, '@')
+	if i < 0 {
+		return ""
+	}
+	if t.schema == "" {
+		t.schema = schema
+	}
+	return "GRANT SELECT ON " + t.String() + " TO " + quote(account[:i]) + "@" + quote(account[i+1:])
 }
 
 // warnCannotSettle warns that the outcome of a lost connection will stay unknown.
