@@ -12,7 +12,7 @@ func suggest(name string, keys []Key) string {
 	case "GID", "GSMTP_GID":
 		return "did you mean SGID, the group to switch to?"
 	case "MAX_SMTP_CLIENTS":
-		return "did you mean GM_MAX_CLIENTS?"
+		return "remove it, GM_MAX_CLIENTS is the limit"
 	case "GSMTP_MAIL_EXPIRE_SECONDS":
 		return "did you mean REDIS_EXPIRE_SECONDS?"
 	case "PID_FILE":

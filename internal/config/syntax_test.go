@@ -115,7 +115,7 @@ func TestSyntax(t *testing.T) {
 		{`{"GSID": "mail"}`, `1:2: unknown key "GSID": did you mean SGID?`},
 		{`{"MYSQL_PASSWORD": "secret"}`, `1:2: unknown key "MYSQL_PASSWORD": did you mean MYSQL_PASS?`},
 		{`{"SUID": "mail"}`, `1:2: unknown key "SUID": did you mean GUID, the user to switch to?`},
-		{`{"MAX_SMTP_CLIENTS": "10000"}`, `1:2: unknown key "MAX_SMTP_CLIENTS": did you mean GM_MAX_CLIENTS?`},
+		{`{"MAX_SMTP_CLIENTS": "10000"}`, `1:2: unknown key "MAX_SMTP_CLIENTS": remove it, GM_MAX_CLIENTS is the limit`},
 		{`{"PID_FILE": "/run/x"}`, `1:2: unknown key "PID_FILE": remove it, systemd keeps track of the process`},
 		{`{"GM_SAVE_WORKERS": "3"}`, `1:2: unknown key "GM_SAVE_WORKERS": remove it, there is nothing to tune`},
 		{`{"GM_CONN_BACKLOG": "100"}`, `1:2: unknown key "GM_CONN_BACKLOG": remove it, there is nothing to tune`},

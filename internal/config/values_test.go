@@ -122,7 +122,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GSMTP_PRV_KEY": "/key"}`, `1:19: GSMTP_PRV_KEY: "/key" is set without GSMTP_PUB_KEY: want both, or neither`},
 		{`{"GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PUB_KEY: "/cert" is set without GSMTP_PRV_KEY: want both, or neither`},
 		{`{"GSMTP_PRV_KEY": "/none", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/none" cannot be read: file does not exist: want a PEM private key`},
-		{`{"GSMTP_PRV_KEY": "/key", "GSMTP_PUB_KEY": "/forbidden"}`, `1:44: GSMTP_PUB_KEY: "/forbidden" cannot be read: permission denied: want a PEM certificate chain`},
+		{`{"GSMTP_PRV_KEY": "/key", "GSMTP_PUB_KEY": "/forbidden"}`, `1:44: GSMTP_PUB_KEY: "/forbidden" cannot be read: permission denied: want a file that the user of the daemon can read`},
 		{`{"GSMTP_PRV_KEY": "/otherkey", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/otherkey" does not belong to the certificate in GSMTP_PUB_KEY: want the private key of the certificate`},
 		{`{"GSMTP_PRV_KEY": "/cert", "GSMTP_PUB_KEY": "/key"}`, `1:45: GSMTP_PUB_KEY: "/key" is not a certificate: want a PEM certificate chain, GSMTP_PRV_KEY is the key`},
 		{`{"GSMTP_PRV_KEY": "/cert", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/cert" is not a private key: want a PEM private key, GSMTP_PUB_KEY is the certificate`},
