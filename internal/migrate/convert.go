@@ -41,6 +41,9 @@ func (c *converter) convert(document map[string]any) *Conversion {
 	top.drop(section.none, "GM_METRICS has a status page", "dashboard")
 	backend(common, top.object("backend_config"), top.text("backend_name"))
 	servers := servers(top, log)
+	if slices.ContainsFunc(servers, func(s server) bool { return s.values["GSMTP_LOG_FILE"] != "" }) {
+		top.note("log_file", "remove GSMTP_LOG_FILE for the service: it may write only to /var/lib/goguerrillad, and logs to the journal")
+	}
 	top.rest()
 
 	conversion := &Conversion{}
