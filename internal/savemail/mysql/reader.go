@@ -49,7 +49,7 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := c.QueryContext(ctx, "SELECT "+has.Text("hash")+","+has.Text("from", "return_path")+","+has.Text("to", "recipient")+","+
+	rows, err := c.QueryContext(ctx, "SELECT "+has.Text("hash")+","+has.Text("from", "return_path")+","+has.Text("recipient", "to")+","+
 		has.Text("subject")+",IFNULL(UNIX_TIMESTAMP("+has.Column("date")+"),0),LENGTH("+has.Text("mail")+") FROM "+r.store.table.String()+
 		" ORDER BY "+has.Column("mail_id", "date")+" DESC LIMIT ?", n)
 	if err != nil {

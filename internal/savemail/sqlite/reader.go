@@ -55,7 +55,7 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	// Another program may have written values of any size, so List cuts them.
 	const shown = 10_000 // characters
 	text := func(columns ...string) string { return fmt.Sprintf("substr(%s,1,%d),", has.Text(columns...), shown) }
-	rows, err := r.db.QueryContext(ctx, "SELECT "+text("hash")+text("from", "return_path")+text("to", "recipient")+text("subject")+text("date")+
+	rows, err := r.db.QueryContext(ctx, "SELECT "+text("hash")+text("from", "return_path")+text("recipient", "to")+text("subject")+text("date")+
 		"octet_length("+has.Text("mail")+") FROM "+quote(r.table)+" ORDER BY "+has.Column("mail_id", "date", "rowid")+" DESC LIMIT ?", n)
 	if err != nil {
 		return nil, fmt.Errorf("read the table: %w", err)

@@ -73,7 +73,8 @@ func newMigration(t *testing.T, schema string) *migration {
 	m.db = m.server.Connect(t)
 	m.exec(t, strings.Replace(schema, "new_mail", m.name, 1))
 	t.Cleanup(func() { m.server.Exec(t, "DROP TABLE "+m.server.DB+"."+m.name) })
-	m.server.Exec(t, "GRANT SELECT, INSERT ON "+m.server.DB+"."+m.name+" TO `"+m.server.User+"`@`%`")
+	m.server.Exec(t, test.ReadPage(t, "migrating.md").Block(t, "sql grant", "gmail_mail.new_mail", m.server.DB+"."+m.name,
+		"'gmail_mail'@'localhost'", "`"+m.server.User+"`@`%`"))
 	return m
 }
 
@@ -184,6 +185,7 @@ func TestMigrating2012(t *testing.T) {
 		"two@mail.example.com": insert("two@mail.example.com", strings.Repeat("2", 32), false),
 	}
 	page := test.ReadPage(t, "migrating.md")
+	m.exec(t, page.Block(t, "sql address", "new_mail", m.name))
 	d := m.start(t, page.Block(t, "json 2012", "new_mail", m.name, "127.0.0.1:3306", m.server.Addr, `"MYSQL_USER": "gmail_mail"`, `"MYSQL_USER": "`+m.server.User+`"`,
 		`"MYSQL_DB": "gmail_mail"`, `"MYSQL_DB": "`+m.server.DB+`"`, "127.0.0.1:6379", m.redis.Addr))
 	send(t, connect(t, d), "new@example.com")
