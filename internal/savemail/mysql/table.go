@@ -161,7 +161,7 @@ func (t table) queryColumns(ctx context.Context, c *conn) (all []newmail.Column,
 		}
 		col.Chars, col.Bytes = chars.Int64, bytes.Int64
 		switch {
-		case chars.Valid && col.Chars == 0 && col.Bytes == 0:
+		case chars.Valid && col.Chars == 0 && col.Bytes == 0 && (strings.HasSuffix(kind, "char") || strings.HasSuffix(kind, "binary")):
 			col.Chars = newmail.Nothing
 		case kind == "decimal":
 			col.Max = largest(10, precision-scale)
