@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"database/sql"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -43,30 +44,29 @@ func rows(t *testing.T, file string) []storetest.Row {
 
 func TestStore(t *testing.T) {
 	created := storetest.Table{Name: "created by the store"}
-	for _, table := range append([]storetest.Table{created}, storetest.Tables(t)...) {
-		for name, compress := range map[string]bool{"plain": false, "compressed": true} {
-			t.Run(table.Name+"/"+name, func(t *testing.T) {
-				storetest.Run(t, func(t *testing.T) storetest.Harness {
-					o := options(t)
-					o.Compress = compress
-					if table != created {
-						execute(t, o.File, table.SQLite())
-					}
-					return storetest.Harness{
-						Store:  sqlite.New(o),
-						Rows:   func(t *testing.T) []storetest.Row { return rows(t, o.File) },
-						Reopen: func(*testing.T) savemail.Store { return sqlite.New(o) },
-						Reader: func(t *testing.T) savemail.Reader {
-							r, err := sqlite.NewReader(o)
-							if err != nil {
-								t.Fatal(err)
-							}
-							return r
-						},
-						Compressed: compress,
-					}
-				})
+	for i, table := range append([]storetest.Table{created, created}, storetest.Tables(t)...) {
+		compress := i%2 == 1
+		t.Run(fmt.Sprintf("%s, compressed %v", table.Name, compress), func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) storetest.Harness {
+				o := options(t)
+				o.Compress = compress
+				if table != created {
+					execute(t, o.File, table.SQLite())
+				}
+				return storetest.Harness{
+					Store:  sqlite.New(o),
+					Rows:   func(t *testing.T) []storetest.Row { return rows(t, o.File) },
+					Reopen: func(*testing.T) savemail.Store { return sqlite.New(o) },
+					Reader: func(t *testing.T) savemail.Reader {
+						r, err := sqlite.NewReader(o)
+						if err != nil {
+							t.Fatal(err)
+						}
+						return r
+					},
+					Compressed: compress,
+				}
 			})
-		}
+		})
 	}
 }
