@@ -39,6 +39,7 @@ type load struct {
 	clients   sync.WaitGroup
 	done      <-chan struct{} // closed by quit and at the end of the test
 	quit      func()
+	supervise func()        // restarts a server that has ended, as a service manager does; may be nil
 	gap       time.Duration // longest time between two acknowledgements
 
 	mu           sync.Mutex
@@ -117,6 +118,9 @@ func (l *load) awaitProgress(t *testing.T, n int) {
 	want := acknowledged() + n
 	// After a full disk, MySQL tries to write again once a minute.
 	test.Await(t, nil, 2*time.Minute, "no progress", func() error {
+		if l.supervise != nil {
+			l.supervise()
+		}
 		if got := acknowledged(); got < want {
 			return fmt.Errorf("%d messages acknowledged, want %d", got, want)
 		}

@@ -155,9 +155,19 @@ func TestDiskFull(t *testing.T) {
 	server := servers.MariaDBIn(t, disk, "--innodb-log-file-size=8M")
 	b := &testbed{parent: t, server: server, db: server.Connect(t), table: "new_mail", log: &test.Log{}}
 	ballast := filepath.Join(disk, "ballast")
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s\n%s", b.log, server.Output())
+		}
+	}()
 	testFaults(fault{
 		"disk full",
-		func(t *testing.T, _ *testbed, l *load) {
+		func(t *testing.T, b *testbed, l *load) {
+			l.supervise = func() { // MySQL ends when it cannot write its binary log
+				if b.server.Ended() {
+					b.server.Start(t)
+				}
+			}
 			file, err := os.Create(ballast)
 			if err != nil {
 				t.Fatal(err)

@@ -100,6 +100,9 @@ func TestMariaDB(t *testing.T) {
 	t.Run("spread", with(testSpread))
 	t.Run("recipients", with(testRecipients))
 	t.Run("recipients, several hosts", with(testRecipientsHosts))
+	if servers.MySQL {
+		t.Run("caching_sha2_password", func(t *testing.T) { testCachingSHA2Password(t, cert, key) })
+	}
 }
 
 // testbeds returns two functions that give each test its own table on the server:

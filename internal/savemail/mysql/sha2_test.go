@@ -1,5 +1,3 @@
-//go:build mysql
-
 package mysql_test
 
 import (
@@ -15,12 +13,10 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// TestCachingSHA2Password logs in to MySQL with each mode of MYSQL_TLS. After FLUSH
+// testCachingSHA2Password logs in to MySQL with each mode of MYSQL_TLS. After FLUSH
 // PRIVILEGES the server has no hash of the password, and the client must send the
 // password: inside TLS, or encrypted with the server's public key.
-func TestCachingSHA2Password(t *testing.T) {
-	cert, key := certificate(t)
-	t.Setenv("SSL_CERT_FILE", cert)
+func testCachingSHA2Password(t *testing.T, cert, key string) {
 	const tls, clear, none = "SSL/TLS", "TCP/IP", ""
 	for _, tt := range []struct {
 		name        string

@@ -25,21 +25,25 @@ run() { # $1: name, $2: release, $3: servers, $4: tests in words, others: argume
 	echo "| $servers | $(date +%F) | $tests | $result, $(grep -cE '^ *--- PASS' "$log") tests |"
 }
 
-store='TestMariaDB|TestSession|TestFailover|TestDiskFull|TestCachingSHA2Password|TestPreferredTLS|TestGroupReplication'
+store='TestMariaDB|TestSession|TestFailover|TestDiskFull|TestPreferredTLS|TestGroupReplication'
 clients='TestSenders|TestRecipient|TestOutage|TestDataErrors'
 faults='TestFaultsSwitchOver|TestFaultsGroupReplication'
 mariadb="MariaDB $(version trixie mariadb-server-core)"
 mysql="MySQL $(version sid mysql-server-core)"
 proxies="nginx $(version trixie nginx), HAProxy $(version trixie haproxy)"
 
-run mariadb-store trixie "$mariadb" 'store' -run "^($store)\$" ./internal/savemail/mysql
+saves='saves, columns, character sets, rights, settings, kills, cuts, outcomes, failover, a full disk'
+real='real senders, GM_RECIPIENT_QUERY, outages, random values'
+swaps='switch-over, asynchronous and semi-synchronous; the primary is killed'
+
+run mariadb-store trixie "$mariadb" "$saves" -run "^($store)\$" ./internal/savemail/mysql
 run mariadb-galera trixie "$mariadb, Galera $(version trixie galera-4)" 'nodes are killed, hang and lose their cluster' -run '^TestGalera$' ./internal/savemail/mysql
-run mariadb-clients trixie "$mariadb" 'senders, recipients' -run "^($clients)" ./internal/test/e2e
-run mariadb-faults trixie "$mariadb" 'switch-over' -run "^($faults)\$" ./internal/test/faults
-run mysql-store sid "$mysql" 'store, logins' -tags mysql -run "^($store)\$" ./internal/savemail/mysql
-run mysql-clients sid "$mysql" 'senders, recipients' -tags mysql -run "^($clients)" ./internal/test/e2e
-run mysql-faults sid "$mysql" 'switch-over' -tags mysql -run "^($faults)\$" ./internal/test/faults
-run valkey trixie "Valkey $(version trixie valkey-server)" 'copies, messages, the stream' ./internal/savemail/redis
-run valkey-daemon trixie "Valkey $(version trixie valkey-server)" 'the daemon' -run '^(TestRedis|TestStreamPage|TestRedisInjection)$' ./internal/test/e2e ./internal/test/attacks
-run proxies trixie "$proxies" 'the pages' -run '^(TestNginx|TestHAProxy|TestBalancingPage|TestForgedXClient|TestEarlyResponse)' ./internal/test/e2e ./internal/savemail/webhook
+run mariadb-clients trixie "$mariadb" "$real" -run "^($clients)" ./internal/test/e2e
+run mariadb-faults trixie "$mariadb" "$swaps" -run "^($faults)\$" ./internal/test/faults
+run mysql-store sid "$mysql" "$saves, logins with caching_sha2_password" -tags mysql -run "^($store)\$" ./internal/savemail/mysql
+run mysql-clients sid "$mysql" "$real" -tags mysql -run "^($clients)" ./internal/test/e2e
+run mysql-faults sid "$mysql" "$swaps; Group Replication, three members" -tags mysql -run "^($faults)\$" ./internal/test/faults
+run valkey trixie "Valkey $(version trixie valkey-server)" 'REDIS_MODE, REDIS_STREAM, outages' ./internal/savemail/redis
+run valkey-daemon trixie "Valkey $(version trixie valkey-server)" 'the daemon, the consumers of stream.md' -run '^(TestRedis|TestStreamPage|TestRedisInjection)$' ./internal/test/e2e ./internal/test/attacks
+run proxies trixie "$proxies" 'the configurations of nginx.md, haproxy.md and balancing.md' -run '^(TestNginx|TestHAProxy|TestBalancingPage|TestForgedXClient|TestEarlyResponse)' ./internal/test/e2e ./internal/savemail/webhook
 exit $status
