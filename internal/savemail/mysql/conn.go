@@ -182,6 +182,9 @@ func (c *conn) tryInsert(ctx context.Context, s *Store) error {
 	if err != nil {
 		return fmt.Errorf("try an INSERT without a row: %w", err)
 	}
+	if unfilled := columns.Unfilled(); len(unfilled) > 0 { // MySQL checks rows only, since a trigger may set the columns
+		s.warnOnce("MySQL table has columns that need a value", "host", c.host.name, "columns", strings.Join(unfilled, ", "))
+	}
 	return nil
 }
 

@@ -100,8 +100,8 @@ func testOperatorsColumns(t *testing.T, b *testbed) {
 	b.server.Exec(t, "ALTER TABLE mail."+b.table+" ADD mine varchar(10) NOT NULL, ADD yours int NOT NULL")
 	s := b.open(t, nil)
 	defer s.Close()
-	if err := saveOne(t, s, savemail.ErrUnavailable); !strings.Contains(err.Error(), "columns mine, yours") {
-		t.Errorf("error %v, want the columns mine and yours", err)
+	if err := saveOne(t, s, savemail.ErrUnavailable); !strings.Contains(err.Error()+b.log.String(), "mine, yours") {
+		t.Errorf("error %v, log %s, want the columns mine and yours", err, b.log)
 	}
 	b.server.Exec(t, "ALTER TABLE mail."+b.table+" MODIFY mine varchar(10) NOT NULL DEFAULT 'x', DROP yours")
 	awaitRecovery(t, s)

@@ -13,6 +13,7 @@ import (
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/servers"
 	"goguerrillad/internal/test/storetest"
 )
 
@@ -171,6 +172,9 @@ func testColumnTypes(t *testing.T, b *testbed) {
 		{"size inet6", "size IS NULL"},
 		{"size geometry", "size IS NULL"},
 	} {
+		if servers.MySQL && ofMariaDB(test.column) {
+			continue
+		}
 		b.server.Exec(t, "ALTER TABLE mail."+b.table+" ADD "+test.column)
 		s := b.open(t, nil)
 		e := storetest.Envelope("Message-ID: <1@example.org>\r\n\r\n"+strings.Repeat("x", 49_999), "b@example.com")
@@ -187,15 +191,24 @@ func testColumnTypes(t *testing.T, b *testbed) {
 		name, _, _ := strings.Cut(test.column, " ")
 		b.server.Exec(t, "DELETE FROM mail."+b.table, "ALTER TABLE mail."+b.table+" DROP "+name)
 	}
-	b.server.Exec(t, "ALTER TABLE mail."+b.table+" MODIFY body char(0) NOT NULL, MODIFY ip_addr varbinary(16) COMPRESSED NOT NULL")
+	address := " MODIFY ip_addr varbinary(16) COMPRESSED NOT NULL"
+	if servers.MySQL { // has no compressed columns
+		address = " MODIFY ip_addr varbinary(16) NOT NULL"
+	}
+	b.server.Exec(t, "ALTER TABLE mail."+b.table+" MODIFY body char(0) NOT NULL,"+address)
 	s := b.open(t, func(o *mysql.Options) { o.Compress = true })
 	defer s.Close()
 	saveOne(t, s, nil)
-	var address string
-	b.server.QueryRow(t, "SELECT INET6_NTOA(ip_addr) FROM mail."+b.table, &address)
-	if address != "192.0.2.7" {
-		t.Errorf("ip_addr is %q, want 192.0.2.7", address)
+	var stored string
+	b.server.QueryRow(t, "SELECT INET6_NTOA(ip_addr) FROM mail."+b.table, &stored)
+	if stored != "192.0.2.7" {
+		t.Errorf("ip_addr is %q, want 192.0.2.7", stored)
 	}
+}
+
+// ofMariaDB reports whether a definition has a type that MySQL lacks.
+func ofMariaDB(definition string) bool {
+	return strings.Contains(definition, "uuid") || strings.Contains(definition, "inet6")
 }
 
 // testTypeChanges: a column whose type is changed does not fail a message.
@@ -209,6 +222,9 @@ func testTypeChanges(t *testing.T, b *testbed) {
 		"DROP helo, ADD helo datetime", "DROP helo, ADD helo varchar(255)", "DROP helo, ADD helo uuid", "DROP helo, ADD helo varchar(255) NOT NULL",
 		"DROP helo, ADD helo point", "DROP helo, ADD helo varchar(255) NOT NULL", "DROP helo, ADD helo varchar(99) AS (CONCAT(hash,'x'))",
 	} {
+		if servers.MySQL && ofMariaDB(change) {
+			continue
+		}
 		saveOne(t, s, nil)
 		b.server.Exec(t, "DELETE FROM mail."+b.table, "ALTER TABLE mail."+b.table+" "+change)
 	}
