@@ -2,7 +2,6 @@ package sqlite_test
 
 import (
 	"database/sql"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -45,8 +44,11 @@ func rows(t *testing.T, file string) []storetest.Row {
 func TestStore(t *testing.T) {
 	created := storetest.Table{Name: "created by the store"}
 	for i, table := range append([]storetest.Table{created, created}, storetest.Tables(t)...) {
-		compress := i%2 == 1
-		t.Run(fmt.Sprintf("%s, compressed %v", table.Name, compress), func(t *testing.T) {
+		compress, form := i%2 == 1, "plain"
+		if compress {
+			form = "compressed"
+		}
+		t.Run(table.Name+"/"+form, func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) storetest.Harness {
 				o := options(t)
 				o.Compress = compress
