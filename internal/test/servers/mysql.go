@@ -9,14 +9,6 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// OnlyMariaDB skips the test on MySQL.
-func OnlyMariaDB(t test.T, reason string) {
-	t.Helper()
-	if MySQL {
-		t.Skipf("not on MySQL: %s", reason)
-	}
-}
-
 // NeedMariaDB skips or fails the test, as test.Need does, without the programs of MariaDB.
 func NeedMariaDB(t test.T) {
 	t.Helper()
