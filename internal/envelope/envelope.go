@@ -43,6 +43,10 @@ type Recipient struct {
 // the final dot. Blob needs no copy if room is at least HeadRoom.
 func (e *Envelope) SetMessage(buf []byte, room int) { e.buf, e.room = buf, room }
 
+// Client returns the client's address without port and zone. It is invalid for a client
+// on a unix socket, or if a proxy does not know it.
+func (e *Envelope) Client() netip.Addr { return e.Remote.Addr().Unmap().WithZone("") }
+
 // Message returns the text as it arrived.
 func (e *Envelope) Message() []byte { return e.buf[e.room:] }
 

@@ -47,7 +47,7 @@ func (e *Envelope) appendHead(dst []byte, i int) []byte {
 	dst = append(dst, "Received: from "...)
 	dst = e.appendHelo(dst)
 	dst = append(l.word(dst), '(')
-	dst = appendLiteral(dst, e.Remote.Addr())
+	dst = appendLiteral(dst, e.Client())
 	dst = append(dst, ')')
 	dst = append(l.word(dst), "by "...)
 	dst = appendText(dst, e.Host)

@@ -19,7 +19,7 @@ func (e *Envelope) appendHelo(dst []byte) []byte {
 	helo := e.Helo
 	switch {
 	case helo == "":
-		return appendLiteral(dst, e.Remote.Addr())
+		return appendLiteral(dst, e.Client())
 	case isLiteral(helo):
 		return append(dst, helo...)
 	}
@@ -69,7 +69,6 @@ func appendLiteral(dst []byte, addr netip.Addr) []byte {
 	if !addr.IsValid() {
 		return append(dst, "unknown"...)
 	}
-	addr = addr.Unmap().WithZone("")
 	dst = append(dst, '[')
 	if addr.Is6() {
 		dst = append(dst, "IPv6:"...)

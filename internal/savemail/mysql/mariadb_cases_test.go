@@ -11,6 +11,7 @@ import (
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/servers"
 	"goguerrillad/internal/test/storetest"
 )
 
@@ -100,8 +101,12 @@ func testOperatorsColumns(t *testing.T, b *testbed) {
 	b.server.Exec(t, "ALTER TABLE mail."+b.table+" ADD mine varchar(10) NOT NULL, ADD yours int NOT NULL")
 	s := b.open(t, nil)
 	defer s.Close()
-	if err := saveOne(t, s, savemail.ErrUnavailable); !strings.Contains(err.Error()+b.log.String(), "mine, yours") {
-		t.Errorf("error %v, log %s, want the columns mine and yours", err, b.log)
+	report := saveOne(t, s, savemail.ErrUnavailable).Error()
+	if servers.MySQL { // checks only rows, so the log of the connection names the columns
+		report = b.log.String()
+	}
+	if !strings.Contains(report, "mine, yours") {
+		t.Errorf("%s, want the columns mine and yours", report)
 	}
 	b.server.Exec(t, "ALTER TABLE mail."+b.table+" MODIFY mine varchar(10) NOT NULL DEFAULT 'x', DROP yours")
 	awaitRecovery(t, s)

@@ -70,6 +70,7 @@ func TestMariaDB(t *testing.T) {
 	t.Run("column types", with(testColumnTypes))
 	t.Run("type changes", with(testTypeChanges))
 	t.Run("column widens", with(testColumnWidens))
+	t.Run("column lengthens", with(testColumnLengthens))
 	t.Run("generated columns", with(testGenerated))
 	t.Run("missing table", with(testMissingTable))
 	t.Run("wrong password", with(testWrongPassword))

@@ -129,7 +129,8 @@ func (t table) readColumns(ctx context.Context, c *conn) (*newmail.Columns, erro
 // fills generated columns itself.
 func (t table) queryColumns(ctx context.Context, c *conn) (all []newmail.Column, sets []string, err error) {
 	rows, err := c.QueryContext(ctx, "SELECT COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH,"+
-		" IFNULL(NUMERIC_PRECISION,0), IFNULL(NUMERIC_SCALE,0), IFNULL(CHARACTER_SET_NAME,''), EXTRA, IS_NULLABLE='NO' AND COLUMN_DEFAULT IS NULL AND DATA_TYPE<>'enum'"+ // an enum's default is its first value
+		" IFNULL(NUMERIC_PRECISION,0), IFNULL(NUMERIC_SCALE,0), IFNULL(CHARACTER_SET_NAME,''), EXTRA,"+
+		" IS_NULLABLE='NO' AND COLUMN_DEFAULT IS NULL AND DATA_TYPE<>'enum'"+ // the default of an enum is its first value
 		" FROM information_schema.COLUMNS WHERE "+t.condition()+" ORDER BY ORDINAL_POSITION")
 	if err != nil {
 		return nil, nil, err
@@ -160,19 +161,11 @@ func (t table) queryColumns(ctx context.Context, c *conn) (all []newmail.Column,
 			chars.Int64 = 0
 		}
 		col.Chars, col.Bytes = chars.Int64, bytes.Int64
-		switch {
-		case chars.Valid && col.Chars == 0 && col.Bytes == 0 && (strings.HasSuffix(kind, "char") || strings.HasSuffix(kind, "binary")):
+		col.Max = largestNumber(kind, strings.Contains(col.Type, "unsigned"), precision, scale)
+		if length := max(col.Chars, col.Bytes); length > 0 {
+			col.Max = largest(10, length)
+		} else if chars.Valid && (strings.HasSuffix(kind, "char") || strings.HasSuffix(kind, "binary")) {
 			col.Chars = newmail.Nothing
-		case kind == "decimal":
-			col.Max = largest(10, precision-scale)
-		case kind == "bit":
-			col.Max = largest(2, precision)
-		case integerBits(kind) > 0 && strings.Contains(col.Type, "unsigned"):
-			col.Max = largest(2, integerBits(kind))
-		case integerBits(kind) > 0:
-			col.Max = largest(2, integerBits(kind)-1)
-		case chars.Valid:
-			col.Max = largest(10, max(col.Chars, col.Bytes))
 		}
 		all = append(all, col)
 		sets = append(sets, set)
@@ -180,20 +173,21 @@ func (t table) queryColumns(ctx context.Context, c *conn) (all []newmail.Column,
 	return all, sets, rows.Err()
 }
 
-// integerBits returns the size of an integer type that may be too small for the size of a
-// message, 0 for any other type.
-func integerBits(kind string) int64 {
-	switch kind {
-	case "tinyint":
-		return 8
-	case "smallint":
-		return 16
-	case "mediumint":
-		return 24
-	case "int":
-		return 32
+// largestNumber returns the largest number in a column of a numeric type, as
+// Column.Max. It is 0 for all types that can hold the size of every message.
+func largestNumber(kind string, unsigned bool, precision, scale int64) int64 {
+	bits := map[string]int64{"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32}[kind]
+	switch {
+	case kind == "decimal":
+		return largest(10, precision-scale)
+	case kind == "bit":
+		return largest(2, precision)
+	case bits == 0:
+		return 0
+	case unsigned:
+		return largest(2, bits)
 	}
-	return 0
+	return largest(2, bits-1)
 }
 
 // largest returns the largest number with the given number of digits, as Column.Max.

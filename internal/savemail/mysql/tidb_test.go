@@ -43,6 +43,7 @@ func TestTiDB(t *testing.T) {
 	t.Run("rights", with(testRights))
 	t.Run("settings", with(testSettings))
 	t.Run("column changes", with(testColumnChanges))
+	t.Run("column lengthens", with(testColumnLengthens))
 	t.Run("missing table", with(testMissingTable))
 	t.Run("killed connection", with(testKilledConnection))
 	t.Run("paused", with(testPaused))

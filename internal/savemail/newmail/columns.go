@@ -33,6 +33,9 @@ type Columns struct {
 	all                       []Column
 	filled                    []filled
 	to, recipient, mail, body *filled // nil if the table lacks the column
+
+	zlib    string // value of body for a compressed message, "" if the table cannot hold one
+	inRedis bool   // body can say that the message is in Redis
 }
 
 // A filled column is one that the daemon fills.
@@ -88,6 +91,10 @@ func NewColumns(all []Column) (*Columns, error) {
 	hash := all[slices.IndexFunc(all, func(col Column) bool { return strings.EqualFold(col.Name, "hash") })]
 	if c.find("hash").over(hashSize, hashSize) || hash.isNumber() || hash.isTime() || hash.isOther() {
 		return nil, fmt.Errorf("the column hash cannot hold %d characters", hashSize)
+	}
+	c.inRedis = c.bodyHolds(BodyRedis)
+	if name := c.zlibName(); c.mail.Kind == Bytes && c.bodyHolds(name) {
+		c.zlib = name
 	}
 	return c, nil
 }
@@ -147,10 +154,6 @@ func (c *Columns) Printable() *Columns {
 	}
 	return &p
 }
-
-// Compresses reports whether the table can hold compressed messages: mail holds all
-// bytes, and body can hold the name of the compression.
-func (c *Columns) Compresses() bool { return c.mail.Kind == Bytes && c.bodyHolds(c.zlibName()) }
 
 // bodyHolds reports whether the column body can hold a value. Without it, a reader
 // would not know the form of the message.

@@ -1,7 +1,6 @@
 package newmail
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -73,7 +72,7 @@ func text(name string, e *envelope.Envelope) string {
 	case "content_type":
 		return e.Info.ContentType
 	case "ip_addr":
-		if ip := clientAddress(e); ip.IsValid() {
+		if ip := e.Client(); ip.IsValid() {
 			return ip.String()
 		}
 	case "message_id":
@@ -105,7 +104,3 @@ func count(name string, e *envelope.Envelope) int {
 	}
 	return 0
 }
-
-// clientAddress returns the client's address without zone. It is invalid for a client
-// on a unix socket.
-func clientAddress(e *envelope.Envelope) netip.Addr { return e.Remote.Addr().Unmap().WithZone("") }

@@ -30,8 +30,8 @@ const (
 	BodyRedis = "redis"    // empty, the message is in Redis
 )
 
-// Row returns the values of an envelope's rows. compress is a wish (Compresses). The
-// error is ErrRejected if the columns cannot hold a recipient. Normally the session
+// Row returns the values of an envelope's rows, whose messages are compressed if
+// compress is set and the table can hold compressed messages. The error is ErrRejected if the columns cannot hold a recipient. Normally the session
 // has refused such a recipient already.
 func (c *Columns) Row(e *envelope.Envelope, compress bool) (*Row, error) {
 	for _, to := range e.To {
@@ -40,8 +40,8 @@ func (c *Columns) Row(e *envelope.Envelope, compress bool) (*Row, error) {
 		}
 	}
 	row := &Row{columns: c, values: make([]any, len(c.filled))}
-	if compress && c.Compresses() {
-		row.Compressed, row.body = true, c.zlibName()
+	if compress && c.zlib != "" {
+		row.Compressed, row.body = true, c.zlib
 	}
 	for i := range c.filled {
 		row.values[i] = c.filled[i].value(e)
@@ -53,7 +53,7 @@ func (c *Columns) Row(e *envelope.Envelope, compress bool) (*Row, error) {
 func (f *filled) value(e *envelope.Envelope) any {
 	switch {
 	case f.packed:
-		return append([]byte{}, clientAddress(e).AsSlice()...) // nil would be NULL
+		return append([]byte{}, e.Client().AsSlice()...) // nil would be NULL
 	case f.key == "attach_info":
 		return f.list(e.Info.Attachments)
 	case f.key == "to" || f.key == "recipient" || f.key == "hash" || f.key == "body" || f.key == "mail":
@@ -69,7 +69,7 @@ func (f *filled) value(e *envelope.Envelope) any {
 // InRedis reports whether the row of a recipient needs no message because Redis holds
 // it and the column body can say so.
 func (r *Row) InRedis(to *envelope.Recipient) bool {
-	return to.InRedis && r.columns.bodyHolds(BodyRedis)
+	return to.InRedis && r.columns.inRedis
 }
 
 // Size returns the number of bytes of the texts that are the same for all recipients.

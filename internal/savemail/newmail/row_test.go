@@ -274,9 +274,6 @@ func TestForm(t *testing.T) {
 	} {
 		what := fmt.Sprintf("columns %s, %+v", tt.names, tt.special)
 		c := table(t, tt.names, tt.special)
-		if c.Compresses() != tt.compresses {
-			t.Errorf("%s: Compresses is %v, want %v", what, c.Compresses(), tt.compresses)
-		}
 		if row, err := c.Row(full(), true); err != nil || row.Compressed != tt.compresses {
 			t.Errorf("%s: Compressed is not %v, error %v", what, tt.compresses, err)
 		}

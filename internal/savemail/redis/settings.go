@@ -77,9 +77,9 @@ func (s *Settings) Check(c *config.Draft, store savemail.Driver) error {
 }
 
 // Descriptors returns the number of file descriptors that the connections of the old
-// and the new store need during a reload. The descriptors of the inner store are an
-// upper bound for its concurrent Saves, each of which has a connection; so have the
-// prober and the stream.
+// and the new store need during a reload: one for each Save in progress, the prober and
+// the stream. A Save needs at least one descriptor of the inner store, so inner, the
+// number of these, limits the number of Saves.
 func (*Settings) Descriptors(inner int) int { return inner + 4 }
 
 // Options returns the options of the store and of the reader.

@@ -54,7 +54,7 @@ func newBody(e *envelope.Envelope) (*body, error) {
 		Hash: e.To[0].Hash, From: e.From, Helo: e.Helo, TLS: e.TLS, Login: e.Login, Proxy: e.Proxy, Date: e.Date.UTC().Format(time.RFC3339),
 		Size: e.Size(), Subject: e.Info.Subject, MessageID: e.Info.MessageID, ReplyTo: e.Info.ReplyTo, Sender: e.Info.Sender, Attachments: append([]mailinfo.Attachment{}, e.Info.Attachments...),
 	}
-	if ip := e.Remote.Addr().Unmap().WithZone(""); ip.IsValid() {
+	if ip := e.Client(); ip.IsValid() {
 		f.Remote = ip.String()
 	}
 	for _, to := range e.To {
