@@ -172,12 +172,11 @@ func (c *Committer) Drain(ctx context.Context) error {
 	}
 }
 
-// State reports whether the store accepts messages, since when, and the last
-// error of the store, nil if there was none.
-func (c *Committer) State() (up bool, since time.Time, lastErr error) {
+// Health returns the state of the store.
+func (c *Committer) Health() Health {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.health.up, c.health.since, c.health.last
+	return Health{Up: c.health.up, Since: c.health.since, Last: c.health.last}
 }
 
 // Alive returns an error if a Save has not returned maxOverdue after its deadline.

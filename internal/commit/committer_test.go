@@ -113,7 +113,7 @@ func TestHalving(t *testing.T) {
 				t.Errorf("%d log lines contain %s, want 1", log.Count(part), part)
 			}
 		}
-		if up, _, _ := c.State(); !up {
+		if up := c.Health().Up; !up {
 			t.Error("the store is down after it has rejected a message")
 		}
 	})
@@ -162,14 +162,14 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 			o.submit(c, message(fmt.Sprint(i), 1, 1))
 			synctest.Wait()
 		}
-		if up, _, err := c.State(); up || err == nil {
+		if up, err := c.Health().Up, c.Health().Last; up || err == nil {
 			t.Errorf("up %v, last error %v, want down with an error", up, err)
 		}
 		time.Sleep(time.Minute)
 		down = false
 		o.submit(c, message("later", 1, 1))
 		synctest.Wait()
-		if up, since, _ := c.State(); !up || !since.Equal(time.Now()) {
+		if up, since := c.Health().Up, c.Health().Since; !up || !since.Equal(time.Now()) {
 			t.Errorf("up %v since %v, want up since %v", up, since, time.Now())
 		}
 		drain(t, c)

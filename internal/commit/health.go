@@ -17,6 +17,13 @@ const checkInterval = time.Second
 // outage immediately.
 const quietTime = time.Minute
 
+// Health is the state of the current store.
+type Health struct {
+	Up    bool      // the store accepts messages
+	Since time.Time // when Up changed last
+	Last  error     // last error of the store, nil if there was none
+}
+
 // health is the state of the current store. Committer.mu guards it.
 type health struct {
 	up     bool

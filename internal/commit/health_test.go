@@ -46,14 +46,14 @@ func TestWatch(t *testing.T) {
 		}
 		c := commit.New(s, commit.Options{Log: log.Logger()})
 		synctest.Wait()
-		if up, _, _ := c.State(); up || log.Count("store unavailable") != 1 {
+		if up := c.Health().Up; up || log.Count("store unavailable") != 1 {
 			t.Fatalf("at the start: up %v, want false, and one line; log:\n%s", up, log.String())
 		}
 		time.Sleep(5500 * time.Millisecond)
 		s.set(nil)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if up, _, _ := c.State(); !up || log.Count("store available again") != 1 {
+		if up := c.Health().Up; !up || log.Count("store available again") != 1 {
 			t.Fatalf("up %v, log:\n%s", up, log.String())
 		}
 		checks := s.checks
@@ -70,7 +70,7 @@ func TestWatch(t *testing.T) {
 		s.set(nil)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if up, _, _ := c.State(); !up || log.Count("store unavailable") != 2 || log.Count("store available again") != 2 {
+		if up := c.Health().Up; !up || log.Count("store unavailable") != 2 || log.Count("store available again") != 2 {
 			t.Errorf("up %v, log:\n%s", up, log.String())
 		}
 		drain(t, c)
@@ -85,7 +85,7 @@ func TestReplacement(t *testing.T) {
 		synctest.Wait()
 		c.Swap(&checked{script: script{save: stored}}, quiet(commit.Options{}))
 		synctest.Wait()
-		if up, since, _ := c.State(); !up || !since.Equal(time.Now()) {
+		if up, since := c.Health().Up, c.Health().Since; !up || !since.Equal(time.Now()) {
 			t.Errorf("up %v since %v, want up since %v", up, since, time.Now())
 		}
 		drain(t, c)
@@ -106,11 +106,11 @@ func TestHungCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := commit.New(&hungCheck{script{save: stored}}, quiet(commit.Options{Timeout: 10 * time.Second}))
 		time.Sleep(10*time.Second - time.Nanosecond)
-		if up, _, _ := c.State(); !up {
+		if up := c.Health().Up; !up {
 			t.Error("the store is down before the timeout of the Check")
 		}
 		time.Sleep(2 * time.Nanosecond)
-		if up, _, err := c.State(); up || !errors.Is(err, context.DeadlineExceeded) {
+		if up, err := c.Health().Up, c.Health().Last; up || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("up %v, last error %v, want down with DeadlineExceeded", up, err)
 		}
 		drain(t, c)
@@ -136,13 +136,13 @@ func TestInconclusiveCheck(t *testing.T) {
 			o.submit(c, message(fmt.Sprint(i), 1, 1))
 			time.Sleep(10 * time.Second)
 		}
-		if up, _, _ := c.State(); up || log.Count("store unavailable") != 1 || log.Count("store available again") != 0 {
+		if up := c.Health().Up; up || log.Count("store unavailable") != 1 || log.Count("store available again") != 0 {
 			t.Errorf("up %v, log:\n%s", up, log.String())
 		}
 		full = false
 		o.submit(c, message("later", 1, 1))
 		synctest.Wait()
-		if up, _, _ := c.State(); !up || log.Count("store available again") != 1 {
+		if up := c.Health().Up; !up || log.Count("store available again") != 1 {
 			t.Errorf("up %v, log:\n%s", up, log.String())
 		}
 		time.Sleep(2 * time.Second)
@@ -150,7 +150,7 @@ func TestInconclusiveCheck(t *testing.T) {
 		o.submit(c, message("last", 1, 1))
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		if up, _, _ := c.State(); !up || log.Count("store unavailable") != 2 {
+		if up := c.Health().Up; !up || log.Count("store unavailable") != 2 {
 			t.Errorf("up %v after two quiet minutes, log:\n%s", up, log.String())
 		}
 		drain(t, c)
@@ -168,11 +168,11 @@ func TestNoChecker(t *testing.T) {
 		c := commit.New(s, commit.Options{Log: log.Logger()})
 		newOutcomes(t).submit(c, message("x", 1, 1))
 		time.Sleep(10 * time.Second)
-		if up, _, _ := c.State(); up {
+		if up := c.Health().Up; up {
 			t.Error("the store is up 10 s after a failed Save")
 		}
 		time.Sleep(time.Minute)
-		if up, _, _ := c.State(); !up {
+		if up := c.Health().Up; !up {
 			t.Error("the store is down a minute after the last failed Save")
 		}
 		drain(t, c)
@@ -192,7 +192,7 @@ func TestUnknownOutcomeChecksStore(t *testing.T) {
 		s.set(errors.New("connection refused"))
 		newOutcomes(t).submit(c, message("x", 1, 1))
 		synctest.Wait()
-		if up, _, _ := c.State(); up || log.Count("store unavailable") != 1 {
+		if up := c.Health().Up; up || log.Count("store unavailable") != 1 {
 			t.Errorf("up %v, log:\n%s", up, log.String())
 		}
 		drain(t, c)

@@ -43,7 +43,7 @@ func TestCounters(t *testing.T) {
 				o := newOutcomes(t)
 				o.submit(c, message("a", 7, rows))
 				synctest.Wait()
-				if up, _, _ := c.State(); up != tt.up {
+				if up := c.Health().Up; up != tt.up {
 					t.Errorf("up is %v, want %v", up, tt.up)
 				}
 				drain(t, c)
@@ -156,7 +156,7 @@ func TestReplacedStore(t *testing.T) {
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
 				o.want(1, tt.old)
-				up, _, last := c.State()
+				up, last := c.Health().Up, c.Health().Last
 				if up != tt.up || errors.Is(last, savemail.ErrUnknown) || log.Count("store unavailable") > 0 == tt.up || log.Count("store available again") > 0 {
 					t.Errorf("up is %v, want %v; last error %v; log:\n%s", up, tt.up, last, log.String())
 				}

@@ -30,8 +30,8 @@ type Sources struct {
 	Server          func() smtpd.Stats
 	Committer       func() commit.Counters
 	Recipients      func() recipient.Stats
-	State           func() (up bool, since time.Time) // whether the store accepts messages, and since when
-	Full            func() bool                       // whether the client limit is reached
+	Health          func() commit.Health
+	Full            func() bool // whether the client limit is reached
 	Config          func() Config
 }
 
@@ -141,8 +141,8 @@ func (m *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 
 // unhealthy returns the reason why the daemon does not accept messages, or "".
 func (m *Server) unhealthy() string {
-	if up, since := m.sources.State(); !up {
-		return "store unavailable since " + since.UTC().Format(time.RFC3339)
+	if store := m.sources.Health(); !store.Up {
+		return "store unavailable since " + store.Since.UTC().Format(time.RFC3339)
 	}
 	if m.sources.Full() {
 		return "client limit reached"
@@ -170,7 +170,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 
 	server, committer, recipients := c.sources.Server(), c.sources.Committer(), c.sources.Recipients()
 	config := c.sources.Config()
-	up, since := c.sources.State()
+	store := c.sources.Health()
 	c.mu.Lock()
 	reloaded, refused := c.reloaded, c.refused
 	c.mu.Unlock()
@@ -183,8 +183,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge("memory_limit_bytes", "Maximum size of all message buffers (GSMTP_MEMORY).", float64(config.Memory))
 	gauge("memory_waiting_sessions", "Sessions that are waiting for a message buffer.", float64(server.Waiting))
 	gauge("queued_mails", "Messages that are waiting for a transaction.", float64(committer.Queued))
-	gauge("store_up", "1 if the store accepts messages, else 0.", flag(up))
-	gauge("store_state_changed_timestamp_seconds", "Time of the last change of store_up.", float64(since.Unix()))
+	gauge("store_up", "1 if the store accepts messages, else 0.", flag(store.Up))
+	gauge("store_state_changed_timestamp_seconds", "Time of the last change of store_up.", float64(store.Since.Unix()))
 	gauge("config_last_reload_successful", "1 if the last reload succeeded, else 0.", flag(!refused))
 	gauge("config_last_reload_success_timestamp_seconds", "Time of the start or the last successful reload.", float64(reloaded.Unix()))
 	if !config.CertificateEnds.IsZero() {

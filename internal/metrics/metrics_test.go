@@ -47,7 +47,7 @@ func newFixture() *fixture {
 			return c
 		},
 		Recipients: func() recipient.Stats { return f.recipients },
-		State:      func() (bool, time.Time) { return !f.down.Load(), time.Unix(1700000000, 0) },
+		Health:     func() commit.Health { return commit.Health{Up: !f.down.Load(), Since: time.Unix(1700000000, 0)} },
 		Full:       f.full.Load,
 		Config:     func() metrics.Config { return f.config },
 	})

@@ -94,7 +94,7 @@ func (m *Server) page(w http.ResponseWriter, _ *http.Request) {
 func (m *Server) view() view {
 	server, committer := m.sources.Server(), m.sources.Committer()
 	config := m.sources.Config()
-	up, since := m.sources.State()
+	store := m.sources.Health()
 	m.mu.Lock()
 	rates, reloaded, refused := m.history.perSecond(), m.reloaded, m.refused
 	m.mu.Unlock()
@@ -105,7 +105,7 @@ func (m *Server) view() view {
 		CommitTime: "–", BatchRows: "–",
 		Reload: reloaded.UTC().Format(time.DateTime) + " UTC",
 	}
-	v.Store = config.Store + map[bool]string{true: ", up since ", false: ", down since "}[up] + since.UTC().Format(time.DateTime) + " UTC"
+	v.Store = config.Store + map[bool]string{true: ", up since ", false: ", down since "}[store.Up] + store.Since.UTC().Format(time.DateTime) + " UTC"
 	if config.RedisUp != nil {
 		v.Redis = map[bool]string{true: "up", false: "down"}[config.RedisUp()]
 	}

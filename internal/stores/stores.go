@@ -110,6 +110,14 @@ func (c *Configuration) TryQuery(ctx context.Context) error {
 	return c.driver.Query.Try(ctx, setup, "postmaster@"+c.PrimaryHost, c.PrimaryHost)
 }
 
+// Inspect checks the store as savemail.Driver.Inspect does.
+func (c *Configuration) Inspect(ctx context.Context) (warnings []string, err error) {
+	if c.driver.Inspect == nil {
+		return nil, nil
+	}
+	return c.driver.Inspect(ctx, c.setup("", slog.New(slog.DiscardHandler)))
+}
+
 // Descriptors returns how many file descriptors the store, the recipient query and
 // Redis need. It counts twice what a reload opens before it closes the old store.
 func (c *Configuration) Descriptors() int {
