@@ -26,6 +26,8 @@ type Options struct {
 	// Committed, if not nil, receives the duration of each successful Save and
 	// the number of rows that it committed.
 	Committed func(took time.Duration, rows int)
+	// Changed, if not nil, is called after a change of Health, and must not block.
+	Changed func()
 }
 
 func (o Options) withDefaults() Options {
@@ -37,6 +39,9 @@ func (o Options) withDefaults() Options {
 	o.Timeout = cmp.Or(max(o.Timeout, 0), time.Minute)
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Changed == nil {
+		o.Changed = func() {}
 	}
 	return o
 }
@@ -61,6 +66,9 @@ type Committer struct {
 	batchTimer  *time.Timer // runs wakeWriter
 	expiryTimer *time.Timer // runs expire
 	expiring    bool        // expiryTimer is running, as it always is while the queue is not empty
+	waiting     []pending   // messages whose Save has failed, until their next Save
+	retryTimer  *time.Timer // runs requeueDue
+	outageTimer *time.Timer // runs endPatience
 	generations generations
 	saves       deadlines
 	health      health
@@ -80,19 +88,21 @@ type Counters struct {
 	Rejected    uint64 // messages that failed with ErrRejected
 	Refused     uint64 // messages that failed with ErrRefused
 	Unknown     uint64 // messages that failed with ErrUnknown
-	Queued      int    // messages that wait for a writer now
+	Queued      int    // messages that wait for a writer or for the end of an outage now
 }
 
 // New starts the writers of a store. The Committer closes the store after Swap has
 // replaced it, or at Drain.
 func New(store savemail.Store, o Options) *Committer {
-	c := &Committer{saves: deadlines{}, health: health{up: true, since: time.Now()}}
+	c := &Committer{saves: deadlines{}, health: health{since: time.Now()}}
 	c.generations.drained = make(chan struct{})
 	c.work.L = &c.mu
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.serve, c.stop = context.WithCancel(c.ctx)
 	c.batchTimer = stoppedTimer(c.wakeWriter)
 	c.expiryTimer = stoppedTimer(c.expire)
+	c.retryTimer = stoppedTimer(c.requeueDue)
+	c.outageTimer = stoppedTimer(c.endPatience)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.start(store, o)
@@ -119,15 +129,21 @@ func (c *Committer) Submit(e *envelope.Envelope, done func(error)) {
 		return
 	}
 	c.queue.push(pending{envelope: e, done: done, at: time.Now()})
+	c.queued()
+	c.mu.Unlock()
+	c.work.Signal()
+}
+
+// queued starts the timers of a queue that is not empty. c.mu is held.
+func (c *Committer) queued() {
+	g := c.generations.current
 	if c.queue.len() == 1 {
-		c.startBatchTimer(c.generations.current)
+		c.startBatchTimer(g)
 	}
 	if !c.expiring {
 		c.expiring = true
-		c.expiryTimer.Reset(c.generations.current.Timeout / 2)
+		c.expiryTimer.Reset(time.Until(c.queue.first().at.Add(g.Timeout / 2)))
 	}
-	c.mu.Unlock()
-	c.work.Signal()
 }
 
 // Swap makes store the current store. Queued and later envelopes go to the new
@@ -141,6 +157,7 @@ func (c *Committer) Swap(store savemail.Store, o Options) {
 	}
 	c.generations.current.retire()
 	c.start(store, o)
+	c.requeueAll()
 	if c.expiring {
 		c.expiryTimer.Reset(0) // since the new Timeout may be shorter
 	}
@@ -155,6 +172,7 @@ func (c *Committer) Drain(ctx context.Context) error {
 	c.mu.Lock()
 	c.generations.draining = true
 	c.generations.current.retire()
+	c.requeueAll() // for a last Save
 	c.stop()
 	c.mu.Unlock()
 	c.work.Broadcast()
@@ -176,7 +194,8 @@ func (c *Committer) Drain(ctx context.Context) error {
 func (c *Committer) Health() Health {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Health{Up: c.health.up, Since: c.health.since, Last: c.health.last}
+	h := c.health
+	return Health{Checked: h.checked, Up: h.up, Refusing: h.refusing, Since: h.since, Last: h.last}
 }
 
 // Alive returns an error if a Save has not returned maxOverdue after its deadline.
@@ -195,6 +214,6 @@ func (c *Committer) Counters() Counters {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	counters := c.counters
-	counters.Queued = c.queue.len()
+	counters.Queued = c.queue.len() + len(c.waiting)
 	return counters
 }

@@ -143,8 +143,8 @@ func TestPartialRejection(t *testing.T) {
 	})
 }
 
-// TestOutageIsLoggedOnce: the log has one line for the beginning of an outage and
-// one line for its end, whatever the number of messages.
+// TestOutageIsLoggedOnce: the log has one line for the beginning of an outage, one when
+// messages no longer wait, and one for its end, whatever the number of messages.
 func TestOutageIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log test.Log
@@ -174,7 +174,8 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 		}
 		drain(t, c)
 		o.want(1, nil)
-		if log.Count("store unavailable") != 1 || log.Count("no route to the database") != 1 || log.Count("store available again") != 1 || log.Count("after=1m0s") != 1 {
+		if log.Count("store unavailable, messages wait") != 1 || log.Count("store unavailable, replying 451") != 1 ||
+			log.Count("no route to the database") != 2 || log.Count("store available again") != 1 || log.Count("after=1m0s") != 1 {
 			t.Errorf("log:\n%s", log.String())
 		}
 	})

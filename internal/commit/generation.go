@@ -43,7 +43,8 @@ func (c *Committer) start(store savemail.Store, o Options) {
 	if k, ok := store.(savemail.Checker); ok {
 		check = k.Check
 	}
-	wasDown := !c.health.up
+	wasDown := c.health.checked && !c.health.up
+	c.health.checked = c.health.checked && wasDown
 	c.run(g, func() { c.watch(g, check, wasDown) })
 }
 

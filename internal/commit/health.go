@@ -19,60 +19,105 @@ const quietTime = time.Minute
 
 // Health is the state of the current store.
 type Health struct {
-	Up    bool      // the store accepts messages
-	Since time.Time // when Up changed last
-	Last  error     // last error of the store, nil if there was none
+	Checked  bool      // a Check or a Save of the store has ended
+	Up       bool      // the store accepts messages; false before the first Check
+	Refusing bool      // the store is down for so long that messages no longer wait: clients receive 451
+	Since    time.Time // when Up changed last
+	Last     error     // last error of the store, nil if there was none
+}
+
+// Outage returns since when a store that is not up has been down, whether messages wait, and
+// the reason, in one line.
+func (h Health) Outage() string {
+	text := "since " + h.Since.UTC().Format(time.DateTime) + " UTC, messages wait"
+	if h.Refusing {
+		text = strings.TrimSuffix(text, "messages wait") + "replying 451"
+	}
+	if h.Last != nil {
+		text += ": " + reason(h.Last)
+	}
+	return text
+}
+
+// reason returns the text of an error of the store in one line.
+func reason(err error) string {
+	return strings.ReplaceAll(strings.TrimPrefix(err.Error(), savemail.ErrUnavailable.Error()+": "), "\n", "; ")
 }
 
 // health is the state of the current store. Committer.mu guards it.
 type health struct {
-	up     bool
-	since  time.Time
-	last   error     // nil if no Save or Check has failed
-	failed time.Time // of the last failed Save or Check
+	checked, up, refusing bool
+	since                 time.Time
+	last                  error     // nil if no Save or Check has failed
+	failed                time.Time // of the last failed Save or Check
 }
 
-// markUp records that the store is up.
-func (h *health) markUp(log *slog.Logger) {
-	if h.up {
-		return
-	}
-	now := time.Now()
-	log.Info("store available again", "after", now.Sub(h.since).Round(time.Millisecond))
-	h.up, h.since = true, now
-}
-
-// markDown records a failure and reports whether the store was up before.
-func (h *health) markDown(log *slog.Logger, err error) bool {
-	h.last, h.failed = err, time.Now()
-	if !h.up {
+// markUp records that the store is up, and reports whether this is a change.
+func (h *health) markUp(log *slog.Logger) (changed bool) {
+	if h.checked && h.up {
 		return false
 	}
-	h.up, h.since = false, h.failed
-	reason := strings.TrimPrefix(err.Error(), savemail.ErrUnavailable.Error()+": ")
-	log.Error("store unavailable, replying 451", "reason", reason)
+	now := time.Now()
+	if h.checked {
+		log.Info("store available again", "after", now.Sub(h.since).Round(time.Millisecond))
+	}
+	if !h.up {
+		h.since = now
+	}
+	h.checked, h.up, h.refusing = true, true, false
 	return true
+}
+
+// markDown records a failure of a Save or Check that began at a time, and reports whether
+// an outage has begun.
+func (h *health) markDown(log *slog.Logger, err error, began time.Time) bool {
+	h.last, h.failed = err, time.Now()
+	if h.checked && !h.up {
+		return false
+	}
+	h.checked, h.up, h.since = true, false, began
+	log.Warn("store unavailable, messages wait", "reason", reason(h.last))
+	return true
+}
+
+// endPatience ends the time in which messages wait, if the outage lasts.
+func (c *Committer) endPatience() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.generations.current
+	if h := &c.health; h.checked && !h.up && !h.refusing && time.Since(h.since) >= g.patience() {
+		h.refusing = true
+		g.Changed()
+		g.Log.Error("store unavailable, replying 451", "reason", reason(h.last))
+	}
 }
 
 // up records a successful Save.
 func (c *Committer) up(g *generation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.generations.current == g {
-		c.health.markUp(g.Log)
+	c.markUp(g)
+}
+
+// markUp records that the store of g is up. c.mu is held.
+func (c *Committer) markUp(g *generation) {
+	if c.generations.current == g && c.health.markUp(g.Log) {
+		g.Changed()
 	}
 }
 
-// down records a failed Save or Check. It ignores the failures of a replaced store
-// and of Saves that Drain has canceled.
-func (c *Committer) down(g *generation, err error) {
+// down records a failed Save or Check that began at a time. It ignores the failures of a
+// replaced store and of Saves that Drain has canceled.
+func (c *Committer) down(g *generation, err error, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.generations.current != g || c.ctx.Err() != nil {
 		return
 	}
-	if c.health.markDown(g.Log, err) {
+	if c.health.markDown(g.Log, err, began) {
+		c.outageTimer.Reset(time.Until(began.Add(g.patience())))
 		g.requestCheck()
+		g.Changed()
 	}
 }
 
@@ -102,6 +147,7 @@ func (g *generation) requestCheck() {
 // such an outage, and nginx sends no message to a store that is down (auth_http).
 func (c *Committer) watch(g *generation, check func(context.Context) error, conclusive bool) {
 	for {
+		began := time.Now()
 		ctx, cancel := context.WithTimeout(g.ctx, g.Timeout)
 		err := check(ctx)
 		cancel()
@@ -110,7 +156,7 @@ func (c *Committer) watch(g *generation, check func(context.Context) error, conc
 		}
 		if err != nil {
 			conclusive = true
-			c.down(g, err)
+			c.down(g, err, began)
 		} else if c.checkSucceeded(g, conclusive) {
 			select {
 			case <-g.checkNow:
@@ -132,11 +178,9 @@ func (c *Committer) watch(g *generation, check func(context.Context) error, conc
 func (c *Committer) checkSucceeded(g *generation, conclusive bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !conclusive && !c.health.up && time.Since(c.health.failed) <= quietTime {
+	if !conclusive && c.health.checked && !c.health.up && time.Since(c.health.failed) <= quietTime {
 		return false
 	}
-	if c.generations.current == g {
-		c.health.markUp(g.Log)
-	}
+	c.markUp(g)
 	return true
 }

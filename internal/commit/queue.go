@@ -1,6 +1,7 @@
 package commit
 
 import (
+	"slices"
 	"time"
 
 	"goguerrillad/internal/envelope"
@@ -11,6 +12,8 @@ type pending struct {
 	envelope *envelope.Envelope
 	done     func(error)
 	at       time.Time // of Submit
+	err      error     // of the last Save, if it counts as ErrUnavailable
+	retry    retry
 }
 
 func (p pending) rows() int    { return len(p.envelope.To) }
@@ -38,17 +41,29 @@ func (q *queue) push(p pending) {
 	q.bytes += p.bytes()
 }
 
+// pushAgain queues entries that were in the queue before.
+func (q *queue) pushAgain(entries []pending) {
+	for _, p := range entries {
+		q.push(p)
+	}
+	slices.SortStableFunc(q.entries[q.head:], func(a, b pending) int { return a.at.Compare(b.at) })
+}
+
 // first returns the oldest entry of a queue that is not empty.
 func (q *queue) first() *pending { return &q.entries[q.head] }
 
 // popBatch moves the entries of one batch to batch: as many as fit, and at least
 // one if the queue is not empty.
 func (q *queue) popBatch(batch []pending, maxRows int, maxBytes int64) []pending {
+	limit := q.len()
 	for q.len() > 0 {
 		p := q.first()
 		maxRows -= p.rows()
 		maxBytes -= p.bytes()
-		if len(batch) > 0 && (maxRows < 0 || maxBytes < 0) {
+		if p.retry.batch > 0 {
+			limit = min(limit, p.retry.batch)
+		}
+		if len(batch) > 0 && (maxRows < 0 || maxBytes < 0 || len(batch) >= limit) {
 			break
 		}
 		batch = append(batch, q.pop())

@@ -21,12 +21,15 @@ func (c *Committer) save(ctx context.Context, g *generation, batch []pending) er
 	if len(batch) > 1 && allRejected(errs) {
 		half := len(batch) / 2
 		if err := c.save(ctx, g, batch[:half]); err != nil {
-			c.fail(batch[half:], fmt.Errorf("%w: not tried after a failure: %v", savemail.ErrUnavailable, err))
+			for i := range batch[half:] {
+				batch[half+i].err = fmt.Errorf("%w: not tried after a failure: %v", savemail.ErrUnavailable, err)
+			}
+			c.postpone(batch[half:], begun)
 			return err
 		}
 		return c.save(ctx, g, batch[half:])
 	}
-	return c.report(g, batch, errs, took)
+	return c.report(g, batch, errs, begun, took)
 }
 
 // call calls Save and returns one outcome per envelope. If the store returns too few
@@ -70,8 +73,9 @@ func kind(err error) error {
 
 // report logs and counts the outcomes of one Save and passes them to the submitters.
 // It returns the last ErrUnavailable, else the last ErrUnknown, else nil.
-func (c *Committer) report(g *generation, batch []pending, errs []error, took time.Duration) error {
+func (c *Committer) report(g *generation, batch []pending, errs []error, begun time.Time, took time.Duration) error {
 	var unavailable, unknown error
+	var failed []pending
 	var unsettled []*envelope.Envelope
 	var n Counters
 	for i, err := range errs {
@@ -93,8 +97,9 @@ func (c *Committer) report(g *generation, batch []pending, errs []error, took ti
 			unknown = err
 			unsettled = append(unsettled, e)
 		default:
-			n.Unavailable++
 			unavailable = err
+			batch[i].err = err
+			failed = append(failed, batch[i])
 		}
 	}
 	c.count(n)
@@ -103,7 +108,7 @@ func (c *Committer) report(g *generation, batch []pending, errs []error, took ti
 	}
 	switch {
 	case unavailable != nil:
-		c.down(g, unavailable)
+		c.down(g, unavailable, begun)
 	case unknown != nil:
 		c.uncertain(g, unknown)
 	default:
@@ -113,12 +118,15 @@ func (c *Committer) report(g *generation, batch []pending, errs []error, took ti
 		g.Log.Warn("commit outcome unknown, replied 451", "error", unknown, "hashes", savemail.Hashes(unsettled))
 	}
 	for i, p := range batch {
-		p.done(errs[i])
+		if kind(errs[i]) != savemail.ErrUnavailable {
+			p.done(errs[i])
+		}
 	}
+	c.postpone(failed, begun)
 	return cmp.Or(unavailable, unknown)
 }
 
-// fail passes err, which wraps ErrUnavailable, to the submitters of a batch.
+// fail passes err, which counts as ErrUnavailable, to the submitters of a batch.
 func (c *Committer) fail(batch []pending, err error) {
 	c.count(Counters{Unavailable: uint64(len(batch))})
 	for _, p := range batch {

@@ -159,7 +159,7 @@ func (c *Committer) expire() {
 	if len(late) > 0 {
 		c.run(g, func() { // Drain waits for this goroutine
 			err := fmt.Errorf("%w: no writer was free for %v", savemail.ErrUnavailable, g.Timeout/2)
-			c.down(g, err)
+			c.down(g, err, time.Now())
 			c.fail(late, err)
 		})
 	}

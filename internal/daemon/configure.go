@@ -162,7 +162,7 @@ func serverSettings(cfg *stores.Configuration, limits clientLimits) smtpd.Settin
 
 // metricsConfig returns the part of a configuration that the metrics show.
 func metricsConfig(c *change, limits clientLimits) *metrics.Config {
-	m := &metrics.Config{MaxClients: limits.smtp, Memory: c.cfg.Memory, Store: c.cfg.SaveMail, RedisUp: c.store.RedisUp()}
+	m := &metrics.Config{Host: c.cfg.HostName, MaxClients: limits.smtp, Memory: c.cfg.Memory, Store: c.cfg.SaveMail, RedisUp: c.store.RedisUp()}
 	if pair := c.cfg.Certificate; pair != nil && pair.Leaf != nil {
 		m.CertificateEnds = pair.Leaf.NotAfter
 	}

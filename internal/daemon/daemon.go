@@ -39,7 +39,8 @@ type Options struct {
 type daemon struct {
 	Options
 	log         *logging.Log
-	descriptors int // RLIMIT_NOFILE
+	descriptors int           // RLIMIT_NOFILE
+	changed     chan struct{} // of capacity 1, for service.Service.Changed
 
 	// Changed by apply.
 	cfg      *stores.Configuration
@@ -71,7 +72,7 @@ func Run(cfg *stores.Configuration, o Options) error {
 		return &ConfigError{err}
 	}
 
-	d := &daemon{Options: o, descriptors: descriptorLimit()}
+	d := &daemon{Options: o, descriptors: descriptorLimit(), changed: make(chan struct{}, 1)}
 	c := &change{cfg: cfg}
 	if err := d.openSockets(c); err != nil {
 		return err
@@ -94,7 +95,7 @@ func Run(cfg *stores.Configuration, o Options) error {
 	if err := d.start(c); err != nil {
 		return err
 	}
-	s := service.Service{Signals: o.Signals, Reload: d.reload, LogCounters: d.report, Stop: d.stop, Status: d.status, Alive: d.alive, Log: log.Logger}
+	s := service.Service{Signals: o.Signals, Reload: d.reload, LogCounters: d.report, Stop: d.stop, Status: d.status, Changed: d.changed, Alive: d.alive, Log: log.Logger}
 	s.Run()
 	log.Info("stopped")
 	if err := log.Close(); err != nil { // loses no message
@@ -127,7 +128,7 @@ func (d *daemon) openSockets(c *change) error {
 // start opens the store, applies the configuration and begins to serve.
 func (d *daemon) start(c *change) error {
 	d.metrics = d.newMetrics()
-	d.recipients = recipient.New(d.log.Logger)
+	d.recipients = recipient.New(d.log.Logger, d.notifyChange)
 	d.repeats = session.NewRepeats(d.log.Logger, isOutage)
 	d.settings.Store(&session.Settings{}) // smtpd.New reads them before apply
 	environment := &session.Environment{
@@ -160,8 +161,24 @@ func (d *daemon) start(c *change) error {
 	if err := d.server.Start(fds(d.sockets)); err != nil {
 		return err
 	}
+	d.awaitCheck()
 	d.log.Info("ready", "version", d.Version, "listen", addresses(d.sockets), "auth_http", addresses(d.authServer.sockets), "metrics", addresses(d.statusServer.sockets), "store", c.cfg.SaveMail, "host", c.cfg.HostName)
 	return nil
+}
+
+// checkTime is how long the start waits for the first check of the store, so that the
+// status is known when the daemon is ready.
+const checkTime = time.Second
+
+func (d *daemon) awaitCheck() {
+	timeout := time.After(checkTime)
+	for !d.committer.Health().Checked {
+		select {
+		case <-d.changed:
+		case <-timeout:
+			return
+		}
+	}
 }
 
 // isOutage reports whether a store's error concerns every message.
@@ -169,10 +186,10 @@ func isOutage(err error) bool {
 	return errors.Is(err, savemail.ErrUnavailable) && !errors.Is(err, savemail.ErrUnknown)
 }
 
-// openStore opens the store and measures its commits.
+// openStore opens the store, measures its commits and follows its health.
 func (d *daemon) openStore(cfg *stores.Configuration) (stores.Store, error) {
 	store, err := cfg.Open(d.Version, d.log.Logger)
-	store.Options.Committed = d.metrics.Committed
+	store.Options.Committed, store.Options.Changed = d.metrics.Committed, d.notifyChange
 	return store, err
 }
 

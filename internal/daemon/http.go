@@ -168,7 +168,7 @@ func (d *daemon) authSettings(sockets []listen.Socket) authhttp.Settings {
 
 // refusal returns the reply for a new client, nil if the daemon accepts it.
 func (d *daemon) refusal() *smtp.Reply {
-	if !d.committer.Health().Up {
+	if d.committer.Health().Refusing { // messages wait in a shorter outage
 		return &smtp.ReplyStoreUnavailable
 	}
 	if d.server.Full() {

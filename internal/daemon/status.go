@@ -2,13 +2,10 @@ package daemon
 
 import (
 	"fmt"
-	"strings"
-	"time"
 
 	"goguerrillad/internal/commit"
 	"goguerrillad/internal/metrics"
 	"goguerrillad/internal/recipient"
-	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/smtpd"
 )
 
@@ -43,14 +40,37 @@ func (d *daemon) report() {
 
 // status returns the line of systemctl status, which every user can read.
 func (d *daemon) status() string {
-	s, c := d.server.Stats(), d.committer.Counters()
-	health := d.committer.Health()
-	store := "up"
-	if !health.Up {
-		store = "down since " + health.Since.Format(time.DateTime)
-		if health.Last != nil {
-			store += ": " + strings.TrimPrefix(health.Last.Error(), savemail.ErrUnavailable.Error()+": ")
-		}
+	return statusLine(d.server.Stats().Sessions, d.committer.Counters().Messages, d.committer.Health(), d.recipients.Stats().Failing)
+}
+
+func statusLine(sessions int64, messages uint64, store commit.Health, query error) string {
+	line := fmt.Sprintf("%s, %s stored, store ", count(uint64(sessions), "session"), count(messages, "message"))
+	switch {
+	case !store.Checked:
+		line += "not checked yet"
+	case store.Up:
+		line += "up"
+	default:
+		line += "down " + store.Outage()
 	}
-	return fmt.Sprintf("%d sessions, %d messages stored, store %s", s.Sessions, c.Messages, store)
+	if query != nil {
+		line += "; the last GM_RECIPIENT_QUERY failed: " + query.Error()
+	}
+	return line
+}
+
+// count returns a number with its noun.
+func count(n uint64, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprint(n, " ", noun)
+}
+
+// notifyChange makes the service send the status at once.
+func (d *daemon) notifyChange() {
+	select {
+	case d.changed <- struct{}{}:
+	default:
+	}
 }

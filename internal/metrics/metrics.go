@@ -37,6 +37,7 @@ type Sources struct {
 
 // Config holds the values of the configuration that the metrics contain.
 type Config struct {
+	Host            string      // name of the server, GSMTP_HOST_NAME
 	MaxClients      int         // SMTP sessions
 	Memory          int64       // bytes, GSMTP_MEMORY
 	Store           string      // GM_SAVE_MAIL
@@ -141,8 +142,12 @@ func (m *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 
 // unhealthy returns the reason why the daemon does not accept messages, or "".
 func (m *Server) unhealthy() string {
-	if store := m.sources.Health(); !store.Up {
-		return "store unavailable since " + store.Since.UTC().Format(time.RFC3339)
+	switch store := m.sources.Health(); {
+	case store.Up:
+	case !store.Checked:
+		return "store not checked yet"
+	default:
+		return "store unavailable " + store.Outage()
 	}
 	if m.sources.Full() {
 		return "client limit reached"

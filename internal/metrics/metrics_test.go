@@ -26,6 +26,7 @@ import (
 type fixture struct {
 	*metrics.Server
 	down, full, redis atomic.Bool
+	health            atomic.Pointer[commit.Health] // if not nil, instead of down
 	config            metrics.Config
 	server            smtpd.Stats
 	committer         commit.Counters
@@ -37,7 +38,7 @@ type fixture struct {
 // daemon that has received no message.
 func newFixture() *fixture {
 	f := &fixture{}
-	f.config = metrics.Config{MaxClients: 500, Memory: 1 << 20, Store: "mysql", CertificateEnds: time.Unix(1800000000, 0), RedisUp: f.redis.Load}
+	f.config = metrics.Config{Host: "mx.example.com", MaxClients: 500, Memory: 1 << 20, Store: "mysql", CertificateEnds: time.Unix(1800000000, 0), RedisUp: f.redis.Load}
 	f.Server = metrics.New(metrics.Sources{
 		Version: `1.2"3`, Commit: "abc",
 		Server: func() smtpd.Stats { return f.server },
@@ -47,9 +48,14 @@ func newFixture() *fixture {
 			return c
 		},
 		Recipients: func() recipient.Stats { return f.recipients },
-		Health:     func() commit.Health { return commit.Health{Up: !f.down.Load(), Since: time.Unix(1700000000, 0)} },
-		Full:       f.full.Load,
-		Config:     func() metrics.Config { return f.config },
+		Health: func() commit.Health {
+			if h := f.health.Load(); h != nil {
+				return *h
+			}
+			return commit.Health{Checked: true, Up: !f.down.Load(), Refusing: f.down.Load(), Since: time.Unix(1700000000, 0)}
+		},
+		Full:   f.full.Load,
+		Config: func() metrics.Config { return f.config },
 	})
 	return f
 }
@@ -222,7 +228,14 @@ func TestHealth(t *testing.T) {
 	f.full.Store(true)
 	want(503, "client limit reached\n")
 	f.down.Store(true)
-	want(503, "store unavailable since 2023-11-14T22:13:20Z\n")
+	want(503, "store unavailable since 2023-11-14 22:13:20 UTC, replying 451\n")
+	f.health.Store(&commit.Health{Checked: true, Since: time.Unix(1700000000, 0), Last: errors.New("connection refused\nby both")})
+	want(503, "store unavailable since 2023-11-14 22:13:20 UTC, messages wait: connection refused; by both\n")
+	f.health.Store(&commit.Health{})
+	want(503, "store not checked yet\n")
+	f.full.Store(false)
+	f.health.Store(&commit.Health{Up: true}) // after a reload
+	want(200, "ok\n")
 }
 
 // TestProtected: each response has the headers for browsers.

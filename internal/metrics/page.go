@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,22 +64,19 @@ var pageText string
 
 // A view holds the values of the page. It contains no addresses and no messages.
 type view struct {
-	Version               string
+	Host, Version         string
 	State, Class          string // the heading and its CSS class, ok or error
-	Sessions, Limit       int64
+	Sessions, Limit       string
 	Rate, Peak            string            // messages per second
 	Plot                  template.HTMLAttr // the points of a polyline of 600 by 100
-	Stored, Rows, Queued  uint64
-	CommitTime, BatchRows string // means
+	Stored, Rows, Queued  string
+	CommitTime, BatchRows string // averages
 	Store, Redis          string
 	Refused               []pair
 	Reload                string
 }
 
-type pair struct {
-	Name  string
-	Value uint64
-}
+type pair struct{ Name, Value string }
 
 // page writes the page.
 func (m *Server) page(w http.ResponseWriter, _ *http.Request) {
@@ -99,18 +97,28 @@ func (m *Server) view() view {
 	rates, reloaded, refused := m.history.perSecond(), m.reloaded, m.refused
 	m.mu.Unlock()
 	v := view{
-		Version: m.sources.Version, State: "Accepting messages", Class: "ok",
-		Sessions: server.Sessions, Limit: int64(config.MaxClients),
-		Stored: committer.Messages, Rows: committer.Rows, Queued: uint64(committer.Queued),
+		Host: config.Host, Version: m.sources.Version, State: "Accepting messages", Class: "ok",
+		Sessions: number(uint64(server.Sessions)), Limit: number(uint64(config.MaxClients)),
+		Stored: number(committer.Messages), Rows: number(committer.Rows), Queued: number(uint64(committer.Queued)),
 		CommitTime: "–", BatchRows: "–",
 		Reload: reloaded.UTC().Format(time.DateTime) + " UTC",
 	}
-	v.Store = config.Store + map[bool]string{true: ", up since ", false: ", down since "}[store.Up] + store.Since.UTC().Format(time.DateTime) + " UTC"
+	switch {
+	case !store.Checked:
+		v.Store = config.Store + ", not checked yet"
+	case store.Up:
+		v.Store = config.Store + ", up since " + store.Since.UTC().Format(time.DateTime) + " UTC"
+	default:
+		v.Store = config.Store + ", down since " + store.Since.UTC().Format(time.DateTime) + " UTC"
+	}
 	if config.RedisUp != nil {
 		v.Redis = map[bool]string{true: "up", false: "down"}[config.RedisUp()]
 	}
 	if reason := m.unhealthy(); reason != "" {
-		v.State, v.Class = "Not accepting messages: "+reason, "error"
+		v.State, v.Class = strings.ToUpper(reason[:1])+reason[1:], "error"
+		if store.Up || store.Refusing {
+			v.State = "Not accepting messages: " + reason
+		}
 	}
 	if refused {
 		v.Reload += "; the last reload was refused"
@@ -121,7 +129,10 @@ func (m *Server) view() view {
 		rows, _ := total(m.commitRows)
 		v.BatchRows = fmt.Sprintf("%.1f", rows/float64(batches))
 	}
-	for _, p := range []pair{
+	for _, p := range []struct {
+		name string
+		n    uint64
+	}{
 		{"connections: client limit", server.RefusedFull},
 		{"connections: limit per address", server.RefusedIP},
 		{"connections: PROXY header", server.RefusedHeaders},
@@ -132,8 +143,8 @@ func (m *Server) view() view {
 		{"replies 550: recipient refused", m.replies[550].Load()},
 		{"replies 552: message too big", m.replies[552].Load()},
 	} {
-		if p.Value > 0 {
-			v.Refused = append(v.Refused, p)
+		if p.n > 0 {
+			v.Refused = append(v.Refused, pair{p.name, number(p.n)})
 		}
 	}
 	return v
@@ -154,6 +165,15 @@ func plot(rates []float64) (now, peak string, points template.HTMLAttr) {
 		fmt.Fprintf(&b, "%d,%.1f ", i*600/(len(rates)-1), y)
 	}
 	return rate(rates[len(rates)-1]), rate(most), template.HTMLAttr(`points="` + b.String() + `"`)
+}
+
+// number returns n with a comma between thousands.
+func number(n uint64) string {
+	s := strconv.FormatUint(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }
 
 func rate(r float64) string { return fmt.Sprintf("%.3g", r) }

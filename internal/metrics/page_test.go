@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"goguerrillad/internal/commit"
 	"goguerrillad/internal/smtp"
 )
 
@@ -19,7 +20,7 @@ func TestPage(t *testing.T) {
 	f := start(t)
 	f.Committed(3*time.Millisecond, 9)
 	status, text, h := f.get("/")
-	for _, want := range []string{`<h1 class="ok">Accepting messages</h1>`, "3 of 500", "3.0 ms", "client limit", "store unavailable", "<polyline points=", "mysql, up since 2023-11-14 22:13:20 UTC", "<dt>Redis</dt><dd>down</dd>"} {
+	for _, want := range []string{`<h1 class="ok">Accepting messages</h1>`, "3 of 500", "3.0 ms", "client limit", "store unavailable", "<polyline points=", "mx.example.com", "mysql, up since 2023-11-14 22:13:20 UTC", "<dt>Redis</dt><dd>down</dd>"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("page lacks %q:\n%s", want, text)
 		}
@@ -44,6 +45,14 @@ func TestPage(t *testing.T) {
 	f.down.Store(true)
 	if _, text, _ := f.get("/"); !strings.Contains(text, `<h1 class="error">Not accepting messages: store unavailable since`) {
 		t.Errorf("page while the store is down:\n%s", text)
+	}
+	f.health.Store(&commit.Health{Checked: true, Last: errors.New("connection refused")})
+	if _, text, _ := f.get("/"); !strings.Contains(text, `<h1 class="error">Store unavailable since`) || !strings.Contains(text, "messages wait: connection refused</h1>") {
+		t.Errorf("page in a short outage:\n%s", text)
+	}
+	f.health.Store(&commit.Health{})
+	if _, text, _ := f.get("/"); !strings.Contains(text, `<h1 class="error">Store not checked yet</h1>`) || !strings.Contains(text, "<dd>mysql, not checked yet</dd>") {
+		t.Errorf("page before the first check:\n%s", text)
 	}
 	if status, _, _ := f.get("/other"); status != 404 {
 		t.Errorf("/other: status %d, want 404", status)
@@ -94,7 +103,7 @@ func TestPageFigures(t *testing.T) {
 	f.wantShown(t, map[string]string{
 		"now": "0", "peak": "0", "sessions": "3 of 500", "store": "mysql, up since 2023-11-14 22:13:20 UTC", "Redis": "up",
 		"messages waiting for the store": "8", "messages stored": "7", "rows stored": "9",
-		"mean time per transaction": "4.5 ms", "mean rows per transaction": "5.5",
+		"average transaction time": "4.5 ms", "average rows per transaction": "5.5",
 		"connections: client limit": "2", "connections: limit per address": "5", "connections: PROXY header": "11",
 		"messages: store unavailable": "16", "messages: rejected by the store": "17",
 		"messages: refused permanently": "18", "messages: outcome unknown": "19",
@@ -111,7 +120,7 @@ func TestPageOfNewDaemon(t *testing.T) {
 	f.wantShown(t, map[string]string{
 		"now": "0", "peak": "0", "sessions": "0 of 500", "store": "mysql, down since 2023-11-14 22:13:20 UTC",
 		"messages waiting for the store": "0", "messages stored": "0", "rows stored": "0",
-		"mean time per transaction": "–", "mean rows per transaction": "–",
+		"average transaction time": "–", "average rows per transaction": "–",
 	})
 	_, text, _ := f.get("/")
 	for _, figure := range []string{"NaN", "Refused or failed", "refused"} {
@@ -121,6 +130,17 @@ func TestPageOfNewDaemon(t *testing.T) {
 	}
 	if strings.Count(text, ",100.0 ") != 120 || !strings.Contains(text, `points="0,100.0 5,100.0 `) || !strings.Contains(text, `600,100.0 "`) {
 		t.Errorf("plot is not a straight line:\n%s", text)
+	}
+}
+
+// TestThousands: large numbers have separators.
+func TestThousands(t *testing.T) {
+	f := newFixture()
+	for n, want := range map[uint64]string{999: "999", 1000: "1,000", 1234567: "1,234,567"} {
+		f.messages.Store(n)
+		if got := f.shown(t)["messages stored"]; got != want {
+			t.Errorf("%d is shown as %s, want %s", n, got, want)
+		}
 	}
 }
 

@@ -44,22 +44,21 @@ func Found(rows *sql.Rows, err error) (bool, error) {
 const Connections = 4
 
 const (
-	maxKnown  = 1 << 17         // cached answers, less than 30 MiB
-	askTime   = 5 * time.Second // for a query, with the wait for a connection
-	quietTime = time.Minute     // between two log messages about failing queries
+	maxKnown = 1 << 17         // cached answers, less than 30 MiB
+	askTime  = 5 * time.Second // for a query, with the wait for a connection
 )
 
 // A Directory accepts or refuses recipients by a query, and caches the answers.
 // Its methods may be called from any goroutine.
 type Directory struct {
-	log *slog.Logger
+	log     *slog.Logger
+	changed func()
 
-	mu         sync.Mutex
-	current    *generation    // nil: every recipient is accepted
-	closing    sync.WaitGroup // goroutines that close a replaced source
-	failing    bool
-	lastLogged time.Time // when a failure was last logged
-	stats      Stats
+	mu      sync.Mutex
+	current *generation    // nil: every recipient is accepted
+	closing sync.WaitGroup // goroutines that close a replaced source
+	outage  outage
+	stats   Stats
 }
 
 // Stats counts events since the start.
@@ -67,6 +66,7 @@ type Stats struct {
 	Cached  uint64 // answers from the cache
 	Queries uint64 // queries, failed ones included
 	Failed  uint64 // failed queries
+	Failing error  // of the last query, nil if it succeeded
 }
 
 // A generation is a source and the answers of that source.
@@ -77,6 +77,7 @@ type generation struct {
 	pending map[string]*lookup // by address; at most one for each session
 	slots   chan struct{}      // holds a token for each running query
 	running sync.WaitGroup     // a goroutine for each lookup
+	retired chan struct{}      // closed when another generation is current
 }
 
 // A key is the hash of an address, so that all cache entries have the same size.
@@ -90,8 +91,9 @@ type answer struct {
 // A lookup is a running query and the callbacks that wait for its answer.
 type lookup struct{ waiting []func(*smtp.Reply) }
 
-// New returns a directory without a source, which accepts every recipient.
-func New(log *slog.Logger) *Directory { return &Directory{log: log} }
+// New returns a directory without a source, which accepts every recipient. It calls
+// changed, which must not block, when the queries begin or cease to fail.
+func New(log *slog.Logger, changed func()) *Directory { return &Directory{log: log, changed: changed} }
 
 // Use replaces the source and clears the cache. If s is nil, every recipient is
 // accepted. The directory caches answers for the time keep, and none if keep is 0.
@@ -99,15 +101,18 @@ func New(log *slog.Logger) *Directory { return &Directory{log: log} }
 func (d *Directory) Use(s Source, keep time.Duration) {
 	var next *generation
 	if s != nil {
-		next = &generation{source: s, keep: keep, pending: map[string]*lookup{}, slots: make(chan struct{}, Connections)}
+		next = &generation{source: s, keep: keep, pending: map[string]*lookup{}, slots: make(chan struct{}, Connections), retired: make(chan struct{})}
 		// NewLRU fails only for a size below 1.
 		next.known, _ = simplelru.NewLRU[key, answer](maxKnown, nil)
 	}
 	d.mu.Lock()
 	last := d.current
 	d.current = next
+	d.outage.end()
+	d.stats.Failing = nil
 	d.mu.Unlock()
 	if last != nil {
+		close(last.retired)
 		d.closing.Go(func() {
 			last.running.Wait()
 			if err := last.source.Close(); err != nil {
@@ -152,7 +157,7 @@ func (d *Directory) cached(g *generation, address string) (refusal *smtp.Reply, 
 }
 
 // Ask calls done once, from any goroutine, with nil if the recipient is accepted,
-// else with the refusal. It calls done within 5 s.
+// else with the refusal. It calls done within 15 s.
 func (d *Directory) Ask(address string, done func(refusal *smtp.Reply)) {
 	address = canonical(address)
 	d.mu.Lock()
@@ -176,9 +181,20 @@ func (d *Directory) Ask(address string, done func(refusal *smtp.Reply)) {
 	g.running.Go(func() { d.run(g, address) })
 }
 
-// run runs the query for an address and calls the waiting callbacks.
+// run runs the query for an address and calls the waiting callbacks. While an outage is
+// short, it runs a failed query again.
 func (d *Directory) run(g *generation, address string) {
+	began := time.Now()
 	found, err := g.query(address)
+	for pause := minPause; d.record(g, began, err); pause = min(2*pause, maxPause) {
+		select {
+		case <-time.After(pause):
+			found, err = g.query(address)
+		case <-g.retired:
+			d.askAgain(g, address)
+			return
+		}
+	}
 	var refusal *smtp.Reply
 	switch {
 	case err != nil:
@@ -192,10 +208,24 @@ func (d *Directory) run(g *generation, address string) {
 	if err == nil && g.keep > 0 {
 		g.known.Add(sha256.Sum256([]byte(address)), answer{refusal, time.Now().Add(g.keep)})
 	}
-	d.record(err)
 	d.mu.Unlock()
 	for _, done := range l.waiting {
 		done(refusal)
+	}
+}
+
+// askAgain asks the source that has replaced g, if there is one. Close has no other source.
+func (d *Directory) askAgain(g *generation, address string) {
+	d.mu.Lock()
+	l, closed := g.pending[address], d.current == nil
+	delete(g.pending, address)
+	d.mu.Unlock()
+	for _, done := range l.waiting {
+		if closed {
+			done(&smtp.ReplyRecipientUnchecked)
+		} else {
+			d.Ask(address, done)
+		}
 	}
 }
 
@@ -209,24 +239,6 @@ func (g *generation) query(address string) (bool, error) {
 		return false, errors.New("wait for a free connection: timeout")
 	}
 	return g.source.Has(ctx, address, address[strings.LastIndexByte(address, '@')+1:])
-}
-
-// record counts a query. It logs the first of several failed queries, at most
-// once in quietTime, and the first successful query after a logged failure.
-func (d *Directory) record(err error) {
-	d.stats.Queries++
-	if err == nil {
-		if d.failing {
-			d.log.Info("GM_RECIPIENT_QUERY succeeded again")
-		}
-		d.failing = false
-		return
-	}
-	d.stats.Failed++
-	if now := time.Now(); !d.failing && now.Sub(d.lastLogged) >= quietTime {
-		d.failing, d.lastLogged = true, now
-		d.log.Error("GM_RECIPIENT_QUERY failed, replying 451", "reason", err)
-	}
 }
 
 // canonical returns an address as the query receives it: the domain in lower case

@@ -10,8 +10,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// statusInterval is the interval of status notifications. An unchanged status is
-// not sent again.
+// statusInterval is the interval of status notifications, in addition to Service.Changed.
+// An unchanged status is not sent again.
 const statusInterval = 2 * time.Second
 
 // stopExtension is the time that each EXTEND_TIMEOUT_USEC requests during a stop
@@ -39,14 +39,20 @@ func (s *Service) startNotifier(sent string) (end func()) {
 		defer tick.Stop()
 		alive := true
 		for {
+			ticked := false
 			select {
 			case <-ctx.Done():
 				return
+			case <-s.Changed:
 			case <-tick.C:
+				ticked = true
 			}
 			if status := s.status(); status != sent {
 				sent = status
 				s.notify(status)
+			}
+			if !ticked {
+				continue
 			}
 			if s.stopping.Load() {
 				s.notify(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", stopExtension.Microseconds()))

@@ -32,6 +32,8 @@ type Service struct {
 	// Status returns the status of the daemon in one line. All users of the machine
 	// can read it.
 	Status func() string
+	// Changed receives a value when the status should be sent at once. It may be nil.
+	Changed <-chan struct{}
 	// Alive returns an error if a part of the daemon makes no progress, and nil if the
 	// daemon only waits for another program, such as a database.
 	Alive func(ctx context.Context) error

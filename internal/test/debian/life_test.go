@@ -89,7 +89,7 @@ func (m *machine) activation(t *testing.T) {
 		m.expectStored(t, m.send(t, addr))
 	}
 	m.awaitProperty(t, service, "ActiveState", "active")
-	if status := m.show(t, service, "StatusText"); !strings.Contains(status, "sessions") || !strings.Contains(status, "store up") {
+	if status := m.show(t, service, "StatusText"); !strings.Contains(status, "session") || !strings.Contains(status, "store up") {
 		t.Errorf("status %q, want the sessions and an available store", status)
 	}
 }

@@ -74,7 +74,7 @@ func TestNotify(t *testing.T) {
 	d := newDaemon(t, nil)
 	m := startManager(t, d)
 	d.Start(t)
-	m.await(t, `^READY=1\nSTATUS=\d+ sessions, 0 messages stored, store up$`)
+	m.await(t, `^READY=1\nSTATUS=\d+ sessions?, 0 messages stored, store (not checked yet|up)$`)
 	m.await(t, `^WATCHDOG=1$`)
 
 	c := connect(t, d)
@@ -82,18 +82,18 @@ func TestNotify(t *testing.T) {
 	if r, err := c.Send("a@example.org", "", []string{"b@example.com"}, []byte("x\r\n")); err != nil || r.Code != 250 {
 		t.Fatalf("reply %v, %v, want 250", r, err)
 	}
-	m.await(t, `^STATUS=1 sessions, 1 messages stored, store up$`)
+	m.await(t, `^STATUS=1 session, 1 message stored, store up$`)
 
 	d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "600"})
 	m.await(t, `^RELOADING=1\nMONOTONIC_USEC=\d+$`)
-	m.await(t, `^READY=1\nSTATUS=1 sessions, 1 messages stored, store up$`)
+	m.await(t, `^READY=1\nSTATUS=1 session, 1 message stored, store (not checked yet|up)$`)
 	d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "none"})
 	m.await(t, `^RELOADING=1\nMONOTONIC_USEC=\d+$`)
-	m.await(t, `^READY=1\nSTATUS=1 sessions, .*; the last reload was refused: .*goguerrilla\.conf:\d+:\d+: GM_MAX_CLIENTS: "none" is not a whole number.*$`)
+	m.await(t, `^READY=1\nSTATUS=1 session, .*; the last reload was refused: .*goguerrilla\.conf:\d+:\d+: GM_MAX_CLIENTS: "none" is not a whole number.*$`)
 
 	// While the store is unavailable, the status reports it, and WATCHDOG=1 continues.
 	d.Reload(t, map[string]string{"GM_MAX_CLIENTS": "500", "SQLITE_FILE": filepath.Join(d.ConfigFile(), "mail.db")})
-	m.await(t, `^STATUS=1 sessions, 1 messages stored, store down since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: .*mail\.db`)
+	m.await(t, `^STATUS=1 session, 1 message stored, store down since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, messages wait: .*mail\.db`)
 	m.await(t, `^WATCHDOG=1$`)
 
 	if r, err := c.Expect(250, "MAIL FROM:<a@example.org>"); err != nil {
@@ -101,7 +101,7 @@ func TestNotify(t *testing.T) {
 	}
 	done := make(chan int)
 	go func() { done <- d.Terminate(t) }()
-	m.await(t, `^STOPPING=1\nSTATUS=stopping: 1 sessions`)
+	m.await(t, `^STOPPING=1\nSTATUS=stopping: 1 session,`)
 	m.await(t, `^EXTEND_TIMEOUT_USEC=10000000$`)
 	m.await(t, `^WATCHDOG=1$`)
 	c.Close()

@@ -2,9 +2,13 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
+	"os/exec"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +42,7 @@ func TestOutage(t *testing.T) {
 	}{
 		{"server down at the start", (*outage).serverDown},
 		{"wrong password", (*outage).wrongPassword},
+		{"restart under load", (*outage).restartUnderLoad},
 		{"missing table", (*outage).missingTable},
 		{"max_allowed_packet too small", (*outage).smallPacket},
 		{"narrow column", (*outage).narrowColumn},
@@ -47,6 +52,43 @@ func TestOutage(t *testing.T) {
 		if !t.Run(step.name, func(t *testing.T) { step.run(o, t) }) {
 			t.Fatalf("step %q failed, and the next steps depend on it\n%s", step.name, d.Log())
 		}
+	}
+}
+
+// TestSQLiteLocked: no client notices that another process locks the SQLite file for less
+// than 10 s.
+func TestSQLiteLocked(t *testing.T) {
+	test.Need(t, "sqlite3")
+	d := newDaemon(t, nil)
+	d.Start(t)
+	c := connect(t, d)
+	defer c.Close()
+	send(t, c, "before@example.com")
+	lock := exec.Command("sqlite3", "-bail", "-cmd", ".timeout 10000", d.Keys["SQLITE_FILE"], "BEGIN EXCLUSIVE", ".shell echo locked; sleep 8", "COMMIT")
+	p := test.Start(t, lock)
+	test.Await(t, p, 20*time.Second, "waiting for the lock", func() error {
+		if !strings.Contains(p.Output(), "locked") {
+			return errors.New("not locked")
+		}
+		return nil
+	})
+	var clients sync.WaitGroup
+	for i := range 5 {
+		clients.Go(func() {
+			c := connect(t, d)
+			defer c.Close()
+			r, err := c.Send("a@example.org", "", []string{fmt.Sprintf("locked%d@example.com", i)}, []byte("Subject: x\r\n\r\n"))
+			if err != nil || r.Code != 250 {
+				t.Errorf("reply %v, %v, want 250", r, err)
+			}
+		})
+	}
+	clients.Wait()
+	if n := sqliteTable(t, d).count(t); n != 6 {
+		t.Errorf("%d rows, want 6", n)
+	}
+	if log := d.Log(); !strings.Contains(log, "store unavailable, messages wait") || strings.Contains(log, "replying 451") {
+		t.Errorf("log:\n%s", log)
 	}
 }
 
@@ -101,7 +143,7 @@ func (o *outage) expectLog(t *testing.T, before int, text string, n int) {
 }
 
 const (
-	logUnavailable = `msg="store unavailable, `
+	logUnavailable = `msg="store unavailable, replying 451"`
 	logAvailable   = `msg="store available again"`
 )
 
@@ -135,6 +177,72 @@ func (o *outage) wrongPassword(t *testing.T) {
 	o.awaitStored(t, "again", nil)
 	o.expectLog(t, before, wrong, 0)
 	o.expectLog(t, before, o.db.Pass, 0)
+}
+
+// restartUnderLoad: no client notices restarts of the server, with one host and with a list,
+// and each message is one row. Each recipient is looked up in the database.
+func (o *outage) restartUnderLoad(t *testing.T) {
+	for _, hosts := range []string{o.db.Addr, o.db.Addr + "," + strings.Replace(o.db.Addr, "127.0.0.1", "localhost", 1)} {
+		if !o.Reload(t, map[string]string{
+			"MYSQL_HOST": hosts, "GM_RECIPIENT_CACHE_SECONDS": "0",
+			"GM_RECIPIENT_QUERY": "SELECT 1 FROM information_schema.tables WHERE :address LIKE '%@example.com' LIMIT 1",
+		}) {
+			t.Fatalf("reload refused:\n%s", o.Log())
+		}
+		before, begun := len(o.Log()), o.table.count(t)
+		var acknowledged atomic.Int64
+		var clients sync.WaitGroup
+		stop := make(chan struct{})
+		for i := range 8 {
+			clients.Go(func() {
+				c := connect(t, o.Daemon)
+				defer c.Close()
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					to := fmt.Sprintf("restart%d@example.com", i)
+					r, err := c.Send("a@example.org", "", []string{to}, []byte("Subject: x\r\n\r\n"))
+					if err != nil || r.Code != 250 {
+						t.Errorf("reply %v, %v, want 250", r, err)
+						return
+					}
+					acknowledged.Add(1)
+				}
+			})
+		}
+		await := func(n int64) {
+			t.Helper()
+			n += acknowledged.Load()
+			test.Await(t, o.Process(), 30*time.Second, "waiting for messages", func() error {
+				if got := acknowledged.Load(); got < n {
+					return fmt.Errorf("%d acknowledged", got)
+				}
+				return nil
+			})
+		}
+		for range 3 {
+			await(100)
+			if err := o.db.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			o.db.Start(o.parent)
+		}
+		await(100)
+		close(stop)
+		clients.Wait()
+		if rows := int64(o.table.count(t) - begun); rows != acknowledged.Load() {
+			t.Errorf("%s: %d rows, want %d", hosts, rows, acknowledged.Load())
+		}
+		if log := o.Log()[before:]; !strings.Contains(log, "store unavailable, messages wait") || strings.Contains(log, "replying 451") {
+			t.Errorf("%s: log of the restarts:\n%s", hosts, log)
+		}
+	}
+	if !o.Reload(t, map[string]string{"MYSQL_HOST": o.db.Addr, "GM_RECIPIENT_QUERY": ""}) {
+		t.Fatalf("reload refused:\n%s", o.Log())
+	}
 }
 
 func (o *outage) missingTable(t *testing.T) {

@@ -261,7 +261,7 @@ func TestRecipientsWithoutDatabase(t *testing.T) {
 		}
 		return nil
 	})
-	if log := a.Log(); strings.Count(log, "GM_RECIPIENT_QUERY failed") != 1 {
+	if log := a.Log(); strings.Count(log, "GM_RECIPIENT_QUERY failed, replying 451") != 1 {
 		t.Errorf("want one failure of the query in the log:\n%s", log)
 	}
 }

@@ -244,13 +244,18 @@ func TestFailedSyncOfMaildirNew(t *testing.T) {
 	p.d.Start(t)
 	p.sendUntil250(t, 1, 100)
 	f := p.fault(powerfs.SyncDir, "new", 1, 1)
-	if code := p.send(t, 100); code/100 != 4 || f.Hits() != 1 {
-		t.Errorf("reply %d to a message whose sync of new failed, want 4xx; %d syncs failed, want 1", code, f.Hits())
+	if code := p.send(t, 100); code != 250 || f.Hits() != 1 {
+		t.Errorf("reply %d to a message whose sync of new failed once, want 250 after another Save; %d syncs failed, want 1", code, f.Hits())
 	}
-	p.fault(powerfs.Sync, "*", 1, 1)
+	f = p.fault(powerfs.Sync, "*", 1, 1)
+	if code := p.send(t, 100); code != 250 || f.Hits() != 1 {
+		t.Errorf("reply %d to a message whose sync of a file failed once, want 250 after another Save; %d syncs failed, want 1", code, f.Hits())
+	}
+	f = p.fault(powerfs.SyncDir, "new", 1, 0)
 	if code := p.send(t, 100); code/100 != 4 {
-		t.Errorf("reply %d to a message whose sync of a file failed, want 4xx", code)
+		t.Errorf("reply %d to a message whose syncs of new fail, want 4xx", code)
 	}
+	f.Clear()
 	p.sendUntil250(t, 1, 100)
 	p.dropUnsynced(t)
 }
