@@ -30,7 +30,7 @@ func terminalColumns(w io.Writer) int {
 // passed to -show; sender, recipient and subject share the rest.
 const (
 	hashColumns = 32
-	dateLayout  = "01-02 15:04" // UTC
+	dateLayout  = "01-02 15:04Z" // UTC
 	sizeColumns = 6
 	minText     = 8 // of sender, recipient and subject each
 )

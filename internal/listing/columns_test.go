@@ -26,7 +26,7 @@ func TestLine(t *testing.T) {
 		m.Hash, m.Date = hash, time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 		for _, columns := range []int{80, 81, 100, 132, 250} {
 			text := line(m, columns)
-			if n := textColumns(text); n > columns || !strings.HasPrefix(text, hash+" 01-31 12:00 ") {
+			if n := textColumns(text); n > columns || !strings.HasPrefix(text, hash+" 01-31 12:00Z ") {
 				t.Errorf("%d columns, want at most %d, hash and date first: %q", n, columns, text)
 			}
 			if strings.ContainsAny(text, "\x1b\r\n\u202e") {
@@ -35,7 +35,7 @@ func TestLine(t *testing.T) {
 		}
 	}
 	m := savemail.Listed{Hash: hash, Date: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), From: "alice@example.org", To: "bob@example.com", Subject: "a subject that is rather long for the place", Size: 12_345}
-	want := hash + " 01-01 00:00 alice@exampl… bob@example.…  12.3k a subject that is r…"
+	want := hash + " 01-01 00:00Z alice@exampl… bob@example.…  12.3k a subject that is …"
 	if got := line(m, 100); got != want {
 		t.Errorf("\n got %q\nwant %q", got, want)
 	}
@@ -49,7 +49,7 @@ func TestNoDate(t *testing.T) {
 			t.Errorf("got %q, want -", got)
 		}
 	}
-	if got, want := line(m, 100)[:45], m.Hash+" -           "; got != want {
+	if got, want := line(m, 100)[:46], m.Hash+" -            "; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

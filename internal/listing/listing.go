@@ -9,12 +9,13 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"goguerrillad/internal/savemail"
 )
 
-// List prints the n newest messages, newest first, one per line: hash, date,
+// List prints the n newest messages, newest first, one per line: hash, date in UTC,
 // sender, recipient, size, subject. If w is a terminal, List cuts the lines to its
 // width; otherwise the fields are complete, and tabs separate them.
 func List(ctx context.Context, w io.Writer, r savemail.Reader, n int) error {
@@ -32,17 +33,17 @@ func List(ctx context.Context, w io.Writer, r savemail.Reader, n int) error {
 			continue
 		}
 		fmt.Fprintf(out, "%s\t%s\t<%s>\t<%s>\t%d\t%s\n", printable(m.Hash),
-			date(m, "2006-01-02T15:04:05"), printable(m.From), printable(m.To), m.Size, printable(m.Subject))
+			date(m, time.RFC3339), printable(m.From), printable(m.To), m.Size, printable(m.Subject))
 	}
 	return out.Flush()
 }
 
-// date formats the date of a message, which is "-" if the store does not know it.
+// date formats the date of a message in UTC, which is "-" if the store does not know it.
 func date(m savemail.Listed, layout string) string {
 	if m.Date.IsZero() {
 		return "-"
 	}
-	return m.Date.Format(layout)
+	return m.Date.UTC().Format(layout)
 }
 
 // Show writes one message as it arrived, with its added header fields.

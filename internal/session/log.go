@@ -91,26 +91,44 @@ func (s *Session) logRefusedMessage(reply smtp.Reply) {
 			return
 		}
 	}
-	s.logMessage(level, "message refused", reply)
+	s.logMessage(level, "message refused", reply, s.limit(reply)...)
+}
+
+// limit returns the limit that a message exceeds, if that is the reason of its refusal.
+func (s *Session) limit(reply smtp.Reply) []slog.Attr {
+	if reply != smtp.ReplyTooBig {
+		return nil
+	}
+	return []slog.Attr{slog.Int64("limit", s.settings.MaxSize)}
 }
 
 // refuseSender logs the refusal of MAIL and returns its reply.
-func (s *Session) refuseSender(from string, reply smtp.Reply) smtp.Reply {
-	s.log(slog.LevelInfo, "message refused",
+func (s *Session) refuseSender(from string, params smtp.MailParams, reply smtp.Reply) smtp.Reply {
+	attrs := []slog.Attr{
 		slog.String("helo", s.name),
 		slog.String("from", from),
 		slog.String("reply", reply.Error()),
-		slog.String("tls", s.tls))
+		slog.String("tls", s.tls),
+	}
+	if reply == smtp.ReplyTooBig {
+		attrs = append(attrs, slog.Int64("declared", params.Size))
+	}
+	s.log(slog.LevelInfo, "message refused", append(attrs, s.limit(reply)...)...)
 	return reply
 }
 
 func (s *Session) logRefusedRecipient(to string, reply smtp.Reply) {
-	s.log(slog.LevelInfo, "recipient refused",
+	attrs := []slog.Attr{
 		slog.String("helo", s.name),
 		slog.String("from", s.tx.env.From),
 		slog.String("to", to),
 		slog.String("reply", reply.Error()),
-		slog.String("tls", s.tls))
+		slog.String("tls", s.tls),
+	}
+	if reply == smtp.ReplyRelayingDenied {
+		attrs = append(attrs, slog.String("reason", "the domain is not in GM_ALLOWED_HOSTS"))
+	}
+	s.log(slog.LevelInfo, "recipient refused", attrs...)
 }
 
 // logEnd logs that the server ends the session: at level info if a message is lost or

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,11 +26,13 @@ func TestLog(t *testing.T) {
 		{"not stored", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", "secret text", "."}, errors.New("disk full"),
 			[]string{"level=WARN", `msg="message not stored"`, `error="disk full"`, `reply="451 4.3.0 `, "hash=0000"}},
 		{"too big", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "BDAT 100001", strings.Repeat("x", 100_001)}, nil,
-			[]string{"level=INFO", `msg="message refused"`, "from=a@example.org", "to=b@example.com", `reply="552 5.3.4 `}},
+			[]string{"level=INFO", `msg="message refused"`, "from=a@example.org", "to=b@example.com", "size=100001 ", "limit=100000", `reply="552 5.3.4 `}},
+		{"too big text", append([]string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA"}, append(slices.Repeat([]string{strings.Repeat("x", 998)}, 123), ".")...), nil,
+			[]string{`msg="message refused"`, "size=123000 ", "limit=100000"}},
 		{"too big declared", []string{"HELO x", "MAIL FROM:<a@example.org> SIZE=100001"}, nil,
-			[]string{"level=INFO", `msg="message refused"`, "from=a@example.org", `reply="552 5.3.4 `}},
+			[]string{"level=INFO", `msg="message refused"`, "from=a@example.org", "declared=100001", "limit=100000", `reply="552 5.3.4 `}},
 		{"recipient", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.org>"}, nil,
-			[]string{"level=INFO", `msg="recipient refused"`, "from=a@example.org", "to=b@example.org", `reply="550 5.7.1 `}},
+			[]string{"level=INFO", `msg="recipient refused"`, "from=a@example.org", "to=b@example.org", `reply="550 5.7.1 `, `reason="the domain is not in GM_ALLOWED_HOSTS"`}},
 		{"lost", []string{"HELO x", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA", "secret text"}, nil,
 			[]string{"level=INFO", `msg="connection lost during a message"`, "from=a@example.org"}},
 		{"lost in a chunk without MAIL", []string{"EHLO x", "BDAT 10"}, nil,

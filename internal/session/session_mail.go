@@ -25,11 +25,11 @@ func (s *Session) mail(arg string) smtp.Reply {
 	address := from.String()
 	switch {
 	case !params.UTF8 && !from.ASCII():
-		return s.refuseSender(address, smtp.ReplyNeedUTF8)
+		return s.refuseSender(address, params, smtp.ReplyNeedUTF8)
 	case params.RequireTLS && !s.inTLS:
-		return s.refuseSender(address, smtp.ReplyNeedTLS)
+		return s.refuseSender(address, params, smtp.ReplyNeedTLS)
 	case params.Size > s.settings.MaxSize:
-		return s.refuseSender(address, smtp.ReplyTooBig)
+		return s.refuseSender(address, params, smtp.ReplyTooBig)
 	}
 
 	s.chunkFailed = false

@@ -90,15 +90,15 @@ func (tx *transaction) discard(m Memory) {
 
 // feedDiscardedText consumes a text that is discarded, up to its end.
 func (s *Session) feedDiscardedText(in, out []byte) (used int, _ []byte) {
-	tx, end := s.tx, false
+	tx, text, end := s.tx, 0, false
 	if len(tx.unresolved) == 0 {
-		_, used, end = tx.dot.Next(in)
+		text, used, end = tx.dot.Next(in)
 	} else {
 		// MaxUnresolved+1 bytes of input resolve tx.unresolved. After them, only
 		// bytes of the input can be unresolved.
 		n := min(len(in), smtp.MaxUnresolved+1)
 		joined := append(tx.unresolved, in[:n]...)
-		_, used, end = tx.dot.Next(joined)
+		text, used, end = tx.dot.Next(joined)
 		tx.unresolved = nil
 		if !end && n == len(in) {
 			tx.unresolved = joined[used:]
@@ -106,6 +106,7 @@ func (s *Session) feedDiscardedText(in, out []byte) (used int, _ []byte) {
 		}
 		used -= len(joined) - n
 	}
+	tx.skipped += int64(text)
 	s.windowBytes += int64(used)
 	if end {
 		out = s.finishCommand(out, s.endDiscard())
@@ -118,6 +119,9 @@ func (s *Session) feedDiscardedChunk(in, out []byte) (used int, _ []byte) {
 	used = int(min(int64(len(in)), s.discardBytes))
 	s.discardBytes -= int64(used)
 	s.windowBytes += int64(used)
+	if s.tx != nil {
+		s.tx.skipped += int64(used)
+	}
 	if s.discardBytes == 0 {
 		out = s.finishCommand(out, s.endDiscard())
 	}

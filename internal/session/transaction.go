@@ -22,6 +22,7 @@ type transaction struct {
 	chunked   bool  // the client has sent BDAT
 	last      bool  // the chunk is the last
 	discarded bool  // the message is refused, and the rest of its text is discarded
+	skipped   int64 // bytes of the discarded rest
 
 	candidate string // in RequestRecipient: the recipient
 
@@ -30,8 +31,8 @@ type transaction struct {
 	tooMany  bool // a recipient beyond maxRecipients was refused
 }
 
-// size returns the number of bytes of the message that are stored.
-func (tx *transaction) size() int64 { return int64(tx.text - tx.headRoom) }
+// size returns the number of bytes of the message that have arrived.
+func (tx *transaction) size() int64 { return int64(tx.text-tx.headRoom) + tx.skipped }
 
 // prepareMessage assigns the hashes and reserves room for the added header lines, whose
 // content is known now.
