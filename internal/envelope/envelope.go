@@ -23,7 +23,10 @@ type Envelope struct {
 	Host     string         // the daemon's host name, for the Received field
 	From     string         // reverse-path without brackets, "" for the null sender
 	To       []Recipient    // at least one; each recipient is a row
-	Date     time.Time      // when the message was complete
+	// Refused are the recipients that another program refused after it had received the
+	// message for the others; a store moves them from To.
+	Refused []Recipient
+	Date    time.Time // when the message was complete
 
 	// Info is set by the Committer before the store receives the envelope.
 	Info mailinfo.Info

@@ -73,6 +73,10 @@ func join(to []envelope.Recipient, part func(envelope.Recipient) string) string 
 func (s *Session) logOutcome(reply smtp.Reply, err error) {
 	if err == nil {
 		s.logMessage(slog.LevelInfo, "message accepted", reply)
+		for _, r := range s.tx.env.Refused {
+			s.log(slog.LevelInfo, "recipient refused by the receiver",
+				slog.String("from", s.tx.env.From), slog.String("to", r.Address), slog.String("hash", r.Hash))
+		}
 		return
 	}
 	// The committer logs the outage.

@@ -110,7 +110,7 @@ func (s *Store) post(ctx context.Context, e *envelope.Envelope) error {
 		response, err = s.client.Do(request)
 		unanswered = unanswered || err != nil && sent.Load()
 	}
-	err = s.outcome(response, err)
+	err = s.outcome(e, response, err)
 	if unanswered && err != nil && !errors.Is(err, savemail.ErrRefused) {
 		return fmt.Errorf("%w: %w", savemail.ErrUnknown, err)
 	}
@@ -137,16 +137,18 @@ func (s *Store) request(ctx context.Context, id string, body *body) (*http.Reque
 }
 
 // outcome returns the outcome of a message for the response to its POST, or for the
-// error of the request.
-func (s *Store) outcome(response *http.Response, err error) error {
+// error of the request. It moves the recipients that the response refuses to e.Refused.
+func (s *Store) outcome(e *envelope.Envelope, response *http.Response, err error) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", savemail.ErrUnavailable, withoutURL(err))
 	}
 	defer response.Body.Close()
 	timer := time.AfterFunc(bodyTimeout, func() { response.Body.Close() })
 	defer timer.Stop()
-	_, _ = io.CopyN(io.Discard, response.Body, maxResponseBody) // without an unread body, the connection can be reused
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBody)) // without an unread body, the connection can be reused
 	switch code := response.StatusCode; {
+	case code/100 == 2 && err == nil:
+		return refuse(e, response.Header.Get("Content-Type"), text)
 	case code/100 == 2:
 		return nil
 	case code == http.StatusUnprocessableEntity:

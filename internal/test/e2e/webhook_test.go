@@ -70,6 +70,14 @@ func TestWebhookPage(t *testing.T) {
 			if r, err := c.Send("sender@example.org", "", []string{"nobody@example.com"}, []byte(text)); err != nil || r.Code != 550 || !strings.HasPrefix(r.Text, "5.7.1 ") {
 				t.Errorf("unknown recipient: reply %v, %v, want 550 5.7.1", r, err)
 			}
+			r, err = c.Send("sender@example.org", "", []string{"nobody@example.com", "three@example.com"}, []byte(text))
+			if err != nil || r.Code != 250 {
+				t.Fatalf("one unknown recipient of two: reply %v, %v\n%s\n%s", r, err, p.Output(), d.Log())
+			}
+			d.AwaitLog(t, "to=three@example.com size=", 1)
+			d.AwaitLog(t, "hash="+r.Hash()+" ", 1)
+			d.AwaitLog(t, `msg="recipient refused by the receiver"`, 1)
+			d.AwaitLog(t, "from=sender@example.org to=nobody@example.com hash=", 1)
 			// The receiver refuses requests with a wrong secret or password.
 			if !d.Reload(t, map[string]string{"WEBHOOK_SECRET": "another", "WEBHOOK_URL": strings.Replace(keys["WEBHOOK_URL"], "password", "wrong", 1)}) {
 				t.Fatalf("reload refused:\n%s", d.Log())
