@@ -102,8 +102,7 @@ bench: build
 
 install: build install-only
 
-# An existing configuration is kept. A new one names the database in the state
-# directory of the service, so that -list and -show find it.
+# An existing configuration is kept.
 install-only:
 	install -D -m 755 build/goguerrillad $(DESTDIR)$(sbindir)/goguerrillad
 	install -d $(DESTDIR)$(unitdir)
@@ -115,11 +114,8 @@ install-only:
 	install -D -m 644 packaging/systemd/goguerrillad.tmpfiles $(DESTDIR)$(tmpfilesdir)/goguerrillad.conf
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man8 man/goguerrillad.8
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man5 man/goguerrilla.conf.5
-	[ -e $(DESTDIR)$(sysconfdir)/goguerrilla/goguerrilla.conf ] || { \
-		install -d $(DESTDIR)$(sysconfdir)/goguerrilla && \
-		sed 's#"SQLITE_FILE": ""#"SQLITE_FILE": "/var/lib/goguerrillad/mail.db"#' goguerrilla.conf.sample \
-			>$(DESTDIR)$(sysconfdir)/goguerrilla/goguerrilla.conf && \
-		chmod 640 $(DESTDIR)$(sysconfdir)/goguerrilla/goguerrilla.conf; }
+	[ -e $(DESTDIR)$(sysconfdir)/goguerrilla/goguerrilla.conf ] || \
+		install -D -m 640 goguerrilla.conf.sample $(DESTDIR)$(sysconfdir)/goguerrilla/goguerrilla.conf
 
 # Messages and configuration are kept.
 uninstall:

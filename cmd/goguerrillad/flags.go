@@ -5,10 +5,20 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"goguerrillad/internal/config"
 	"goguerrillad/internal/stores"
+	"goguerrillad/internal/unit"
+)
+
+// The configuration file without -config is localConfig if it exists, else installedConfig,
+// that of the installed service, whose $STATE_DIRECTORY is installedState.
+const (
+	localConfig     = "goguerrilla.conf"
+	installedConfig = "/etc/goguerrilla/goguerrilla.conf"
+	installedState  = "/var/lib/goguerrillad"
 )
 
 // flags is the command line.
@@ -20,6 +30,8 @@ type flags struct {
 	version bool
 	list    int    // number of messages to list; 0 = no list
 	show    string // hash of the message to show; "" = none
+
+	service *unit.Service // the installed service that uses the file, for commands that only read; nil = none
 }
 
 const usage = `usage: goguerrillad [-config FILE] [-if ADDR] [-v y|n] [-t] [-version] [-list N] [-show HASH]
@@ -31,7 +43,7 @@ func parseFlags(args []string, help io.Writer) (flags, error) {
 	var f flags
 	set := flag.NewFlagSet("goguerrillad", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
-	set.StringVar(&f.config, "config", "goguerrilla.conf", "read the configuration from `FILE`")
+	set.StringVar(&f.config, "config", "", "read the configuration from `FILE` (default "+localConfig+", else "+installedConfig+")")
 	set.Func("if", "listen on `ADDR` instead of GSTMP_LISTEN_INTERFACE", func(s string) (err error) {
 		if s != "" { // the 2012 program's default
 			f.listen, err = config.ParseListen(s)
@@ -77,6 +89,40 @@ func parseFlags(args []string, help io.Writer) (flags, error) {
 		return f, errors.New("-t, -list and -show cannot be combined")
 	}
 	return f, nil
+}
+
+// reads reports whether the command only reads: it starts no server.
+func (f flags) reads() bool { return f.test || f.list > 0 || f.show != "" }
+
+// findConfig sets the configuration file if there is no -config. For the file of the installed
+// service, it sets $STATE_DIRECTORY as the service has it, unless a server with -config starts.
+func (f *flags) findConfig() error {
+	fallback := false
+	if f.config == "" {
+		_, local := os.Stat(localConfig)
+		_, installed := os.Stat(installedConfig)
+		fallback = errors.Is(local, os.ErrNotExist)
+		if fallback && errors.Is(installed, os.ErrNotExist) {
+			return &config.Error{File: localConfig, Problem: "there is no such file, and no " + installedConfig,
+				Want: "want a copy of goguerrilla.conf.sample, or another path in -config"}
+		}
+		if f.config = localConfig; fallback {
+			f.config = installedConfig
+		}
+	}
+	if f.reads() && os.Getenv("INVOCATION_ID") == "" { // the sandbox of the service forbids systemctl
+		service, err := unit.Find(f.config)
+		if err != nil {
+			return err
+		}
+		if f.service = service; service != nil {
+			service.SetStateDirectory()
+		}
+	}
+	if (fallback || f.reads() && f.config == installedConfig) && os.Getenv("STATE_DIRECTORY") == "" {
+		return os.Setenv("STATE_DIRECTORY", installedState)
+	}
+	return nil
 }
 
 // load reads the configuration file. -if and -v override its values.

@@ -17,7 +17,6 @@ import (
 	"goguerrillad/internal/listing"
 	"goguerrillad/internal/logging"
 	"goguerrillad/internal/migrate"
-	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/service"
 	"goguerrillad/internal/stores"
@@ -54,22 +53,20 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 
 	var signals chan os.Signal
-	if !f.test && f.list == 0 && f.show == "" {
+	if !f.reads() {
 		signals = service.QueueSignals()
+	}
+	if err := f.findConfig(); err != nil {
+		return refuse(stderr, err)
+	}
+	if f.test {
+		return check(f, stdout, stderr)
 	}
 	cfg, err := f.load()
 	if err != nil {
 		return refuseFile(f, stdout, stderr, err)
 	}
 	switch {
-	case f.test:
-		if err := tryQuery(stderr, cfg); err != nil {
-			return refuse(stderr, err)
-		}
-		for _, w := range daemon.Warnings(cfg) {
-			fmt.Fprintln(stderr, "goguerrillad: warning:", w)
-		}
-		fmt.Fprintf(stdout, "%s: configuration is good\n", f.config)
 	case f.list > 0:
 		err = withReader(cfg, func(ctx context.Context, r savemail.Reader) error { return listing.List(ctx, stdout, r, f.list) })
 	case f.show != "":
@@ -114,7 +111,7 @@ func refuseFile(f flags, stdout, stderr io.Writer, err error) int {
 // refuse reports a configuration that cannot be used.
 func refuse(stderr io.Writer, reason error) int {
 	printError(stderr, reason)
-	service.NotifyFailure("configuration refused", reason)
+	service.NotifyFailure("configuration refused", fmt.Errorf("%w; when it is corrected: systemctl restart goguerrillad.socket goguerrillad", reason))
 	return exitConfig
 }
 
@@ -128,11 +125,8 @@ func printError(stderr io.Writer, err error) {
 	fmt.Fprintf(stderr, "%sgoguerrillad: %v\n", priority, err)
 }
 
-// readTimeout bounds -list and -show, queryTimeout the query of -t.
-const (
-	readTimeout  = time.Minute
-	queryTimeout = 10 * time.Second
-)
+// readTimeout bounds -list and -show.
+const readTimeout = time.Minute
 
 func withReader(cfg *stores.Configuration, do func(context.Context, savemail.Reader) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
@@ -142,18 +136,4 @@ func withReader(cfg *stores.Configuration, do func(context.Context, savemail.Rea
 		return err
 	}
 	return errors.Join(do(ctx, r), r.Close())
-}
-
-// tryQuery runs GM_RECIPIENT_QUERY once. It reports an unavailable database without
-// an error, since the daemon can start and reload without the database.
-func tryQuery(stderr io.Writer, cfg *stores.Configuration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
-	defer cancel()
-	switch err := cfg.TryQuery(ctx); {
-	case errors.Is(err, recipient.ErrInvalid):
-		return fmt.Errorf("%s: GM_RECIPIENT_QUERY: %w", cfg.File, err)
-	case err != nil:
-		fmt.Fprintf(stderr, "goguerrillad: GM_RECIPIENT_QUERY was not tried: %v\n", err)
-	}
-	return nil
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/pem"
-	"errors"
-	"io/fs"
 	"strings"
 	"time"
 )
@@ -23,12 +21,12 @@ func (d *Draft) certificate() error {
 	}
 	key, err := d.env.ReadFile(d.KeyFile)
 	if err != nil {
-		return Invalid("cannot be read: "+bare(err), wantReadable(err, wantKey))
+		return unreadable(d.KeyFile, err, wantKey)
 	}
 	chain, err := d.env.ReadFile(d.CertFile)
 	switch {
 	case err != nil:
-		return d.Invalid("GSMTP_PUB_KEY", "cannot be read: "+bare(err), wantReadable(err, wantChain))
+		return d.invalidKey("GSMTP_PUB_KEY", unreadable(d.CertFile, err, wantChain))
 	case !hasPEM(chain, "CERTIFICATE"):
 		return d.Invalid("GSMTP_PUB_KEY", "is not a certificate", wantChain+", GSMTP_PRV_KEY is the key")
 	case !hasPEM(key, "PRIVATE KEY"):
@@ -57,14 +55,6 @@ func (d *Draft) certificate() error {
 		d.Warn("the certificate in GSMTP_PUB_KEY is not valid before " + leaf.NotBefore.UTC().Format(time.DateOnly))
 	}
 	return nil
-}
-
-// wantReadable returns the right that is missing, or want if the error has another reason.
-func wantReadable(err error, want string) string {
-	if errors.Is(err, fs.ErrPermission) {
-		return "want a file that the user of the daemon can read"
-	}
-	return want
 }
 
 // hasPEM reports whether text has a PEM block whose type ends in suffix, as

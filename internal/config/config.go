@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -118,7 +119,8 @@ func readConfig(path string) (text []byte, open bool, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return refuse("there is no such file", "want a copy of goguerrilla.conf.sample, or another path in -config")
 	} else if errors.Is(err, fs.ErrPermission) {
-		return refuse("cannot be read: permission denied", fmt.Sprintf("want a file that the user with id %d can read", os.Geteuid()))
+		f := unreadable(path, err, "").(*fault)
+		return refuse(f.problem, f.want)
 	} else if err != nil {
 		return refuse("cannot be opened: "+bare(err), "want a readable file")
 	}
@@ -180,6 +182,15 @@ func Parse(name string, data []byte, env Environment, x Extension) (*Config, err
 		e.Line, e.Column = Position(data, m.offset)
 	}
 	return nil, e
+}
+
+// Value returns the value of a key in the file, "" if the key is not set.
+func (c *Config) Value(key string) string { return c.given[key] }
+
+// Changes reports whether the file sets a key to a value other than its default.
+func (c *Config) Changes(key string) bool {
+	i := slices.IndexFunc(c.keys, func(k Key) bool { return k.Name == key })
+	return c.given[key] != "" && (i < 0 || c.given[key] != c.keys[i].Default)
 }
 
 // NeedsRestart returns the keys whose values differ between c and next and take

@@ -24,7 +24,7 @@ func TestDefaults(t *testing.T) {
 		c := mustParse(t, newMachine(), text)
 		want := config.Config{
 			File: "f", PrimaryHost: "box.example.net", HostName: "box.example.net", Listen: []string{"0.0.0.0:25"},
-			MaxSize: 131072, Timeout: 100 * time.Second, MaxClients: 500, Memory: 256 << 20,
+			MaxSize: 26214400, Timeout: 100 * time.Second, MaxClients: 500, Memory: 256 << 20,
 			Table: "new_mail", AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
 		}
 		compare(t, text, *c.Config, want)
@@ -167,13 +167,18 @@ func TestValues(t *testing.T) {
 // the machine.
 func TestMachineDefaults(t *testing.T) {
 	m := newMachine()
-	m.memory = 100 << 20
-	if got := mustParse(t, m, `{}`).Memory; got != 25<<20 {
-		t.Errorf("Memory is %d, want %d, a quarter of the machine's", got, 25<<20)
+	m.memory = 1000 << 20
+	if c := mustParse(t, m, `{}`); c.Memory != 250<<20 || len(c.Warnings) > 0 {
+		t.Errorf("Memory is %d, want %d, a quarter of the machine's; warnings %q", c.Memory, 250<<20, c.Warnings)
 	}
-	if got := mustParse(t, m, `{"GSMTP_MAX_SIZE": "10000000"}`).Memory; got != 40000000 {
-		t.Errorf("Memory is %d, want 40000000, four messages of the maximum size", got)
+	if got := mustParse(t, m, `{"GSMTP_MAX_SIZE": "100000000"}`).Memory; got != 400000000 {
+		t.Errorf("Memory is %d, want 400000000, four messages of the maximum size", got)
 	}
+	m.memory = 128 << 20
+	if c := mustParse(t, m, `{}`); len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], "GSMTP_MEMORY is 104857600 bytes, more than half of the memory of 134217728 bytes") {
+		t.Errorf("warnings %q, want one", c.Warnings)
+	}
+	m.memory = 1000 << 20
 	m.fqdn = "not a name"
 	if c := mustParse(t, m, `{}`); c.HostName != "localhost" || len(c.Warnings) != 1 {
 		t.Errorf("HostName is %s, want localhost; warnings %q, want 1", c.HostName, c.Warnings)

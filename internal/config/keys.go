@@ -45,7 +45,7 @@ func keys2012() []Key {
 		{Name: "GSMTP_LOG_FILE", Derived: "standard error, or the journal when connected to it",
 			Doc: "file that the log is appended to, reopened on SIGHUP",
 			Set: func(d *Draft, v string) error { return Into(&d.LogFile, v, Path) }},
-		{Name: "GSMTP_MAX_SIZE", Default: "131072",
+		{Name: "GSMTP_MAX_SIZE", Default: "26214400",
 			Doc: "bytes of one message",
 			Set: func(d *Draft, v string) error { return Into(&d.MaxSize, v, Number("bytes", 1, MaxMessage)) }},
 		{Name: "GSMTP_PRV_KEY", Derived: "none: no STARTTLS",

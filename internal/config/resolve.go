@@ -73,6 +73,9 @@ func (d *Draft) memory() error {
 	if d.Memory == 0 {
 		d.Memory = max(min(d.env.Memory()/memoryShare, mostMemory), least)
 	}
+	if total := d.env.Memory(); total > 0 && d.Memory > total/2 {
+		d.Warn(fmt.Sprintf("GSMTP_MEMORY is %d bytes, more than half of the memory of %d bytes: lower GSMTP_MAX_SIZE, of which it is at least the quadruple", d.Memory, total))
+	}
 	if d.Memory < least {
 		return Invalid("is too small", fmt.Sprintf("want at least %d bytes, %d times GSMTP_MAX_SIZE", least, memoryInSizes))
 	}

@@ -1,6 +1,9 @@
 package config_test
 
 import (
+	"os"
+	"os/user"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -76,7 +79,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"MYSQL_HOST": "db:0"}`, `1:16: MYSQL_HOST: "db:0" has no port from 1 to 65535: want host:port or /path/to.sock`},
 		{`{"MYSQL_HOST": "me:secret@db:3306"}`, `1:16: MYSQL_HOST: contains an @: want host:port or /path/to.sock, user and password have their own keys`},
 		{`{"MYSQL_HOST": "/` + strings.Repeat("a", 107) + `"}`, `1:16: MYSQL_HOST: "/` + strings.Repeat("a", 99) + `..." is too long for a socket: want at most 107 bytes`},
-		{`{"MYSQL_HOST": "db:3306"}`, ` MYSQL_DB: is missing: want the name of a database for GM_SAVE_MAIL=mysql`},
+		{`{"MYSQL_HOST": "db:3306"}`, ` MYSQL_DB: is missing: want the name of a database in MySQL`},
 		{`{"GM_SAVE_MAIL": "mysql", "MYSQL_HOST": ""}`, `1:41: MYSQL_HOST: is missing: want host:port or /path/to.sock for GM_SAVE_MAIL=mysql`},
 		{`{"MYSQL_DB": "` + long + `a"}`, `1:14: MYSQL_DB: "` + long + `a" is too long: want at most 64 characters`},
 		{`{"MYSQL_USER": "\na"}`, `1:16: MYSQL_USER: "\na" has a control character: want printable characters only`},
@@ -122,7 +125,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GSMTP_PRV_KEY": "/key"}`, `1:19: GSMTP_PRV_KEY: "/key" is set without GSMTP_PUB_KEY: want both, or neither`},
 		{`{"GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PUB_KEY: "/cert" is set without GSMTP_PRV_KEY: want both, or neither`},
 		{`{"GSMTP_PRV_KEY": "/none", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/none" cannot be read: file does not exist: want a PEM private key`},
-		{`{"GSMTP_PRV_KEY": "/key", "GSMTP_PUB_KEY": "/forbidden"}`, `1:44: GSMTP_PUB_KEY: "/forbidden" cannot be read: permission denied: want a file that the user of the daemon can read`},
+		{`{"GSMTP_PRV_KEY": "/key", "GSMTP_PUB_KEY": "/forbidden"}`, `1:44: GSMTP_PUB_KEY: "/forbidden" cannot be read by the user ` + me(t) + `: permission denied at /forbidden: want a file that this user can read, such as a copy for its group`},
 		{`{"GSMTP_PRV_KEY": "/otherkey", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/otherkey" does not belong to the certificate in GSMTP_PUB_KEY: want the private key of the certificate`},
 		{`{"GSMTP_PRV_KEY": "/cert", "GSMTP_PUB_KEY": "/key"}`, `1:45: GSMTP_PUB_KEY: "/key" is not a certificate: want a PEM certificate chain, GSMTP_PRV_KEY is the key`},
 		{`{"GSMTP_PRV_KEY": "/cert", "GSMTP_PUB_KEY": "/cert"}`, `1:19: GSMTP_PRV_KEY: "/cert" is not a private key: want a PEM private key, GSMTP_PUB_KEY is the certificate`},
@@ -148,7 +151,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GM_RECIPIENT_QUERY": "SELECT :user"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT :user" has the parameter :user: want one SELECT with the parameters :address and :domain`},
 		{`{"GM_RECIPIENT_QUERY": "SELECT 'x"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 'x" has a quote that does not end: want one SELECT with the parameters :address and :domain`},
 		{`{"GM_RECIPIENT_QUERY": " ;"}`, `1:24: GM_RECIPIENT_QUERY: " ;" has no statement: want one SELECT with the parameters :address and :domain`},
-		{`{"GM_RECIPIENT_QUERY": "SELECT 1", "GM_SAVE_MAIL": "discard"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 1" is not possible with GM_SAVE_MAIL=discard: want mysql or sqlite`},
+		{`{"GM_RECIPIENT_QUERY": "SELECT 1", "GM_SAVE_MAIL": "discard"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 1" has no database: GM_SAVE_MAIL=discard has none: want one in MYSQL_HOST or SQLITE_FILE`},
 		{`{"GM_RECIPIENT_CACHE_SECONDS": "-1"}`, `1:32: GM_RECIPIENT_CACHE_SECONDS: "-1" is not a whole number: want whole seconds from 0 to 86400, digits only`},
 		// The error reports the first of two mistakes.
 		{"{\"GSMTP_TIMEOUT\": \"x\",\n\"GSMTP_MAX_SIZE\": 1}", `1:19: GSMTP_TIMEOUT: "x" is not a whole number: want whole seconds from 1 to 86400, digits only`},
@@ -183,4 +186,14 @@ func TestParseListen(t *testing.T) {
 	if _, err := config.ParseListen("25"); err == nil || err.Error() != want {
 		t.Errorf("ParseListen(\"25\"): got %v, want %s", err, want)
 	}
+}
+
+// me returns the name of the user of this process.
+func me(t *testing.T) string {
+	t.Helper()
+	u, err := user.LookupId(strconv.Itoa(os.Geteuid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Username
 }

@@ -37,7 +37,15 @@ func TestWarnings(t *testing.T) {
 		{signed + `"WEBHOOK_URL": "http://localhost.example.com/"`, []string{inClear}},
 		{webhook + https, []string{unsigned}},
 		{webhook + `"WEBHOOK_URL": "http://hooks.example.com/"`, []string{inClear, unsigned}},
-		{`"WEBHOOK_URL": "http://hooks.example.com/"`, nil}, // the store is not selected
+		{`"WEBHOOK_URL": "http://hooks.example.com/"`, []string{"WEBHOOK_URL has no effect: GM_SAVE_MAIL is sqlite"}},
+		{webhook + `"WEBHOOK_SECRET": "s", "MYSQL_HOST": "db:3306", "MYSQL_DB": "d", "MYSQL_SPREAD": "N", "SQLITE_FILE": "f", ` + https, []string{
+			"MYSQL_HOST and MYSQL_DB have no effect: GM_SAVE_MAIL is webhook", "SQLITE_FILE has no effect: GM_SAVE_MAIL is webhook"}},
+		{signed + `"MYSQL_HOST": "db:3306", "MYSQL_DB": "d", "GM_RECIPIENT_QUERY": "SELECT :address", ` + https, nil},
+		{signed + `"MYSQL_HOST": "db:3306", "MYSQL_DB": "d", "SQLITE_FILE": "f", "GM_RECIPIENT_QUERY": "SELECT :address", ` + https, []string{
+			"SQLITE_FILE has no effect: GM_SAVE_MAIL is webhook"}},
+		{`"GM_SAVE_MAIL": "maildir", "SQLITE_FILE": "f", "GM_RECIPIENT_QUERY": "SELECT :address"`, nil},
+		{`"GM_SAVE_MAIL": "maildir", "GM_MAIL_TABLE": "t"`, []string{"GM_MAIL_TABLE has no effect: GM_SAVE_MAIL=maildir has no table"}},
+		{`"GM_RECIPIENT_CACHE_SECONDS": "5"`, []string{"GM_RECIPIENT_CACHE_SECONDS has no effect:"}},
 		{`"GM_MAIL_COMPRESS": "Y", ` + signed + https, []string{notZlib}},
 		{`"GM_MAIL_COMPRESS": "Y", "GM_SAVE_MAIL": "maildir"`, []string{notZlib}},
 		{`"GM_MAIL_COMPRESS": "N", "GM_SAVE_MAIL": "maildir"`, nil},

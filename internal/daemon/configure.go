@@ -19,6 +19,7 @@ import (
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtpd"
 	"goguerrillad/internal/stores"
+	"goguerrillad/internal/unit"
 )
 
 // A change is a configuration with everything that had to be opened for it.
@@ -46,7 +47,7 @@ func (d *daemon) apply(c *change) error {
 		d.committer.Swap(c.store.Store, c.store.Options)
 	}
 	err := d.serveHTTP(c, limits.http)
-	for _, w := range warnings(cfg.Config, limits) {
+	for _, w := range warnings(cfg, limits, d.where) {
 		d.log.Warn(w)
 	}
 	return err
@@ -66,7 +67,7 @@ func (d *daemon) tryReload() error {
 		return err
 	}
 	if err := logging.Check(cfg.LogFile); err != nil {
-		return fmt.Errorf("%s: GSMTP_LOG_FILE: %w", cfg.File, err)
+		return fmt.Errorf("%s: GSMTP_LOG_FILE: %w", cfg.File, unit.Explain(cfg.LogFile, err))
 	}
 	c := &change{cfg: cfg}
 	if c.store, err = d.openStore(cfg); err != nil {

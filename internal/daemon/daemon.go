@@ -7,13 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"goguerrillad/internal/authhttp"
 	"goguerrillad/internal/commit"
-	"goguerrillad/internal/config"
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/listen"
 	"goguerrillad/internal/logging"
@@ -25,6 +26,7 @@ import (
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtpd"
 	"goguerrillad/internal/stores"
+	"goguerrillad/internal/unit"
 )
 
 // Options are the parameters of Run, apart from the configuration.
@@ -41,6 +43,7 @@ type daemon struct {
 	log         *logging.Log
 	descriptors int           // RLIMIT_NOFILE
 	changed     chan struct{} // of capacity 1, for service.Service.Changed
+	where       Where
 
 	// Changed by apply.
 	cfg      *stores.Configuration
@@ -79,7 +82,7 @@ func Run(cfg *stores.Configuration, o Options) error {
 	}
 	log, err := logging.Open(cfg.LogFile, logging.Owner{Change: drop, UID: cfg.User.Num, GID: cfg.Group.Num})
 	if err != nil {
-		return &ConfigError{fmt.Errorf("%s: GSMTP_LOG_FILE: %w", cfg.File, err)}
+		return &ConfigError{fmt.Errorf("%s: GSMTP_LOG_FILE: %w", cfg.File, unit.Explain(cfg.LogFile, err))}
 	}
 	if drop {
 		err = privdrop.Drop(cfg.User.Num, cfg.Group.Num)
@@ -111,6 +114,7 @@ func (d *daemon) openSockets(c *change) error {
 	if err != nil {
 		return err
 	}
+	d.where = Where{Unprivileged: os.Geteuid() != 0, Passed: slices.Collect(maps.Keys(passed))}
 	if d.sockets = passed["smtp"]; len(d.sockets) == 0 {
 		if d.sockets, err = listen.Bind(c.cfg.Listen); err != nil {
 			return err
@@ -197,17 +201,4 @@ func (d *daemon) openStore(cfg *stores.Configuration) (stores.Store, error) {
 // unavailable database is not a fault of the daemon.
 func (d *daemon) alive(ctx context.Context) error {
 	return errors.Join(d.server.Ping(ctx), d.committer.Alive())
-}
-
-// Warnings returns the warnings of a configuration on this machine: what is
-// valid but probably a mistake.
-func Warnings(cfg *stores.Configuration) []string {
-	return warnings(cfg.Config, limitClients(cfg, descriptorLimit()))
-}
-
-func warnings(cfg *config.Config, limits clientLimits) []string {
-	if limits.warning == "" {
-		return cfg.Warnings
-	}
-	return append(cfg.Warnings[:len(cfg.Warnings):len(cfg.Warnings)], limits.warning)
 }

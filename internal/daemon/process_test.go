@@ -262,7 +262,7 @@ func TestTryQuery(t *testing.T) {
 	}{
 		{map[string]string{"GM_RECIPIENT_QUERY": "SELECT 1 FROM missing WHERE a = :address"}, 78, "goguerrillad: " + d.ConfigFile() + ": GM_RECIPIENT_QUERY: "},
 		{map[string]string{"GM_RECIPIENT_QUERY": "SELECT 1 FROM new_mail WHERE `to` = :address"}, 0, d.ConfigFile() + ": configuration is good\n"},
-		{map[string]string{"SQLITE_FILE": filepath.Join(d.Dir, "later.db")}, 0, "goguerrillad: GM_RECIPIENT_QUERY was not tried: "},
+		{map[string]string{"SQLITE_FILE": filepath.Join(d.Dir, "later.db")}, 0, "goguerrillad: GM_RECIPIENT_QUERY was not checked: "},
 	} {
 		d.Configure(t, tt.change)
 		cmd := d.Cmd("-t")

@@ -108,6 +108,26 @@ func Check(path string) error {
 	return f.Close()
 }
 
+// Verify returns an error if the file at path cannot be opened, or created, by this user. It
+// creates no file.
+func Verify(path string) error {
+	if isStderr(path) || path == "/dev/stdout" {
+		return nil
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return Check(path)
+	}
+	dir, err := rootpath.Dir(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("open log file: %w", err)
+	}
+	defer dir.Close()
+	if err := unix.Faccessat(int(dir.Fd()), ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return fmt.Errorf("create log file %s: %w", path, err)
+	}
+	return nil
+}
+
 // Close writes the lines in the buffer and closes the log. It returns an error if
 // the last lines were not written within 2 s.
 func (l *Log) Close() error { return l.out.close() }

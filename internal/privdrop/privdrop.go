@@ -26,14 +26,8 @@ func Drop(uid, gid int) error {
 		return err
 	}
 	clearBoundingSet()
-	if err := syscall.Setgroups(nil); err != nil {
-		return fmt.Errorf("drop the supplementary groups: %w", err)
-	}
-	if err := syscall.Setresgid(gid, gid, gid); err != nil {
-		return fmt.Errorf("switch to group %d: %w", gid, err)
-	}
-	if err := syscall.Setresuid(uid, uid, uid); err != nil {
-		return fmt.Errorf("switch to user %d: %w", uid, err)
+	if err := Become(uid, gid, nil); err != nil {
+		return err
 	}
 	// setresuid does not clear the inheritable set, and with some securebits no set
 	// (capabilities(7)).
@@ -41,6 +35,21 @@ func Drop(uid, gid int) error {
 		return err
 	}
 	return verify(uid, gid)
+}
+
+// Become switches all threads of root to a user with supplementary groups, for a process
+// that only reads, such as a check. Unlike Drop it verifies nothing.
+func Become(uid, gid int, groups []int) error {
+	if err := syscall.Setgroups(groups); err != nil {
+		return fmt.Errorf("set the supplementary groups: %w", err)
+	}
+	if err := syscall.Setresgid(gid, gid, gid); err != nil {
+		return fmt.Errorf("switch to group %d: %w", gid, err)
+	}
+	if err := syscall.Setresuid(uid, uid, uid); err != nil {
+		return fmt.Errorf("switch to user %d: %w", uid, err)
+	}
+	return nil
 }
 
 // DropCapabilities drops the capabilities of a process that is not root, such as

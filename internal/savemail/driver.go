@@ -24,7 +24,8 @@ type Driver struct {
 	// GM_SAVE_MAIL; nil = never.
 	Default func() bool
 	// Check fills in defaults and checks the values after all keys are set; nil =
-	// no check. A missing value is an error only if the store is selected.
+	// no check. A missing value is an error only if the store is selected, or its
+	// database runs the query of another store.
 	Check func(d *config.Draft, selected bool) error
 	// Descriptors returns how many file descriptors the store needs. It counts
 	// twice what a reload opens in the new store before it closes the old store.
@@ -46,9 +47,13 @@ type Driver struct {
 }
 
 // Query describes a database that can run GM_RECIPIENT_QUERY. If Setup has a query,
-// Open returns the source of its answers in Opened.Recipients.
+// Driver.Open returns the source of its answers in Opened.Recipients.
 type Query struct {
 	Dialect recipient.Dialect
+	// Named reports whether the keys name a database for the query of another store.
+	Named func() bool
+	// Open returns the source of the answers for another store. Setup has a query.
+	Open func(Setup) (recipient.Source, error)
 	// Descriptors returns how many file descriptors the connections of the query
 	// need, twice, as for the store.
 	Descriptors func() int

@@ -19,6 +19,7 @@ type Configuration struct {
 	Recipients Recipients
 
 	driver savemail.Driver
+	asked  savemail.Driver // whose database runs the query
 	redis  redis.Settings
 	query  string // value of GM_RECIPIENT_QUERY
 }
@@ -84,7 +85,7 @@ func (c *Configuration) keys(all []savemail.Driver) []config.Key {
 			Doc: "store: " + strings.Join(names, ", "),
 			Set: func(_ *config.Draft, v string) error { return config.Into(&c.SaveMail, v, config.OneOf(names...)) }},
 		{Name: "GM_RECIPIENT_QUERY", Derived: "none: every address of GM_ALLOWED_HOSTS receives",
-			Doc: "SQL with :address and :domain that is run on the store's database for each recipient; no row means that the recipient is refused",
+			Doc: "SQL with :address and :domain that is run for each recipient on the store's database, else on that of MYSQL_HOST or SQLITE_FILE; no row means that the recipient is refused",
 			Set: func(_ *config.Draft, v string) error { return config.Into(&c.query, v, config.AnyText) }},
 		{Name: "GM_RECIPIENT_CACHE_SECONDS", Default: "60",
 			Doc: "seconds that an answer of the query is cached, 0 to query every time",
@@ -106,15 +107,19 @@ func (c *Configuration) check(d *config.Draft, all []savemail.Driver) error {
 			c.SaveMail = all[i].Name
 		}
 	}
+	c.driver = all[slices.IndexFunc(all, func(s savemail.Driver) bool { return s.Name == c.SaveMail })]
+	if err := c.chooseQuery(d, all); err != nil {
+		return err
+	}
 	for _, s := range all {
-		if s.Name == c.SaveMail {
-			c.driver = s
+		used := s.Name == c.SaveMail || s.Name == c.asked.Name
+		if s.Check != nil {
+			if err := s.Check(d, used); err != nil {
+				return err
+			}
 		}
-		if s.Check == nil {
-			continue
-		}
-		if err := s.Check(d, s.Name == c.SaveMail); err != nil {
-			return err
+		if !used && (s.Name != "mysql" || s.Default()) {
+			c.warnUnused(d, s.Keys, "GM_SAVE_MAIL is "+c.SaveMail)
 		}
 	}
 	if err := c.redis.Check(d, c.driver); err != nil {
@@ -123,25 +128,57 @@ func (c *Configuration) check(d *config.Draft, all []savemail.Driver) error {
 	if d.Compress && !c.driver.Table && !c.driver.Discard {
 		d.Warn("GM_MAIL_COMPRESS=Y has no effect: GM_SAVE_MAIL=" + c.SaveMail + " does not compress")
 	}
-	return c.checkQuery(d, all)
+	if !c.driver.Table && !c.driver.Discard && d.Changes("GM_MAIL_TABLE") {
+		d.Warn("GM_MAIL_TABLE has no effect: GM_SAVE_MAIL=" + c.SaveMail + " has no table")
+	}
+	if c.query == "" && d.Changes("GM_RECIPIENT_CACHE_SECONDS") {
+		d.Warn("GM_RECIPIENT_CACHE_SECONDS has no effect: GM_RECIPIENT_QUERY is not set")
+	}
+	return c.parseQuery(d)
 }
 
-// checkQuery parses GM_RECIPIENT_QUERY in the dialect of the store's database.
-func (c *Configuration) checkQuery(d *config.Draft, all []savemail.Driver) error {
+// warnUnused warns of keys that the file sets and that have no effect.
+func (c *Configuration) warnUnused(d *config.Draft, keys []config.Key, reason string) {
+	var names []string
+	for _, k := range keys {
+		if d.Changes(k.Name) {
+			names = append(names, k.Name)
+		}
+	}
+	switch len(names) {
+	case 0:
+	case 1:
+		d.Warn(names[0] + " has no effect: " + reason)
+	default:
+		d.Warn(strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1] + " have no effect: " + reason)
+	}
+}
+
+// chooseQuery sets the driver whose database runs GM_RECIPIENT_QUERY: that of the store, else
+// the first one that the keys name.
+func (c *Configuration) chooseQuery(d *config.Draft, all []savemail.Driver) error {
+	if c.query == "" {
+		return nil
+	}
+	if c.asked = c.driver; c.asked.Query != nil {
+		return nil
+	}
+	for _, s := range all {
+		if s.Query != nil && s.Query.Named() {
+			c.asked = s
+			return nil
+		}
+	}
+	return d.Invalid("GM_RECIPIENT_QUERY", "has no database: GM_SAVE_MAIL="+c.SaveMail+" has none", "want one in MYSQL_HOST or SQLITE_FILE")
+}
+
+// parseQuery parses GM_RECIPIENT_QUERY in the dialect of the database that runs it.
+func (c *Configuration) parseQuery(d *config.Draft) error {
 	if c.query == "" {
 		return nil
 	}
 	const key = "GM_RECIPIENT_QUERY"
-	if c.driver.Query == nil {
-		var names []string
-		for _, s := range all {
-			if s.Query != nil {
-				names = append(names, s.Name)
-			}
-		}
-		return d.Invalid(key, "is not possible with GM_SAVE_MAIL="+c.SaveMail, "want "+strings.Join(names, " or "))
-	}
-	q, err := recipient.Parse(c.query, c.driver.Query.Dialect)
+	q, err := recipient.Parse(c.query, c.asked.Query.Dialect)
 	if err != nil {
 		return d.Invalid(key, err.Error(), "want one SELECT with the parameters :address and :domain")
 	}

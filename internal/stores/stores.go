@@ -65,9 +65,15 @@ func (s Store) RedisUp() func() bool {
 // Open opens the store. version is the daemon's version. An unavailable
 // database is not an error.
 func (c *Configuration) Open(version string, log *slog.Logger) (Store, error) {
-	opened, err := c.driver.Open(c.setup(version, log))
+	setup := c.setup(version, log)
+	opened, err := c.driver.Open(setup)
 	if err != nil {
 		return Store{}, err
+	}
+	if c.query != "" && opened.Recipients == nil {
+		if opened.Recipients, err = c.asked.Query.Open(setup); err != nil {
+			return Store{}, errors.Join(err, opened.Store.Close())
+		}
 	}
 	s := Store{
 		Store: opened.Store,
@@ -107,15 +113,36 @@ func (c *Configuration) TryQuery(ctx context.Context) error {
 		return nil
 	}
 	setup := c.setup("", slog.New(slog.DiscardHandler))
-	return c.driver.Query.Try(ctx, setup, "postmaster@"+c.PrimaryHost, c.PrimaryHost)
+	return c.asked.Query.Try(ctx, setup, "postmaster@"+c.PrimaryHost, c.PrimaryHost)
 }
 
-// Inspect checks the store as savemail.Driver.Inspect does.
-func (c *Configuration) Inspect(ctx context.Context) (warnings []string, err error) {
-	if c.driver.Inspect == nil {
-		return nil, nil
+// A Path is a file or directory that the configuration names.
+type Path struct {
+	Key, Path string
+	Write     bool // the daemon writes it
+}
+
+// Paths returns the paths that the daemon opens.
+func (c *Configuration) Paths() []Path {
+	paths := []Path{{"GSMTP_LOG_FILE", c.LogFile, true}, {"GSMTP_PRV_KEY", c.KeyFile, false}, {"GSMTP_PUB_KEY", c.CertFile, false}}
+	switch c.SaveMail {
+	case "sqlite":
+		paths = append(paths, Path{"SQLITE_FILE", c.Value("SQLITE_FILE"), true})
+	case "maildir":
+		paths = append(paths, Path{"GM_MAILDIR", c.Value("GM_MAILDIR"), true})
 	}
-	return c.driver.Inspect(ctx, c.setup("", slog.New(slog.DiscardHandler)))
+	return paths
+}
+
+// Inspect checks the store and Redis as savemail.Driver.Inspect does.
+func (c *Configuration) Inspect(ctx context.Context) (warnings []string, err error) {
+	if c.driver.Inspect != nil {
+		warnings, err = c.driver.Inspect(ctx, c.setup("", slog.New(slog.DiscardHandler)))
+	}
+	if c.usesRedis() {
+		warnings = append(warnings, c.redis.Inspect(ctx, c.Config)...)
+	}
+	return warnings, err
 }
 
 // Descriptors returns how many file descriptors the store, the recipient query and
@@ -124,7 +151,7 @@ func (c *Configuration) Descriptors() int {
 	store := c.driver.Descriptors()
 	n := store
 	if c.Recipients.Query != nil {
-		n += c.driver.Query.Descriptors()
+		n += c.asked.Query.Descriptors()
 	}
 	if c.usesRedis() {
 		n += c.redis.Descriptors(store)

@@ -1,6 +1,9 @@
 package maildir
 
 import (
+	"context"
+	"fmt"
+
 	"goguerrillad/internal/config"
 	"goguerrillad/internal/savemail"
 )
@@ -31,5 +34,11 @@ func Driver() savemail.Driver {
 			return savemail.Opened{Store: New(dir), Batching: savemail.Batching{Writers: writers}}, nil
 		},
 		OpenReader: func(savemail.Setup) (savemail.Reader, error) { return NewReader(dir) },
+		Inspect: func(context.Context, savemail.Setup) ([]string, error) {
+			if err := writable(dir); err != nil {
+				return nil, fmt.Errorf("GM_MAILDIR: %w", err)
+			}
+			return nil, nil
+		},
 	}
 }

@@ -190,3 +190,31 @@ func (s *Store) syncNames(newDir *os.File) error {
 	}
 	return nil
 }
+
+// Check returns an error if the user may not create files in the Maildir. It creates
+// nothing.
+func (s *Store) Check(context.Context) error {
+	if err := writable(s.dir); err != nil {
+		return fmt.Errorf("%w: %w", savemail.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// writable returns an error if the user may not create files in tmp and new, or these
+// directories themselves.
+func writable(dir string) error {
+	for _, name := range []string{"tmp", "new"} {
+		path := filepath.Join(dir, name)
+		for i := 0; ; i++ {
+			err := unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+			if err == nil {
+				break
+			}
+			if i == 2 || !errors.Is(err, unix.ENOENT) {
+				return fmt.Errorf("create files in %s: %w", path, err)
+			}
+			path = filepath.Dir(path)
+		}
+	}
+	return nil
+}

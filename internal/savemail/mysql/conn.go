@@ -200,6 +200,8 @@ func (c *conn) updateColumns(ctx context.Context, s *Store) error {
 	}
 	if old := c.host.columns.Load(); columns.Equal(old) {
 		columns = old // keeps their prepared statements
+	} else if losses := columns.Losses(); len(losses) > 0 {
+		s.warnOnce("MySQL table is too narrow for some values", "host", c.host.name, "columns", strings.Join(losses, "; "))
 	}
 	c.host.columns.Store(columns)
 	s.columns.Store(columns)

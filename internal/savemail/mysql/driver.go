@@ -31,8 +31,13 @@ func Driver() savemail.Driver {
 		Descriptors: func() int { return 12 * max(1, len(o.Hosts)) },
 		Open:        func(s savemail.Setup) (savemail.Opened, error) { return open(options(s), s.Query) },
 		OpenReader:  func(s savemail.Setup) (savemail.Reader, error) { return NewReader(options(s)) },
+		Inspect: func(ctx context.Context, s savemail.Setup) ([]string, error) {
+			return inspect(ctx, options(s))
+		},
 		Query: &savemail.Query{
 			Dialect: recipient.MySQL,
+			Named:   func() bool { return len(o.Hosts) > 0 },
+			Open:    func(s savemail.Setup) (recipient.Source, error) { return NewRecipients(options(s), *s.Query) },
 			// Each host keeps its own idle connections.
 			Descriptors: func() int { return 2 * recipient.Connections * max(1, len(o.Hosts)) },
 			Try: func(ctx context.Context, s savemail.Setup, address, domain string) error {
@@ -92,7 +97,7 @@ func check(d *config.Draft, o *Options, selected bool) error {
 	case len(o.Hosts) == 0:
 		return d.Invalid("MYSQL_HOST", "is missing", "want host:port or /path/to.sock for GM_SAVE_MAIL=mysql")
 	case o.DB == "" && !strings.Contains(d.Table, "."):
-		return d.Invalid("MYSQL_DB", "is missing", "want the name of a database for GM_SAVE_MAIL=mysql")
+		return d.Invalid("MYSQL_DB", "is missing", "want the name of a database in MySQL")
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func testCharset(t *testing.T, b *testbed, set string) {
 func (b *testbed) recreate(t *testing.T, set string, oldnew ...string) {
 	t.Helper()
 	schema := strings.NewReplacer(append(oldnew,
-		"character set latin1", "character set "+set, "CHARSET=utf8", "CHARSET="+set)...).Replace(servers.Schema(t, "mail."+b.table))
+		"character set latin1", "character set "+set, "CHARSET=utf8", "CHARSET="+set)...).Replace(servers.Schema2012(t, "mail."+b.table))
 	b.server.Exec(t, "DROP TABLE mail."+b.table, schema)
 }
 

@@ -142,7 +142,7 @@ func testbeds(parent *testing.T, server *servers.MariaDBServer) (
 // create creates the table with the unchanged schema.
 func (b *testbed) create(t *testing.T) {
 	t.Helper()
-	b.server.CreateTable(t, b.table)
+	b.server.CreateTable2012(t, b.table)
 }
 
 // replace replaces the table.

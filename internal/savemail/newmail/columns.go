@@ -3,6 +3,7 @@
 package newmail
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,8 +54,11 @@ type Target struct {
 	Charset string // name of its character set in SQL, "" for a column of bytes or of UTF-8
 }
 
-// NewColumns returns the columns of a table. The error names the columns that the
-// daemon needs and the table lacks.
+// ErrColumns means that the daemon cannot use the columns of a table.
+var ErrColumns = errors.New("unsuitable columns")
+
+// NewColumns returns the columns of a table. The error wraps ErrColumns and names the
+// columns that the daemon needs and the table lacks.
 func NewColumns(all []Column) (*Columns, error) {
 	c := &Columns{all: all}
 	for _, col := range all {
@@ -86,11 +90,11 @@ func NewColumns(all []Column) (*Columns, error) {
 		missing = append(missing, "to or recipient")
 	}
 	if missing != nil {
-		return nil, fmt.Errorf("the table lacks the columns %s", strings.Join(missing, ", "))
+		return nil, columnsError("the table lacks the columns " + strings.Join(missing, ", "))
 	}
 	hash := all[slices.IndexFunc(all, func(col Column) bool { return strings.EqualFold(col.Name, "hash") })]
 	if c.find("hash").over(hashSize, hashSize) || hash.isNumber() || hash.isTime() || hash.isOther() {
-		return nil, fmt.Errorf("the column hash cannot hold %d characters", hashSize)
+		return nil, columnsError(fmt.Sprintf("the column hash cannot hold %d characters", hashSize))
 	}
 	c.inRedis = c.bodyHolds(BodyRedis)
 	if name := c.zlibName(); c.mail.Kind == Bytes && c.bodyHolds(name) {
@@ -98,6 +102,12 @@ func NewColumns(all []Column) (*Columns, error) {
 	}
 	return c, nil
 }
+
+// A columnsError is an ErrColumns with its own text.
+type columnsError string
+
+func (e columnsError) Error() string        { return string(e) }
+func (e columnsError) Is(target error) bool { return target == ErrColumns }
 
 // find returns a column that the daemon fills, or nil.
 func (c *Columns) find(key string) *filled {

@@ -12,6 +12,7 @@ import (
 // Driver describes the store.
 func Driver() savemail.Driver {
 	var file string
+	named := false
 	options := func(s savemail.Setup) Options {
 		return Options{File: file, Table: s.Config.Table, Compress: s.Config.Compress, Log: s.Log}
 	}
@@ -21,7 +22,10 @@ func Driver() savemail.Driver {
 		Keys: []config.Key{
 			{Name: "SQLITE_FILE", Derived: "$STATE_DIRECTORY/mail.db, else mail.db in the working directory",
 				Doc: "file of the SQLite store, created with its table",
-				Set: func(_ *config.Draft, v string) error { return config.Into(&file, v, parseFile) }},
+				Set: func(_ *config.Draft, v string) error {
+					named = true
+					return config.Into(&file, v, parseFile)
+				}},
 		},
 		Check: func(d *config.Draft, selected bool) error {
 			if file == "" {
@@ -46,8 +50,11 @@ func Driver() savemail.Driver {
 			return opened, nil
 		},
 		OpenReader: func(s savemail.Setup) (savemail.Reader, error) { return NewReader(options(s)) },
+		Inspect:    func(ctx context.Context, s savemail.Setup) ([]string, error) { return nil, inspect(ctx, options(s)) },
 		Query: &savemail.Query{
 			Dialect:     recipient.SQLite,
+			Named:       func() bool { return named },
+			Open:        func(s savemail.Setup) (recipient.Source, error) { return NewRecipients(options(s), *s.Query), nil },
 			Descriptors: func() int { return 2 * recipient.Connections * 2 }, // the file and its WAL
 			Try: func(ctx context.Context, s savemail.Setup, address, domain string) error {
 				return TryRecipients(ctx, options(s), *s.Query, address, domain)

@@ -1,7 +1,9 @@
 package webhook
 
 import (
+	"context"
 	"encoding/base64"
+	"errors"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -33,6 +35,10 @@ func Driver() savemail.Driver {
 		Open: func(s savemail.Setup) (savemail.Opened, error) {
 			store := New(Options{URL: o.URL, Key: o.Key, Version: s.Version})
 			return savemail.Opened{Store: store, Batching: savemail.Batching{Writers: Writers, MaxRows: 1}}, nil
+		},
+		Inspect: func(ctx context.Context, s savemail.Setup) ([]string, error) {
+			store := New(Options{URL: o.URL, Key: o.Key, Version: s.Version})
+			return nil, errors.Join(store.Check(ctx), store.Close())
 		},
 	}
 }

@@ -112,14 +112,16 @@ func TestQuietLog(t *testing.T) {
 	for _, store := range []string{"sqlite", "maildir"} {
 		t.Run(store, func(t *testing.T) {
 			d := newDaemon(t, map[string]string{"GM_SAVE_MAIL": store})
-			d.Configure(t, map[string]string{"GM_MAILDIR": filepath.Join(d.Dir, "mail")})
+			if store == "maildir" {
+				d.Configure(t, map[string]string{"GM_MAILDIR": filepath.Join(d.Dir, "mail"), "SQLITE_FILE": ""})
+			}
 			web := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
 			m := startManager(t, d)
 			d.Start(t)
 			m.await(t, `^READY=1`)
 			c := connect(t, d)
 			send(t, c, "one@example.com")
-			for _, change := range []map[string]string{{"GM_METRICS": web}, {"GM_METRICS": ""}, {"NGINX_AUTH_ENABLED": "Y", "NGINX_AUTH": web}, {"NGINX_AUTH_ENABLED": "N"}} {
+			for _, change := range []map[string]string{{"GM_METRICS": web}, {"GM_METRICS": ""}, {"NGINX_AUTH_ENABLED": "Y", "NGINX_AUTH": web}, {"NGINX_AUTH_ENABLED": "N", "NGINX_AUTH": ""}} {
 				if !d.Reload(t, change) {
 					t.Fatalf("reload with %v refused: %s", change, d.Log())
 				}

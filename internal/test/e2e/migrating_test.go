@@ -101,6 +101,17 @@ func (m *migration) start(t *testing.T, text string) *daemon.Daemon {
 	return d
 }
 
+// columns returns the columns of a table with their types and character sets.
+func (m *migration) columns(t *testing.T, table string) (text string) {
+	t.Helper()
+	err := m.db.QueryRow("SELECT GROUP_CONCAT(COLUMN_NAME, ' ', COLUMN_TYPE, ' ', IFNULL(CHARACTER_SET_NAME, ''), ' ', IS_NULLABLE, ' ', EXTRA"+
+		" ORDER BY ORDINAL_POSITION SEPARATOR '\n') FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ?", table).Scan(&text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 // read reads the messages of one recipient as a program for the old table does:
 // compressed reports whether the values in Redis are.
 func (m *migration) read(t *testing.T, recipient string, compressed bool) (texts []string) {
@@ -163,7 +174,7 @@ func deflate(text string) []byte {
 // TestMigrating2012 runs the configuration for 2012 of migrating.md on a table of 2012: a
 // reader of 2012 reads the rows of both programs, and the old program continues.
 func TestMigrating2012(t *testing.T) {
-	m := newMigration(t, servers.Schema(t, "new_mail"))
+	m := newMigration(t, servers.Schema2012(t, "new_mail"))
 	// insert inserts a row as in 2012: in Redis, or compressed if that failed.
 	insert := func(to, hash string, inRedis bool) string {
 		t.Helper()
@@ -185,7 +196,11 @@ func TestMigrating2012(t *testing.T) {
 		"two@mail.example.com": insert("two@mail.example.com", strings.Repeat("2", 32), false),
 	}
 	page := test.ReadPage(t, "migrating.md")
-	m.exec(t, page.Block(t, "sql address", "new_mail", m.name))
+	m.exec(t, page.Block(t, "sql widen", "new_mail", m.name))
+	m.server.CreateTable(t, "shipped")
+	if widened, shipped := m.columns(t, m.name), m.columns(t, "shipped"); widened != shipped {
+		t.Errorf("the widened table is\n%s, the shipped one\n%s", widened, shipped)
+	}
 	d := m.start(t, page.Block(t, "json 2012", "new_mail", m.name, "127.0.0.1:3306", m.server.Addr, `"MYSQL_USER": "gmail_mail"`, `"MYSQL_USER": "`+m.server.User+`"`,
 		`"MYSQL_DB": "gmail_mail"`, `"MYSQL_DB": "`+m.server.DB+`"`, "127.0.0.1:6379", m.redis.Addr))
 	send(t, connect(t, d), "new@example.com")

@@ -5,12 +5,14 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/daemon"
+	"goguerrillad/internal/test/servers"
 )
 
 // A manager receives the notifications of a daemon, as a service manager does
@@ -132,4 +134,31 @@ func TestNotifyRefused(t *testing.T) {
 	d.Configure(t, map[string]string{"GSMTP_TIMEOUT": "60", "GSTMP_LISTEN_INTERFACE": busy.Addr().String()})
 	fails(1)
 	m.await(t, `^STATUS=cannot start: listen on 127\.0\.0\.1:\d+: .*address already in use`)
+}
+
+// TestStatusIsTrue: the status is never "store up" while the store cannot be used.
+func TestStatusIsTrue(t *testing.T) {
+	servers.NeedMariaDB(t)
+	m := shared.MariaDB()
+	for _, change := range []map[string]string{
+		{"MYSQL_PASS": "wrong"}, {"MYSQL_DB": "missing"}, {"GM_MAIL_TABLE": "missing"},
+		{"MYSQL_HOST": fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))},
+		{"GM_SAVE_MAIL": "sqlite", "SQLITE_FILE": "/missing/mail.db"},
+		{"GM_SAVE_MAIL": "maildir", "GM_MAILDIR": "/missing/Maildir"},
+		{"GM_SAVE_MAIL": "webhook", "WEBHOOK_URL": fmt.Sprintf("http://127.0.0.1:%d/", test.FreePort(t))},
+	} {
+		d := newDaemon(t, m.Keys())
+		d.Configure(t, change)
+		manager := startManager(t, d)
+		d.Start(t)
+		manager.await(t, `STATUS=.*store down since .* UTC, messages wait: `)
+		d.Reload(t, nil)
+		manager.await(t, `^READY=1\nSTATUS=.*store down since .* UTC, (messages wait|replying 451): `)
+		d.Terminate(t)
+		manager.mu.Lock()
+		if all := strings.Join(manager.all, "\n"); strings.Contains(all, "store up") {
+			t.Errorf("%v: the manager received\n%s", change, all)
+		}
+		manager.mu.Unlock()
+	}
 }

@@ -33,7 +33,7 @@ type outage struct {
 func TestOutage(t *testing.T) {
 	d := newDaemon(t, nil) // first, since it may skip the test
 	m := servers.MariaDB(t)
-	m.CreateTable(t, "new_mail")
+	m.CreateTable2012(t, "new_mail")
 	d.Configure(t, m.Keys())
 	o := &outage{Daemon: d, parent: t, db: m, table: &table{m.Connect(t), "new_mail"}}
 	for _, step := range []struct {

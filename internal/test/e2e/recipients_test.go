@@ -4,7 +4,10 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -94,7 +97,7 @@ func TestRecipientsPage(t *testing.T) {
 	} {
 		t.Run(tt.block, func(t *testing.T) {
 			a := newQueryDaemon(t, tt.block)
-			if out, err := a.Cmd("-t").CombinedOutput(); err != nil || strings.Contains(string(out), "not tried") {
+			if out, err := a.Cmd("-t").CombinedOutput(); err != nil || strings.Contains(string(out), "not checked") {
 				t.Errorf("-t: %v, %s", err, out)
 			}
 			a.Start(t)
@@ -147,7 +150,7 @@ func TestRecipientQueryRefused(t *testing.T) {
 					t.Errorf("%s: exit status %d, %s, want 78 and %s", query, code, out, want)
 				}
 			}
-			if code, out := try("SELECT 1 FROM mailbox WHERE address = :address"); code != 0 || strings.Contains(out, "not tried") {
+			if code, out := try("SELECT 1 FROM mailbox WHERE address = :address"); code != 0 || strings.Contains(out, "not checked") {
 				t.Errorf("valid query: exit status %d, %s", code, out)
 			}
 			if a.server != nil {
@@ -155,7 +158,7 @@ func TestRecipientQueryRefused(t *testing.T) {
 			} else {
 				a.Configure(t, map[string]string{"SQLITE_FILE": filepath.Join(a.Dir, "later.db")})
 			}
-			if code, out := try("SELECT 1 FROM mailbox WHERE address = :address"); code != 0 || !strings.Contains(out, "not tried") {
+			if code, out := try("SELECT 1 FROM mailbox WHERE address = :address"); code != 0 || !strings.Contains(out, "not checked") {
 				t.Errorf("database unavailable: exit status %d, %s", code, out)
 			}
 		})
@@ -264,4 +267,59 @@ func TestRecipientsWithoutDatabase(t *testing.T) {
 	if log := a.Log(); strings.Count(log, "GM_RECIPIENT_QUERY failed, replying 451") != 1 {
 		t.Errorf("want one failure of the query in the log:\n%s", log)
 	}
+}
+
+// TestRecipientsOfOtherStores: with a webhook or a Maildir, the query runs on a database of
+// its own, which it does not change. A wrong recipient is refused alone.
+func TestRecipientsOfOtherStores(t *testing.T) {
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
+	defer receiver.Close()
+	for _, block := range []string{"mysql", "domains"} {
+		for _, store := range []map[string]string{
+			{"GM_SAVE_MAIL": "webhook", "WEBHOOK_URL": receiver.URL, "WEBHOOK_SECRET": "s"},
+			{"GM_SAVE_MAIL": "maildir"},
+			{"GM_SAVE_MAIL": "discard"},
+		} {
+			t.Run(block+" with "+store["GM_SAVE_MAIL"], func(t *testing.T) {
+				a := newQueryDaemon(t, block)
+				a.Configure(t, store)
+				a.Configure(t, map[string]string{"GM_MAILDIR": filepath.Join(a.Dir, "Maildir"), "GM_RECIPIENT_CACHE_SECONDS": "0"})
+				tables := a.tables(t)
+				if out, err := a.Cmd("-t").CombinedOutput(); err != nil {
+					t.Errorf("-t: %v\n%s", err, out)
+				}
+				a.Start(t)
+				c := connect(t, a.Daemon)
+				if got := recipientCodes(t, c, "wrong@example.com", "alice@example.com"); got != "550 250" {
+					t.Errorf("RCPT: %s, want 550 250\n%s", got, a.Log())
+				}
+				if _, err := c.Expect(250, "RSET"); err != nil {
+					t.Fatal(err)
+				}
+				send(t, c, "alice@example.com")
+				if !a.Reload(t, map[string]string{"GM_RECIPIENT_QUERY": ""}) {
+					t.Fatalf("reload refused:\n%s", a.Log())
+				}
+				if got := recipientCodes(t, c, "wrong@example.com"); block == "mysql" && got != "250" {
+					t.Errorf("without a query: %s, want 250", got)
+				}
+				if got := a.tables(t); got != tables {
+					t.Errorf("tables %s, before %s", got, tables)
+				}
+			})
+		}
+	}
+}
+
+// tables returns the names of the tables in the database.
+func (a *queryDaemon) tables(t *testing.T) (names string) {
+	t.Helper()
+	query := "SELECT group_concat(name) FROM sqlite_schema"
+	if a.server != nil {
+		query = "SELECT GROUP_CONCAT(TABLE_NAME ORDER BY TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
+	}
+	if err := a.db.QueryRow(query).Scan(&names); err != nil {
+		t.Fatal(err)
+	}
+	return names
 }

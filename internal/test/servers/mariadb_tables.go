@@ -15,11 +15,22 @@ func (m *MariaDBServer) addUser(t test.T) {
 		"CREATE USER `"+m.User+"`@`%` IDENTIFIED BY '"+m.Pass+"'")
 }
 
-// CreateTable creates a table for messages unless it exists, and grants the rights on
+// CreateTable creates the table that we ship unless it exists, and grants the rights on
 // it to the daemon's user.
 func (m *MariaDBServer) CreateTable(t test.T, name string) {
 	t.Helper()
-	m.Exec(t, Schema(t, m.DB+"."+name))
+	m.create(t, schema(t, "internal/savemail/mysql/new_mail.sql", m.DB+"."+name), name)
+}
+
+// CreateTable2012 is CreateTable with the table of 2012, whose columns are narrow.
+func (m *MariaDBServer) CreateTable2012(t test.T, name string) {
+	t.Helper()
+	m.create(t, Schema2012(t, m.DB+"."+name), name)
+}
+
+func (m *MariaDBServer) create(t test.T, statement, name string) {
+	t.Helper()
+	m.Exec(t, statement)
 	for _, grant := range Grants(t) {
 		m.Exec(t, strings.NewReplacer("mail.new_mail", m.DB+"."+name, "'goguerrilla'@'localhost'", "`"+m.User+"`@`%`").Replace(grant))
 	}
@@ -43,12 +54,17 @@ func (m *MariaDBServer) Keys() map[string]string {
 	}
 }
 
-// Schema returns the statement of new_mail.sql with another name of the table.
-func Schema(t test.T, name string) string {
+// Schema2012 returns the statement that creates the table of 2012 with another name.
+func Schema2012(t test.T, name string) string {
 	t.Helper()
-	statement := strings.Replace(test.ReadSource(t, "internal/savemail/mysql/new_mail.sql"), "`new_mail`", name, 1)
+	return schema(t, "internal/test/storetest/new_mail_2012.sql", name)
+}
+
+func schema(t test.T, file, name string) string {
+	t.Helper()
+	statement := strings.Replace(test.ReadSource(t, file), "`new_mail`", name, 1)
 	if !strings.Contains(statement, name) {
-		t.Fatalf("new_mail.sql does not contain the name of its table")
+		t.Fatalf("%s does not contain the name of its table", file)
 	}
 	return statement
 }

@@ -50,9 +50,10 @@ const minimal = "CREATE TABLE `new_mail` (\n" +
 // Tables returns tables of different programs and operators.
 func Tables(t test.T) []Table {
 	t.Helper()
-	of2012 := test.ReadSource(t, "internal/savemail/mysql/new_mail.sql")
+	of2012 := test.ReadSource(t, "internal/test/storetest/new_mail_2012.sql")
 	widened := strings.NewReplacer("latin1", "utf8mb4", "CHARSET=utf8", "CHARSET=utf8mb4", "varchar(128)", "varchar(255)", "varchar(15)", "varchar(45)",
 		"`subject` varchar(255)", "`subject` text").Replace(of2012)
+	shipped := test.ReadSource(t, "internal/savemail/mysql/new_mail.sql")
 	more := "  `charset` varchar(32) NOT NULL,\n  `mail` longblob"
 	every := strings.NewReplacer("  `mail` longblob", more, "varbinary(16)", "varchar(45)",
 		"  PRIMARY KEY", "  `attach_info` text NOT NULL,\n  `delivered` bit(1) NOT NULL default b'0',\n  `dkim_valid` tinyint(4) default NULL,\n"+
@@ -61,6 +62,7 @@ func Tables(t test.T) []Table {
 	return []Table{
 		{"2012", of2012},
 		{"2012, widened", widened},
+		{"shipped", shipped},
 		{"later, processor sql", later},
 		{"later, processor guerrillaredisdb", strings.NewReplacer("  `mail` longblob", more, "varbinary(16)", "varchar(45)").Replace(later)},
 		{"minimal", minimal},
