@@ -16,7 +16,7 @@ stage=build/deb/goguerrillad-$version
 rm -rf build/deb
 mkdir -p "$stage"
 cp -a cmd docs internal man packaging go.mod go.sum Makefile goguerrilla.conf.sample \
-	README.md ARCHITECTURE.md CHANGELOG.md LICENSE "$stage"
+	README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE "$stage"
 cp -a packaging/deb "$stage/debian"
 for kind in sysusers tmpfiles; do
 	cp "packaging/systemd/goguerrillad.$kind" "$stage/debian/"

@@ -35,13 +35,14 @@ const packages = "systemd,systemd-sysv,dbus,iproute2,procps,man-db"
 // bootTime bounds the boot of a box, which normally takes several seconds.
 const bootTime = 2 * time.Minute
 
-// Start boots the named release of Debian. It downloads the files once, into build/boxes.
-func Start(t test.T, release string) *Box {
+// Start boots the named release of Debian with additional packages. It downloads the files
+// once, into build/boxes.
+func Start(t test.T, release string, more ...string) *Box {
 	t.Helper()
 	test.NeedRoot(t)
 	test.Need(t, "mmdebstrap", "systemd-nspawn", "nsenter")
 	b := &Box{Root: filepath.Join(test.PublicDir(t), "root")}
-	copied := exec.Command("cp", "-a", "--reflink=auto", files(t, release), b.Root)
+	copied := exec.Command("cp", "-a", "--reflink=auto", files(t, release, more), b.Root)
 	if out, err := copied.CombinedOutput(); err != nil {
 		t.Fatalf("copy the files of a box: %v\n%s", err, out)
 	}
@@ -63,14 +64,14 @@ func Start(t test.T, release string) *Box {
 	return b
 }
 
-// files returns the directory with the files of a release.
-func files(t test.T, release string) string {
+// files returns the directory with the files of a release and the packages.
+func files(t test.T, release string, more []string) string {
 	t.Helper()
 	root, err := test.ModuleRoot()
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	dir := filepath.Join(root, "build", "boxes", release)
+	dir := filepath.Join(root, "build", "boxes", strings.Join(append([]string{release}, more...), "+"))
 	if _, err := os.Stat(dir); err == nil {
 		return dir
 	}
@@ -81,7 +82,7 @@ func files(t test.T, release string) string {
 	if err := os.RemoveAll(fresh); err != nil {
 		t.Fatalf("%v", err)
 	}
-	cmd := exec.Command("mmdebstrap", "--variant=minbase", "--include="+packages, release, fresh)
+	cmd := exec.Command("mmdebstrap", "--variant=minbase", "--include="+strings.Join(append([]string{packages}, more...), ","), release, fresh)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)
 	}

@@ -48,15 +48,15 @@ var packages = sync.OnceValues(func() (built [2]string, err error) {
 // A machine is a container with two versions of the package.
 type machine struct {
 	*box.Box
-	debs   [2]string // paths in the container
-	readme string    // the text of README.md
+	debs [2]string // paths in the container
 }
 
-// boot starts a container and copies the packages into it.
-func boot(t *testing.T, release string) *machine {
+// boot starts a container with additional packages of Debian, and copies the packages of the
+// daemon into it.
+func boot(t *testing.T, release string, more ...string) *machine {
 	t.Helper()
 	debs := built(t) // may skip the test
-	m := &machine{Box: box.Start(t, release)}
+	m := &machine{Box: box.Start(t, release, more...)}
 	for i, deb := range debs {
 		text, err := os.ReadFile(deb)
 		if err != nil {
@@ -93,26 +93,6 @@ func (m *machine) configure(t *testing.T, changes map[string]string) {
 	if err := os.WriteFile(path, text, 0o640); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// readme returns the text of README.md.
-func readme(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(moduleRoot(t), "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-// runDocumented checks that README.md contains a command, and runs the command in the form
-// that the container needs.
-func (m *machine) runDocumented(t *testing.T, command, adapted string) {
-	t.Helper()
-	if !strings.Contains(m.readme, "\n"+command+" ") {
-		t.Errorf("README.md does not contain the command: %s", command)
-	}
-	m.Run(t, adapted)
 }
 
 // show returns a property of a unit.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +67,7 @@ func TestReproducible(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"cmd", "docs", "internal", "man", "packaging", "go.mod", "go.sum", "Makefile",
-		"goguerrilla.conf.sample", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE"} {
+		"goguerrilla.conf.sample", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"} {
 		// cp without -p does not copy the times of the files.
 		if out, err := exec.Command("cp", "-r", filepath.Join(root, name), copied).CombinedOutput(); err != nil {
 			t.Fatalf("copy %s: %v\n%s", name, err, out)
@@ -86,6 +87,55 @@ func TestReproducible(t *testing.T) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("the package of %d bytes differs from the first package of %d bytes", len(got), len(want))
 	}
+}
+
+// TestLinks: the links between the pages in the package lead to files and headings in it.
+func TestLinks(t *testing.T) {
+	root := t.TempDir()
+	if out, err := exec.Command("dpkg-deb", "--extract", built(t)[0], root).CombinedOutput(); err != nil {
+		t.Fatalf("extract the package: %v\n%s", err, out)
+	}
+	link := regexp.MustCompile(`\]\(([^):#]*)(?:#([^)]*))?\)`) // not to other sites
+	pages := 0
+	err := filepath.WalkDir(filepath.Join(root, "usr/share/doc/goguerrillad"), func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) != ".md" {
+			return err
+		}
+		pages++
+		for _, to := range link.FindAllStringSubmatch(readFile(t, path), -1) {
+			target := path
+			if to[1] != "" {
+				target = filepath.Join(filepath.Dir(path), to[1])
+			}
+			if text := readFile(t, target); to[2] != "" && !slices.Contains(anchors(text), to[2]) {
+				t.Errorf("%s: %s has no heading %s", filepath.Base(path), filepath.Base(target), to[2])
+			}
+		}
+		return nil
+	})
+	if err != nil || pages < 10 {
+		t.Errorf("%d pages, %v, want the pages of docs", pages, err)
+	}
+}
+
+// anchors returns the names by which links lead to the headings of a page.
+func anchors(page string) (names []string) {
+	for line := range strings.Lines(page) {
+		if heading := strings.TrimLeft(line, "#"); heading != line {
+			name := strings.ReplaceAll(strings.ToLower(strings.TrimSpace(heading)), " ", "-")
+			names = append(names, regexp.MustCompile(`[^\pL\pN_-]`).ReplaceAllString(name, ""))
+		}
+	}
+	return names
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(text)
 }
 
 // git returns the output of a git command, or "" outside a repository.
@@ -119,7 +169,7 @@ func TestARM64(t *testing.T) {
 	if got := run("-version"); !strings.HasPrefix(got, "goguerrillad 1.0~test1 (commit ") {
 		t.Errorf("-version: %s", got)
 	}
-	if got := run("-t", "-config", filepath.Join(dir, "etc/goguerrilla/goguerrilla.conf")); !strings.Contains(got, "configuration is good") {
+	if got := run("-t", "-config", filepath.Join(dir, "etc/goguerrilla/goguerrilla.conf")); !strings.Contains(got, "configuration is valid: ") {
 		t.Errorf("-t: %s", got)
 	}
 }
