@@ -21,7 +21,11 @@ import (
 // which the user may create it, with the files of its WAL.
 func inspect(ctx context.Context, o Options) error {
 	const modify = unix.R_OK | unix.W_OK
-	dir := filepath.Dir(o.File)
+	file, err := filepath.Abs(o.File)
+	if err != nil {
+		return fmt.Errorf("SQLITE_FILE: %w", err)
+	}
+	dir := filepath.Dir(file)
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
 		return fmt.Errorf("SQLITE_FILE: create files in %s: %w", dir, err)
 	}
