@@ -166,6 +166,7 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 			t.Errorf("up %v, last error %v, want down with an error", up, err)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait() // the messages have their outcomes
 		down = false
 		o.submit(c, message("later", 1, 1))
 		synctest.Wait()

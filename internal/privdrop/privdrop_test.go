@@ -55,7 +55,7 @@ func TestThreads(t *testing.T) {
 	cases = append(cases, []testCase{
 		{"drop", "prctl refused", "result: set no_new_privs: operation not permitted\n"},
 		{"drop", "prctl ignored", failed + "no_new_privs is not set\n"},
-		{"drop", "setgroups refused", "result: drop the supplementary groups: operation not permitted\n"},
+		{"drop", "setgroups refused", "result: set the supplementary groups: operation not permitted\n"},
 		{"drop", "setresgid refused", "result: switch to group 65532: operation not permitted\n"},
 		{"drop", "setresgid ignored", failed + "group ids are 0 0 0 0 instead of 65532\n"},
 		{"drop", "setresuid refused", "result: switch to user 65533: operation not permitted\n"},
