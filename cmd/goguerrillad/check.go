@@ -144,6 +144,8 @@ func (c *checker) database(service *unit.Service, cfg *stores.Configuration) err
 	} else if err != nil {
 		return err
 	}
+	ctx, cancel = context.WithTimeout(context.Background(), databaseTimeout) // the store may have used up the time
+	defer cancel()
 	switch err := cfg.TryQuery(ctx); {
 	case errors.Is(err, recipient.ErrInvalid):
 		return fmt.Errorf("GM_RECIPIENT_QUERY: %w", err)

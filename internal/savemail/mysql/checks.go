@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -77,9 +78,10 @@ func (o Options) largestMail() int64 {
 // limit below the largest message. It ignores errors, because a server that is
 // only compatible with MySQL may lack these variables and tables.
 func (c *conn) checkServer(ctx context.Context, s *Store) {
-	if need := s.options.largestMail(); need > c.maxPacket {
-		s.warnOnce("max_allowed_packet of the MySQL server is below GSMTP_MAX_SIZE",
-			"host", c.host.name, "max_allowed_packet", c.maxPacket, "needed", need)
+	if largest := s.options.largestMail(); largest > 0 && largest+packetMargin > c.maxPacket {
+		needed := (largest + packetMargin + 1<<20 - 1) >> 20 << 20 // whole MiB
+		s.warnOnce("max_allowed_packet of the MySQL server is below GSMTP_MAX_SIZE", "host", c.host.name,
+			"max_allowed_packet", c.maxPacket, "needed", needed, "statement", fmt.Sprint("SET GLOBAL max_allowed_packet=", needed))
 	}
 	if isTiDB(c.variables) {
 		c.checkTiDBRowSize(s)

@@ -123,53 +123,6 @@ func (c *conn) acquireSessionLock(ctx context.Context, s *Store) error {
 	return err
 }
 
-// checkRights clears c.session if the user has no right to SELECT or KILL, which
-// settling needs.
-func (c *conn) checkRights(ctx context.Context, s *Store) error {
-	for _, right := range []struct{ needed, statement string }{
-		{"SELECT", s.table.emptySelect()},
-		{"KILL", "KILL 0"},
-	} {
-		_, err := c.ExecContext(ctx, right.statement)
-		e, refused := errors.AsType[*mysql.MySQLError](err)
-		switch {
-		case refused && e.Number != errNoSuchThread:
-			c.session = sessionID{}
-			grant := ""
-			if right.needed == "SELECT" {
-				grant = c.grantSelect(ctx, s.table)
-			}
-			c.warnCannotSettle(s, right.needed, grant, err)
-		case err != nil && !refused:
-			return fmt.Errorf("check the rights: %w", err)
-		}
-	}
-	return nil
-}
-
-// grantSelect returns the statement by which an administrator grants SELECT, or "" if the
-// account is unknown. It names the account of the session, whose host may be a pattern.
-func (c *conn) grantSelect(ctx context.Context, t table) string {
-	var account, schema string
-	if err := c.QueryRowContext(ctx, "SELECT CURRENT_USER(),IFNULL(DATABASE(),'')").Scan(&account, &schema); err != nil {
-		return ""
-	}
-	i := strings.LastIndexByte(account, '@')
-	if i < 0 {
-		return ""
-	}
-	if t.schema == "" {
-		t.schema = schema
-	}
-	return "GRANT SELECT ON " + t.String() + " TO " + quote(account[:i]) + "@" + quote(account[i+1:])
-}
-
-// warnCannotSettle warns that the outcome of a lost connection will stay unknown.
-func (c *conn) warnCannotSettle(s *Store, needed, grant string, err error) {
-	s.onceLog.warn("unsettled "+needed, "MySQL commit outcomes cannot be settled",
-		"host", c.host.name, "needed", needed, "grant", grant, "error", err)
-}
-
 // tryInsert runs an INSERT without a row. Like an INSERT of a row, it fails if the
 // user has no right, the server is read-only, or a column has neither a value nor
 // a default.
@@ -180,7 +133,7 @@ func (c *conn) tryInsert(ctx context.Context, s *Store) error {
 		return fmt.Errorf("%s needs a value or a default for the columns %s: %w", s.table, strings.Join(columns.Unfilled(), ", "), err)
 	}
 	if err != nil {
-		return fmt.Errorf("try an INSERT without a row: %w", err)
+		return fmt.Errorf("try an INSERT without a row: %w", c.withGrant(ctx, s.table, err))
 	}
 	if unfilled := columns.Unfilled(); len(unfilled) > 0 { // MySQL checks rows only, since a trigger may set the columns
 		s.warnOnce("MySQL table has columns that need a value", "host", c.host.name, "columns", strings.Join(unfilled, ", "))
@@ -200,8 +153,8 @@ func (c *conn) updateColumns(ctx context.Context, s *Store) error {
 	}
 	if old := c.host.columns.Load(); columns.Equal(old) {
 		columns = old // keeps their prepared statements
-	} else if losses := columns.Losses(); len(losses) > 0 {
-		s.warnOnce("MySQL table is too narrow for some values", "host", c.host.name, "columns", strings.Join(losses, "; "))
+	} else if losses := strings.Join(columns.Losses(), "; "); losses != "" {
+		s.onceLog.warn("narrow: "+losses, "MySQL table is too narrow for some values", "host", c.host.name, "columns", losses)
 	}
 	c.host.columns.Store(columns)
 	s.columns.Store(columns)

@@ -168,8 +168,52 @@ func testPacket(t *testing.T, b *testbed) {
 	if rows := b.rows(t); len(rows) != 4 {
 		t.Errorf("%d rows, want 4", len(rows))
 	}
-	if !strings.Contains(b.log.String(), "max_allowed_packet=65536") {
-		t.Errorf("no warning about max_allowed_packet in the log: %s", b.log)
+	_, rest, warned := strings.Cut(b.log.String(), `max_allowed_packet=65536 needed=1048576 statement="`)
+	statement, _, _ := strings.Cut(rest, `"`)
+	if !warned {
+		t.Fatalf("no warning about max_allowed_packet in the log: %s", b.log)
+	}
+	b.server.Exec(t, statement)
+	raised := b.open(t, func(o *mysql.Options) { o.MaxMessage = 131072 })
+	defer raised.Close()
+	if err := raised.Save(t.Context(), []*envelope.Envelope{storetest.Envelope(strings.Repeat("y", 131072), "b@example.com")})[0]; err != nil {
+		t.Errorf("after %s: %v", statement, err)
+	}
+	if n := strings.Count(b.log.String(), "max_allowed_packet of the MySQL server"); n != 1 {
+		t.Errorf("%d warnings, want one before %s", n, statement)
+	}
+}
+
+// testNarrow: the store logs once for each form of the table what the columns lose, and
+// nothing for the table that we ship and for the table of later versions.
+func testNarrow(t *testing.T, b *testbed) {
+	const warning = "MySQL table is too narrow for some values"
+	b.create(t)
+	s := b.open(t, nil)
+	defer s.Close()
+	for _, step := range []struct{ change, column, want string }{
+		{"ENGINE=InnoDB", "from cuts senders after 128 characters and replaces characters outside latin1; to refuses ", "ip_addr cuts IPv6 addresses"},
+		{"MODIFY `from` varchar(5) NOT NULL, MODIFY ip_addr varchar(39) NOT NULL", "from cuts senders after 5 characters", "attach_info replaces characters outside utf8"},
+	} {
+		log := len(b.log.String())
+		b.server.Exec(t, "DELETE FROM mail."+b.table, "ALTER TABLE mail."+b.table+" "+step.change)
+		saveOne(t, s, nil)
+		saveOne(t, s, nil)
+		if log := b.log.String()[log:]; strings.Count(log, warning) != 1 || !strings.Contains(log, step.column) || !strings.Contains(log, step.want) {
+			t.Errorf("after %s, want one warning with %q and %q: %s", step.change, step.column, step.want, log)
+		}
+	}
+	log := len(b.log.String())
+	for _, table := range storetest.Tables(t) {
+		if table.Name != "shipped" && table.Name != "later, processor sql" {
+			continue
+		}
+		b.replace(t, table)
+		fresh := b.open(t, nil)
+		saveOne(t, fresh, nil)
+		if err := fresh.Close(); err != nil || len(b.log.String()) > log {
+			t.Errorf("%s: %v, want no warning: %s", table.Name, err, b.log.String()[log:])
+		}
 	}
 }
 

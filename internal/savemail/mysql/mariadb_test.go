@@ -81,6 +81,7 @@ func TestMariaDB(t *testing.T) {
 	t.Run("packet too small", with(testPacket))
 	t.Run("read only", with(testReadOnly))
 	t.Run("warnings", with(testWarnings))
+	t.Run("narrow table", with(testNarrow))
 	t.Run("lock timeout", with(testLockTimeout))
 	t.Run("killed connection", with(testKilledConnection))
 	t.Run("paused", with(testPaused))

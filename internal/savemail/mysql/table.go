@@ -111,7 +111,7 @@ func (t table) readColumns(ctx context.Context, c *conn) (*newmail.Columns, erro
 		return nil, fmt.Errorf("read the columns of %s: %w", t, err)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("read the columns of %s: %w", t, errNoTable)
+		return nil, fmt.Errorf("read the columns of %s: %w", t, t.missing(ctx, c))
 	}
 	for i, set := range sets {
 		if all[i].Charset, err = c.charset(ctx, set); err != nil {
@@ -123,6 +123,15 @@ func (t table) readColumns(ctx context.Context, c *conn) (*newmail.Columns, erro
 		return nil, fmt.Errorf("%s: %w", t, err)
 	}
 	return columns, nil
+}
+
+// missing returns errNoTable with the server's reason. The reason is text, since the number
+// of its error would delay the first probe of the host (failOver).
+func (t table) missing(ctx context.Context, c *conn) error {
+	if _, err := c.ExecContext(ctx, t.emptySelect()); err != nil {
+		return fmt.Errorf("%w: %v", errNoTable, c.withGrant(ctx, t, err))
+	}
+	return errNoTable
 }
 
 // queryColumns returns the columns and the names of their character sets. The server

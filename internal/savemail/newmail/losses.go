@@ -24,23 +24,33 @@ func (f *filled) loss() string {
 	if f.Kind != Text {
 		return ""
 	}
+	narrow := f.over(longestAddress, longestAddress*f.charset.bytes('a'))
+	lacks := !f.charset.Has('字') || !f.charset.Has('😀')
 	switch f.key {
 	case "ip_addr":
 		if f.over(longestIP, longestIP*f.charset.bytes('a')) {
 			return "cuts IPv6 addresses"
 		}
 	case "to", "recipient":
-		if f.over(longestAddress, longestAddress*f.charset.bytes('a')) {
+		switch {
+		case narrow && lacks:
+			return fmt.Sprintf("refuses recipients of more than %d characters or with characters outside %s", f.capacity(), f.charset.name)
+		case narrow:
 			return fmt.Sprintf("refuses recipients of more than %d characters", f.capacity())
-		} else if !f.charset.Has('字') {
+		case lacks:
 			return "refuses recipients with characters outside " + f.charset.name
 		}
 	case "from", "return_path":
-		if f.over(longestAddress, longestAddress*f.charset.bytes('a')) {
+		switch {
+		case narrow && lacks:
+			return fmt.Sprintf("cuts senders after %d characters and replaces characters outside %s", f.capacity(), f.charset.name)
+		case narrow:
 			return fmt.Sprintf("cuts senders after %d characters", f.capacity())
+		case lacks:
+			return "replaces characters outside " + f.charset.name
 		}
 	case "subject", "attach_info":
-		if !f.charset.Has('字') || !f.charset.Has('😀') {
+		if lacks {
 			return "replaces characters outside " + f.charset.name
 		}
 	}

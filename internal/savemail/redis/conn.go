@@ -67,7 +67,7 @@ func connect(ctx context.Context, o Options, remaining *time.Duration, maxBytes 
 	conn := &connection{redigo.NewConn(s, 0, 0), s}
 	if err := conn.handshake(o); err != nil {
 		conn.Close()
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", o.Host, err)
 	}
 	return conn, nil
 }

@@ -20,7 +20,7 @@ func (s *Settings) Inspect(ctx context.Context, c *config.Config) []string {
 		conn.Close()
 	}
 	if err != nil {
-		return append(found.List(), "Redis cannot be used: "+err.Error())
+		(&health{log: o.Log, mode: o.mode(), healthy: true}).setUnhealthy(err)
 	}
 	return found.List()
 }

@@ -5,35 +5,43 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 
 	"goguerrillad/internal/savemail"
-	"goguerrillad/internal/savemail/newmail"
 )
 
-// inspect is savemail.Driver.Inspect. It creates nothing: a missing file needs a directory in
-// which the user may create it, with the files of its WAL.
+// inspect is savemail.Driver.Inspect. It creates nothing. A missing file needs a directory in
+// which the user may create it, with its WAL, or a parent in which the user may create the
+// directory.
 func inspect(ctx context.Context, o Options) error {
-	const modify = unix.R_OK | unix.W_OK
-	file, err := filepath.Abs(o.File)
+	path, err := realPath(o.File)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if missing {
+		path, err = filepath.Abs(o.File)
+	}
 	if err != nil {
 		return fmt.Errorf("SQLITE_FILE: %w", err)
 	}
-	dir := filepath.Dir(file)
-	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
-		return fmt.Errorf("SQLITE_FILE: create files in %s: %w", dir, err)
-	}
-	if _, err := os.Stat(o.File); errors.Is(err, fs.ErrNotExist) {
+	dir := filepath.Dir(path)
+	err = accessible(dir, unix.W_OK|unix.X_OK)
+	if missing && errors.Is(err, fs.ErrNotExist) && accessible(filepath.Dir(dir), unix.W_OK|unix.X_OK) == nil {
 		return nil
 	}
-	if err := unix.Faccessat(unix.AT_FDCWD, o.File, modify, unix.AT_EACCESS); err != nil {
-		return fmt.Errorf("SQLITE_FILE: open %s: %w", o.File, err)
+	if err != nil {
+		return fmt.Errorf("SQLITE_FILE: create files in %s: %w", dir, err)
+	}
+	if missing {
+		return nil
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		err := accessible(path+suffix, unix.R_OK|unix.W_OK)
+		if err != nil && (suffix == "" || !errors.Is(err, fs.ErrNotExist)) {
+			return fmt.Errorf("SQLITE_FILE: open %s: %w", path+suffix, err)
+		}
 	}
 	r, err := NewReader(o)
 	if err != nil {
@@ -49,6 +57,11 @@ func inspect(ctx context.Context, o Options) error {
 	return nil
 }
 
+// accessible returns an error if the user may not use a path in this mode.
+func accessible(path string, mode uint32) error {
+	return unix.Faccessat(unix.AT_FDCWD, path, mode, unix.AT_EACCESS)
+}
+
 // checkColumns returns an error if the daemon cannot use the columns of the table. A missing
 // table is created by the first Save.
 func (r *Reader) checkColumns(ctx context.Context) error {
@@ -57,16 +70,11 @@ func (r *Reader) checkColumns(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	all, err := (&database{conn: conn}).readColumns(ctx, r.table)
+	d := &database{conn: conn}
+	all, err := d.readColumns(ctx, r.table)
 	if err != nil || len(all) == 0 {
 		return err
 	}
-	columns, err := newmail.NewColumns(all)
-	if err != nil {
-		return err
-	}
-	if unfilled := columns.Unfilled(); len(unfilled) > 0 {
-		return fmt.Errorf("the table %s needs a value or a default for the columns %s", r.table, strings.Join(unfilled, ", "))
-	}
-	return nil
+	_, _, err = d.insertStatement(r.table, all)
+	return err
 }

@@ -62,12 +62,30 @@ func (d *database) updateColumns(ctx context.Context, table string) error {
 	if err != nil {
 		return err
 	}
-	columns, err := newmail.NewColumns(all)
+	columns, statement, err := d.insertStatement(table, all)
 	if err != nil {
-		return fmt.Errorf("table %s: %w", table, err)
+		return err
+	}
+	insert, err := d.conn.PrepareContext(ctx, statement)
+	if err != nil {
+		return fmt.Errorf("prepare the INSERT: %w", err)
+	}
+	if d.insert != nil {
+		err = d.insert.Close()
+	}
+	d.insert, d.columns, d.version = insert, columns, version
+	return err
+}
+
+// insertStatement returns the columns that the daemon fills and the INSERT, or an error if
+// the daemon cannot use the table.
+func (d *database) insertStatement(table string, all []newmail.Column) (columns *newmail.Columns, statement string, err error) {
+	columns, err = newmail.NewColumns(all)
+	if err != nil {
+		return nil, "", fmt.Errorf("table %s: %w", table, err)
 	}
 	if unfilled := columns.Unfilled(); len(unfilled) > 0 {
-		return fmt.Errorf("table %s needs a value or a default for the columns %s", table, strings.Join(unfilled, ", "))
+		return nil, "", fmt.Errorf("table %s needs a value or a default for the columns %s", table, strings.Join(unfilled, ", "))
 	}
 	var names, values, wrong []string
 	for _, target := range columns.Targets() {
@@ -78,17 +96,9 @@ func (d *database) updateColumns(ctx context.Context, table string) error {
 		names, values = append(names, quote(target.Name)), append(values, value)
 	}
 	if len(wrong) > 0 {
-		return fmt.Errorf("table %s is STRICT and cannot hold the values of the columns %s", table, strings.Join(wrong, ", "))
+		return nil, "", fmt.Errorf("table %s is STRICT and cannot hold the values of the columns %s", table, strings.Join(wrong, ", "))
 	}
-	insert, err := d.conn.PrepareContext(ctx, "INSERT INTO "+quote(table)+" ("+strings.Join(names, ",")+") VALUES ("+strings.Join(values, ",")+")")
-	if err != nil {
-		return fmt.Errorf("prepare the INSERT: %w", err)
-	}
-	if d.insert != nil {
-		err = d.insert.Close()
-	}
-	d.insert, d.columns, d.version = insert, columns, version
-	return err
+	return columns, "INSERT INTO " + quote(table) + " (" + strings.Join(names, ",") + ") VALUES (" + strings.Join(values, ",") + ")", nil
 }
 
 // value returns the value of a column in the INSERT, and false if the column cannot have

@@ -3,7 +3,6 @@ package webhook
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -37,8 +36,7 @@ func Driver() savemail.Driver {
 			return savemail.Opened{Store: store, Batching: savemail.Batching{Writers: Writers, MaxRows: 1}}, nil
 		},
 		Inspect: func(ctx context.Context, s savemail.Setup) ([]string, error) {
-			store := New(Options{URL: o.URL, Key: o.Key, Version: s.Version})
-			return nil, errors.Join(store.Check(ctx), store.Close())
+			return nil, inspect(ctx, New(Options{URL: o.URL, Key: o.Key, Version: s.Version}))
 		},
 	}
 }

@@ -77,7 +77,7 @@ func TestCheckMySQL(t *testing.T) {
 	wantCheck(t, d, map[string]string{"GM_MAIL_TABLE": "new_mail"}, 78, "INSERT command denied")
 	m.Exec(t, "GRANT INSERT ON "+m.DB+".new_mail TO `"+m.User+"`@`%`")
 	nobody := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
-	wantCheck(t, d, map[string]string{"MYSQL_HOST": nobody + "," + m.Addr}, 0, "one server of MYSQL_HOST cannot be used: "+nobody, "valid: 1 warning")
+	wantCheck(t, d, map[string]string{"MYSQL_HOST": nobody + "," + m.Addr}, 0, "MySQL server unhealthy, using the others: host "+nobody, "valid: 1 warning")
 	wantCheck(t, d, map[string]string{"MYSQL_HOST": nobody}, 0, "the store was not checked: "+nobody, "valid: the store not checked")
 	m.QueryRow(t, "SELECT COUNT(*) FROM "+m.DB+".new_mail", new(int))
 }

@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"database/sql"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/daemon"
+	"goguerrillad/internal/test/servers"
+)
+
+// newChecked returns a daemon whose configuration has no warnings.
+func newChecked(t *testing.T, keys map[string]string) *daemon.Daemon {
+	t.Helper()
+	d := newDaemon(t, sensible)
+	d.Configure(t, map[string]string{"SQLITE_FILE": ""})
+	d.Configure(t, keys)
+	if err := os.Chmod(d.ConfigFile(), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestCheckRights: -t prints the statement that grants the missing rights, and the start
+// logs the same error.
+func TestCheckRights(t *testing.T) {
+	m := servers.MariaDB(t, "--max-allowed-packet=64M")
+	m.CreateTable(t, "new_mail")
+	m.CreateTable(t, "other")
+	d := newChecked(t, m.Keys())
+	account := "`" + m.User + "`@`%`"
+	grant := "want GRANT SELECT, INSERT ON `" + m.DB + "`.`new_mail` TO " + account
+	m.Exec(t, "REVOKE INSERT ON "+m.DB+".new_mail FROM "+account)
+	wantCheck(t, d, nil, 78, "INSERT command denied", grant+"\n")
+	m.Exec(t, "REVOKE SELECT ON "+m.DB+".new_mail FROM "+account)
+	wantCheck(t, d, nil, 78, "the table does not exist, or the user has no rights on it: ", grant+"\n")
+	d.Start(t)
+	d.AwaitLog(t, grant, 1)
+	m.Exec(t, strings.TrimPrefix(grant, "want "))
+	wantCheck(t, d, nil, 0, good)
+	m.Exec(t, "CREATE USER locked@`%` IDENTIFIED BY 'wr0ng' ACCOUNT LOCK")
+	wantCheck(t, d, map[string]string{"MYSQL_USER": "locked", "MYSQL_PASS": "wr0ng"}, 78, "account is locked")
+	wantCheck(t, d, map[string]string{"MYSQL_USER": m.User, "MYSQL_PASS": m.Pass, "MYSQL_TLS": "Y"}, 78, "TLS")
+}
+
+// TestCheckHang: a MySQL server that hangs does not prevent the checks of the other servers
+// and of Redis.
+func TestCheckHang(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, and nothing replies
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	hangs := l.Addr().String()
+	m := servers.MariaDB(t, "--max-allowed-packet=64M")
+	m.CreateTable(t, "new_mail")
+	r := servers.Redis(t)
+	d := newChecked(t, m.Keys())
+	wantCheck(t, d, map[string]string{"MYSQL_HOST": hangs + "," + m.Addr, "REDIS_HOST": r.Addr}, 0,
+		"MySQL server unhealthy, using the others: host "+hangs+", reason no reply in 5s\n", "configuration is valid: 1 warning\n")
+	wantCheck(t, d, map[string]string{"MYSQL_HOST": hangs + "," + hangs}, 0, "the store was not checked: "+hangs+" as user", "configuration is valid: the store not checked\n")
+}
+
+// TestCheckRedis: -t connects to Redis and prints the warnings of the log.
+func TestCheckRedis(t *testing.T) {
+	r := servers.Redis(t)
+	nobody := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
+	dir := test.PublicDir(t)
+	d := newChecked(t, map[string]string{"SQLITE_FILE": filepath.Join(dir, "mail.db"), "REDIS_HOST": r.Addr})
+	d.Chown(t, dir)
+	wantCheck(t, d, nil, 0, good)
+	wantCheck(t, d, map[string]string{"REDIS_PASS": "wr0ng"}, 0, "Redis unavailable: mode cache, reason "+r.Addr+": authenticate: ")
+	wantCheck(t, d, map[string]string{"REDIS_PASS": "", "REDIS_DB": "99"}, 0, "Redis unavailable: mode cache, reason "+r.Addr+": select database 99: ")
+	wantCheck(t, d, map[string]string{"REDIS_DB": "", "REDIS_HOST": nobody}, 0, "Redis unavailable: mode cache, reason dial tcp "+nobody+": ")
+	wantCheck(t, d, map[string]string{"REDIS_HOST": r.Addr, "REDIS_MODE": "store"}, 0, "Redis loses all messages when it stops")
+}
+
+// TestCheckWebhook: -t sends no message to the receiver. A receiver that is down is not
+// checked; a certificate that cannot be verified is an error.
+func TestCheckWebhook(t *testing.T) {
+	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodHead {
+			t.Errorf("received %s, want HEAD", r.Method)
+		}
+	})
+	plain, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
+	defer plain.Close()
+	defer secure.Close()
+	d := newChecked(t, map[string]string{"GM_SAVE_MAIL": "webhook", "WEBHOOK_SECRET": "wr0ng"})
+	url := func(s string) map[string]string { return map[string]string{"WEBHOOK_URL": s + "/wr0ng"} }
+	wantCheck(t, d, url(plain.URL), 0, good)
+	wantCheck(t, d, url(fmt.Sprintf("http://127.0.0.1:%d", test.FreePort(t))), 0, "the store was not checked: dial tcp ", "connection refused")
+	wantCheck(t, d, url(secure.URL), 78, "WEBHOOK_URL: tls: failed to verify certificate: ")
+	wantCheck(t, d, url(strings.Replace(plain.URL, "http", "https", 1)), 78, "WEBHOOK_URL: http: server gave HTTP response to HTTPS client")
+}
+
+// TestCheckSQLite: -t refuses what the daemon cannot use, and nothing else.
+func TestCheckSQLite(t *testing.T) {
+	test.NeedRoot(t)
+	dir := test.PublicDir(t)
+	file := filepath.Join(dir, "mail.db")
+	db, err := sql.Open("sqlite", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1) // which stays open, so the WAL stays
+	d := newChecked(t, map[string]string{"SQLITE_FILE": file})
+	for _, tt := range []struct {
+		change string
+		status int
+		want   string
+	}{
+		{"PRAGMA journal_mode=WAL; CREATE TABLE new_mail (mail, hash, recipient)", 0, good},
+		{"ALTER TABLE new_mail DROP COLUMN hash", 78, "SQLITE_FILE: " + file + ": table new_mail: the table lacks the columns hash"},
+		{"DROP TABLE new_mail; CREATE TABLE new_mail (mail, hash, recipient, tenant NOT NULL)", 78, "table new_mail needs a value or a default for the columns tenant"},
+		{"DROP TABLE new_mail; CREATE TABLE new_mail (mail int, hash text, recipient text) STRICT", 78, "table new_mail is STRICT and cannot hold the values of the columns mail"},
+		{"DROP TABLE new_mail", 0, good},
+	} {
+		if _, err := db.Exec(tt.change); err != nil {
+			t.Fatalf("%s: %v", tt.change, err)
+		}
+		for _, path := range []string{dir, file, file + "-wal", file + "-shm"} {
+			d.Chown(t, path)
+		}
+		wantCheck(t, d, nil, tt.status, tt.want)
+	}
+	if err := os.Chown(file+"-wal", 0, 0); err != nil { // as after a run by root
+		t.Fatal(err)
+	}
+	wantCheck(t, d, nil, 78, "SQLITE_FILE: open "+file+"-wal: permission denied for the user ")
+	// The daemon creates the directory of the file, but no parent of the directory.
+	wantCheck(t, d, map[string]string{"SQLITE_FILE": filepath.Join(dir, "new", "mail.db")}, 0, good)
+	wantCheck(t, d, map[string]string{"SQLITE_FILE": filepath.Join(dir, "no", "new", "mail.db")}, 78, "SQLITE_FILE: create files in "+filepath.Join(dir, "no", "new")+": no such file")
+	if _, err := os.Stat(filepath.Join(dir, "new")); err == nil {
+		t.Error("-t has created a directory")
+	}
+}
