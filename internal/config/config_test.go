@@ -174,11 +174,6 @@ func TestMachineDefaults(t *testing.T) {
 	if got := mustParse(t, m, `{"GSMTP_MAX_SIZE": "100000000"}`).Memory; got != 400000000 {
 		t.Errorf("Memory is %d, want 400000000, four messages of the maximum size", got)
 	}
-	m.memory = 128 << 20
-	if c := mustParse(t, m, `{}`); len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], "GSMTP_MEMORY is 104857600 bytes, more than half of the memory of 134217728 bytes") {
-		t.Errorf("warnings %q, want one", c.Warnings)
-	}
-	m.memory = 1000 << 20
 	m.fqdn = "not a name"
 	if c := mustParse(t, m, `{}`); c.HostName != "localhost" || len(c.Warnings) != 1 {
 		t.Errorf("HostName is %s, want localhost; warnings %q, want 1", c.HostName, c.Warnings)

@@ -73,8 +73,14 @@ func (d *Draft) memory() error {
 	if d.Memory == 0 {
 		d.Memory = max(min(d.env.Memory()/memoryShare, mostMemory), least)
 	}
-	if total := d.env.Memory(); total > 0 && d.Memory > total/2 {
-		d.Warn(fmt.Sprintf("GSMTP_MEMORY is %d bytes, more than half of the memory of %d bytes: lower GSMTP_MAX_SIZE, of which it is at least the quadruple", d.Memory, total))
+	// The drivers of the stores copy messages: measured, MySQL's uses 4 times GSMTP_MAX_SIZE.
+	used := d.Memory + memoryInSizes*d.MaxSize
+	if total := d.env.Memory(); total > 0 && (d.Memory > total/2 || used > total/10*9) {
+		remedy := "GSMTP_MEMORY"
+		if d.Memory <= least {
+			remedy = fmt.Sprintf("GSMTP_MAX_SIZE to %d", total/(memoryShare*memoryInSizes))
+		}
+		d.Warn(fmt.Sprintf("GSMTP_MEMORY is %d bytes, too much for a memory of %d bytes: lower %s", d.Memory, total, remedy))
 	}
 	if d.Memory < least {
 		return Invalid("is too small", fmt.Sprintf("want at least %d bytes, %d times GSMTP_MAX_SIZE", least, memoryInSizes))

@@ -15,6 +15,7 @@ import (
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/client"
 	"goguerrillad/internal/test/daemon"
+	"goguerrillad/internal/test/servers"
 )
 
 // A cgroup limits the memory of its processes (cgroups(7)).
@@ -149,6 +150,34 @@ func TestFaultsMemory(t *testing.T) {
 		})
 	}
 	w.ledger.print(t)
+}
+
+// TestDefaultMemory: with the default sizes, clients cannot make the daemon exceed 256 MiB. It
+// warns of less.
+func TestDefaultMemory(t *testing.T) {
+	const limit = 256 << 20
+	server := servers.MariaDB(t, "--max-allowed-packet=64M")
+	server.CreateTable(t, "new_mail")
+	for name, keys := range map[string]map[string]string{"SQLite": nil, "MariaDB": server.Keys()} {
+		t.Run(name, func(t *testing.T) {
+			d := shared.Daemon(t, map[string]string{"GSMTP_MAX_SIZE": "26214400", "GSMTP_MEMORY": strconv.Itoa(100 << 20)})
+			if keys != nil {
+				d.Configure(t, map[string]string{"SQLITE_FILE": ""})
+				d.Configure(t, keys)
+			}
+			g := newCgroup(t, limit)
+			d.Wrapper = g.wrapper()
+			d.Env = []string{"GOMEMLIMIT=" + strconv.Itoa((limit-100<<20)/10*9)} // as with cgroups of version 2
+			d.Start(t)
+			sendLarge(t, d.Addr, 20, 26_000_000)
+			if n := g.kills(t); n != 0 {
+				t.Errorf("%d OOM kills, want 0\n%s", n, d.Log())
+			}
+			if n := strings.Count(d.Log(), `msg="message accepted"`); n < 5 {
+				t.Errorf("%d messages were accepted, want more\n%s", n, d.Log())
+			}
+		})
+	}
 }
 
 // sendLarge sends large messages concurrently. It ignores lost connections and the replies
