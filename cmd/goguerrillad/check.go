@@ -29,6 +29,7 @@ type checker struct {
 	stderr    io.Writer
 	warnings  int
 	unchecked []string // what could not be checked
+	hidden    bool     // systemd 252 hides the credentials of the service from ExecReload=
 }
 
 // check is -t: it checks the configuration as the user of the service and returns the exit
@@ -42,6 +43,10 @@ func check(f flags, stdout, stderr io.Writer) int {
 		if err != nil {
 			return refuse(stderr, err)
 		}
+	}
+	if _, err := os.ReadDir(os.Getenv("CREDENTIALS_DIRECTORY")); errors.Is(err, fs.ErrPermission) {
+		c.hidden = true
+		os.Unsetenv("CREDENTIALS_DIRECTORY")
 	}
 	cfg, err := f.load()
 	if err != nil {
@@ -131,6 +136,10 @@ func (c *checker) files(service *unit.Service, cfg *stores.Configuration) error 
 func (c *checker) database(service *unit.Service, cfg *stores.Configuration) error {
 	if service != nil && len(service.Unreadable) > 0 {
 		c.skip("the database", "only systemd can read the credential "+strings.Join(service.Unreadable, ", "))
+		return nil
+	}
+	if c.hidden {
+		c.skip("the database", "systemd hides the credentials from ExecReload=")
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), databaseTimeout)

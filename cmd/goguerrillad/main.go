@@ -62,6 +62,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if f.test {
 		return check(f, stdout, stderr)
 	}
+	if f.service != nil && os.Geteuid() == 0 { // -list or -show
+		cleanup, err := f.service.CopyCredentials()
+		defer cleanup()
+		if err != nil {
+			return refuse(stderr, err)
+		}
+	}
 	cfg, err := f.load()
 	if err != nil {
 		return refuseFile(f, stdout, stderr, err)

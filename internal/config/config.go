@@ -43,8 +43,8 @@ type Config struct {
 	Verbose bool
 	LogFile string // "" = stderr or the journal
 
-	KeyFile, CertFile string
-	Certificate       *tls.Certificate // the loaded key and chain, nil = none
+	KeyFiles, CertFiles []string          // of equal length
+	Certificates        []tls.Certificate // the loaded keys and chains, none without TLS
 
 	Group, User ID // to switch to after binding
 
@@ -119,8 +119,7 @@ func readConfig(path string) (text []byte, open bool, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return refuse("there is no such file", "want a copy of goguerrilla.conf.sample, or another path in -config")
 	} else if errors.Is(err, fs.ErrPermission) {
-		f := unreadable(path, err, "").(*fault)
-		return refuse(f.problem, f.want)
+		return refuse(unreadable(path, err, ""))
 	} else if err != nil {
 		return refuse("cannot be opened: "+bare(err), "want a readable file")
 	}

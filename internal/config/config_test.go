@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +77,7 @@ func Test2012(t *testing.T) {
     "GUID":"504"
 }`
 	c := mustParse(t, m, text)
-	if c.Certificate == nil {
+	if len(c.Certificates) != 1 {
 		t.Error("Certificate is nil")
 	}
 	if c.SaveMail != "mysql" {
@@ -85,7 +86,7 @@ func Test2012(t *testing.T) {
 	want := config.Config{
 		File: "f", Hosts: c.Hosts, PrimaryHost: "example.com", HostName: "mail.example.com", Listen: []string{"5.9.7.183:25"},
 		MaxSize: 15728640, Timeout: 100 * time.Second, MaxClients: 500, Memory: 256 << 20, LogFile: "/dev/stdout",
-		KeyFile: "/etc/ssl/private/example.com.key", CertFile: "/etc/ssl/certs/example.com.crt", Certificate: c.Certificate,
+		KeyFiles: []string{"/etc/ssl/private/example.com.key"}, CertFiles: []string{"/etc/ssl/certs/example.com.crt"}, Certificates: c.Certificates,
 		Group: config.ID{Name: "508", Num: 508}, User: config.ID{Name: "504", Num: 504},
 		Table: "new_mail", AuthHTTP: config.AuthHTTP{Listen: "127.0.0.1:8025"},
 	}
@@ -192,6 +193,46 @@ func TestCertificateDates(t *testing.T) {
 		if !reflect.DeepEqual(c.Warnings, []string{want}) {
 			t.Errorf("certificate until %v: warnings %q, want %q", until, c.Warnings, want)
 		}
+	}
+}
+
+// TestCertificates: the lists of keys and chains have equal lengths, and an error names the
+// file. Without the keys, the systemd credentials are used.
+func TestCertificates(t *testing.T) {
+	m := newMachine()
+	for _, name := range []string{"1", "2", "/run/credentials/tls_"} {
+		key, chain := pair(t, now().AddDate(1, 0, 0))
+		if len(name) == 1 {
+			m.files["/k"+name], m.files["/c"+name] = key, chain
+		} else {
+			m.files[name+"key"], m.files[name+"cert"] = key, chain
+		}
+	}
+	c := mustParse(t, m, `{"GSMTP_PRV_KEY": "/k1, /k2", "GSMTP_PUB_KEY": "/c1,/c2"}`)
+	if len(c.Certificates) != 2 || !slices.Equal(c.KeyFiles, []string{"/k1", "/k2"}) || !slices.Equal(c.CertFiles, []string{"/c1", "/c2"}) {
+		t.Errorf("%d certificates of %q and %q", len(c.Certificates), c.KeyFiles, c.CertFiles)
+	}
+	for text, want := range map[string]string{
+		`{"GSMTP_PRV_KEY": "/k1,/k2", "GSMTP_PUB_KEY": "/c1"}`:     `f:1:47: GSMTP_PUB_KEY: "/c1" has the length 1, and GSMTP_PRV_KEY the length 2: want lists of equal length`,
+		`{"GSMTP_PRV_KEY": "/k1,/k2", "GSMTP_PUB_KEY": "/c2,/c1"}`: `f:1:19: GSMTP_PRV_KEY: "/k1" does not belong to the certificate in GSMTP_PUB_KEY: want the private key of the certificate`,
+		`{"GSMTP_PRV_KEY": "/k1,/k3", "GSMTP_PUB_KEY": "/c1,/c2"}`: `f:1:19: GSMTP_PRV_KEY: "/k3" cannot be read: file does not exist: want a PEM private key`,
+		`{"GSMTP_PRV_KEY": "/k1,", "GSMTP_PUB_KEY": "/c1,/c2"}`:    `f:1:19: GSMTP_PRV_KEY: "/k1," has an empty element 2: want paths separated by commas`,
+		`{"GSTMP_LISTEN_INTERFACE": ":25,smtps://:465"}`:           `f:1:28: GSTMP_LISTEN_INTERFACE: ":25,smtps://:465" has smtps:// without a certificate: want GSMTP_PRV_KEY and GSMTP_PUB_KEY as well`,
+	} {
+		if _, err := stores.Parse("f", []byte(text), m.env()); err == nil || err.Error() != want {
+			t.Errorf("%s\n got %v\nwant %s", text, err, want)
+		}
+	}
+	m.vars = map[string]string{"CREDENTIALS_DIRECTORY": "/run/credentials"}
+	if c := mustParse(t, m, `{"GSTMP_LISTEN_INTERFACE": "smtps://[::]:465"}`); len(c.Certificates) != 1 || c.KeyFiles[0] != "/run/credentials/tls_key" {
+		t.Errorf("%d certificates of %q", len(c.Certificates), c.KeyFiles)
+	}
+	if c := mustParse(t, m, `{"GSMTP_PRV_KEY": "/k1", "GSMTP_PUB_KEY": "/c1"}`); c.KeyFiles[0] != "/k1" {
+		t.Errorf("the credential has replaced the key: %q", c.KeyFiles)
+	}
+	delete(m.files, "/run/credentials/tls_key")
+	if _, err := stores.Parse("f", []byte("{}"), m.env()); err == nil || err.Error() != "f: GSMTP_PUB_KEY: is set without GSMTP_PRV_KEY: want both, or neither" {
+		t.Errorf("without tls_key: %v", err)
 	}
 }
 

@@ -15,19 +15,19 @@ import (
 
 // unreadable returns why a file cannot be read, and what would be right. If a right is
 // missing, it names the user and the first directory or file on the path that refuses.
-func unreadable(path string, err error, want string) error {
+func unreadable(path string, err error, want string) (problem, right string) {
 	if !errors.Is(err, fs.ErrPermission) {
-		return Invalid("cannot be read: "+bare(err), want)
+		return "cannot be read: " + bare(err), want
 	}
 	name := strconv.Itoa(os.Geteuid())
 	if u, err := user.LookupId(name); err == nil {
 		name = u.Username
 	}
-	problem := "cannot be read by the user " + name + ": permission denied"
+	problem = "cannot be read by the user " + name + ": permission denied"
 	if at := refusing(path); at != "" {
 		problem += " at " + at
 	}
-	return Invalid(problem, "want a file that this user can read, such as a copy for its group")
+	return problem, "want a file that this user can read, such as a copy for its group"
 }
 
 // refusing returns the first directory on a path that this process may not search, or the

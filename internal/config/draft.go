@@ -28,6 +28,9 @@ func (d *Draft) Invalid(key, problem, want string) error {
 	return d.invalidKey(key, Invalid(problem, want))
 }
 
+// Refuse returns the error of a parser of values with the key.
+func (d *Draft) Refuse(key string, err error) error { return d.invalidKey(key, err) }
+
 // StateFile returns the path of a file or directory in the first directory of
 // $STATE_DIRECTORY (systemd.exec(5)), or in the working directory if it is not set.
 func (d *Draft) StateFile(name string) string {

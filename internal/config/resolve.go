@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -26,7 +27,8 @@ func (d *Draft) resolve() error {
 		{"GSMTP_MEMORY", (*Draft).memory},
 		{"SGID", (*Draft).group},
 		{"GUID", (*Draft).user},
-		{"GSMTP_PRV_KEY", (*Draft).certificate},
+		{"GSMTP_PRV_KEY", (*Draft).certificates},
+		{"GSTMP_LISTEN_INTERFACE", (*Draft).implicitTLS},
 		{"GSMTP_TRUSTED_PROXIES", (*Draft).trust},
 	} {
 		err := step.do(d)
@@ -174,6 +176,15 @@ func (d *Draft) trust() error {
 	}
 	if d.Trusted.everyAddress() {
 		d.Warn("GSMTP_TRUSTED_PROXIES trusts every address: any client can forge its address")
+	}
+	return nil
+}
+
+// implicitTLS requires a certificate for addresses whose clients begin with TLS.
+func (d *Draft) implicitTLS() error {
+	isTLS := func(address string) bool { return strings.HasPrefix(address, ImplicitTLS) }
+	if len(d.Certificates) == 0 && slices.ContainsFunc(d.Listen, isTLS) {
+		return Invalid("has smtps:// without a certificate", "want GSMTP_PRV_KEY and GSMTP_PUB_KEY as well")
 	}
 	return nil
 }

@@ -69,6 +69,17 @@ func Path(v string) (string, error) {
 	return Text(v)
 }
 
+// paths parses a comma list of paths.
+func paths(v string) ([]string, error) {
+	list, err := elements(v, "want paths separated by commas")
+	for _, path := range list {
+		if _, invalid := Path(path); invalid != nil {
+			return nil, invalid
+		}
+	}
+	return list, err
+}
+
 // AnyText accepts any text without NUL, such as a password.
 func AnyText(v string) (string, error) {
 	if strings.Contains(v, "\x00") {
@@ -122,6 +133,9 @@ func elements(v, want string) ([]string, error) {
 
 const wantAddress = "want host:port, [v6]:port or :port"
 
+// ImplicitTLS is the prefix of a listen address whose clients begin with TLS.
+const ImplicitTLS = "smtps://"
+
 // ParseListen parses a comma list of addresses to bind, the value of
 // GSTMP_LISTEN_INTERFACE and of the flag -if. With port 0 the kernel chooses the
 // port.
@@ -131,7 +145,7 @@ func ParseListen(v string) ([]string, error) {
 		return nil, err
 	}
 	for i, e := range list {
-		if err := address(e, wantAddress, 0); err != nil {
+		if err := address(strings.TrimPrefix(e, ImplicitTLS), wantAddress, 0); err != nil {
 			return nil, err
 		}
 		if slices.Contains(list[:i], e) && !strings.HasSuffix(e, ":0") {

@@ -69,6 +69,9 @@ func (d *daemon) tryReload() error {
 	if err := logging.Check(cfg.LogFile); err != nil {
 		return fmt.Errorf("%s: GSMTP_LOG_FILE: %w", cfg.File, unit.Explain(cfg.LogFile, err))
 	}
+	if err := d.needsCertificate(cfg); err != nil {
+		return err
+	}
 	c := &change{cfg: cfg}
 	if c.store, err = d.openStore(cfg); err != nil {
 		return fmt.Errorf("%s: %w", cfg.File, err)
@@ -112,7 +115,7 @@ func (d *daemon) rebindSMTP(next *stores.Configuration) error {
 	if err != nil {
 		return err
 	}
-	if err := d.server.Relisten(fds(sockets)); err != nil {
+	if err := d.server.Relisten(listeners(sockets)); err != nil {
 		return err
 	}
 	old := d.sockets
@@ -141,7 +144,7 @@ func (d *daemon) sessionSettings(c *change) *session.Settings {
 		Hosts:       cfg.Hosts,
 		MaxSize:     cfg.MaxSize,
 		Timeout:     cfg.Timeout,
-		StartTLS:    cfg.Certificate != nil,
+		StartTLS:    len(cfg.Certificates) > 0,
 		Verbose:     cfg.Verbose,
 		Trusted:     cfg.Trusted,
 		Fits:        c.store.Fits,
@@ -155,8 +158,10 @@ func (d *daemon) sessionSettings(c *change) *session.Settings {
 // serverSettings returns the settings of the SMTP server.
 func serverSettings(cfg *stores.Configuration, limits clientLimits) smtpd.Settings {
 	s := smtpd.Settings{MaxClients: limits.smtp, MaxClientsPerIP: cfg.MaxClientsPerIP, Memory: cfg.Memory, ProxyProtocol: cfg.ProxyProtocol}
-	if cfg.Certificate != nil {
-		s.TLS = &tls.Config{Certificates: []tls.Certificate{*cfg.Certificate}}
+	if len(cfg.Certificates) > 0 {
+		// crypto/tls chooses the first one that has the client's name and an algorithm that
+		// the client supports, else the first one.
+		s.TLS = &tls.Config{Certificates: cfg.Certificates}
 	}
 	return s
 }
@@ -164,8 +169,8 @@ func serverSettings(cfg *stores.Configuration, limits clientLimits) smtpd.Settin
 // metricsConfig returns the part of a configuration that the metrics show.
 func metricsConfig(c *change, limits clientLimits) *metrics.Config {
 	m := &metrics.Config{Host: c.cfg.HostName, MaxClients: limits.smtp, Memory: c.cfg.Memory, Store: c.cfg.SaveMail, RedisUp: c.store.RedisUp()}
-	if pair := c.cfg.Certificate; pair != nil && pair.Leaf != nil {
-		m.CertificateEnds = pair.Leaf.NotAfter
+	for _, pair := range c.cfg.Certificates {
+		m.Certificates = append(m.Certificates, metrics.Certificate{Name: certificateName(pair.Leaf), Key: pair.Leaf.PublicKeyAlgorithm.String(), Ends: pair.Leaf.NotAfter})
 	}
 	return m
 }

@@ -80,6 +80,9 @@ func Run(cfg *stores.Configuration, o Options) error {
 	if err := d.openSockets(c); err != nil {
 		return err
 	}
+	if err := d.needsCertificate(cfg); err != nil {
+		return &ConfigError{err}
+	}
 	log, err := logging.Open(cfg.LogFile, logging.Owner{Change: drop, UID: cfg.User.Num, GID: cfg.Group.Num})
 	if err != nil {
 		return &ConfigError{fmt.Errorf("%s: GSMTP_LOG_FILE: %w", cfg.File, unit.Explain(cfg.LogFile, err))}
@@ -110,12 +113,15 @@ func Run(cfg *stores.Configuration, o Options) error {
 // openSockets opens the sockets of all servers: systemd's, else those of the
 // configured addresses.
 func (d *daemon) openSockets(c *change) error {
-	passed, err := listen.Passed("smtp", "auth_http", "metrics")
+	passed, err := listen.Passed("smtp", "smtps", "auth_http", "metrics")
 	if err != nil {
 		return err
 	}
+	for i := range passed["smtps"] {
+		passed["smtps"][i].TLS = true
+	}
 	d.where = Where{Unprivileged: os.Geteuid() != 0, Passed: slices.Collect(maps.Keys(passed))}
-	if d.sockets = passed["smtp"]; len(d.sockets) == 0 {
+	if d.sockets = append(passed["smtp"], passed["smtps"]...); len(d.sockets) == 0 {
 		if d.sockets, err = listen.Bind(c.cfg.Listen); err != nil {
 			return err
 		}
@@ -125,6 +131,15 @@ func (d *daemon) openSockets(c *change) error {
 		if c.http[i], err = s.bind(c.cfg); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// needsCertificate returns an error if systemd has passed a socket for TLS and the
+// configuration has no certificate.
+func (d *daemon) needsCertificate(cfg *stores.Configuration) error {
+	if len(cfg.Certificates) == 0 && slices.ContainsFunc(d.sockets, func(s listen.Socket) bool { return s.Passed && s.TLS }) {
+		return fmt.Errorf("%s: GSMTP_PRV_KEY: is missing: systemd passes a socket named smtps, which needs a certificate", cfg.File)
 	}
 	return nil
 }
@@ -162,7 +177,7 @@ func (d *daemon) start(c *change) error {
 		return err
 	}
 	d.metrics.Start()
-	if err := d.server.Start(fds(d.sockets)); err != nil {
+	if err := d.server.Start(listeners(d.sockets)); err != nil {
 		return err
 	}
 	d.awaitCheck()

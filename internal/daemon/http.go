@@ -14,10 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/authhttp"
+	"goguerrillad/internal/config"
 	"goguerrillad/internal/httpd"
 	"goguerrillad/internal/listen"
 	"goguerrillad/internal/session"
 	"goguerrillad/internal/smtp"
+	"goguerrillad/internal/smtpd"
 	"goguerrillad/internal/stores"
 )
 
@@ -158,7 +160,9 @@ func (d *daemon) newAuthHTTP(environment *session.Environment) *authhttp.Server 
 func (d *daemon) authSettings(sockets []listen.Socket) authhttp.Settings {
 	s := authhttp.Settings{ProxyProtocol: d.cfg.ProxyProtocol}
 	for _, socket := range d.sockets {
-		s.Own = append(s.Own, socket.Addr)
+		if !socket.TLS { // nginx connects in clear
+			s.Own = append(s.Own, socket.Addr)
+		}
 	}
 	if len(sockets) > 0 { // no request arrives otherwise
 		s.Backends = d.cfg.AuthHTTP.Backends
@@ -187,18 +191,21 @@ func closeExcept(sockets, keep []listen.Socket) {
 	}
 }
 
-func fds(sockets []listen.Socket) []int {
-	fds := make([]int, len(sockets))
+func listeners(sockets []listen.Socket) []smtpd.Listener {
+	all := make([]smtpd.Listener, len(sockets))
 	for i, s := range sockets {
-		fds[i] = s.FD
+		all[i] = smtpd.Listener{FD: s.FD, TLS: s.TLS}
 	}
-	return fds
+	return all
 }
 
 func addresses(sockets []listen.Socket) string {
 	names := make([]string, len(sockets))
 	for i, s := range sockets {
 		names[i] = s.Addr.String()
+		if s.TLS {
+			names[i] = config.ImplicitTLS + names[i]
+		}
 	}
 	return strings.Join(names, ",")
 }

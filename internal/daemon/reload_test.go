@@ -104,7 +104,7 @@ func TestReloadKeys(t *testing.T) {
 	}{
 		{"certificate", map[string]string{"GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile}, smtp("EHLO x", "STARTTLS"), "\n502 5.5.1 ", "\n220 2.0.0 "},
 		{"end of the certificate", map[string]string{"GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile}, metrics,
-			"goguerrillad_build_info", fmt.Sprintf("goguerrillad_certificate_expiry_timestamp_seconds %g\n", float64(cert.Leaf.NotAfter.Unix()))},
+			"goguerrillad_build_info", fmt.Sprintf("goguerrillad_certificate_expiry_timestamp_seconds{key=\"ECDSA\",name=\"mx\"} %g\n", float64(cert.Leaf.NotAfter.Unix()))},
 		{"trusted proxies", map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.0/8"}, smtp("EHLO x", "XCLIENT HELO=y"), "\n550 5.7.0 ", "\n220 mx.test "},
 		{"PROXY header", map[string]string{"GSMTP_TRUSTED_PROXIES": "127.0.0.0/8", "GSMTP_PROXY_PROTOCOL": "Y"}, func() string {
 			return dialogue(t, d, "PROXY TCP4 192.0.2.9 127.0.0.1 1 25\r\n", "NOOP")

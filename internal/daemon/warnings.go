@@ -5,7 +5,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
+	"time"
 
+	"goguerrillad/internal/config"
 	"goguerrillad/internal/stores"
 	"goguerrillad/internal/unit"
 )
@@ -44,6 +47,7 @@ func warnings(cfg *stores.Configuration, limits clientLimits, where Where) []str
 			all = append(all, key+" has no effect: systemd passes the socket "+socket)
 		}
 	}
+	all = append(all, certificateWarnings(cfg, time.Now())...)
 	for _, p := range cfg.Paths() {
 		if err := unit.ReadOnly(p.Path); p.Write && p.Path != "" && err != nil {
 			all = append(all, fmt.Sprintf("%s cannot be written: %v", p.Key, err))
@@ -54,7 +58,7 @@ func warnings(cfg *stores.Configuration, limits clientLimits, where Where) []str
 
 // isPublic reports whether clients on other machines can reach an address to bind.
 func isPublic(address string) bool {
-	host, _, _ := net.SplitHostPort(address)
+	host, _, _ := net.SplitHostPort(strings.TrimPrefix(address, config.ImplicitTLS))
 	ip, err := netip.ParseAddr(host)
 	return host != "localhost" && (err != nil || !ip.IsLoopback())
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,9 +30,14 @@ type target struct {
 	anyHost    bool   // host:port has no host: IPv4 alone is enough
 	optional   bool   // one of several addresses of a name
 	v6only     bool   // another socket has IPv4 on this port
+	tls        bool   // of Socket.TLS
 }
 
-// Bind binds and listens on addresses of the form host:port, [v6]:port or :port.
+// implicitTLS is the prefix of an address whose socket has TLS.
+const implicitTLS = "smtps://"
+
+// Bind binds and listens on addresses of the form host:port, [v6]:port or :port, or one
+// of these after smtps://, which sets Socket.TLS.
 //
 // "[::]:25" and ":25" accept IPv4 as well, unless addrs has an IPv4 address with
 // the same port. If a name has several addresses, Bind skips those that this machine
@@ -75,7 +81,7 @@ func Rebind(old []Socket, addrs []string) ([]Socket, error) {
 // find returns the socket of old that was bound for the address of t.
 func find(old []Socket, t target) (Socket, bool) {
 	i := slices.IndexFunc(old, func(s Socket) bool {
-		return s.requested.AddrPort == t.AddrPort && s.requested.v6only == t.v6only
+		return s.requested.AddrPort == t.AddrPort && s.requested.v6only == t.v6only && s.TLS == t.tls
 	})
 	if i < 0 {
 		return Socket{}, false
@@ -87,9 +93,13 @@ func find(old []Socket, t target) (Socket, bool) {
 func resolveAll(addrs []string) ([]target, error) {
 	var targets []target
 	for _, a := range addrs {
-		resolved, err := resolve(a)
+		address, tls := strings.CutPrefix(a, implicitTLS)
+		resolved, err := resolve(address)
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", a, err)
+		}
+		for i := range resolved {
+			resolved[i].tls = tls
 		}
 		targets = append(targets, resolved...)
 	}
@@ -144,7 +154,7 @@ func bind(t target) (Socket, error) {
 	if err != nil {
 		return Socket{}, err
 	}
-	s := Socket{FD: fd, requested: requested}
+	s := Socket{FD: fd, TLS: requested.tls, requested: requested}
 	err = func() error {
 		// Without it, a restart fails while connections are in TIME_WAIT.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {

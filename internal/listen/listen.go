@@ -18,6 +18,7 @@ type Socket struct {
 	FD     int
 	Addr   net.Addr // *net.TCPAddr or *net.UnixAddr
 	Passed bool     // by systemd, which keeps the socket open: Close loses no client
+	TLS    bool     // a TLS handshake precedes the protocol
 
 	requested target // of Rebind; zero if Passed
 }

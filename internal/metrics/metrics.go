@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -37,12 +38,33 @@ type Sources struct {
 
 // Config holds the values of the configuration that the metrics contain.
 type Config struct {
-	Host            string      // name of the server, GSMTP_HOST_NAME
-	MaxClients      int         // SMTP sessions
-	Memory          int64       // bytes, GSMTP_MEMORY
-	Store           string      // GM_SAVE_MAIL
-	CertificateEnds time.Time   // zero without a certificate
-	RedisUp         func() bool // nil without Redis
+	Host         string // name of the server, GSMTP_HOST_NAME
+	MaxClients   int    // SMTP sessions
+	Memory       int64  // bytes, GSMTP_MEMORY
+	Store        string // GM_SAVE_MAIL
+	Certificates []Certificate
+	RedisUp      func() bool // nil without Redis
+}
+
+// A Certificate is one of the server's.
+type Certificate struct {
+	Name string // its main name
+	Key  string // algorithm, such as ECDSA
+	Ends time.Time
+}
+
+// certificates returns the certificates with different names or keys: of the same, the one
+// that ends first.
+func (c Config) certificates() (list []Certificate) {
+	for _, cert := range c.Certificates {
+		i := slices.IndexFunc(list, func(other Certificate) bool { return other.Name == cert.Name && other.Key == cert.Key })
+		if i < 0 {
+			list = append(list, cert)
+		} else if cert.Ends.Before(list[i].Ends) {
+			list[i] = cert
+		}
+	}
+	return list
 }
 
 // maxCode is greater than every reply code of SMTP.
@@ -192,8 +214,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge("store_state_changed_timestamp_seconds", "Time of the last change of store_up.", float64(store.Since.Unix()))
 	gauge("config_last_reload_successful", "1 if the last reload succeeded, else 0.", flag(!refused))
 	gauge("config_last_reload_success_timestamp_seconds", "Time of the start or the last successful reload.", float64(reloaded.Unix()))
-	if !config.CertificateEnds.IsZero() {
-		gauge("certificate_expiry_timestamp_seconds", "Time when the TLS certificate expires.", float64(config.CertificateEnds.Unix()))
+	for _, cert := range config.certificates() {
+		emit(prometheus.GaugeValue, "certificate_expiry_timestamp_seconds", "Time when the TLS certificate expires.", float64(cert.Ends.Unix()),
+			labels{"name": cert.Name, "key": cert.Key})
 	}
 	if config.RedisUp != nil {
 		gauge("redis_up", "1 if Redis is available, else 0.", flag(config.RedisUp()))

@@ -38,7 +38,7 @@ type fixture struct {
 // daemon that has received no message.
 func newFixture() *fixture {
 	f := &fixture{}
-	f.config = metrics.Config{Host: "mx.example.com", MaxClients: 500, Memory: 1 << 20, Store: "mysql", CertificateEnds: time.Unix(1800000000, 0), RedisUp: f.redis.Load}
+	f.config = metrics.Config{Host: "mx.example.com", MaxClients: 500, Memory: 1 << 20, Store: "mysql", Certificates: []metrics.Certificate{{"mx.example.com", "ECDSA", time.Unix(1800000000, 0)}, {"mx.example.com", "RSA", time.Unix(1900000000, 0)}, {"mx.example.com", "RSA", time.Unix(2000000000, 0)}}, RedisUp: f.redis.Load}
 	f.Server = metrics.New(metrics.Sources{
 		Version: `1.2"3`, Commit: "abc",
 		Server: func() smtpd.Stats { return f.server },
@@ -114,7 +114,8 @@ func figures(text string) string {
 // wantFigures are the figures of start and of the events in TestMetrics.
 const wantFigures = `goguerrillad_accept_errors_total 12
 goguerrillad_build_info{commit="abc",goversion="GO",version="1.2\"3"} 1
-goguerrillad_certificate_expiry_timestamp_seconds 1.8e+09
+goguerrillad_certificate_expiry_timestamp_seconds{key="ECDSA",name="mx.example.com"} 1.8e+09
+goguerrillad_certificate_expiry_timestamp_seconds{key="RSA",name="mx.example.com"} 1.9e+09
 goguerrillad_commit_duration_seconds_sum 0.003
 goguerrillad_commit_duration_seconds_count 1
 goguerrillad_commit_rows_sum 9
@@ -209,7 +210,7 @@ func TestMetrics(t *testing.T) {
 		}
 
 		// Without a certificate and Redis, there are no metrics about them.
-		f.config.CertificateEnds, f.config.RedisUp = time.Time{}, nil
+		f.config.Certificates, f.config.RedisUp = nil, nil
 		if _, text, _ := f.get("/metrics"); strings.Contains(text, "certificate") || strings.Contains(text, "redis") {
 			t.Errorf("metrics without a certificate and Redis:\n%s", text)
 		}

@@ -72,7 +72,7 @@ type view struct {
 	Stored, Rows, Queued  string
 	CommitTime, BatchRows string // averages
 	Store, Redis          string
-	Refused               []pair
+	Certificates, Refused []pair
 	Reload                string
 }
 
@@ -119,6 +119,9 @@ func (m *Server) view() view {
 		if store.Up || store.Refusing {
 			v.State = "Not accepting messages: " + reason
 		}
+	}
+	for _, c := range config.certificates() {
+		v.Certificates = append(v.Certificates, pair{c.Name + ", " + c.Key, "until " + c.Ends.UTC().Format(time.DateTime) + " UTC"})
 	}
 	if refused {
 		v.Reload += "; the last reload was refused"

@@ -105,6 +105,7 @@ func TestPageFigures(t *testing.T) {
 		"messages waiting for the store": "8", "messages stored": "7", "rows stored": "9",
 		"average transaction time": "4.5 ms", "average rows per transaction": "5.5",
 		"connections: client limit": "2", "connections: limit per address": "5", "connections: PROXY header": "11",
+		"mx.example.com, ECDSA": "until 2027-01-15 08:00:00 UTC", "mx.example.com, RSA": "until 2030-03-17 17:46:40 UTC",
 		"messages: store unavailable": "16", "messages: rejected by the store": "17",
 		"messages: refused permanently": "18", "messages: outcome unknown": "19",
 		"replies 550: recipient refused": "2", "replies 552: message too big": "1",
@@ -116,7 +117,7 @@ func TestPageFigures(t *testing.T) {
 func TestPageOfNewDaemon(t *testing.T) {
 	f := newFixture()
 	f.down.Store(true)
-	f.config.RedisUp = nil
+	f.config.RedisUp, f.config.Certificates = nil, nil
 	f.wantShown(t, map[string]string{
 		"now": "0", "peak": "0", "sessions": "0 of 500", "store": "mysql, down since 2023-11-14 22:13:20 UTC",
 		"messages waiting for the store": "0", "messages stored": "0", "rows stored": "0",

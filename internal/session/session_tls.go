@@ -18,6 +18,10 @@ func (s *Session) startTLS(arg string) smtp.Reply {
 	return smtp.ReplyStartTLS
 }
 
+// ImplicitTLS makes the session begin with a TLS handshake instead of the greeting
+// (RFC 8314 section 3). Greet follows after TLSStarted.
+func (s *Session) ImplicitTLS() { s.request = RequestStartTLS }
+
 // TLSStarted completes RequestStartTLS. The session discards the name that the client
 // sent in clear (RFC 3207 section 4.2) and keeps the number of errors. description is
 // the protocol version and the cipher suite.

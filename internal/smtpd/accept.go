@@ -24,8 +24,8 @@ const (
 // watchListeners starts accepting. Every loop watches every listening socket;
 // with EPOLLEXCLUSIVE a new connection does not wake all of them.
 func (l *loop) watchListeners() error {
-	for i, fd := range l.listeners {
-		if err := l.watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, int32(^i)); err != nil {
+	for i, listener := range l.listeners {
+		if err := l.watch(unix.EPOLL_CTL_ADD, listener.FD, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, int32(^i)); err != nil {
 			return err
 		}
 	}
@@ -34,14 +34,14 @@ func (l *loop) watchListeners() error {
 
 // unwatchListeners stops accepting.
 func (l *loop) unwatchListeners() {
-	for _, fd := range l.listeners {
+	for _, listener := range l.listeners {
 		// An error only means that the socket is not watched.
-		_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil)
+		_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, listener.FD, nil)
 	}
 }
 
 // relisten replaces the listening sockets.
-func (l *loop) relisten(listeners []int) error {
+func (l *loop) relisten(listeners []Listener) error {
 	l.unwatchListeners()
 	l.listeners = listeners
 	if l.draining || l.backoff > 0 { // permanently, or until resumeAccept
@@ -51,17 +51,17 @@ func (l *loop) relisten(listeners []int) error {
 }
 
 // accept accepts the connections that wait on a listening socket.
-func (l *loop) accept(listener int) {
+func (l *loop) accept(listener Listener) {
 	for range acceptBatch {
 		if l.backoff > 0 || l.draining {
 			return
 		}
 		// unix.Accept4 would make a getsockopt call for each connection.
-		fd, from, err := syscall.Accept4(listener, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		fd, from, err := syscall.Accept4(listener.FD, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		switch {
 		case err == nil:
 			l.server.counters.accepted.Add(1)
-			l.newConn(fd, addrPort(from))
+			l.newConn(fd, addrPort(from), listener.TLS)
 		case err == unix.EAGAIN:
 			return
 		case transient(err):
@@ -109,7 +109,7 @@ func (l *loop) resumeAccept() {
 }
 
 // newConn starts the session of a new connection or refuses it.
-func (l *loop) newConn(fd int, peer netip.AddrPort) {
+func (l *loop) newConn(fd int, peer netip.AddrPort, implicitTLS bool) {
 	if l.lastBackoff > 0 {
 		l.lastBackoff = 0
 		if l.server.acceptFailing.Swap(false) {
@@ -118,7 +118,7 @@ func (l *loop) newConn(fd int, peer netip.AddrPort) {
 	}
 	refusal, counted := l.server.admit(peer.Addr())
 	if refusal != nil {
-		l.refuse(fd, refusal)
+		l.refuse(fd, refusal, implicitTLS)
 		return
 	}
 	l.generation = max(1, l.generation+1) // never 0, wraps to 1
@@ -128,6 +128,7 @@ func (l *loop) newConn(fd int, peer netip.AddrPort) {
 		generation:   l.generation,
 		peer:         peer,
 		counted:      counted,
+		implicitTLS:  implicitTLS,
 		interest:     unix.EPOLLIN,
 		lastProgress: l.now,
 		memory:       claim{budget: &l.server.budget, buffers: &l.buffers},
@@ -154,9 +155,11 @@ func (l *loop) newConn(fd int, peer netip.AddrPort) {
 
 // refuse sends a client the reply and closes its connection immediately, even if
 // the socket does not accept all of the reply: a refused client must not hold any
-// resources.
-func (l *loop) refuse(fd int, reply *smtp.Reply) {
-	_, _ = unix.Write(fd, reply.Append(l.out[:0]))
+// resources. A client that expects TLS receives no reply, which it could not read.
+func (l *loop) refuse(fd int, reply *smtp.Reply, implicitTLS bool) {
+	if !implicitTLS {
+		_, _ = unix.Write(fd, reply.Append(l.out[:0]))
+	}
 	// Unread input would make close send a reset, which can destroy the reply.
 	_, _, _ = unix.Recvfrom(fd, l.scratch, unix.MSG_DONTWAIT)
 	unix.Close(fd)

@@ -34,7 +34,7 @@ func TestAcceptError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.closeFiles()
-	l.accept(socket) // EINVAL, since the socket does not listen
+	l.accept(Listener{FD: socket}) // EINVAL, since the socket does not listen
 	if n := s.Stats().AcceptErrors; n != 1 {
 		t.Errorf("AcceptErrors is %d, want 1", n)
 	}

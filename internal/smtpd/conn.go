@@ -64,6 +64,7 @@ type conn struct {
 	inputEnded   bool // the client sends no more input, or only input to ignore
 	broken       bool // the session panicked and must not be called again
 	untrusted    bool // in phase awaitingHeader: the peer may not send a PROXY header
+	implicitTLS  bool // a TLS handshake precedes the greeting
 }
 
 // event handles the events that epoll reports.
@@ -148,7 +149,7 @@ func (c *conn) proceed(in, out []byte) {
 		case session.RequestStartTLS:
 			c.keep(nil) // discards clear text after STARTTLS
 			c.send(out, 0)
-			c.startTLS()
+			c.startTLS(nil)
 		case session.RequestClose:
 			c.finish(out)
 		}

@@ -99,7 +99,7 @@ func runDaemon(text string) error {
 	if err != nil {
 		return err
 	}
-	if err := server.Start([]int{sockets[0].FD}); err != nil {
+	if err := server.Start([]smtpd.Listener{{FD: sockets[0].FD}}); err != nil {
 		return err
 	}
 	fmt.Println(sockets[0].Addr)

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -33,8 +34,8 @@ type handshake struct {
 }
 
 // startTLS waits for the first bytes of the client's handshake, so that a client
-// that sends none costs no goroutine.
-func (c *conn) startTLS() {
+// that sends none costs no goroutine. in has the bytes that have arrived already.
+func (c *conn) startTLS(in []byte) {
 	if c.phase == closed {
 		return
 	}
@@ -44,7 +45,8 @@ func (c *conn) startTLS() {
 		return
 	}
 	c.phase = handshaking
-	w := &wire{fd: c.fd, loop: c.loop}
+	w := &wire{fd: c.fd, loop: c.loop, arrived: bytes.Clone(in)}
+	c.pending = nil
 	w.handshake = &handshake{conn: c, ready: make(chan struct{}, 1), cancel: make(chan struct{})}
 	c.tls = &tlsLayer{Conn: tls.Server(w, config), wire: w}
 	c.progress = c.session.Progress()
@@ -54,6 +56,9 @@ func (c *conn) startTLS() {
 		return
 	}
 	c.watch(unix.EPOLLIN | unix.EPOLLONESHOT)
+	if len(in) > 0 {
+		c.handshakeReady()
+	}
 }
 
 // handshakeReady handles the event that the socket is ready in phase handshaking.
@@ -134,6 +139,9 @@ func (c *conn) handshakeDone(err error) {
 	c.session.TLSStarted(tlsVersion(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
 	c.interest = 0 // EPOLLONESHOT may have disabled the events of the goroutine
 	out := l.out[:0]
+	if c.implicitTLS {
+		out = c.session.Greet(out)
+	}
 	if l.draining {
 		out = c.session.Drain(out)
 	}

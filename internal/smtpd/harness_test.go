@@ -122,7 +122,7 @@ func (f *fixture) listen(path string, sendBuffer int) (addr string) {
 			f.t.Fatal(err)
 		}
 	}
-	if err := f.server.Start([]int{tcp.FD, f.listenUnix(path)}); err != nil {
+	if err := f.server.Start([]smtpd.Listener{{FD: tcp.FD}, {FD: f.listenUnix(path)}}); err != nil {
 		f.t.Fatal(err)
 	}
 	return tcp.Addr.String()

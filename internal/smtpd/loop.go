@@ -33,7 +33,7 @@ type loop struct {
 	server *Server
 	inbox
 	epoll     int
-	listeners []int
+	listeners []Listener
 	events    [maxEvents]unix.EpollEvent
 
 	start time.Time
@@ -66,7 +66,7 @@ type loop struct {
 	terminating  bool          // the loop ends when no handshake is running
 }
 
-func newLoop(s *Server, listeners []int) (*loop, error) {
+func newLoop(s *Server, listeners []Listener) (*loop, error) {
 	l := &loop{
 		server:    s,
 		epoll:     -1,

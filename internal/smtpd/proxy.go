@@ -70,9 +70,15 @@ func (c *conn) readHeader() {
 	}
 }
 
-// greet sends the greeting and feeds the input that has arrived before it.
+// greet sends the greeting and feeds the input that has arrived before it. With implicit
+// TLS, the handshake comes first, and the input belongs to it.
 func (c *conn) greet(in []byte) {
 	c.loop.deadlines.renew(&c.timer, c.loop.now)
+	if c.implicitTLS {
+		c.session.ImplicitTLS()
+		c.startTLS(in)
+		return
+	}
 	c.phase = awaitingInput
 	c.proceed(in, c.session.Greet(c.loop.out[:0]))
 }

@@ -50,7 +50,7 @@ type Settings struct {
 	MaxClients      int         // concurrent sessions, 1 or more
 	MaxClientsPerIP int         // concurrent sessions of one client address (an IPv6 /64); 0 means no limit
 	Memory          int64       // bytes of all message buffers together; beyond it, sessions wait and then reply 452
-	TLS             *tls.Config // for STARTTLS, raised to TLS 1.2 at least; nil if STARTTLS is not offered
+	TLS             *tls.Config // raised to TLS 1.2 at least; nil if there is no certificate
 	ProxyProtocol   bool        // trusted peers must send a PROXY header before the greeting
 }
 
@@ -114,11 +114,16 @@ func (s *Server) Reload(settings Settings) {
 	s.postAll(func(*loop) {}) // each loop checks its deadlines against the new timeout
 }
 
-// Start begins to serve listening sockets and returns. They are descriptors of
-// TCP or unix stream sockets, non-blocking and prepared by package listen. The
-// server never closes them or shuts them down, since the service manager may
-// hold the same sockets.
-func (s *Server) Start(listeners []int) error {
+// A Listener is a listening TCP or unix stream socket, non-blocking and prepared by
+// package listen.
+type Listener struct {
+	FD  int
+	TLS bool // a TLS handshake precedes the greeting (RFC 8314 section 3)
+}
+
+// Start begins to serve listening sockets and returns. The server never closes them
+// or shuts them down, since the service manager may hold the same sockets.
+func (s *Server) Start(listeners []Listener) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.loops != nil || s.stopping {
@@ -147,7 +152,7 @@ func (s *Server) Start(listeners []int) error {
 
 // Relisten replaces the listening sockets. When it returns nil, the server no
 // longer uses the previous sockets; sessions continue.
-func (s *Server) Relisten(listeners []int) error {
+func (s *Server) Relisten(listeners []Listener) error {
 	s.mu.Lock()
 	results := make(chan error, len(s.loops))
 	for _, l := range s.loops {

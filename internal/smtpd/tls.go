@@ -34,9 +34,15 @@ type wire struct {
 	handshake *handshake // nil after the handshake
 	records   []byte     // records that flush has not sent yet
 	emptied   bool       // the last read emptied the socket; false again after the next event
+	arrived   []byte     // the first bytes of the handshake, which were read before it
 }
 
 func (w *wire) Read(p []byte) (int, error) {
+	if len(w.arrived) > 0 {
+		n := copy(p, w.arrived)
+		w.arrived = w.arrived[n:]
+		return n, nil
+	}
 	for {
 		if w.handshake == nil && w.emptied {
 			return 0, errAgain // saves a system call

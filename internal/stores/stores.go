@@ -122,9 +122,15 @@ type Path struct {
 	Write     bool // the daemon writes it
 }
 
-// Paths returns the paths that the daemon opens.
+// Paths returns the paths that the daemon opens, without credentials.
 func (c *Configuration) Paths() []Path {
-	paths := []Path{{"GSMTP_LOG_FILE", c.LogFile, true}, {"GSMTP_PRV_KEY", c.KeyFile, false}, {"GSMTP_PUB_KEY", c.CertFile, false}}
+	paths := []Path{{"GSMTP_LOG_FILE", c.LogFile, true}}
+	for i := range c.KeyFiles {
+		if c.Value("GSMTP_PRV_KEY") == "" { // a credential
+			break
+		}
+		paths = append(paths, Path{"GSMTP_PRV_KEY", c.KeyFiles[i], false}, Path{"GSMTP_PUB_KEY", c.CertFiles[i], false})
+	}
 	switch c.SaveMail {
 	case "sqlite":
 		paths = append(paths, Path{"SQLITE_FILE", c.Value("SQLITE_FILE"), true})

@@ -34,8 +34,8 @@ type Service struct {
 
 	uid, gid    int
 	groups      []int
-	properties  map[string]string // systemctl show
-	credentials map[string]string // the files of LoadCredential=, by name
+	properties  map[string]string                 // systemctl show
+	credentials map[string]func() ([]byte, error) // how root reads them, by name
 }
 
 // properties are the properties of the unit that this package uses (systemd.exec(5)).
@@ -56,7 +56,7 @@ func Find(config string) (*Service, error) {
 	if err != nil {
 		return nil, nil // systemd does not run here
 	}
-	s := &Service{properties: map[string]string{}, credentials: map[string]string{}}
+	s := &Service{properties: map[string]string{}, credentials: map[string]func() ([]byte, error){}}
 	for line := range strings.Lines(string(out)) {
 		if key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "="); ok {
 			s.properties[key] = strings.TrimSpace(s.properties[key] + " " + value)
@@ -99,8 +99,12 @@ func (s *Service) findCredentials() error {
 		id, path, _ := strings.Cut(o.Value, ":")
 		switch o.Name {
 		case "LoadCredential":
-			s.credentials[id] = path
-		case "LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted":
+			s.credentials[id] = func() ([]byte, error) { return os.ReadFile(path) }
+		case "LoadCredentialEncrypted":
+			s.credentials[id] = func() ([]byte, error) {
+				return exec.Command("systemd-creds", "decrypt", "--name="+id, path, "-").Output()
+			}
+		case "SetCredential", "SetCredentialEncrypted":
 			s.Unreadable = append(s.Unreadable, id)
 		}
 	}
@@ -164,7 +168,7 @@ func (s *Service) lookUp() error {
 // service, permanently. cleanup removes the copies of the credentials.
 func (s *Service) Become() (cleanup func(), err error) {
 	s.SetStateDirectory()
-	cleanup, err = s.copyCredentials()
+	cleanup, err = s.CopyCredentials()
 	if err != nil {
 		return cleanup, fmt.Errorf("copy the credentials of %s: %w", name, err)
 	}
@@ -181,9 +185,9 @@ func (s *Service) SetStateDirectory() {
 	}
 }
 
-// copyCredentials makes a directory like $CREDENTIALS_DIRECTORY with the files of
-// LoadCredential=, as far as root can read them.
-func (s *Service) copyCredentials() (cleanup func(), err error) {
+// CopyCredentials makes a directory with the credentials that root can read, and sets
+// $CREDENTIALS_DIRECTORY to it. cleanup removes it.
+func (s *Service) CopyCredentials() (cleanup func(), err error) {
 	if len(s.credentials) == 0 {
 		return func() {}, nil
 	}
@@ -192,8 +196,8 @@ func (s *Service) copyCredentials() (cleanup func(), err error) {
 		return func() {}, err
 	}
 	cleanup = func() { _ = os.RemoveAll(dir) } // it is empty, or contains what the user may read
-	for id, path := range s.credentials {
-		text, err := os.ReadFile(path)
+	for id, read := range s.credentials {
+		text, err := read()
 		if err != nil || id != filepath.Base(id) {
 			s.Unreadable = append(s.Unreadable, id)
 			continue

@@ -14,19 +14,26 @@ import (
 // Driver describes the store.
 func Driver() savemail.Driver {
 	var o Options
+	var secret string
 	return savemail.Driver{
 		Name: "webhook",
 		Keys: []config.Key{
-			{Name: "WEBHOOK_URL", Derived: "none", Secret: true,
+			{Name: "WEBHOOK_URL", Derived: "the systemd credential webhook_url, else none", Secret: true,
 				Doc: "URL that the store webhook posts each message to, https or http",
 				Set: func(_ *config.Draft, v string) error { return config.Into(&o.URL, v, parseURL) }},
-			{Name: "WEBHOOK_SECRET", Derived: "none", Secret: true,
+			{Name: "WEBHOOK_SECRET", Derived: "the systemd credential webhook_secret, else none", Secret: true,
 				Doc: "key that signs the requests: whsec_ and base64, or any text",
-				Set: func(_ *config.Draft, v string) error { return config.Into(&o.Key, v, parseKey) }},
+				Set: func(_ *config.Draft, v string) error {
+					secret = v
+					return config.Into(&o.Key, v, parseKey)
+				}},
 		},
 		Check: func(d *config.Draft, selected bool) error {
 			if !selected {
 				return nil
+			}
+			if err := credentials(d, &o, secret); err != nil {
+				return err
 			}
 			return check(d, o)
 		},
@@ -39,6 +46,29 @@ func Driver() savemail.Driver {
 			return nil, inspect(ctx, New(Options{URL: o.URL, Key: o.Key, Version: s.Version}))
 		},
 	}
+}
+
+// credentials reads the systemd credentials of the keys that the file does not set.
+func credentials(d *config.Draft, o *Options, secret string) error {
+	given := o.URL
+	if err := d.Credential("WEBHOOK_URL", "webhook_url", &given); err != nil {
+		return err
+	}
+	if given != o.URL {
+		if err := config.Into(&o.URL, given, parseURL); err != nil {
+			return d.Refuse("WEBHOOK_URL", err)
+		}
+	}
+	given = secret
+	if err := d.Credential("WEBHOOK_SECRET", "webhook_secret", &given); err != nil {
+		return err
+	}
+	if given != secret {
+		if err := config.Into(&o.Key, given, parseKey); err != nil {
+			return d.Refuse("WEBHOOK_SECRET", err)
+		}
+	}
+	return nil
 }
 
 // check requires a URL, and warns if requests are in clear or have no signature.
