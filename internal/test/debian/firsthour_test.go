@@ -24,10 +24,13 @@ type firstHour struct {
 	hash string // of the message of step 4
 }
 
+// packagesOfPages are the packages that first-hour.md and tls.md install or need.
+var packagesOfPages = []string{"mariadb-server", "exim4-daemon-light", "curl", "certbot", "pebble", "openssl", "ca-certificates"}
+
 // testFirstHour runs all commands of the page in their order. The packages that the page
 // installs are there already, since the container has no network.
 func testFirstHour(t *testing.T, release string) {
-	u := &firstHour{boot(t, release, "mariadb-server", "exim4-daemon-light", "curl"), test.ReadPage(t, "first-hour.md"), ""}
+	u := &firstHour{boot(t, release, packagesOfPages...), test.ReadPage(t, "first-hour.md"), ""}
 	u.Run(t, "rm "+u.debs[1])
 	ran := 0
 	for _, step := range []struct {
