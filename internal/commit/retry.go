@@ -1,6 +1,9 @@
 package commit
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A message whose Save failed with ErrUnavailable is not stored, so it may be saved again.
 // While an outage is short, it waits outside the queue and is saved again after a pause,
@@ -75,6 +78,16 @@ func (c *Committer) wait(p pending, size int, began time.Time) bool {
 	}
 	c.waiting = append(c.waiting, p)
 	return true
+}
+
+// failAlone reports whether the messages of a failed Save have failed before, and others were
+// stored since. The store then works, and the cause is one of the messages.
+func (c *Committer) failAlone(failed []pending) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !slices.ContainsFunc(failed, func(p pending) bool {
+		return p.retry.since.IsZero() || p.retry.batches == c.counters.Batches
+	})
 }
 
 // startRetryTimer makes requeueDue run when the first waiting message is due. c.mu is held.

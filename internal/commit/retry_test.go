@@ -56,6 +56,7 @@ func TestShortOutage(t *testing.T) {
 					o.submit(c, e)
 					time.Sleep(tt.timeout / 200)
 				}
+				synctest.Wait()
 				if n := c.Counters().Queued; tt.lasts > 10*time.Second && tt.timeout == time.Minute && n != 30 {
 					t.Errorf("%d messages wait, want 30", n)
 				}
@@ -105,7 +106,8 @@ func TestBadMessage(t *testing.T) {
 			}
 			return savemail.Outcome(len(batch), nil)
 		}}
-		c := commit.New(s, quiet(commit.Options{}))
+		var log test.Log
+		c := commit.New(s, commit.Options{Log: log.Logger()})
 		o, began := newOutcomes(t), map[*envelope.Envelope]time.Time{}
 		bad := message("bad", 1, 1)
 		submit := func(e *envelope.Envelope) {
@@ -137,6 +139,9 @@ func TestBadMessage(t *testing.T) {
 		}
 		if n := len(s.batches); n > 280 {
 			t.Errorf("%d Saves", n)
+		}
+		if n := log.Count("store unavailable"); n != 1 {
+			t.Errorf("the log has %d outages, want 1:\n%s", n, log.String())
 		}
 	})
 }

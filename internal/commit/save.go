@@ -107,6 +107,8 @@ func (c *Committer) report(g *generation, batch []pending, errs []error, begun t
 		g.Committed(took, int(n.Rows))
 	}
 	switch {
+	case unavailable != nil && c.failAlone(failed):
+		c.uncertain(g, unavailable)
 	case unavailable != nil:
 		c.down(g, unavailable, begun)
 	case unknown != nil:

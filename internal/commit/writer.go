@@ -87,7 +87,9 @@ func (c *Committer) commit(g *generation, batch []pending) (replaced bool) {
 		return false
 	}
 	for _, p := range batch {
-		p.envelope.Info = g.describe(p.envelope)
+		if p.retry.since.IsZero() {
+			p.envelope.Info = g.describe(p.envelope)
+		}
 	}
 	// The queue is in order of submission, so the first message has waited longest.
 	end := batch[0].at.Add(g.Timeout)
