@@ -45,7 +45,9 @@ func Driver() savemail.Driver {
 				if err != nil {
 					return err
 				}
-				_, err = recipients.Has(ctx, address, domain)
+				if _, err = recipients.Has(ctx, address, domain); isMistake(err) {
+					err = fmt.Errorf("%w: %w", recipient.ErrInvalid, err)
+				}
 				return errors.Join(err, recipients.Close())
 			},
 		},
