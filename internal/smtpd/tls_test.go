@@ -1,10 +1,17 @@
 package smtpd_test
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"runtime"
 	"strings"
@@ -57,6 +64,61 @@ func TestTLSVersions(t *testing.T) {
 		c.cmd("QUIT", "221")
 		if _, err := io.ReadAll(c.in); err != nil { // nil only after a close_notify
 			t.Errorf("version %x: the connection ended with %v", test.version, err)
+		}
+	}
+}
+
+// TestCertificates: with an ECDSA and an RSA certificate, each client receives one that it
+// can verify, and one for the name that it expects.
+func TestCertificates(t *testing.T) {
+	certificate := func(key crypto.Signer, name string) tls.Certificate {
+		t.Helper()
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour)}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	}
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := start(t, func(s *setup) {
+		s.limits.TLS = &tls.Config{Certificates: []tls.Certificate{
+			certificate(ec, "mx.example.com"), certificate(rsaKey, "mx.example.com"), certificate(rsaKey, "mx.example.net"),
+		}}
+	})
+	for _, tt := range []struct {
+		name      string
+		suites    []uint16 // of TLS 1.2; nil for TLS 1.3
+		algorithm x509.PublicKeyAlgorithm
+		want      string
+	}{
+		{"mx.example.com", nil, x509.ECDSA, "mx.example.com"},
+		{"mx.example.com", []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}, x509.RSA, "mx.example.com"},
+		{"mx.example.com", []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}, x509.ECDSA, "mx.example.com"},
+		{"mx.example.net", nil, x509.RSA, "mx.example.net"},
+		{"other.example", nil, x509.ECDSA, "mx.example.com"},
+		{"", nil, x509.ECDSA, "mx.example.com"},
+	} {
+		c := f.greeted()
+		c.cmd("STARTTLS", "220")
+		config := &tls.Config{InsecureSkipVerify: true, ServerName: tt.name, CipherSuites: tt.suites}
+		if tt.suites != nil {
+			config.MaxVersion = tls.VersionTLS12
+		}
+		inside := tls.Client(c.Conn, config)
+		if err := inside.Handshake(); err != nil {
+			t.Errorf("%+v: %v", tt, err)
+			continue
+		}
+		if got := inside.ConnectionState().PeerCertificates[0]; got.PublicKeyAlgorithm != tt.algorithm || got.DNSNames[0] != tt.want {
+			t.Errorf("%+v: certificate of %v with %v", tt, got.DNSNames, got.PublicKeyAlgorithm)
 		}
 	}
 }
