@@ -74,8 +74,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return refuseFile(f, stdout, stderr, err)
 	}
 	switch {
-	case f.list > 0:
-		err = withReader(cfg, func(ctx context.Context, r savemail.Reader) error { return listing.List(ctx, stdout, r, f.list) })
+	case f.list.N > 0:
+		err = withReader(cfg, func(ctx context.Context, r savemail.Reader) error {
+			return listing.List(ctx, stdout, r, f.list, f.json)
+		})
 	case f.show != "":
 		err = withReader(cfg, func(ctx context.Context, r savemail.Reader) error { return listing.Show(ctx, stdout, r, f.show) })
 	default:
@@ -107,7 +109,7 @@ func exitStatus(stderr io.Writer, err error) int {
 // another program for -t and for a start by hand, since the journal has one line.
 func refuseFile(f flags, stdout, stderr io.Writer, err error) int {
 	var other *migrate.Conversion
-	if !errors.As(err, &other) || f.list > 0 || f.show != "" || !f.test && logging.UnderJournal() {
+	if !errors.As(err, &other) || f.list.N > 0 || f.show != "" || !f.test && logging.UnderJournal() {
 		return refuse(stderr, err)
 	}
 	status := refuse(stderr, fmt.Errorf("%s: %w; standard output has the equivalent", config.Printable(f.config), other))

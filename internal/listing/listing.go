@@ -4,6 +4,7 @@ package listing
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,14 +18,20 @@ import (
 
 // List prints the n newest messages, newest first, one per line: hash, date in UTC,
 // sender, recipient, size, subject. If w is a terminal, List cuts the lines to its
-// width; otherwise the fields are complete, and tabs separate them.
-func List(ctx context.Context, w io.Writer, r savemail.Reader, n int) error {
-	messages, err := r.List(ctx, n)
+// width; otherwise the fields are complete, and tabs separate them. With asJSON, each line
+// is a JSON object.
+func List(ctx context.Context, w io.Writer, r savemail.Reader, f savemail.Filter, asJSON bool) error {
+	messages, err := r.List(ctx, f)
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
-	if len(messages) == 0 {
+	if len(messages) == 0 && f == (savemail.Filter{N: f.N}) {
 		return errors.New("no messages are stored")
+	} else if len(messages) == 0 {
+		return errors.New("no stored message matches")
+	}
+	if asJSON {
+		return listJSON(w, messages)
 	}
 	out, columns := bufio.NewWriter(w), terminalColumns(w)
 	for _, m := range messages {
@@ -46,8 +53,48 @@ func date(m savemail.Listed, layout string) string {
 	return m.Date.UTC().Format(layout)
 }
 
-// Show writes one message as it arrived, with its added header fields.
+// listJSON prints each message as one JSON object.
+func listJSON(w io.Writer, messages []savemail.Listed) error {
+	out := bufio.NewWriter(w)
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	for _, m := range messages {
+		object := struct {
+			Hash    string  `json:"hash"`
+			Date    *string `json:"date"` // null if it is unknown
+			From    string  `json:"from"`
+			To      string  `json:"to"`
+			Size    int64   `json:"size"`
+			Subject string  `json:"subject"`
+		}{Hash: m.Hash, From: m.From, To: m.To, Size: m.Size, Subject: m.Subject}
+		if text := date(m, time.RFC3339); !m.Date.IsZero() {
+			object.Date = &text
+		}
+		if err := encoder.Encode(object); err != nil {
+			return fmt.Errorf("list: %w", err)
+		}
+	}
+	return out.Flush()
+}
+
+// hashLength is the length of a complete hash in hexadecimal digits.
+const hashLength = 32
+
+// Show writes one message as it arrived, with its added header fields. hash may be the
+// beginning of the hash of only one message.
 func Show(ctx context.Context, w io.Writer, r savemail.Reader, hash string) error {
+	if len(hash) < hashLength {
+		found, err := r.Hashes(ctx, hash, 2)
+		switch {
+		case err != nil:
+			return fmt.Errorf("show: %w", err)
+		case len(found) == 0:
+			return fmt.Errorf("no message has a hash that begins with %s", hash)
+		case len(found) > 1:
+			return fmt.Errorf("several messages have a hash that begins with %s", hash)
+		}
+		hash = found[0]
+	}
 	message, err := r.Show(ctx, hash)
 	if errors.Is(err, savemail.ErrNotFound) {
 		return fmt.Errorf("no message has the hash %s", hash)

@@ -99,12 +99,23 @@ func Outcome(n int, err error) []error {
 
 // A Reader reads stored messages for -list and -show. It never writes.
 type Reader interface {
-	// List returns the n newest messages, newest first.
-	List(ctx context.Context, n int) ([]Listed, error)
+	// List returns the newest messages that pass the filter, newest first.
+	List(ctx context.Context, f Filter) ([]Listed, error)
+	// Hashes returns up to n different hashes that begin with a prefix of hexadecimal
+	// digits in lower case.
+	Hashes(ctx context.Context, prefix string, n int) ([]string, error)
 	// Show returns one message as it arrived, decompressed, with its added
 	// header fields first. The error is ErrNotFound if there is no such message.
 	Show(ctx context.Context, hash string) ([]byte, error)
 	Close() error
+}
+
+// A Filter selects messages for Reader.List. A zero field selects all.
+type Filter struct {
+	N     int       // maximum number of messages
+	To    string    // recipient, as it is stored
+	From  string    // reverse-path, as it is stored
+	Since time.Time // earliest date
 }
 
 // ErrNotFound means that no stored message has the given hash.

@@ -146,7 +146,7 @@ func TestReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := r.List(t.Context(), 10)
+	list, err := r.List(t.Context(), savemail.Filter{N: 10})
 	if err != nil || len(list) != 1 {
 		t.Fatalf("List returns %+v, want one message (error %v)", list, err)
 	}
@@ -189,7 +189,7 @@ func TestReaderOpensRegularFilesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if list, err := r.List(t.Context(), 10); err != nil || len(list) != 1 || list[0].Hash != e.To[0].Hash {
+	if list, err := r.List(t.Context(), savemail.Filter{N: 10}); err != nil || len(list) != 1 || list[0].Hash != e.To[0].Hash {
 		t.Errorf("List returns %+v, want only %s (error %v)", list, e.To[0].Hash, err)
 	}
 	for _, digit := range []string{"1", "2", "3", "4"} {

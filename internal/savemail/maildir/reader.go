@@ -99,15 +99,15 @@ func (e entry) open() (*os.File, error) {
 	return f, nil
 }
 
-// List returns the n newest messages, newest first.
-func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
+// List returns the newest messages that pass the filter, newest first.
+func (r *Reader) List(ctx context.Context, f savemail.Filter) ([]savemail.Listed, error) {
 	entries, err := r.find("")
 	if err != nil {
 		return nil, err
 	}
 	var list []savemail.Listed
 	for _, e := range entries {
-		if len(list) == n {
+		if len(list) == f.N {
 			break
 		}
 		if err := ctx.Err(); err != nil {
@@ -119,9 +119,36 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 		} else if err != nil {
 			return nil, fmt.Errorf("read the Maildir: %w", err)
 		}
-		list = append(list, m)
+		if m.Date.Before(f.Since) {
+			break // the entries are in the order of their dates
+		}
+		if (f.To == "" || m.To == f.To) && (f.From == "" || m.From == f.From) {
+			list = append(list, m)
+		}
 	}
 	return list, nil
+}
+
+// Hashes returns up to n different hashes that begin with the prefix.
+func (r *Reader) Hashes(_ context.Context, prefix string, n int) ([]string, error) {
+	entries, err := r.find("_" + prefix)
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, e := range entries {
+		if hash := e.hash(); strings.HasPrefix(hash, prefix) && !slices.Contains(list, hash) && len(list) < n {
+			list = append(list, hash)
+		}
+	}
+	return list, nil
+}
+
+// hash returns the hash in the name of the file.
+func (e entry) hash() string {
+	_, rest, _ := strings.Cut(e.name, "_")
+	hash, _, _ := strings.Cut(rest, ".")
+	return hash
 }
 
 // maxHead is the number of bytes that List reads of each file.
@@ -139,9 +166,8 @@ func readListed(e entry) (m savemail.Listed, err error) {
 	if err != nil {
 		return m, err
 	}
-	_, rest, _ := strings.Cut(e.name, "_")
-	m.Hash, rest, _ = strings.Cut(rest, ".")
-	_, size, _ := strings.Cut(rest, ",S=")
+	m.Hash = e.hash()
+	_, size, _ := strings.Cut(e.name, ",S=")
 	size, _, _ = strings.Cut(size, ":") // in cur, flags follow
 	m.Size, _ = strconv.ParseInt(size, 10, 64)
 	seconds, _, _ := strings.Cut(e.name, ".")

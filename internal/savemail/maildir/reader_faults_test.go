@@ -92,7 +92,7 @@ func TestReaderFails(t *testing.T) {
 		} else if err != nil {
 			t.Fatalf("%s: %v", tt.name, err)
 		} else {
-			if list, err := r.List(t.Context(), 10); !errors.Is(err, tt.want) || (err == nil) != (len(list) == 2) {
+			if list, err := r.List(t.Context(), savemail.Filter{N: 10}); !errors.Is(err, tt.want) || (err == nil) != (len(list) == 2) {
 				t.Errorf("%s: List returns %+v, %v, want both messages or the error %v", tt.name, list, err, tt.want)
 			}
 			if got, err := r.Show(t.Context(), inNew.To[0].Hash); !errors.Is(err, tt.want) || (err == nil) != (string(got) == string(inNew.Blob(0))) {
@@ -127,7 +127,7 @@ func TestReaderWithoutDirectory(t *testing.T) {
 		if err := event(dir, r); err != nil {
 			t.Fatal(err)
 		}
-		if list, err := r.List(t.Context(), 10); err == nil {
+		if list, err := r.List(t.Context(), savemail.Filter{N: 10}); err == nil {
 			t.Errorf("%s: List returns %+v, want an error", name, list)
 		}
 		if got, err := r.Show(t.Context(), inNew.To[0].Hash); err == nil || errors.Is(err, savemail.ErrNotFound) {
@@ -172,7 +172,7 @@ func TestFileReplacedDuringList(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		list, err := r.List(hook{t.Context(), once}, 10)
+		list, err := r.List(hook{t.Context(), once}, savemail.Filter{N: 10})
 		if err != nil || len(list) != 1 || list[0].Hash != inCur.To[0].Hash {
 			t.Errorf("%s: List returns %+v, want only %s (error %v)", name, list, inCur.To[0].Hash, err)
 		}
@@ -184,7 +184,7 @@ func TestFileReplacedDuringList(t *testing.T) {
 		}
 		canceled, cancel := context.WithCancel(t.Context())
 		cancel()
-		if list, err := r.List(canceled, 10); !errors.Is(err, context.Canceled) {
+		if list, err := r.List(canceled, savemail.Filter{N: 10}); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: List with a canceled context returns %+v, %v, want %v", name, list, err, context.Canceled)
 		}
 	}

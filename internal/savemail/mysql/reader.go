@@ -38,8 +38,8 @@ func (r *Reader) connect(ctx context.Context) (*sql.Conn, error) {
 	return nil, errors.Join(errs...)
 }
 
-// List returns the n newest messages, newest first.
-func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
+// List returns the newest messages that pass the filter, newest first.
+func (r *Reader) List(ctx context.Context, f savemail.Filter) ([]savemail.Listed, error) {
 	c, err := r.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -49,9 +49,10 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	if err != nil {
 		return nil, err
 	}
+	where, args := has.Where(f, "FROM_UNIXTIME(?)", f.Since.Unix())
 	rows, err := c.QueryContext(ctx, "SELECT "+has.Text("hash")+","+has.Text("from", "return_path")+","+has.Text("recipient", "to")+","+
 		has.Text("subject")+",IFNULL(UNIX_TIMESTAMP("+has.Column("date")+"),0),LENGTH("+has.Text("mail")+") FROM "+r.store.table.String()+
-		" ORDER BY "+has.Column("mail_id", "date")+" DESC LIMIT ?", n)
+		where+" ORDER BY "+has.Column("mail_id", "date")+" DESC LIMIT ?", append(args, f.N)...)
 	if err != nil {
 		return nil, fmt.Errorf("read the table: %w", err)
 	}
@@ -72,6 +73,16 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 		return nil, fmt.Errorf("read the table: %w", err)
 	}
 	return list, nil
+}
+
+// Hashes returns up to n different hashes that begin with the prefix.
+func (r *Reader) Hashes(ctx context.Context, prefix string, n int) ([]string, error) {
+	c, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return newmail.Hashes(c.QueryContext(ctx, "SELECT DISTINCT `hash` FROM "+r.store.table.String()+" WHERE `hash` LIKE ? LIMIT ?", prefix+"%", n))
 }
 
 // columns returns the table's columns.

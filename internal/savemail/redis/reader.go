@@ -48,8 +48,8 @@ func (r *reader) Show(ctx context.Context, hash string) ([]byte, error) {
 // List returns the newest messages. It asks Redis for the size of a message
 // that is not in the table. The size is 0 if Redis does not have the message or
 // does not reply.
-func (r *reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
-	list, err := r.Reader.List(ctx, n)
+func (r *reader) List(ctx context.Context, f savemail.Filter) ([]savemail.Listed, error) {
+	list, err := r.Reader.List(ctx, f)
 	if err != nil {
 		return nil, err
 	}

@@ -57,9 +57,12 @@ func TestReader(t *testing.T) {
 // A reader is a table whose reads return err.
 type reader struct{ err error }
 
-func (r reader) List(context.Context, int) ([]savemail.Listed, error) { return nil, r.err }
-func (r reader) Show(context.Context, string) ([]byte, error)         { return nil, r.err }
-func (r reader) Close() error                                         { return nil }
+func (r reader) List(context.Context, savemail.Filter) ([]savemail.Listed, error) {
+	return nil, r.err
+}
+func (r reader) Hashes(context.Context, string, int) ([]string, error) { return nil, r.err }
+func (r reader) Show(context.Context, string) ([]byte, error)          { return nil, r.err }
+func (r reader) Close() error                                          { return nil }
 
 // A listed is a table whose List returns rows.
 type listed struct {
@@ -67,7 +70,7 @@ type listed struct {
 	rows []savemail.Listed
 }
 
-func (l listed) List(context.Context, int) ([]savemail.Listed, error) {
+func (l listed) List(context.Context, savemail.Filter) ([]savemail.Listed, error) {
 	return slices.Clone(l.rows), l.err
 }
 
@@ -88,7 +91,7 @@ func TestListSizes(t *testing.T) {
 		r := redis.NewReader(listed{rows: rows}, redis.Options{Host: tt.host})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		list, err := r.List(ctx, 10)
+		list, err := r.List(ctx, savemail.Filter{N: 10})
 		var got []int64
 		for _, m := range list {
 			got = append(got, m.Size)
@@ -96,7 +99,7 @@ func TestListSizes(t *testing.T) {
 		if err != nil || !slices.Equal(got, tt.want) {
 			t.Errorf("%s: the sizes are %d, want %d (error %v)", tt.host, got, tt.want, err)
 		}
-		if _, err := redis.NewReader(listed{rows: rows, reader: reader{errors.New("the table is unavailable")}}, redis.Options{Host: tt.host}).List(ctx, 10); err == nil {
+		if _, err := redis.NewReader(listed{rows: rows, reader: reader{errors.New("the table is unavailable")}}, redis.Options{Host: tt.host}).List(ctx, savemail.Filter{N: 10}); err == nil {
 			t.Errorf("%s: List of an unavailable table returns no error", tt.host)
 		}
 	}

@@ -86,7 +86,7 @@ func TestStrict(t *testing.T) {
 		if mail, err := r.Show(t.Context(), hash); err != nil || !strings.HasSuffix(string(mail), text) {
 			t.Errorf("%s: Show: %v, %q", kind, err, mail)
 		}
-		if list, err := r.List(t.Context(), 1); err != nil || len(list) != 1 || list[0].Hash != hash || list[0].To != "b@example.com" || list[0].Date.IsZero() {
+		if list, err := r.List(t.Context(), savemail.Filter{N: 1}); err != nil || len(list) != 1 || list[0].Hash != hash || list[0].To != "b@example.com" || list[0].Date.IsZero() {
 			t.Errorf("%s: List: %v, %+v", kind, err, list)
 		}
 		r.Close()

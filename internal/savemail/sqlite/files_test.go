@@ -217,7 +217,7 @@ func TestReaderCreatesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if list, err := r.List(t.Context(), 10); err != nil || len(list) != 1 {
+		if list, err := r.List(t.Context(), savemail.Filter{N: 10}); err != nil || len(list) != 1 {
 			t.Errorf("List returns %v, %v, want one message", list, err)
 		}
 		if err := r.Close(); err != nil {

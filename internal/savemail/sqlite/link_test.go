@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/sqlite"
 	"goguerrillad/internal/test/storetest"
 )
@@ -43,7 +44,7 @@ func TestLinkedFileReadsWAL(t *testing.T) {
 		if got, err := r.Show(t.Context(), e.To[0].Hash); err != nil || !bytes.Equal(got, e.AppendBlob(nil, 0)) {
 			t.Errorf("%s: Show returns %q, want the message (error %v)", link, got, err)
 		}
-		if list, err := r.List(t.Context(), 1); err != nil || len(list) != 1 || list[0].Hash != e.To[0].Hash {
+		if list, err := r.List(t.Context(), savemail.Filter{N: 1}); err != nil || len(list) != 1 || list[0].Hash != e.To[0].Hash {
 			t.Errorf("%s: List returns %+v, want the hash %s (error %v)", link, list, e.To[0].Hash, err)
 		}
 		if err := r.Close(); err != nil {
@@ -149,7 +150,7 @@ func TestReaderRefusesReplacedFile(t *testing.T) {
 		if err := errors.Join(os.Rename(path, path+".old"), os.Symlink(target, path), os.Lchown(path, other, other)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.List(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "replaced") {
+		if _, err := r.List(t.Context(), savemail.Filter{N: 1}); err == nil || !strings.Contains(err.Error(), "replaced") {
 			t.Errorf("%s replaced: List returns %v, want an error", replaced, err)
 		}
 		if err := r.Close(); err != nil {
@@ -172,7 +173,7 @@ func TestListBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	list, err := r.List(t.Context(), 1)
+	list, err := r.List(t.Context(), savemail.Filter{N: 1})
 	if err != nil || len(list) != 1 {
 		t.Fatalf("List returns %d messages, want 1 (error %v)", len(list), err)
 	}

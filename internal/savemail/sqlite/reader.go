@@ -46,8 +46,8 @@ func NewReader(o Options) (*Reader, error) {
 	return &Reader{db: newDB(connector), table: o.Table}, nil
 }
 
-// List returns the n newest messages, newest first.
-func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
+// List returns the newest messages that pass the filter, newest first.
+func (r *Reader) List(ctx context.Context, f savemail.Filter) ([]savemail.Listed, error) {
 	has, err := r.columns(ctx)
 	if err != nil {
 		return nil, err
@@ -55,8 +55,9 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 	// Another program may have written values of any size, so List cuts them.
 	const shown = 10_000 // characters
 	text := func(columns ...string) string { return fmt.Sprintf("substr(%s,1,%d),", has.Text(columns...), shown) }
+	where, args := has.Where(f, "?", f.Since.UTC().Format(dateLayout))
 	rows, err := r.db.QueryContext(ctx, "SELECT "+text("hash")+text("from", "return_path")+text("recipient", "to")+text("subject")+text("date")+
-		"octet_length("+has.Text("mail")+") FROM "+quote(r.table)+" ORDER BY "+has.Column("mail_id", "date", "rowid")+" DESC LIMIT ?", n)
+		"octet_length("+has.Text("mail")+") FROM "+quote(r.table)+where+" ORDER BY "+has.Column("mail_id", "date", "rowid")+" DESC LIMIT ?", append(args, f.N)...)
 	if err != nil {
 		return nil, fmt.Errorf("read the table: %w", err)
 	}
@@ -76,6 +77,12 @@ func (r *Reader) List(ctx context.Context, n int) ([]savemail.Listed, error) {
 		return nil, fmt.Errorf("read the table: %w", err)
 	}
 	return list, nil
+}
+
+// Hashes returns up to n different hashes that begin with the prefix.
+func (r *Reader) Hashes(ctx context.Context, prefix string, n int) ([]string, error) {
+	// A range, for which SQLite uses the index: g follows the hexadecimal digits.
+	return newmail.Hashes(r.db.QueryContext(ctx, `SELECT DISTINCT "hash" FROM `+quote(r.table)+` WHERE "hash">=? AND "hash"<? LIMIT ?`, prefix, prefix+"g", n))
 }
 
 // columns returns the table's columns, and rowid unless the table is WITHOUT ROWID.

@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,9 +43,57 @@ func TestList(t *testing.T) {
 			if err != nil || strings.Count(string(list), "\t") != 5 || !strings.Contains(string(list), "<someone-with-a-rather-long-name@a-rather-long-domain.example.com>") {
 				t.Errorf("-list into a pipe: %v, %q", err, list)
 			}
+			second := send(t, c, "other@example.com")
+			lines := func(flags ...string) (hashes []string) {
+				t.Helper()
+				out, err := d.Cmd(flags...).Output()
+				if err != nil {
+					t.Errorf("%v: %v", flags, err)
+				}
+				for line := range strings.Lines(string(out)) {
+					var m struct{ Hash, Date, From, To, Subject string }
+					if strings.HasPrefix(line, "{") {
+						if err := json.Unmarshal([]byte(line), &m); err != nil || m.From == "" || m.Subject != "small" {
+							t.Errorf("%v: %s: %v", flags, line, err)
+						}
+					} else {
+						m.Hash, _, _ = strings.Cut(line, "\t")
+					}
+					hashes = append(hashes, m.Hash)
+				}
+				return hashes
+			}
+			for _, tt := range []struct {
+				flags []string
+				want  []string
+			}{
+				{nil, []string{second, hash}},
+				{[]string{"-to", "other@example.com"}, []string{second}},
+				{[]string{"-json", "-to=other@example.com", "-from", "sender@example.org"}, []string{second}},
+				{[]string{"-json", "-since", "1h"}, []string{second, hash}},
+				{[]string{"-since", "2020-01-31"}, []string{second, hash}},
+				{[]string{"-since", "2020-01-31T12:00:00+02:00", "-from", "sender@example.org"}, []string{second, hash}},
+			} {
+				if got := lines(append([]string{"-list", "10"}, tt.flags...)...); !slices.Equal(got, tt.want) {
+					t.Errorf("-list 10 %v: %q, want %q", tt.flags, got, tt.want)
+				}
+			}
+			fails("-list", "10", "-to", "nobody@example.com")
+			fails("-list", "10", "-since", "2100-01-01")
+			common := 0
+			for hash[common] == second[common] {
+				common++
+			}
+			if mail, err := d.Cmd("-show", hash[:common+1]).Output(); err != nil || !strings.HasSuffix(string(mail), "Subject: small\r\n\r\ntext\r\n") {
+				t.Errorf("-show with a prefix: %v, %q", err, mail)
+			}
+			if common > 0 {
+				fails("-show", hash[:common])
+			}
+			fails("-show", strings.Repeat("0", 20))
 			test.Need(t, "script")
 			output, err := exec.Command("script", "-qec",
-				fmt.Sprintf("stty cols 90; %s -config %s -list 10", d.Program, d.ConfigFile()), "/dev/null").CombinedOutput()
+				fmt.Sprintf("stty cols 90; %s -config %s -list 10 -to someone-with-a-rather-long-name@a-rather-long-domain.example.com", d.Program, d.ConfigFile()), "/dev/null").CombinedOutput()
 			line := strings.TrimSpace(string(output))
 			if err != nil || utf8.RuneCountInString(line) > 90 || !strings.HasPrefix(line, hash+" ") || strings.Contains(line, "\t") {
 				t.Errorf("-list on a terminal: %v, %q", err, output)

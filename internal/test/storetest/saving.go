@@ -158,7 +158,7 @@ func reader(t *testing.T, h Harness) {
 	save(t, h.Store, newer)
 	r := h.Reader(t)
 	defer r.Close()
-	list, err := r.List(t.Context(), 2)
+	list, err := r.List(t.Context(), savemail.Filter{N: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
