@@ -15,13 +15,13 @@ import (
 	"time"
 )
 
-// A Certificate is a self-signed certificate for localhost and 127.0.0.1.
+// A Certificate is a self-signed certificate for a name, localhost and 127.0.0.1.
 type Certificate struct {
 	CertFile, KeyFile string // PEM; CertFile is also the file of the certificate authority
 	Leaf              *x509.Certificate
 }
 
-// NewCertificate writes a certificate and its key to dir, as name.crt and name.key.
+// NewCertificate writes a certificate for the name and its key to dir, as name.crt and name.key.
 func NewCertificate(t T, dir, name string) *Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -36,8 +36,8 @@ func NewCertificate(t T, dir, name string) *Certificate {
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(24 * time.Hour),
-		DNSNames:              []string{"localhost"},
+		NotAfter:              time.Now().Add(90 * 24 * time.Hour),
+		DNSNames:              []string{name, "localhost"},
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
 		IsCA:                  true,
 		BasicConstraintsValid: true,

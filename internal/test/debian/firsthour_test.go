@@ -133,6 +133,10 @@ func (u *firstHour) found(t *testing.T) {
 }
 
 func (u *firstHour) rowRead(t *testing.T) {
+	test.Await(t, nil, 20*time.Second, "waiting for the end of the reload", func() error {
+		_, err := u.Try("journalctl --unit=" + service + " --grep='^reloaded$'")
+		return err
+	})
 	u.hash = u.send(t, "127.0.0.1:25")
 	u.expect(t, "row", "b@example.com")
 	u.expectStored(t, u.hash)
