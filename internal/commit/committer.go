@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"goguerrillad/internal/envelope"
@@ -22,6 +23,8 @@ type Options struct {
 	MaxRows      int           // rows of one batch, default 50; an envelope with more rows is a batch of its own
 	MaxBytes     int64         // bytes of one batch, default 1 MiB; an envelope with more bytes is a batch of its own
 	Timeout      time.Duration // maximum time from Submit to the outcome, default 60 s; a Save has at least half of it
+	Keep         time.Duration // after it, a savemail.Expirer deletes a message; 0 = never
+	MinFree      int64         // bytes that a savemail.Local must have free to receive messages; 0 = no minimum
 	Log          *slog.Logger  // default slog.Default()
 	// Committed, if not nil, receives the duration of each successful Save and
 	// the number of rows that it committed.
@@ -72,7 +75,11 @@ type Committer struct {
 	generations generations
 	saves       deadlines
 	health      health
+	space       space
+	retention   Retention
 	counters    Counters
+
+	full atomic.Bool // space.Full, for Full
 }
 
 // errStopping is the outcome of an envelope that Drain no longer saves.
@@ -88,6 +95,7 @@ type Counters struct {
 	Rejected    uint64 // messages that failed with ErrRejected
 	Refused     uint64 // messages that failed with ErrRefused
 	Unknown     uint64 // messages that failed with ErrUnknown
+	Full        uint64 // messages that were complete when the store had too little free space
 	Queued      int    // messages that wait for a writer or for the end of an outage now
 }
 
@@ -190,10 +198,13 @@ func (c *Committer) Drain(ctx context.Context) error {
 	}
 }
 
-// Health returns the state of the store.
+// Health returns the state of the store. A store with too little free space is down.
 func (c *Committer) Health() Health {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.space.Full {
+		return Health{Checked: true, Full: true, Refusing: true, Since: c.space.since, Last: c.space.err()}
+	}
 	h := c.health
 	return Health{Checked: h.checked, Up: h.up, Refusing: h.refusing, Since: h.since, Last: h.last}
 }

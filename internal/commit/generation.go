@@ -13,6 +13,7 @@ import (
 type generation struct {
 	Options
 	store    savemail.Store
+	local    savemail.Local     // the store if Options.MinFree applies to it, else nil
 	ctx      context.Context    // of the watcher
 	retire   context.CancelFunc // called when another store is current, and by Drain
 	checkNow chan struct{}      // of capacity 1, makes the watcher check the store
@@ -46,6 +47,15 @@ func (c *Committer) start(store savemail.Store, o Options) {
 	wasDown := c.health.checked && !c.health.up
 	c.health.checked = c.health.checked && wasDown
 	c.run(g, func() { c.watch(g, check, wasDown) })
+	c.space, c.retention = space{}, Retention{Keep: g.Keep, Deleted: c.retention.Deleted}
+	c.full.Store(false)
+	if local, ok := savemail.As[savemail.Local](store); ok && g.MinFree > 0 {
+		g.local = local
+		c.run(g, func() { c.watchSpace(g) })
+	}
+	if expirer, ok := savemail.As[savemail.Expirer](store); ok && g.Keep > 0 {
+		c.run(g, func() { c.retain(g, expirer) })
+	}
 }
 
 // run starts a goroutine of g; c.mu is held. The last goroutine of a generation

@@ -21,7 +21,8 @@ const quietTime = time.Minute
 type Health struct {
 	Checked  bool      // a Check or a Save of the store has ended
 	Up       bool      // the store accepts messages; false before the first Check
-	Refusing bool      // the store is down for so long that messages no longer wait: clients receive 451
+	Refusing bool      // the store is down for so long that messages no longer wait: clients receive 451, or 452 if Full
+	Full     bool      // the store has too little free space
 	Since    time.Time // when Up changed last
 	Last     error     // last error of the store, nil if there was none
 }
@@ -30,7 +31,10 @@ type Health struct {
 // the reason, in one line.
 func (h Health) Outage() string {
 	text := "since " + h.Since.UTC().Format(time.DateTime) + " UTC, messages wait"
-	if h.Refusing {
+	switch {
+	case h.Full:
+		text = strings.TrimSuffix(text, "messages wait") + "replying 452"
+	case h.Refusing:
 		text = strings.TrimSuffix(text, "messages wait") + "replying 451"
 	}
 	if h.Last != nil {

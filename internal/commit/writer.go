@@ -28,7 +28,12 @@ func (c *Committer) write(g *generation) {
 		if len(batch) == 0 {
 			return
 		}
-		replaced := c.commit(g, batch)
+		replaced := false
+		if err := c.checkSpace(g); err != nil {
+			c.refuseFull(g, batch, err)
+		} else {
+			replaced = c.commit(g, batch)
+		}
 		clear(batch)
 		if replaced {
 			return

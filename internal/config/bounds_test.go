@@ -38,6 +38,8 @@ func TestNumberBounds(t *testing.T) {
 		{"GM_MAX_CLIENTS_PER_IP", "", 0, 1_000_000, ""},
 		{"GSMTP_MEMORY", "", 4, 1 << 40, `"GSMTP_MAX_SIZE": "1"`},
 		{"GM_RECIPIENT_CACHE_SECONDS", "", 0, 86400, ""},
+		{"GM_KEEP_HOURS", "", 1, 1_000_000, ""},
+		{"GM_MIN_FREE", "", 0, 1 << 50, ""},
 		{"REDIS_DB", "", 0, 1<<31 - 1, ""},
 		{"REDIS_EXPIRE_SECONDS", "", 1, 1<<31 - 1, ""},
 		{"REDIS_STREAM_MAXLEN", "", 1, 1<<31 - 1, ""},

@@ -152,6 +152,9 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GM_RECIPIENT_QUERY": "SELECT 'x"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 'x" has a quote that does not end: want one SELECT with the parameters :address and :domain`},
 		{`{"GM_RECIPIENT_QUERY": " ;"}`, `1:24: GM_RECIPIENT_QUERY: " ;" has no statement: want one SELECT with the parameters :address and :domain`},
 		{`{"GM_RECIPIENT_QUERY": "SELECT 1", "GM_SAVE_MAIL": "discard"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 1" has no database: GM_SAVE_MAIL=discard has none: want one in MYSQL_HOST or SQLITE_FILE`},
+		{`{"GM_KEEP_HOURS": "0"}`, `1:19: GM_KEEP_HOURS: "0" is too small: want whole hours from 1 to 1000000`},
+		{`{"GM_SAVE_MAIL": "discard", "GM_KEEP_HOURS": "24"}`, `1:46: GM_KEEP_HOURS: "24" needs a store that keeps messages, and GM_SAVE_MAIL is discard: want no value`},
+		{`{"GM_SAVE_MAIL": "webhook", "WEBHOOK_URL": "https://hooks.example.com/", "GM_KEEP_HOURS": "24"}`, `1:91: GM_KEEP_HOURS: "24" needs a store that keeps messages, and GM_SAVE_MAIL is webhook: want no value`},
 		{`{"GM_RECIPIENT_CACHE_SECONDS": "-1"}`, `1:32: GM_RECIPIENT_CACHE_SECONDS: "-1" is not a whole number: want whole seconds from 0 to 86400, digits only`},
 		// The error reports the first of two mistakes.
 		{"{\"GSMTP_TIMEOUT\": \"x\",\n\"GSMTP_MAX_SIZE\": 1}", `1:19: GSMTP_TIMEOUT: "x" is not a whole number: want whole seconds from 1 to 86400, digits only`},

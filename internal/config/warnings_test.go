@@ -45,6 +45,8 @@ func TestWarnings(t *testing.T) {
 			"SQLITE_FILE has no effect: GM_SAVE_MAIL is webhook"}},
 		{`"GM_SAVE_MAIL": "maildir", "SQLITE_FILE": "f", "GM_RECIPIENT_QUERY": "SELECT :address"`, nil},
 		{`"GM_SAVE_MAIL": "maildir", "GM_MAIL_TABLE": "t"`, []string{"GM_MAIL_TABLE has no effect: GM_SAVE_MAIL=maildir has no table"}},
+		{`"MYSQL_HOST": "db:3306", "MYSQL_DB": "d", "GM_MIN_FREE": "1000", "GM_KEEP_HOURS": "24"`, []string{"GM_MIN_FREE has no effect: GM_SAVE_MAIL=mysql has no files on this machine"}},
+		{`"GM_SAVE_MAIL": "maildir", "GM_MIN_FREE": "0", "GM_KEEP_HOURS": "1"`, nil},
 		{`"GM_RECIPIENT_CACHE_SECONDS": "5"`, []string{"GM_RECIPIENT_CACHE_SECONDS has no effect:"}},
 		{`"GM_MAIL_COMPRESS": "Y", ` + signed + https, []string{notZlib}},
 		{`"GM_MAIL_COMPRESS": "Y", "GM_SAVE_MAIL": "maildir"`, []string{notZlib}},

@@ -158,6 +158,7 @@ func (d *daemon) start(c *change) error {
 		Repeats:  d.repeats,
 		Replied:  d.metrics.Replied,
 		Sessions: func() int64 { return d.server.Sessions() },
+		Full:     func() bool { return d.committer.Full() },
 	}
 	var err error
 	d.server, err = smtpd.New(smtpd.Options{

@@ -86,7 +86,7 @@ func TestReservedDescriptors(t *testing.T) {
 		{"three addresses", func(c *stores.Configuration) { c.Listen = []string{":25", ":26", ":27"} }, 4},
 		{"auth_http", func(c *stores.Configuration) { c.AuthHTTP.Enabled = true }, 4},
 		{"metrics", func(c *stores.Configuration) { c.Metrics = "127.0.0.1:9100" }, 4},
-		{"store", func(c *stores.Configuration) { *c = *parseConfig(t, `"GM_SAVE_MAIL": "maildir"`) }, 20},
+		{"store", func(c *stores.Configuration) { *c = *parseConfig(t, `"GM_SAVE_MAIL": "maildir"`) }, 22},
 	} {
 		cfg := parseConfig(t, `"GM_SAVE_MAIL": "discard"`)
 		tt.change(cfg)

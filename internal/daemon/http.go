@@ -172,6 +172,9 @@ func (d *daemon) authSettings(sockets []listen.Socket) authhttp.Settings {
 
 // refusal returns the reply for a new client, nil if the daemon accepts it.
 func (d *daemon) refusal() *smtp.Reply {
+	if d.committer.Full() {
+		return &smtp.ReplyNoSpace
+	}
 	if d.committer.Health().Refusing { // messages wait in a shorter outage
 		return &smtp.ReplyStoreUnavailable
 	}

@@ -33,7 +33,7 @@ func (d *daemon) report() {
 		"connections", s.Accepted, "full", s.RefusedFull, "full_address", s.RefusedIP, "proxy_headers", s.RefusedHeaders, "accept_errors", s.AcceptErrors,
 		"messages", c.Messages, "rows", c.Rows, "batches", c.Batches,
 		"recipient_queries", r.Queries, "recipient_queries_failed", r.Failed, "recipients_known", r.Cached,
-		"unavailable", c.Unavailable, "rejected", c.Rejected, "refused", c.Refused, "unknown", c.Unknown,
+		"unavailable", c.Unavailable, "rejected", c.Rejected, "refused", c.Refused, "unknown", c.Unknown, "no_space", c.Full, "rows_deleted", d.committer.Retention().Deleted,
 		"tls", s.TLS12+s.TLS13, "tls_failed", s.TLSFailed, "expired", s.Expired,
 		"store_up", store.Up, "since", store.Since, "last_error", store.Last)
 }
@@ -50,6 +50,8 @@ func statusLine(sessions int64, messages uint64, store commit.Health, query erro
 		line += "not checked yet"
 	case store.Up:
 		line += "up"
+	case store.Full:
+		line += "full " + store.Outage()
 	default:
 		line += "down " + store.Outage()
 	}

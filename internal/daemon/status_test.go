@@ -41,6 +41,8 @@ func TestStatusLine(t *testing.T) {
 		"2 sessions, 1 message stored, store up":               {2, 1, commit.Health{Checked: true, Up: true, Last: refused}, nil},
 		"0 sessions, 0 messages stored, store down since 2023-11-14 22:13:20 UTC, messages wait: connection refused": {
 			0, 0, commit.Health{Checked: true, Since: since, Last: fmt.Errorf("%w: %w", savemail.ErrUnavailable, refused)}, nil},
+		"0 sessions, 0 messages stored, store full since 2023-11-14 22:13:20 UTC, replying 452: 1 bytes free, less than GM_MIN_FREE, which is 2": {
+			0, 0, commit.Health{Checked: true, Full: true, Refusing: true, Since: since, Last: &savemail.FullError{Free: 1, Min: 2}}, nil},
 		"0 sessions, 0 messages stored, store down since 2023-11-14 22:13:20 UTC, replying 451: connection refused; the last GM_RECIPIENT_QUERY failed: connection refused": {
 			0, 0, commit.Health{Checked: true, Refusing: true, Since: since, Last: refused}, refused},
 	} {

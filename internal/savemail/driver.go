@@ -16,7 +16,11 @@ type Driver struct {
 	Name    string // value of GM_SAVE_MAIL
 	Table   bool   // stores rows with a column mail, so GM_MAIL_COMPRESS and REDIS_MODE=store apply
 	Discard bool   // keeps no messages, and Redis gets none either
+	Expires bool   // the store is a savemail.Expirer, so GM_KEEP_HOURS applies
 
+	// Files returns the path of the messages if the store is a savemail.Local, so that
+	// GM_MIN_FREE applies; nil = it has no files on this machine.
+	Files func() string
 	// Keys are the configuration keys of the store. Their Set functions store the
 	// values in variables that the functions below read.
 	Keys []config.Key
@@ -66,6 +70,7 @@ type Setup struct {
 	Config  *config.Config
 	Query   *recipient.Query // nil if GM_RECIPIENT_QUERY is not set
 	Timeout time.Duration    // of a Save
+	Keep    time.Duration    // GM_KEEP_HOURS, 0 = for ever
 	Version string           // of the daemon, "" for a reader
 	Log     *slog.Logger
 }

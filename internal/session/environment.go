@@ -58,4 +58,5 @@ type Environment struct {
 	Repeats  *Repeats         // nil: each refusal is logged
 	Replied  func(smtp.Reply) // called with each reply, if it is not nil
 	Sessions func() int64     // returns the number of sessions, which EHLO reports to trusted peers; may be nil
+	Full     func() bool      // reports whether the store has too little free space for messages; may be nil
 }

@@ -108,6 +108,9 @@ func (s *Session) limit(reply smtp.Reply) []slog.Attr {
 
 // refuseSender logs the refusal of MAIL and returns its reply.
 func (s *Session) refuseSender(from string, params smtp.MailParams, reply smtp.Reply) smtp.Reply {
+	if reply == smtp.ReplyNoSpace && !s.environment.Repeats.first(slog.LevelWarn, "messages refused", reply.Error()) {
+		return reply
+	}
 	attrs := []slog.Attr{
 		slog.String("helo", s.name),
 		slog.String("from", from),

@@ -136,6 +136,8 @@ func TestRepeatedReplies(t *testing.T) {
 			`msg="recipient refused"`, `level=INFO msg="recipients refused" count=9 interval=1m0s reason="451 4.3.0 Later"`},
 		{"memory", func(c *client) { c.memory.deny = func(int, int) bool { return true } }, []string{"RCPT TO:<b@example.com>", "DATA", "RSET"},
 			`msg="message refused"`, `level=WARN msg="messages refused" count=9 interval=1m0s reason="452 4.3.1 Out of memory`},
+		{"disk space", func(c *client) { c.environment.Full = func() bool { return true } }, nil,
+			`msg="message refused"`, `level=WARN msg="messages refused" count=9 interval=1m0s reason="452 4.3.1 Not enough disk space`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -30,6 +30,8 @@ func (s *Session) mail(arg string) smtp.Reply {
 		return s.refuseSender(address, params, smtp.ReplyNeedTLS)
 	case params.Size > s.settings.MaxSize:
 		return s.refuseSender(address, params, smtp.ReplyTooBig)
+	case s.environment.Full != nil && s.environment.Full():
+		return s.refuseSender(address, params, smtp.ReplyNoSpace)
 	}
 
 	s.chunkFailed = false

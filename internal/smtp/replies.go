@@ -28,6 +28,7 @@ var (
 	ReplyNoServer           = Reply{451, codeNotAccepting, "No server available, try again later"}
 	ReplyNoRecipientYet     = Reply{451, codeSystem, "No recipient accepted yet, try again later"}
 	ReplyRecipientUnchecked = Reply{451, codeSystem, "Recipient cannot be checked now, try again later"}
+	ReplyNoSpace            = Reply{452, codeSystemFull, "Not enough disk space, try again later"}
 	ReplyOutOfMemory        = Reply{452, codeSystemFull, "Out of memory for messages, try again later"}
 	ReplyTooManyRecipients  = Reply{452, codeTooManyRecipients, "Too many recipients, send to the rest separately"}
 

@@ -17,6 +17,8 @@ type Configuration struct {
 	*config.Config
 	SaveMail   string // name of the store
 	Recipients Recipients
+	Keep       time.Duration // after it, the store deletes a message; 0 = never
+	MinFree    int64         // bytes that a store with local files must have free to receive messages
 
 	driver savemail.Driver
 	asked  savemail.Driver // whose database runs the query
@@ -92,11 +94,29 @@ func (c *Configuration) keys(all []savemail.Driver) []config.Key {
 			Set: func(_ *config.Draft, v string) error {
 				return config.Into(&c.Recipients.Cache, v, config.Seconds(0, 24*60*60))
 			}},
+		{Name: "GM_KEEP_HOURS", Derived: "none: messages are kept for ever",
+			Doc: "hours after which the daemon deletes a message",
+			Set: func(_ *config.Draft, v string) error { return config.Into(&c.Keep, v, keepHours) }},
+		{Name: "GM_MIN_FREE", Default: "67108864",
+			Doc: "bytes that the disk of SQLite or the Maildir must have free; with less, messages get 452",
+			Set: func(_ *config.Draft, v string) error {
+				return config.Into(&c.MinFree, v, config.Number("bytes", 0, maxMinFree))
+			}},
 	}
 	for _, d := range all {
 		keys = append(keys, d.Keys...)
 	}
 	return append(keys, c.redis.Keys()...)
+}
+
+const (
+	maxKeep    = 1_000_000 // hours
+	maxMinFree = 1 << 50   // bytes
+)
+
+func keepHours(v string) (time.Duration, error) {
+	hours, err := config.Number("hours", int64(savemail.MinKeep/time.Hour), maxKeep)(v)
+	return time.Duration(hours) * time.Hour, err
 }
 
 // check selects the store, and checks the keys that depend on it.
@@ -130,6 +150,12 @@ func (c *Configuration) check(d *config.Draft, all []savemail.Driver) error {
 	}
 	if !c.driver.Table && !c.driver.Discard && d.Changes("GM_MAIL_TABLE") {
 		d.Warn("GM_MAIL_TABLE has no effect: GM_SAVE_MAIL=" + c.SaveMail + " has no table")
+	}
+	if c.Keep > 0 && !c.driver.Expires {
+		return d.Invalid("GM_KEEP_HOURS", "needs a store that keeps messages, and GM_SAVE_MAIL is "+c.SaveMail, "want no value")
+	}
+	if c.driver.Files == nil && d.Changes("GM_MIN_FREE") {
+		d.Warn("GM_MIN_FREE has no effect: GM_SAVE_MAIL=" + c.SaveMail + " has no files on this machine")
 	}
 	if c.query == "" && d.Changes("GM_RECIPIENT_CACHE_SECONDS") {
 		d.Warn("GM_RECIPIENT_CACHE_SECONDS has no effect: GM_RECIPIENT_QUERY is not set")

@@ -80,6 +80,7 @@ func (c *Configuration) Open(version string, log *slog.Logger) (Store, error) {
 		Options: commit.Options{
 			Writers: opened.Writers, ExtraWriters: opened.ExtraWriters, MinBatch: opened.MinBatch,
 			MaxRows: opened.MaxRows, MaxBytes: opened.MaxBytes, Timeout: c.saveTimeout(), Log: log,
+			Keep: c.Keep, MinFree: c.MinFree,
 		},
 		Fits:       opened.Fits,
 		Recipients: opened.Recipients,
@@ -145,6 +146,11 @@ func (c *Configuration) Inspect(ctx context.Context) (warnings []string, err err
 	if c.driver.Inspect != nil {
 		warnings, err = c.driver.Inspect(ctx, c.setup("", slog.New(slog.DiscardHandler)))
 	}
+	if c.driver.Files != nil && err == nil {
+		if free, freeErr := savemail.FreeSpace(c.driver.Files()); freeErr == nil && free < c.MinFree {
+			warnings = append(warnings, "too little disk space: "+(&savemail.FullError{Free: free, Min: c.MinFree}).Error())
+		}
+	}
 	if c.usesRedis() {
 		warnings = append(warnings, c.redis.Inspect(ctx, c.Config)...)
 	}
@@ -168,7 +174,7 @@ func (c *Configuration) Descriptors() int {
 func (c *Configuration) usesRedis() bool { return c.redis.Enabled() && !c.driver.Discard }
 
 func (c *Configuration) setup(version string, log *slog.Logger) savemail.Setup {
-	return savemail.Setup{Config: c.Config, Query: c.Recipients.Query, Timeout: c.saveTimeout(), Version: version, Log: log}
+	return savemail.Setup{Config: c.Config, Query: c.Recipients.Query, Timeout: c.saveTimeout(), Version: version, Keep: c.Keep, Log: log}
 }
 
 // saveTimeout returns nine tenths of GSMTP_TIMEOUT, at most 90 s, so that the reply

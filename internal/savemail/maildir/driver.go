@@ -15,7 +15,9 @@ const writers = 4
 func Driver() savemail.Driver {
 	var dir string
 	return savemail.Driver{
-		Name: "maildir",
+		Name:    "maildir",
+		Expires: true,
+		Files:   func() string { return dir },
 		Keys: []config.Key{
 			{Name: "GM_MAILDIR", Derived: "$STATE_DIRECTORY/Maildir, else Maildir in the working directory",
 				Doc: "directory of the store maildir, created if it is missing",
@@ -28,8 +30,8 @@ func Driver() savemail.Driver {
 			return nil
 		},
 		// Each writer has a file and new open; syncPath opens new and one directory
-		// above it. A reload counts all of them twice.
-		Descriptors: func() int { return 2 * (2*writers + 2) },
+		// above it, and Expire opens one. A reload counts all of them twice.
+		Descriptors: func() int { return 2 * (2*writers + 3) },
 		Open: func(savemail.Setup) (savemail.Opened, error) {
 			return savemail.Opened{Store: New(dir), Batching: savemail.Batching{Writers: writers}}, nil
 		},

@@ -19,6 +19,8 @@ type Store struct {
 
 	mu      sync.Mutex
 	durable *os.File // the directory new if its path is durable, or nil
+
+	sweep sweep // used by Expire only
 }
 
 // New returns the store in dir. The first Save creates the directories.
@@ -64,8 +66,8 @@ func (s *Store) write(e *envelope.Envelope) (named int, err error) {
 	return named, err
 }
 
-// Close closes the directory that syncPath keeps open.
+// Close closes the directories that syncPath and Expire keep open.
 func (s *Store) Close() error {
 	s.invalidate()
-	return nil
+	return s.sweep.close()
 }

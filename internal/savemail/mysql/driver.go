@@ -24,15 +24,17 @@ func Driver() savemail.Driver {
 	return savemail.Driver{
 		Name:    "mysql",
 		Table:   true,
+		Expires: true,
 		Keys:    keys(o),
 		Default: func() bool { return len(o.Hosts) > 0 },
 		Check:   func(d *config.Draft, selected bool) error { return check(d, o, selected) },
-		// Each host has connections for the writers, the extra writers and a probe.
-		Descriptors: func() int { return 12 * max(1, len(o.Hosts)) },
+		// Each host has connections for the writers, the extra writers and a probe. Expire
+		// has one connection, twice at a reload.
+		Descriptors: func() int { return 12*max(1, len(o.Hosts)) + 2 },
 		Open:        func(s savemail.Setup) (savemail.Opened, error) { return open(options(s), s.Query) },
 		OpenReader:  func(s savemail.Setup) (savemail.Reader, error) { return NewReader(options(s)) },
 		Inspect: func(ctx context.Context, s savemail.Setup) ([]string, error) {
-			return inspect(ctx, options(s))
+			return inspect(ctx, options(s), s.Keep > 0)
 		},
 		Query: &savemail.Query{
 			Dialect: recipient.MySQL,

@@ -20,8 +20,9 @@ import (
 const inspectTimeout = 5 * time.Second
 
 // inspect is savemail.Driver.Inspect: it connects to each host as the store does, which
-// checks the table, the columns and the rights without storing a row.
-func inspect(ctx context.Context, o Options) (warnings []string, err error) {
+// checks the table, the columns and the rights without storing a row. expires means that the
+// daemon deletes old rows.
+func inspect(ctx context.Context, o Options, expires bool) (warnings []string, err error) {
 	var found savemail.Warnings
 	o.Log = slog.New(&found)
 	s, err := New(o)
@@ -32,7 +33,7 @@ func inspect(ctx context.Context, o Options) (warnings []string, err error) {
 	errs := make([]error, len(s.hosts))
 	var hosts sync.WaitGroup // so that a host that hangs delays no other
 	for i, h := range s.hosts {
-		hosts.Go(func() { errs[i] = s.inspectHost(ctx, h) })
+		hosts.Go(func() { errs[i] = s.inspectHost(ctx, h, expires) })
 	}
 	hosts.Wait()
 	var unavailable []string
@@ -55,7 +56,7 @@ func inspect(ctx context.Context, o Options) (warnings []string, err error) {
 	return found.List(), nil
 }
 
-func (s *Store) inspectHost(ctx context.Context, h *host) error {
+func (s *Store) inspectHost(ctx context.Context, h *host, expires bool) error {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	c, err := s.connect(ctx, h)
@@ -63,7 +64,12 @@ func (s *Store) inspectHost(ctx context.Context, h *host) error {
 		err = fmt.Errorf("no reply in %v", inspectTimeout)
 	}
 	if c != nil {
-		c.destroy()
+		defer c.destroy()
+	}
+	if err == nil && expires {
+		if _, err := c.canExpire(ctx, s.table); err != nil {
+			s.options.Log.Warn("old messages cannot be deleted", "host", h.name, "error", err)
+		}
 	}
 	return err
 }

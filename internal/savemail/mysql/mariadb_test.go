@@ -100,6 +100,11 @@ func TestMariaDB(t *testing.T) {
 	t.Run("unhealthy host", with(testUnhealthyHost))
 	t.Run("only host", with(testOnlyHost))
 	t.Run("spread", with(testSpread))
+	t.Run("expire, dates", with(testExpireDates))
+	t.Run("expire, time zone", with(testExpireZone))
+	t.Run("expire, daemons", with(testExpireDaemons))
+	t.Run("expire, locked row", with(testExpireLocked))
+	t.Run("expire, impossible", with(testExpireImpossible))
 	t.Run("recipients", with(testRecipients))
 	t.Run("recipients, several hosts", with(testRecipientsHosts))
 	if servers.MySQL {
@@ -189,6 +194,13 @@ func (b *testbed) open(t *testing.T, adapt func(*mysql.Options)) *mysql.Store {
 func (b *testbed) harness(t *testing.T, adapt func(*mysql.Options)) storetest.Harness {
 	o := b.options()
 	adapt(&o)
+	b.server.GrantDelete(t, b.table)
+	var setDate func(t *testing.T, hash string, date time.Time)
+	cannot := "needs the column date"
+	if rows, err := b.db.Query("SELECT `date` FROM " + b.table); err == nil {
+		rows.Close()
+		setDate, cannot = b.setDate, ""
+	}
 	return storetest.Harness{
 		Store:  b.open(t, adapt),
 		Rows:   b.rows,
@@ -202,6 +214,16 @@ func (b *testbed) harness(t *testing.T, adapt func(*mysql.Options)) storetest.Ha
 		},
 		Compressed: o.Compress,
 		MaxSize:    b.maxSize,
+
+		SetDate: setDate, CannotExpire: cannot,
+	}
+}
+
+// setDate sets the date of a row.
+func (b *testbed) setDate(t *testing.T, hash string, date time.Time) {
+	t.Helper()
+	if _, err := b.db.Exec("UPDATE "+b.table+" SET `date`=FROM_UNIXTIME(?) WHERE `hash`=?", date.Unix(), hash); err != nil {
+		t.Fatal(err)
 	}
 }
 

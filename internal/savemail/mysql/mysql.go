@@ -50,6 +50,7 @@ type Store struct {
 	compressor newmail.Compressor
 	onceLog    *onceLogger
 	columns    atomic.Pointer[newmail.Columns] // of the host that was read last; nil until the first connection
+	expiry     expiry                          // used by Expire only
 
 	ctx        context.Context // of the background goroutines; Close cancels it
 	cancel     context.CancelFunc
@@ -174,6 +175,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	s.cancel()
 	s.goroutines.Wait()
+	s.expiry.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.idle {

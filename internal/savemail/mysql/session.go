@@ -40,8 +40,7 @@ const (
 
 // settings has the variables of MariaDB 11.8, MySQL 9 and TiDB 8 on which the
 // outcome of a batch or the result of a query depends. No server has all of
-// them. These variables have no influence: sql_safe_updates (only INSERT and
-// SELECT are sent), sql_auto_is_null (no query compares with NULL),
+// them. These variables have no influence: sql_auto_is_null (no query compares with NULL),
 // innodb_snapshot_isolation (no read locks), lock timeouts (errors are retried).
 var settings = []setting{
 	{"sql_select_limit", "18446744073709551615", allConns, must},   // the SELECT without a LIMIT returns all rows
@@ -61,6 +60,7 @@ var settings = []setting{
 	{"sql_big_selects", "ON", storeConns, should},                  // max_join_size does not refuse a lookup
 	{"max_statement_time", "0", storeConns, should},                // MariaDB: GET_LOCK is not interrupted, so that settling can continue with KILL
 	{"max_execution_time", "0", storeConns, should},                // MySQL, TiDB: GET_LOCK is not interrupted
+	{"sql_safe_updates", "OFF", storeConns, should},                // a DELETE by a condition is allowed
 	{"query_cache_type", "OFF", allConns, should},                  // a SELECT reads the table
 	{"system_versioning_asof", "DEFAULT", allConns, must},          // MariaDB: a SELECT reads the current rows of a versioned table
 	{"use_secondary_engine", "OFF", storeConns, should},            // MySQL: a SELECT reads the table, not its copy in a secondary engine

@@ -47,13 +47,7 @@ func Expand(body string, mail []byte) ([]byte, error) {
 	default:
 		return mail, nil
 	}
-	var r io.ReadCloser
-	var err error
-	if bytes.HasPrefix(mail, []byte{0x1f, 0x8b}) {
-		r, err = gzip.NewReader(bytes.NewReader(mail))
-	} else {
-		r, err = zlib.NewReader(bytes.NewReader(mail))
-	}
+	r, err := decompressor(mail)
 	if err != nil {
 		return nil, fmt.Errorf("decompress the message: %w", err)
 	}
@@ -66,4 +60,31 @@ func Expand(body string, mail []byte) ([]byte, error) {
 		return nil, fmt.Errorf("decompress the message: %w", err)
 	}
 	return message, nil
+}
+
+// decompressor returns a reader of zlib or gzip.
+func decompressor(mail []byte) (io.ReadCloser, error) {
+	if bytes.HasPrefix(mail, []byte{0x1f, 0x8b}) {
+		return gzip.NewReader(bytes.NewReader(mail))
+	}
+	return zlib.NewReader(bytes.NewReader(mail))
+}
+
+// MaxHead is an upper bound of the added header fields of a message, in bytes.
+const MaxHead = 4096
+
+// ExpandHead returns the first MaxHead bytes of the message of a row, or fewer if mail has
+// only the beginning of the column. The first 2*MaxHead bytes of the column are enough: a
+// code of DEFLATE has at most 15 bits (RFC 1951 section 3.2.7).
+func ExpandHead(body string, mail []byte) []byte {
+	if body != BodyZlib && body != BodyGzip {
+		return mail[:min(len(mail), MaxHead)]
+	}
+	r, err := decompressor(mail)
+	if err != nil {
+		return nil
+	}
+	defer r.Close()
+	head, _ := io.ReadAll(io.LimitReader(r, MaxHead)) // mail ends early
+	return head
 }

@@ -1,7 +1,9 @@
 package newmail_test
 
 import (
+	"encoding/base64"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -50,6 +52,30 @@ func TestCompression(t *testing.T) {
 		if got, err := newmail.Expand(newmail.BodyZlib, []byte(mail)); err == nil {
 			t.Errorf("Expand of %q returns %q, want an error", mail, got)
 		}
+	}
+}
+
+// TestExpandHead: the beginning of the column mail is enough for the added fields, whatever
+// follows them.
+func TestExpandHead(t *testing.T) {
+	random := make([]byte, 100_000)
+	rand.NewChaCha8([32]byte{}).Read(random)
+	fields := strings.Repeat("Received: x; Sat, 07 Mar 2026 01:02:03 +0100\r\n", 100)[:newmail.MaxHead]
+	var c newmail.Compressor
+	for name, rest := range map[string]string{
+		"short": "", "text": strings.Repeat("text\r\n", 50_000), "random": string(random),
+		"base64": base64.StdEncoding.EncodeToString(random),
+	} {
+		packed := c.Append(nil, []byte(fields+rest))
+		if got := newmail.ExpandHead(newmail.BodyZlib, packed[:min(len(packed), 2*newmail.MaxHead)]); string(got) != fields {
+			t.Errorf("%s: %d bytes, want the %d bytes of the fields", name, len(got), len(fields))
+		}
+		if got := newmail.ExpandHead(newmail.BodyPlain, []byte(fields+rest)); string(got) != fields {
+			t.Errorf("%s, plain: %d bytes, want %d", name, len(got), len(fields))
+		}
+	}
+	if got := newmail.ExpandHead(newmail.BodyGzip, []byte("no gzip")); len(got) > 0 {
+		t.Errorf("no gzip: %q", got)
 	}
 }
 

@@ -166,6 +166,9 @@ func (s *Store) remove(list []message, remaining *time.Duration) {
 	})
 }
 
+// Unwrap returns the inner store.
+func (s *Store) Unwrap() savemail.Store { return s.inner }
+
 // Settle calls Settle of the inner store if it is a savemail.Settler.
 func (s *Store) Settle(ctx context.Context) {
 	if settler, ok := s.inner.(savemail.Settler); ok {

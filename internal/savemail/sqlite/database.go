@@ -30,6 +30,7 @@ type database struct {
 	insert      *sql.Stmt // for columns
 	columns     *newmail.Columns
 	strict      bool      // the table is STRICT
+	key         string    // column that identifies a row to delete, set by canExpire
 	version     int64     // of the schema with these columns
 	readVersion *sql.Stmt // reads the version of the schema
 

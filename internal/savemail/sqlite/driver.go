@@ -18,7 +18,8 @@ func Driver() savemail.Driver {
 	}
 	return savemail.Driver{
 		Name:  "sqlite",
-		Table: true,
+		Table: true, Expires: true,
+		Files: func() string { return file },
 		Keys: []config.Key{
 			{Name: "SQLITE_FILE", Derived: "$STATE_DIRECTORY/mail.db, else mail.db in the working directory",
 				Doc: "file of the SQLite store, created with its table",
@@ -50,7 +51,9 @@ func Driver() savemail.Driver {
 			return opened, nil
 		},
 		OpenReader: func(s savemail.Setup) (savemail.Reader, error) { return NewReader(options(s)) },
-		Inspect:    func(ctx context.Context, s savemail.Setup) ([]string, error) { return nil, inspect(ctx, options(s)) },
+		Inspect: func(ctx context.Context, s savemail.Setup) ([]string, error) {
+			return inspect(ctx, options(s), s.Keep > 0)
+		},
 		Query: &savemail.Query{
 			Dialect:     recipient.SQLite,
 			Named:       func() bool { return named },

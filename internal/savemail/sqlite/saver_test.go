@@ -37,14 +37,24 @@ func TestMain(m *testing.M) {
 }
 
 // saveLines reads sizes from standard input, one per line, and saves a message of each
-// size. It prints the hash, the outcome and the error, and logs to standard error.
+// size. It prints the hash, the outcome and the error, and logs to standard error. With a
+// message of size 0 it saves an old message, which it deletes before the next one.
 func saveLines(file string) {
 	s := sqlite.New(sqlite.Options{File: file, Table: "new_mail", Log: slog.New(slog.NewJSONHandler(os.Stderr, nil))})
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		size, _ := strconv.Atoi(lines.Text())
 		e := storetest.Envelope(text+strings.Repeat("x", size), "b@example.com")
-		err := s.Save(ctx, []*envelope.Envelope{e})[0]
+		batch := []*envelope.Envelope{e}
+		if size == 0 {
+			if _, err := s.Expire(ctx, time.Now().Add(-time.Hour)); err != nil {
+				fmt.Fprintf(os.Stderr, "{\"Msg\":%q}\n", err.Error())
+			}
+			old := storetest.Envelope(text, "old@example.com")
+			old.Date = time.Now().Add(-2 * time.Hour)
+			batch = append(batch, old)
+		}
+		err := s.Save(ctx, batch)[0]
 		cancel()
 		outcome := "stored"
 		switch {

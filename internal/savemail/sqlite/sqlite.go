@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lib "modernc.org/sqlite/lib"
@@ -55,6 +56,10 @@ type Store struct {
 	failedAt time.Time     // when the last open failed
 	backoff  time.Duration // after failedAt, while openErr is returned
 	openErr  error
+
+	piece     int          // rows of the next piece of old messages
+	freeRead  time.Time    // when Free counted freePages last
+	freePages atomic.Int64 // bytes of the free pages in the file
 
 	unsettled [][]string      // hashes of the batches whose outcome is unknown
 	settled   chan struct{}   // closed when unsettled becomes empty; nil while it is empty

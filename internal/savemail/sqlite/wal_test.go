@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // openTest opens a new database.
@@ -38,6 +39,19 @@ func TestConnections(t *testing.T) {
 				t.Errorf("%s: %s is %d, want %d (error %v)", name, pragma, got, want, err)
 			}
 		}
+	}
+}
+
+// TestExpireSyncs: after a deletion the connection of the writer syncs its commits again.
+func TestExpireSyncs(t *testing.T) {
+	s := New(Options{File: filepath.Join(t.TempDir(), "mail.db"), Table: "new_mail"})
+	defer s.Close()
+	if _, err := s.Expire(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	var mode int
+	if err := s.database.conn.QueryRowContext(t.Context(), "PRAGMA synchronous").Scan(&mode); err != nil || mode != 2 {
+		t.Errorf("synchronous is %d, want 2 (error %v)", mode, err)
 	}
 }
 

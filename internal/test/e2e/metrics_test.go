@@ -73,17 +73,7 @@ func TestMetrics(t *testing.T) {
 	}
 	authHTTP := func() http.Header {
 		t.Helper()
-		q, err := http.NewRequest("GET", "http://"+d.Keys["NGINX_AUTH"]+"/", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		q.Header.Set("Auth-Method", "none")
-		r, err := http.DefaultClient.Do(q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Body.Close()
-		return r.Header
+		return requestAuth(t, d.Keys["NGINX_AUTH"])
 	}
 	if h := authHTTP(); h.Get("Auth-Error-Code") != "451 4.3.0" || h.Get("Auth-Wait") == "" {
 		t.Errorf("store unavailable: auth_http replied %v", h)

@@ -36,6 +36,12 @@ func (m *MariaDBServer) create(t test.T, statement, name string) {
 	}
 }
 
+// GrantDelete grants the right for GM_KEEP_HOURS.
+func (m *MariaDBServer) GrantDelete(t test.T, name string) {
+	t.Helper()
+	m.Exec(t, "GRANT DELETE ON "+m.DB+"."+name+" TO `"+m.User+"`@`%`")
+}
+
 // Grants returns the GRANT statements of the manual, for the table mail.new_mail
 // and the user 'goguerrilla'@'localhost'.
 func Grants(t test.T) []string {

@@ -40,6 +40,10 @@ type Harness struct {
 	// InRedis returns the message of a row from Redis. It is nil if the table contains the
 	// messages.
 	InRedis func(t *testing.T, hash string) []byte
+	// SetDate sets the date of a row. It is nil if the date of the envelope decides.
+	SetDate func(t *testing.T, hash string, date time.Time)
+	// CannotExpire is a part of the error of Expire, "" if the store can delete messages.
+	CannotExpire string
 }
 
 // A Row has the values of one row, as text except the message. A column that the table
@@ -173,6 +177,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"concurrent", concurrent},
 		{"reopen", reopen},
 		{"reader", reader},
+		{"expire", expire},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := open(t)
