@@ -33,6 +33,7 @@ type options struct {
 	budget      time.Duration // duration; a round that would exceed it does not begin
 	seed        uint64        // of the order of measurements
 	rows        int           // added to the tables, to measure their cost
+	expire      int           // old rows that are deleted while messages arrive
 	soak        int           // messages sent to measure the growth of memory
 	out         string        // files to write, without .txt, .json and .svg; "" = none
 	probes      bool          // also run the probes
@@ -88,6 +89,7 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	flags.StringVar(&o.out, "out", getenv("BENCH_OUT"), "write the report to `path`.txt, .json and .svg; BENCH_OUT")
 	flags.IntVar(&o.rows, "rows", 0, "measure with `n` more rows in the tables, 0 to 10000000 (takes minutes)")
 	flags.IntVar(&o.soak, "soak", 0, "measure the memory after `n` messages, 0 to 10000000 (takes minutes)")
+	flags.IntVar(&o.expire, "expire", 0, "measure while `n` old rows are deleted, 0 to 10000000 (takes minutes)")
 	flags.BoolVar(&o.probes, "probes", getenv("BENCH") != "short", "run the probes, each for one server")
 	flags.Uint64Var(&o.seed, "seed", o.seed, "seed of the order of measurements")
 	flags.StringVar(&cases, "cases", "", "comma `list` of cases (all)")
@@ -101,8 +103,8 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	if o.rounds < 1 || o.rounds > 100 {
 		return o, fmt.Errorf("%d rounds: want 1 to 100", o.rounds)
 	}
-	if max(o.rows, o.soak) > 10_000_000 || min(o.rows, o.soak) < 0 {
-		return o, fmt.Errorf("%d rows, %d messages: want 0 to 10000000", o.rows, o.soak)
+	if max(o.rows, o.soak, o.expire) > 10_000_000 || min(o.rows, o.soak, o.expire) < 0 {
+		return o, fmt.Errorf("%d rows, %d messages, %d old rows: want 0 to 10000000", o.rows, o.soak, o.expire)
 	}
 	if o.messages < 100 || o.messages > 1_000_000 {
 		return o, fmt.Errorf("%d messages: want 100 to 1000000", o.messages)

@@ -49,7 +49,7 @@ func (b *bench) probes(ctx context.Context, o options) (found []probe, err error
 			found = append(found, probe{s.name, name, value, unit})
 		}
 		for _, measure := range []func(context.Context, options, *server, addProbe) error{
-			b.idle, b.singleClient, b.halfLoad, b.sessions, b.largeTable, b.soak,
+			b.idle, b.singleClient, b.halfLoad, b.sessions, b.largeTable, b.soak, b.expiring,
 		} {
 			if err := measure(ctx, o, s, add); err != nil {
 				return found, fmt.Errorf("%s: %w", s.name, err)
@@ -209,7 +209,7 @@ func (b *bench) largeTable(ctx context.Context, o options, s *server, add addPro
 	if err != nil {
 		return err
 	}
-	if err := s.fill(ctx, o.rows); err != nil {
+	if err := s.fill(ctx, o.rows, "CURRENT_TIMESTAMP"); err != nil {
 		return fmt.Errorf("fill the table: %w", err)
 	}
 	unix.Sync()

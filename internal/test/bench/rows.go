@@ -51,11 +51,11 @@ func probeRows(s *server, db *sql.DB, d dialect) {
 		slices.Sort(took)
 		return took[n/2], nil
 	}
-	s.fill = func(ctx context.Context, n int) error {
+	s.fill = func(ctx context.Context, n int, date string) error {
 		const perTransaction = 100_000 // rows
 		values := []string{"'test@example.com'", "'a@b.com'", "'benchmark'", "''", "''", "'" + string(constant(500)[0]) + "'", "0", d.hash, "''",
 			"'test@example.com'", "0", "'127.0.0.1'", "''", "0"}
-		fill := insert + "SELECT CURRENT_TIMESTAMP," + strings.Join(values, ",") + " FROM (" + d.many + ") AS numbers"
+		fill := insert + "SELECT " + date + "," + strings.Join(values, ",") + " FROM (" + d.many + ") AS numbers"
 		for done := 0; done < n; done += perTransaction {
 			if _, err := db.ExecContext(ctx, fill, min(perTransaction, n-done)); err != nil {
 				return err

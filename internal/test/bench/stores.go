@@ -17,6 +17,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/daemon"
 	"goguerrillad/internal/test/servers"
 )
 
@@ -36,6 +37,7 @@ func startSQLite(ctx context.Context, h *harness) *server {
 	s.rows = countRows(db)
 	probeRows(s, db, dialect{`"`,
 		"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<?) SELECT n FROM c", "lower(hex(randomblob(16)))"})
+	probeExpiry(s, h, db, d, `DROP INDEX IF EXISTS "new_mail.hash"`, `CREATE INDEX "new_mail.hash" ON new_mail (hash)`)
 	s.version += ", SQLite " + queryValue(ctx, db, "SELECT sqlite_version()")
 	s.settings = []setting{{"SQLite", fmt.Sprintf(
 		"journal_mode=%s page_size=%s; goguerrillad's default for syncing, no key changes it",
@@ -47,8 +49,10 @@ func startSQLite(ctx context.Context, h *harness) *server {
 // unix socket.
 func startMySQL(ctx context.Context, h *harness) *server {
 	m := servers.MariaDB(h, "--innodb-buffer-pool-size=128M") // the default; tests use less
-	s, db := startOn(ctx, h, m, m.Socket)
+	s, d, db := startOn(ctx, h, m, m.Socket)
 	probeRows(s, db, dialect{"`", "SELECT seq AS n FROM seq_1_to_100000 WHERE seq<=?", "md5(concat(n,uuid()))"})
+	m.GrantDelete(h, "new_mail")
+	probeExpiry(s, h, db, d, "ALTER TABLE new_mail DROP KEY hash", "ALTER TABLE new_mail ADD KEY hash (hash)")
 	s.version += ", MariaDB " + queryValue(ctx, db, "SELECT VERSION()")
 	s.settings = []setting{{"MariaDB", variables(ctx, db,
 		"innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_flush_method", "innodb_buffer_pool_size",
@@ -63,7 +67,7 @@ func startTiDB(ctx context.Context, h *harness) *server {
 		h.Skipf("not built: make test-tidb builds it")
 	}
 	m := servers.TiDB(h)
-	s, db := startOn(ctx, h, m, m.Addr)
+	s, _, db := startOn(ctx, h, m, m.Addr)
 	s.version += ", " + queryValue(ctx, db, "SELECT VERSION()")
 	s.settings = []setting{{"TiDB", "one process with its built-in store, by TCP"}}
 	return s
@@ -71,14 +75,14 @@ func startTiDB(ctx context.Context, h *harness) *server {
 
 // startOn starts a goguerrillad that stores in a MySQL server; host is the value of
 // MYSQL_HOST.
-func startOn(ctx context.Context, h *harness, m *servers.MariaDBServer, host string) (*server, *sql.DB) {
+func startOn(ctx context.Context, h *harness, m *servers.MariaDBServer, host string) (*server, *daemon.Daemon, *sql.DB) {
 	// The daemon runs as another user, which needs access to the socket.
 	if err := os.Chmod(filepath.Dir(m.Socket), 0o755); err != nil {
 		h.Fatalf("change the mode of the socket's directory: %v", err)
 	}
 	db := m.Connect(h)
 	m.CreateTable(h, "new_mail")
-	s, _ := startDaemon(ctx, h, map[string]string{
+	s, d := startDaemon(ctx, h, map[string]string{
 		"GM_SAVE_MAIL": "mysql",
 		"MYSQL_HOST":   host,
 		"MYSQL_USER":   m.User,
@@ -87,9 +91,9 @@ func startOn(ctx context.Context, h *harness, m *servers.MariaDBServer, host str
 	})
 	s.pids = append(s.pids, m.Pid())
 	s.rows = countRows(db)
-	daemon := s.output
-	s.output = func() string { return daemon() + m.Output() }
-	return s, db
+	ownOutput := s.output
+	s.output = func() string { return ownOutput() + m.Output() }
+	return s, d, db
 }
 
 func startMaildir(ctx context.Context, h *harness) *server {
