@@ -18,7 +18,7 @@ func TestFaultsMaildir(t *testing.T) {
 	disk := servers.NewDisk(t, 256)
 	cert := test.NewCertificate(t, d.Dir, "mx")
 	d.Configure(t, map[string]string{
-		"GM_SAVE_MAIL": "maildir", "GM_MAILDIR": filepath.Join(disk.Dir, "Maildir"),
+		"GM_SAVE_MAIL": "maildir", "GM_MAILDIR": filepath.Join(disk.Dir, "Maildir"), "GM_MIN_FREE": "0",
 		"GSMTP_TIMEOUT": "30", "GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile,
 	})
 	fewDescriptors(d)

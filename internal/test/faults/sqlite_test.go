@@ -79,7 +79,7 @@ func TestFaultsSQLite(t *testing.T) {
 	disk, log := servers.NewDisk(t, 256), servers.NewDisk(t, 64)
 	cert := test.NewCertificate(t, d.Dir, "mx")
 	d.Configure(t, map[string]string{
-		"SQLITE_FILE": filepath.Join(disk.Dir, "mail.db"), "GSMTP_LOG_FILE": filepath.Join(log.Dir, "mail.log"),
+		"SQLITE_FILE": filepath.Join(disk.Dir, "mail.db"), "GM_MIN_FREE": "0", "GSMTP_LOG_FILE": filepath.Join(log.Dir, "mail.log"),
 		"GSMTP_TIMEOUT": "30", "GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile,
 	})
 	fewDescriptors(d)
