@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ func TestGalera(t *testing.T) {
 		{"cut off after the commit", galeraCutOffAfter},
 		{"hung before the commit", galeraHungBefore},
 		{"hung after the commit", galeraHungAfter},
+		{"expire on two nodes", galeraExpire},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := &galera{
@@ -211,4 +213,38 @@ func galeraHungAfter(t *testing.T, g *galera) {
 	g.first.Pause(t)
 	g.checkStored(t)
 	g.first.Continue(t)
+}
+
+// galeraExpire: daemons that delete on different nodes, whose user locks are independent,
+// conflict at most, and delete all old rows and no other.
+func galeraExpire(t *testing.T, g *galera) {
+	g.server.GrantDelete(t, g.table)
+	const old, recent = 300, 20
+	g.server.Exec(t, "ALTER TABLE mail."+g.table+" DROP KEY `to_2`")
+	s := g.start(t, g.first.Addr)
+	saveAt(t, s, old+recent-1, time.Now()) // and the message of start
+	g.server.Exec(t, fmt.Sprintf("UPDATE mail.%s SET `date`=`date`-INTERVAL 2 DAY ORDER BY mail_id LIMIT %d", g.table, old))
+	var daemons sync.WaitGroup
+	for _, node := range g.cluster.Nodes[:2] {
+		s := g.open(t, func(o *mysql.Options) { o.Hosts = []string{node.Addr} })
+		defer s.Close()
+		daemons.Go(func() {
+			test.Await(t, nil, time.Minute, "old rows are left", func() error {
+				e, err := s.Expire(t.Context(), time.Now().Add(-time.Hour))
+				switch {
+				case errors.Is(err, savemail.ErrUnavailable): // a conflict
+				case err != nil:
+					t.Error(err)
+				}
+				if err == nil && (e.More || e.Rows > 0) {
+					err = errors.New("more")
+				}
+				return err
+			})
+		})
+	}
+	daemons.Wait()
+	if n := g.count(t); n != recent {
+		t.Errorf("%d rows are left, want %d", n, recent)
+	}
 }
