@@ -12,6 +12,10 @@ import (
 // checkInterval is the pause between two Checks of a store that is down.
 const checkInterval = time.Second
 
+// idleInterval is the pause between two Checks of a store that is up and saves no
+// message, so that Health reports an outage before a message arrives.
+const idleInterval = 10 * time.Second
+
 // quietTime ends an outage that no Check detects, for example a full disk: the store
 // counts as up when no Save has failed for this time. A successful Save ends every
 // outage immediately.
@@ -54,6 +58,7 @@ type health struct {
 	since                 time.Time
 	last                  error     // nil if no Save or Check has failed
 	failed                time.Time // of the last failed Save or Check
+	saved                 time.Time // of the last successful Save
 }
 
 // markUp records that the store is up, and reports whether this is a change.
@@ -100,6 +105,7 @@ func (c *Committer) endPatience() {
 func (c *Committer) up(g *generation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.health.saved = time.Now()
 	c.markUp(g)
 }
 
@@ -144,7 +150,7 @@ func (g *generation) requestCheck() {
 	}
 }
 
-// watch checks the store at the start and while it is down. A successful Check is
+// watch checks the store at the start, while it is down, and while it saves no message. A successful Check is
 // conclusive, that is, it ends the outage, if a Check has failed during the outage,
 // or if the store replaces a store that was down. Other outages, for example of a
 // full disk, end by a successful Save or after quietTime: a Check succeeds during
@@ -162,13 +168,11 @@ func (c *Committer) watch(g *generation, check func(context.Context) error, conc
 			conclusive = true
 			c.down(g, err, began)
 		} else if c.checkSucceeded(g, conclusive) {
-			select {
-			case <-g.checkNow:
-				conclusive = false
-				continue
-			case <-g.ctx.Done():
+			if !c.awaitCheck(g) {
 				return
 			}
+			conclusive = false
+			continue
 		}
 		select {
 		case <-time.After(checkInterval):
@@ -187,4 +191,30 @@ func (c *Committer) checkSucceeded(g *generation, conclusive bool) bool {
 	}
 	c.markUp(g)
 	return true
+}
+
+// awaitCheck waits until a store that is up needs a Check: a Save has failed, or no Save
+// has succeeded for idleInterval. It returns false if the watcher should end.
+func (c *Committer) awaitCheck(g *generation) bool {
+	idle := time.NewTicker(idleInterval)
+	defer idle.Stop()
+	for {
+		select {
+		case <-g.checkNow:
+			return true
+		case <-g.ctx.Done():
+			return false
+		case <-idle.C:
+			if c.idle() {
+				return true
+			}
+		}
+	}
+}
+
+// idle reports whether no Save has succeeded for idleInterval.
+func (c *Committer) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.health.saved) >= idleInterval
 }

@@ -28,6 +28,12 @@ func (s *checked) Check(context.Context) error {
 	return s.err
 }
 
+func (s *checked) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.checks
+}
+
 func (s *checked) set(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,13 +62,6 @@ func TestWatch(t *testing.T) {
 		if up := c.Health().Up; !up || log.Count("store available again") != 1 {
 			t.Fatalf("up %v, log:\n%s", up, log.String())
 		}
-		checks := s.checks
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if s.checks != checks {
-			t.Errorf("%d Checks of a store that is up, want 0", s.checks-checks)
-		}
-
 		s.set(errors.New("connection reset"))
 		o := newOutcomes(t)
 		o.submit(c, message("a", 1, 1))
@@ -72,6 +71,42 @@ func TestWatch(t *testing.T) {
 		synctest.Wait()
 		if up := c.Health().Up; !up || log.Count("store unavailable") != 2 || log.Count("store available again") != 2 {
 			t.Errorf("up %v, log:\n%s", up, log.String())
+		}
+		drain(t, c)
+	})
+}
+
+// TestIdle: Checks find the beginning of an outage within 10 s while no message arrives.
+// Messages replace the Checks.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &checked{script: script{save: stored}}
+		c := commit.New(s, quiet(commit.Options{}))
+		time.Sleep(time.Hour + time.Second)
+		if n := s.count(); n != 361 {
+			t.Errorf("%d Checks in an hour without a message, want 361", n)
+		}
+		o := newOutcomes(t)
+		for i := range 100 {
+			o.submit(c, message(fmt.Sprint(i), 1, 1))
+			time.Sleep(9 * time.Second)
+		}
+		if n := s.count() - 361; n != 0 {
+			t.Errorf("%d Checks while messages were saved, want 0", n)
+		}
+		time.Sleep(20 * time.Second)
+		s.set(errors.New("connection refused"))
+		began := time.Now()
+		for c.Health().Up && time.Since(began) < time.Minute {
+			time.Sleep(time.Second)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("the outage was found after %v, want at most 10 s", took)
+		}
+		s.set(nil)
+		time.Sleep(2 * time.Second)
+		if !c.Health().Up {
+			t.Errorf("%+v after the end of the outage, want up", c.Health())
 		}
 		drain(t, c)
 	})

@@ -49,9 +49,10 @@ var (
 )
 
 // A Checker is a Store that can test whether it could save messages. The
-// Committer calls Check at the start, and every second while the store is down,
-// so that the log reports the end of an outage without a new message. Check may
-// run concurrently with Saves and returns soon after ctx is done.
+// Committer calls Check at the start, every second while the store is down, and
+// every 10 s while it saves no message, so that the log reports the beginning and
+// the end of an outage without a new message. Check may run concurrently with
+// Saves and returns soon after ctx is done.
 type Checker interface {
 	Check(ctx context.Context) error
 }
