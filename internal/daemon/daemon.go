@@ -163,7 +163,7 @@ func (d *daemon) start(c *change) error {
 	var err error
 	d.server, err = smtpd.New(smtpd.Options{
 		Environment: environment,
-		Save:        func(e *envelope.Envelope, done func(error)) { d.committer.Submit(e, done) },
+		Save:        func(e *envelope.Envelope, done func(error)) { d.committer.Submit(e, d.metrics.Timed(done)) },
 	})
 	if err != nil {
 		return err

@@ -122,7 +122,7 @@ func TestReloadKeys(t *testing.T) {
 		{"limit of memory", map[string]string{"GSMTP_MEMORY": "2000000"}, metrics, "goguerrillad_memory_limit_bytes 1e+06\n", "goguerrillad_memory_limit_bytes 2e+06\n"},
 		{"store", map[string]string{"GM_SAVE_MAIL": "maildir", "GM_MAILDIR": filepath.Join(d.Dir, "Maildir")}, func() string {
 			return smtp(messageCommands("known@example.com")...)() + get(t, addrs["GM_METRICS"], "/") + list("2")
-		}, "<dd>sqlite, up since ", "<dd>maildir, up since "},
+		}, "<dd>sqlite, available<", "<dd>maildir, available<"},
 		{"table", map[string]string{"GM_MAIL_TABLE": "other"}, func() string { return smtp(messageCommands("known@example.com")...)() + list("2") }, "2 messages\n", "1 messages\n"},
 		{"recipients", map[string]string{"GM_RECIPIENT_QUERY": "SELECT 1 FROM new_mail WHERE `to` = :address"}, smtp(messageCommands("other@example.com")[:3]...), "\n250 2.1.5 ", "\n550 5.1.1 "},
 		{"backends", map[string]string{"NGINX_AUTH_BACKENDS": "127.0.0.1:1"}, func() string { return get(t, addrs["NGINX_AUTH"], "/") }, "Auth-Status:[OK]", "Auth-Error-Code:[451 4.3.2]"},

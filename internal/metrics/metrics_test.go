@@ -27,9 +27,12 @@ type fixture struct {
 	*metrics.Server
 	down, full, redis atomic.Bool
 	health            atomic.Pointer[commit.Health] // if not nil, instead of down
+	space             atomic.Pointer[metrics.Space] // of the zero value if it is nil
+	retention         atomic.Pointer[metrics.Retention]
 	config            metrics.Config
 	server            smtpd.Stats
 	committer         commit.Counters
+	calls             atomic.Uint64 // of Committer
 	messages          atomic.Uint64 // added to the Committer's messages
 	recipients        recipient.Stats
 }
@@ -43,6 +46,7 @@ func newFixture() *fixture {
 		Version: `1.2"3`, Commit: "abc",
 		Server: func() smtpd.Stats { return f.server },
 		Committer: func() commit.Counters {
+			f.calls.Add(1)
 			c := f.committer
 			c.Messages += f.messages.Load()
 			return c
@@ -54,10 +58,20 @@ func newFixture() *fixture {
 			}
 			return commit.Health{Checked: true, Up: !f.down.Load(), Refusing: f.down.Load(), Since: time.Unix(1700000000, 0)}
 		},
-		Full:   f.full.Load,
-		Config: func() metrics.Config { return f.config },
+		Full:      f.full.Load,
+		Config:    func() metrics.Config { return f.config },
+		Space:     func() metrics.Space { return load(&f.space) },
+		Retention: func() metrics.Retention { return load(&f.retention) },
 	})
 	return f
+}
+
+// load returns the value of p, or the zero value.
+func load[V any](p *atomic.Pointer[V]) (v V) {
+	if p := p.Load(); p != nil {
+		return *p
+	}
+	return v
 }
 
 // start returns a started metrics server with a different value for each figure.
@@ -84,19 +98,22 @@ func (f *fixture) get(path string) (status int, body string, h http.Header) {
 // TestStart: New does not call the sources, which the daemon sets later.
 func TestStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		calls := 0
-		m := metrics.New(metrics.Sources{Committer: func() commit.Counters { calls++; return commit.Counters{} }})
+		f := newFixture()
 		time.Sleep(time.Minute)
-		if calls > 0 {
-			t.Errorf("%d calls before Start, want 0", calls)
+		if n := f.calls.Load(); n > 0 {
+			t.Errorf("%d calls before Start, want 0", n)
 		}
-		m.Start()
+		f.Start()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if calls == 0 {
-			t.Error("no call after Start")
+		if n := f.calls.Load(); n != 12 {
+			t.Errorf("%d calls in a minute after Start, want 12", n)
 		}
-		m.Close()
+		f.Close()
+		time.Sleep(time.Minute)
+		if n := f.calls.Load(); n != 12 {
+			t.Errorf("%d calls after Close, want 0", n-12)
+		}
 	})
 }
 
@@ -128,6 +145,8 @@ goguerrillad_connections_refused_total{reason="proxy_header"} 11
 goguerrillad_connections_total 10
 goguerrillad_internal_errors_total 15
 goguerrillad_mail_bytes_total 700
+goguerrillad_mail_duration_seconds_sum 0.003
+goguerrillad_mail_duration_seconds_count 2
 goguerrillad_mails_total{outcome="refused"} 18
 goguerrillad_mails_total{outcome="rejected"} 17
 goguerrillad_mails_total{outcome="stored"} 7
@@ -156,6 +175,21 @@ goguerrillad_tls_handshakes_total{version="TLS1.2"} 13
 goguerrillad_tls_handshakes_total{version="TLS1.3"} 4
 `
 
+// measure calls Timed for a message with an outcome.
+func (f *fixture) measure(t *testing.T, took time.Duration, outcome error) {
+	t.Helper()
+	calls := 0
+	done := f.Timed(func(err error) {
+		if calls++; err != outcome {
+			t.Errorf("the outcome is %v, want %v", err, outcome)
+		}
+	})
+	time.Sleep(took)
+	if done(outcome); calls != 1 {
+		t.Errorf("%d outcomes, want 1", calls)
+	}
+}
+
 // TestMetrics compares all figures. The clock of a synctest bubble starts at
 // 946684800.
 func TestMetrics(t *testing.T) {
@@ -165,7 +199,9 @@ func TestMetrics(t *testing.T) {
 			f.Replied(smtp.Reply{Code: code})
 		}
 		f.Committed(3*time.Millisecond, 9)
-		time.Sleep(time.Second)
+		f.measure(t, 3*time.Millisecond, nil)
+		f.measure(t, 997*time.Millisecond, errors.New("store unavailable"))
+		f.measure(t, 0, nil)
 		f.Reloaded(nil)
 		time.Sleep(time.Second)
 		f.Reloaded(errors.New("no"))
@@ -188,6 +224,9 @@ func TestMetrics(t *testing.T) {
 			"\ngo_goroutines ", "\nprocess_open_fds ",
 			// The buckets are from 0.5 ms to 8 s, and from 1 to 128 rows.
 			"commit_duration_seconds_bucket{le=\"0.0005\"} 0\n", "commit_duration_seconds_bucket{le=\"8.192\"} 1\ngoguerrillad_commit_duration_seconds_bucket{le=\"+Inf\"} 1\n",
+			// The buckets are from 0.5 ms to 65.536 s.
+			"mail_duration_seconds_bucket{le=\"0.0005\"} 1\ngoguerrillad_mail_duration_seconds_bucket{le=\"0.001\"} 1\n", "mail_duration_seconds_bucket{le=\"0.002\"} 1\n",
+			"mail_duration_seconds_bucket{le=\"0.004\"} 2\n", "mail_duration_seconds_bucket{le=\"65.536\"} 2\ngoguerrillad_mail_duration_seconds_bucket{le=\"+Inf\"} 2\n",
 			"commit_rows_bucket{le=\"1\"} 0\n", "commit_rows_bucket{le=\"128\"} 1\ngoguerrillad_commit_rows_bucket{le=\"+Inf\"} 1\n",
 		} {
 			if !strings.Contains(text, want) {
@@ -217,26 +256,30 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-func TestHealth(t *testing.T) {
-	f := start(t)
-	want := func(status int, body string) {
+// TestSpaceAndRetention: the metrics about free space and deletion exist while they are known.
+func TestSpaceAndRetention(t *testing.T) {
+	f := newFixture()
+	names := []string{"free_bytes", "free_minimum_bytes", "rows_deleted_total", "oldest_row_timestamp_seconds"}
+	want := func(values ...string) {
 		t.Helper()
-		if got, text, _ := f.get("/healthz"); got != status || text != body {
-			t.Errorf("got %d %q, want %d %q", got, text, status, body)
+		_, text, _ := f.get("/metrics")
+		for i, name := range names {
+			_, rest, found := strings.Cut(text, "\ngoguerrillad_"+name+" ")
+			value, _, _ := strings.Cut(rest, "\n")
+			if value != values[i] || found != (values[i] != "") {
+				t.Errorf("%s is %q, want %q", name, value, values[i])
+			}
 		}
 	}
-	want(200, "ok\n")
-	f.full.Store(true)
-	want(503, "client limit reached\n")
-	f.down.Store(true)
-	want(503, "store unavailable since 2023-11-14 22:13:20 UTC, replying 451\n")
-	f.health.Store(&commit.Health{Checked: true, Since: time.Unix(1700000000, 0), Last: errors.New("connection refused\nby both")})
-	want(503, "store unavailable since 2023-11-14 22:13:20 UTC, messages wait: connection refused; by both\n")
-	f.health.Store(&commit.Health{})
-	want(503, "store not checked yet\n")
-	f.full.Store(false)
-	f.health.Store(&commit.Health{Up: true}) // after a reload
-	want(200, "ok\n")
+	want("", "", "", "")
+	f.space.Store(&metrics.Space{Known: true, Free: 4096, Min: 1024})
+	f.retention.Store(&metrics.Retention{Keep: time.Hour, Deleted: 12})
+	want("4096", "1024", "12", "")
+	f.space.Store(&metrics.Space{Free: 4096, Min: 1024})
+	f.retention.Store(&metrics.Retention{Keep: time.Hour, Oldest: time.Unix(1000, 0)})
+	want("", "", "0", "1000")
+	f.retention.Store(&metrics.Retention{Deleted: 12, Oldest: time.Unix(1000, 0)})
+	want("", "", "", "")
 }
 
 // TestProtected: each response has the headers for browsers.

@@ -12,23 +12,23 @@ import (
 	"time"
 
 	"goguerrillad/internal/commit"
+	"goguerrillad/internal/metrics"
 	"goguerrillad/internal/smtp"
 )
 
-// TestPage: the page shows the state of the daemon and loads nothing from other servers.
+// TestPage: the page shows the state of the daemon, is well-formed, and loads nothing.
 func TestPage(t *testing.T) {
 	f := start(t)
-	f.Committed(3*time.Millisecond, 9)
 	status, text, h := f.get("/")
-	for _, want := range []string{`<h1 class="ok">Accepting messages</h1>`, "3 of 500", "3.0 ms", "client limit", "store unavailable", "<polyline points=", "mx.example.com", "mysql, up since 2023-11-14 22:13:20 UTC", "<dt>Redis</dt><dd>down</dd>"} {
+	if status != 200 || h.Get("Content-Type") != "text/html; charset=utf-8" {
+		t.Errorf("status %d, want 200, headers %v", status, h)
+	}
+	for _, want := range []string{"<h1>Accepting messages</h1>", `<header class="ok">`, "mx.example.com", `href="metrics"`, `href="healthz"`, `http-equiv="refresh"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("page lacks %q:\n%s", want, text)
 		}
 	}
-	if status != 200 || h.Get("Content-Type") != "text/html; charset=utf-8" {
-		t.Errorf("status %d, want 200, headers %v", status, h)
-	}
-	for _, outside := range []string{"http:", "https:", "//", "src=", "<script"} {
+	for _, outside := range []string{"http:", "https:", "//", "src=", "<script", "url("} {
 		if strings.Contains(text, outside) {
 			t.Errorf("page contains %q", outside)
 		}
@@ -42,24 +42,95 @@ func TestPage(t *testing.T) {
 			t.Fatalf("page is not well-formed: %v\n%s", err, text)
 		}
 	}
-	f.down.Store(true)
-	if _, text, _ := f.get("/"); !strings.Contains(text, `<h1 class="error">Not accepting messages: store unavailable since`) {
-		t.Errorf("page while the store is down:\n%s", text)
-	}
-	f.health.Store(&commit.Health{Checked: true, Last: errors.New("connection refused")})
-	if _, text, _ := f.get("/"); !strings.Contains(text, `<h1 class="error">Store unavailable since`) || !strings.Contains(text, "messages wait: connection refused</h1>") {
-		t.Errorf("page in a short outage:\n%s", text)
-	}
-	f.health.Store(&commit.Health{})
-	if _, text, _ := f.get("/"); !strings.Contains(text, `<h1 class="error">Store not checked yet</h1>`) || !strings.Contains(text, "<dd>mysql, not checked yet</dd>") {
-		t.Errorf("page before the first check:\n%s", text)
+	if _, text, _ := f.get("/?pause"); strings.Contains(text, `http-equiv="refresh"`) || !strings.Contains(text, `<a href="./">`) {
+		t.Errorf("the paused page refreshes itself:\n%s", text)
 	}
 	if status, _, _ := f.get("/other"); status != 404 {
 		t.Errorf("/other: status %d, want 404", status)
 	}
 }
 
-var pairs = regexp.MustCompile(`<dt>(.*)</dt><dd>(.*)</dd>`)
+// TestCondition: the heading and /healthz state whether the daemon accepts messages.
+func TestCondition(t *testing.T) {
+	f := start(t)
+	want := func(class, title, reason string) {
+		t.Helper()
+		_, text, _ := f.get("/")
+		status, health, _ := f.get("/healthz")
+		if !strings.Contains(text, `<header class="`+class+`">`+"\n<h1>"+title+"</h1>") {
+			t.Errorf("page lacks %s %q:\n%s", class, title, text[strings.Index(text, "<header"):][:300])
+		}
+		if class == "ok" {
+			if status != 200 || health != "ok\n" {
+				t.Errorf("/healthz: %d %q, want 200", status, health)
+			}
+			return
+		}
+		if shown := strings.ToUpper(reason[:1]) + reason[1:]; !strings.Contains(text, "<p>"+shown+"</p>") {
+			t.Errorf("page lacks %q", shown)
+		}
+		if status != 503 || health != reason+"\n" {
+			t.Errorf("/healthz: %d %q, want 503 %q", status, health, reason)
+		}
+	}
+	want("ok", "Accepting messages", "")
+	f.full.Store(true)
+	want("error", "Refusing connections", "client limit reached")
+	f.space.Store(&metrics.Space{Known: true, Full: true, Free: 63 << 20, Min: 64 << 20})
+	want("error", "Not accepting messages", "free space below GM_MIN_FREE, replying 452: 63 MiB free, minimum 64 MiB")
+	f.down.Store(true)
+	want("error", "Not accepting messages", "store unavailable since 2023-11-14 22:13:20 UTC, replying 451")
+	f.health.Store(&commit.Health{Checked: true, Since: time.Unix(1700000000, 0), Last: errors.New("connection refused\nby both")})
+	want("warning", "Messages wait", "store unavailable since 2023-11-14 22:13:20 UTC, messages wait: connection refused; by both")
+	f.health.Store(&commit.Health{})
+	want("warning", "Starting", "store not checked yet")
+	f.full.Store(false)
+	f.space.Store(&metrics.Space{Known: true, Free: 64 << 20, Min: 64 << 20})
+	f.health.Store(&commit.Health{Up: true}) // after a reload
+	want("ok", "Accepting messages", "")
+}
+
+// TestWarnings: the page lists what needs attention, and nothing else.
+func TestWarnings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture()
+		want := func(want ...string) {
+			t.Helper()
+			_, text, _ := f.get("/")
+			var got []string
+			for _, m := range regexp.MustCompile(`<li>(.*)</li>`).FindAllStringSubmatch(text, -1) {
+				got = append(got, m[1])
+			}
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("warnings %q, want %q", got, want)
+			}
+		}
+		f.redis.Store(true)
+		want()
+		f.space.Store(&metrics.Space{Known: true, Free: 256 << 20, Min: 64 << 20})
+		f.config.Certificates = []metrics.Certificate{
+			{"a.example.com", "ECDSA", time.Now().Add(14 * 24 * time.Hour)},
+			{"b.example.com", "RSA", time.Now().Add(14*24*time.Hour - time.Second)},
+			{"<b>", "RSA", time.Now()},
+		}
+		want("The certificate of b.example.com (RSA) ends in 13 days.", "The certificate of &lt;b&gt; (RSA) has ended.")
+		f.config.Certificates = nil
+		f.space.Store(&metrics.Space{Known: true, Free: 256<<20 - 1, Min: 64 << 20})
+		f.redis.Store(false)
+		f.recipients.Failing = errors.New("near 'b@example.com'")
+		f.server.Waiting = 1234
+		f.retention.Store(&metrics.Retention{Keep: time.Hour, Err: "disk <full>"})
+		f.Reloaded(errors.New("no"))
+		want("Little free space: 256 MiB free, minimum 64 MiB.",
+			"The last reload was refused: the daemon uses the configuration that it loaded before. goguerrillad -t shows the error.",
+			"Redis is unavailable: messages are stored in the database only.",
+			"GM_RECIPIENT_QUERY fails: recipients without a cached answer wait or receive 451. The log has the error.",
+			"Sessions that are waiting for memory (GSMTP_MEMORY): 1,234.",
+			"Old messages were not deleted: disk &lt;full&gt;")
+	})
+}
+
+var pairs = regexp.MustCompile(`<dt>(.*?)</dt><dd>(.*?)</dd>`)
 
 // shown returns the figures of the page by name.
 func (f *fixture) shown(t *testing.T) map[string]string {
@@ -93,118 +164,64 @@ func (f *fixture) wantShown(t *testing.T, want map[string]string) {
 
 // TestPageFigures compares all figures of a busy daemon.
 func TestPageFigures(t *testing.T) {
-	f := start(t)
-	for _, code := range []int{550, 550, 552, 551, 250, 450} {
-		f.Replied(smtp.Reply{Code: code})
-	}
-	f.Committed(3*time.Millisecond, 9)
-	f.Committed(6*time.Millisecond, 2)
-	f.redis.Store(true)
-	f.wantShown(t, map[string]string{
-		"now": "0", "peak": "0", "sessions": "3 of 500", "store": "mysql, up since 2023-11-14 22:13:20 UTC", "Redis": "up",
-		"messages waiting for the store": "8", "messages stored": "7", "rows stored": "9",
-		"average transaction time": "4.5 ms", "average rows per transaction": "5.5",
-		"connections: client limit": "2", "connections: limit per address": "5", "connections: PROXY header": "11",
-		"mx.example.com, ECDSA": "until 2027-01-15 08:00:00 UTC", "mx.example.com, RSA": "until 2030-03-17 17:46:40 UTC",
-		"messages: store unavailable": "16", "messages: rejected by the store": "17",
-		"messages: refused permanently": "18", "messages: outcome unknown": "19",
-		"replies 550: recipient refused": "2", "replies 552: message too big": "1",
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t)
+		time.Sleep(26*time.Hour + time.Second) // between two samples
+		f.Reloaded(nil)
+		for _, code := range []int{550, 550, 552, 551, 250, 450} {
+			f.Replied(smtp.Reply{Code: code})
+		}
+		f.Committed(3*time.Millisecond, 9)
+		f.Committed(6*time.Millisecond, 2)
+		done := f.Timed(func(error) {})
+		f.messages.Add(20)
+		time.Sleep(20 * time.Millisecond)
+		done(nil)
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		f.redis.Store(true)
+		f.space.Store(&metrics.Space{Known: true, Free: 3 << 30, Min: 64 << 20})
+		f.retention.Store(&metrics.Retention{Keep: 36 * time.Hour, Deleted: 12345, Oldest: time.Now().Add(-37 * time.Hour)})
+		f.wantShown(t, map[string]string{
+			"Messages per second": "4", "Time to commit, p99": "20.7 ms", "Sessions": "3 of 500", "Memory": "4 KiB of 1 MiB", "Waiting for the store": "8",
+			"Store": "mysql, available", "Since": "2023-11-14 22:13:20", "Redis": "available", "Free space": "3 GiB free, minimum 64 MiB",
+			"Messages are kept": "for 1 day 12 h", "Deleted since the start": "12,345", "Oldest message": "1999-12-31 13:00:07, 1 day 13 h ago",
+			"mx.example.com, ECDSA": "2027-01-15 08:00:00, in 9,875 days", "mx.example.com, RSA": "2030-03-17 17:46:40, in 11,032 days",
+			"Messages stored": "27", "Rows stored": "9", "Size of the messages": "700 B",
+			"Average time of a transaction": "4.5 ms", "Average rows of a transaction": "5.5",
+			"Connections: client limit": "2", "Connections: limit per address": "5", "Connections: PROXY header": "11",
+			"Messages: store unavailable": "16", "Messages: rejected by the store": "17",
+			"Messages: refused permanently": "18", "Messages: outcome unknown": "19",
+			"Replies 550: recipient refused": "2", "Replies 552: message too big": "1",
+			"Version": "1.2&#34;3 abc", "Started": "2000-01-01 00:00:00", "Uptime": "1 day 2 h", "Configuration loaded": "2000-01-02 02:00:01",
+		})
 	})
 }
 
-// TestPageOfNewDaemon: the page of a daemon without messages has no meaningless
-// figures.
+// TestPageOfNewDaemon: the page of a daemon without messages has no meaningless figures.
 func TestPageOfNewDaemon(t *testing.T) {
-	f := newFixture()
-	f.down.Store(true)
-	f.config.RedisUp, f.config.Certificates = nil, nil
-	f.wantShown(t, map[string]string{
-		"now": "0", "peak": "0", "sessions": "0 of 500", "store": "mysql, down since 2023-11-14 22:13:20 UTC",
-		"messages waiting for the store": "0", "messages stored": "0", "rows stored": "0",
-		"average transaction time": "–", "average rows per transaction": "–",
-	})
-	_, text, _ := f.get("/")
-	for _, figure := range []string{"NaN", "Refused or failed", "refused"} {
-		if strings.Contains(text, figure) {
-			t.Errorf("page contains %q:\n%s", figure, text)
-		}
-	}
-	if strings.Count(text, ",100.0 ") != 120 || !strings.Contains(text, `points="0,100.0 5,100.0 `) || !strings.Contains(text, `600,100.0 "`) {
-		t.Errorf("plot is not a straight line:\n%s", text)
-	}
-}
-
-// TestThousands: large numbers have separators.
-func TestThousands(t *testing.T) {
-	f := newFixture()
-	for n, want := range map[uint64]string{999: "999", 1000: "1,000", 1234567: "1,234,567"} {
-		f.messages.Store(n)
-		if got := f.shown(t)["messages stored"]; got != want {
-			t.Errorf("%d is shown as %s, want %s", n, got, want)
-		}
-	}
-}
-
-// TestPageReload: the page shows when the configuration was loaded and whether the
-// last reload was refused.
-func TestPageReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture()
-		for _, step := range []struct {
-			err  error
-			want string
-		}{
-			{nil, "2000-01-01 00:00:01 UTC ·"},
-			{errors.New("no"), "2000-01-01 00:00:01 UTC; the last reload was refused ·"},
-			{nil, "2000-01-01 00:00:03 UTC ·"},
-		} {
-			time.Sleep(time.Second)
-			f.Reloaded(step.err)
-			if _, text, _ := f.get("/"); !strings.Contains(text, "configuration loaded "+step.want) {
-				t.Errorf("page lacks %q:\n%s", step.want, text)
+		f.down.Store(true)
+		f.config.RedisUp, f.config.Certificates = nil, nil
+		f.wantShown(t, map[string]string{
+			"Messages per second": "0", "Time to commit, p99": "–", "Sessions": "0 of 500", "Memory": "0 B of 1 MiB", "Waiting for the store": "0",
+			"Store": "mysql, unavailable", "Since": "2023-11-14 22:13:20", "Messages are kept": "until another program deletes them",
+			"Messages stored": "0", "Rows stored": "0", "Size of the messages": "0 B",
+			"Version": "1.2&#34;3 abc", "Started": "2000-01-01 00:00:00", "Uptime": "0 s", "Configuration loaded": "2000-01-01 00:00:00",
+		})
+		_, text, _ := f.get("/")
+		for _, figure := range []string{"NaN", "Inf", "Refused or failed", "refused"} {
+			if strings.Contains(text, figure) {
+				t.Errorf("page contains %q:\n%s", figure, text)
 			}
 		}
-	})
-}
-
-// TestPageHistory: the plot of the last 10 minutes moves every 5 s.
-func TestPageHistory(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture()
-		f.Start()
-		defer f.Close()
-		time.Sleep(time.Second) // to be between two samples
-		step := func(messages uint64) {
-			f.messages.Add(messages)
-			time.Sleep(5 * time.Second)
-			synctest.Wait()
+		if n := strings.Count(text, ">no values yet<"); n != 10 {
+			t.Errorf("%d plots without values, want 10", n)
 		}
-		want := func(now, peak string, points ...string) {
-			t.Helper()
-			_, text, _ := f.get("/")
-			if got := f.shown(t); got["now"] != now || got["peak"] != peak {
-				t.Errorf("rate now %s, peak %s, want %s, %s", got["now"], got["peak"], now, peak)
-			}
-			if label := fmt.Sprintf(`aria-label="now %s, peak %s messages per second"`, now, peak); !strings.Contains(text, label) {
-				t.Errorf("page lacks %s:\n%s", label, text)
-			}
-			for _, p := range points {
-				if !strings.Contains(text, p) {
-					t.Errorf("page lacks %q:\n%s", p, text)
-				}
-			}
+		f.health.Store(&commit.Health{})
+		if got := f.shown(t)["Store"]; got != "mysql, not checked yet" {
+			t.Errorf("before the first check, the store is %q", got)
 		}
-		step(20)
-		want("4", "4", `589,100.0 `, `600,4.0 "`)
-		step(5)
-		want("1", "4", `589,100.0 594,4.0 600,76.0 "`)
-		for range 118 {
-			step(0)
-		}
-		want("0", "4", `points="0,4.0 5,76.0 10,100.0 `, `600,100.0 "`)
-		step(0)
-		want("0", "1", `points="0,4.0 5,100.0 `)
-		step(0)
-		want("0", "0", `points="0,100.0 5,100.0 `)
 	})
 }

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,11 +19,14 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
+	"goguerrillad/internal/httpd"
 	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/statuspage"
 )
 
-// TestStatusPage loads the status page in Chromium, in the size of a phone and of a
-// desktop, with the light and the dark scheme. It writes screenshots to build/pages.
+// TestStatusPage loads the status page of a daemon, and those of a simulated daemon in
+// several states, in Chromium, in the size of a phone and of a desktop, with the light and
+// the dark scheme. It writes screenshots to build/pages.
 func TestStatusPage(t *testing.T) {
 	test.Need(t, "chromium")
 	addr := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
@@ -28,16 +35,24 @@ func TestStatusPage(t *testing.T) {
 	for range 5 {
 		sendTraffic(t, d)
 	}
-	// The daemon samples the rate every 5 s.
-	test.Await(t, d.Process(), time.Minute, "waiting for a peak in the plot", func() error {
+	// The daemon takes a sample every 5 s.
+	test.Await(t, d.Process(), time.Minute, "waiting for commits in the plot", func() error {
 		_, page, err := test.Get(addr, "/")
-		if err == nil && !strings.Contains(page, ", peak ") {
-			err = errors.New("the page has no peak")
-		} else if err == nil && strings.Contains(page, ", peak 0 messages per second") {
-			err = errors.New("the peak is 0 messages per second")
+		if err == nil && !regexp.MustCompile(`Last 10 minutes: p50 [0-9.]+ m?s \(highest`).MatchString(page) {
+			err = errors.New("the page has no value of p50")
 		}
 		return err
 	})
+	pages := []struct{ name, url, text string }{{"daemon", "http://" + addr + "/?pause", "Accepting messages"}}
+	for _, s := range statuspage.States(t) {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			httpd.Protect(w.Header())
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			_, _ = io.WriteString(w, s.Page)
+		}))
+		defer server.Close()
+		pages = append(pages, struct{ name, url, text string }{s.Name, server.URL + "/", s.Text})
+	}
 
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.ExecPath("chromium"), chromedp.UserDataDir(t.TempDir()))
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
@@ -73,24 +88,26 @@ func TestStatusPage(t *testing.T) {
 	for _, device := range []struct {
 		name          string
 		width, height int64
-	}{{"phone", 390, 844}, {"desktop", 1280, 900}} {
+	}{{"phone", 360, 800}, {"desktop", 1280, 900}} {
 		for _, scheme := range []string{"light", "dark"} {
 			_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 			must(err)
-			must(chromedp.Do(ctx, chromedp.EmulateViewport(device.width, device.height), chromedp.Navigate("http://"+addr+"/")))
-			text, err := chromedp.Run(ctx, chromedp.Text("body"))
-			must(err)
-			tooWide, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("document.documentElement.scrollWidth > innerWidth"))
-			must(err)
-			background, err := chromedp.Run(ctx, chromedp.Evaluate[string]("getComputedStyle(document.documentElement).backgroundColor + getComputedStyle(document.body).backgroundColor"))
-			must(err)
-			screenshot, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-			must(err)
-			backgrounds[background] = true
-			must(os.WriteFile(filepath.Join(screenshots, device.name+"-"+scheme+".png"), screenshot, 0o644))
-			if tooWide || !strings.Contains(text, "Accepting messages") || !strings.Contains(text, "of 500") {
-				t.Errorf("%s, %s: wider than the window: %v, text:\n%s", device.name, scheme, tooWide, text)
+			for _, page := range pages {
+				must(chromedp.Do(ctx, chromedp.EmulateViewport(device.width, device.height), chromedp.Navigate(page.url)))
+				text, err := chromedp.Run(ctx, chromedp.Text("body"))
+				must(err)
+				tooWide, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("document.documentElement.scrollWidth > innerWidth"))
+				must(err)
+				background, err := chromedp.Run(ctx, chromedp.Evaluate[string]("getComputedStyle(document.documentElement).backgroundColor + getComputedStyle(document.body).backgroundColor"))
+				must(err)
+				screenshot, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+				must(err)
+				backgrounds[background] = true
+				must(os.WriteFile(filepath.Join(screenshots, page.name+"-"+device.name+"-"+scheme+".png"), screenshot, 0o644))
+				if tooWide || !strings.Contains(text, page.text) || !strings.Contains(text, "of 500") {
+					t.Errorf("%s, %s, %s: wider than the window: %v, text:\n%s", page.name, device.name, scheme, tooWide, text)
+				}
 			}
 		}
 	}
@@ -98,7 +115,7 @@ func TestStatusPage(t *testing.T) {
 		t.Errorf("backgrounds %v, want one for each scheme", backgrounds)
 	}
 	for _, url := range requests {
-		if !strings.HasPrefix(url, "http://"+addr+"/") {
+		if !strings.HasPrefix(url, "http://127.0.0.1:") {
 			t.Errorf("the page loads %s from another server", url)
 		}
 	}
