@@ -24,6 +24,12 @@ type Certificate struct {
 // NewCertificate writes a certificate for the name and its key to dir, as name.crt and name.key.
 func NewCertificate(t T, dir, name string) *Certificate {
 	t.Helper()
+	return NewCertificateUntil(t, dir, name, time.Now().Add(90*24*time.Hour))
+}
+
+// NewCertificateUntil is NewCertificate with the end of the certificate.
+func NewCertificateUntil(t T, dir, name string, ends time.Time) *Certificate {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatalf("make a key: %v", err)
@@ -36,7 +42,7 @@ func NewCertificate(t T, dir, name string) *Certificate {
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(90 * 24 * time.Hour),
+		NotAfter:              ends,
 		DNSNames:              []string{name, "localhost"},
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
 		IsCA:                  true,

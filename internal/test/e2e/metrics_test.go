@@ -48,7 +48,7 @@ func TestMetrics(t *testing.T) {
 	send("b@elsewhere.example")
 	_, text := get("/metrics")
 	for _, want := range []string{`goguerrillad_mails_total{outcome="stored"} 1`, "goguerrillad_rows_total 1", "goguerrillad_mail_bytes_total 20",
-		`goguerrillad_replies_total{code="354"} 1`, `goguerrillad_replies_total{code="550"} 1`, "goguerrillad_commit_rows_count 1"} {
+		`goguerrillad_replies_total{code="354"} 1`, `goguerrillad_replies_total{code="550"} 1`, "goguerrillad_commit_rows_count 1", "goguerrillad_mail_duration_seconds_count 1"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the metrics do not contain %s", want)
 		}
