@@ -42,14 +42,12 @@ func charts(c Config) []chart {
 			[]curve{{"p50", "a", median}, {"p99", "b", slowest}}, timeAxis, seconds},
 		{"Replies per second", "2xx accepts, 4xx asks the sender to try again, 5xx refuses permanently.",
 			[]curve{{"2xx", "a", positive}, {"4xx", "b", temporary}, {"5xx", "c", permanent}}, classAxis, decimal},
-		{"Sessions", "The most in each interval. The limit is " + number(c.MaxClients) + " (GM_MAX_CLIENTS).",
+		{"Sessions", "Counted every 5 s; the last 24 hours show the most in 5 minutes. The limit is " + number(c.MaxClients) + " (GM_MAX_CLIENTS).",
 			[]curve{{"", "a", sessions}}, limit(float64(c.MaxClients)), decimal},
-		{"Memory of message buffers", "The most in each interval. The budget is " + size(float64(c.Memory)) + " (GSMTP_MEMORY).",
+		{"Memory of message buffers", "Measured every 5 s; the last 24 hours show the most in 5 minutes. The budget is " + size(float64(c.Memory)) + " (GSMTP_MEMORY).",
 			[]curve{{"", "a", memory}}, limit(float64(c.Memory)), size},
 	}
 }
-
-const noValues = "no values yet"
 
 // A span is the time that a plot shows.
 type span struct {
@@ -112,6 +110,9 @@ func (c chart) draw(id string, s span, points []point, now time.Time) plot {
 		texts = append(texts, c.describe(l, points))
 	}
 	p.Text = strings.Join(slices.Compact(texts), ", ")
+	if len(points) == 0 {
+		p.Text = "the first value follows after " + age(s.interval)
+	}
 	spread(p.Last)
 	p.Bands = bands(points, s.interval, x)
 	return p
@@ -161,7 +162,7 @@ func (c chart) describe(l curve, points []point) string {
 		}
 	}
 	if math.IsNaN(last) {
-		return noValues
+		return "no values"
 	}
 	return strings.TrimSpace(fmt.Sprintf("%s %s (highest %s)", l.Name, c.format(last), c.format(most)))
 }

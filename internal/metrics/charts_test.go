@@ -45,8 +45,8 @@ func TestDraw(t *testing.T) {
 		levels string
 		text   string
 	}{
-		{"no point", rateAxis, nil, "", "0 0.5 1", "no values yet"},
-		{"no value", timeAxis, []float64{nan, nan}, "", "0.001 0.01 0.1 1", "no values yet"},
+		{"no point", rateAxis, nil, "", "0 0.5 1", "the first value follows after 5 s"},
+		{"no value", timeAxis, []float64{nan, nan}, "", "0.001 0.01 0.1 1", "no values"},
 		{"zeros", rateAxis, []float64{0, 0, 0}, "M2470 1060h0h390", "0 0.5 1", "0 (highest 0)"},
 		{"one value", rateAxis, []float64{4}, "M2860 284h0", "0 2.5 5", "4 (highest 4)"},
 		{"slopes", rateAxis, []float64{0, 0, 10, 10, 5}, "M2080 1060h0h195l195 -970h195l195 485", "0 5 10", "5 (highest 10)"},

@@ -216,8 +216,10 @@ func TestPageOfNewDaemon(t *testing.T) {
 				t.Errorf("page contains %q:\n%s", figure, text)
 			}
 		}
-		if n := strings.Count(text, ">no values yet<"); n != 10 {
-			t.Errorf("%d plots without values, want 10", n)
+		for after, want := range map[string]int{"5 s": 5, "5 min": 5} {
+			if n := strings.Count(text, ">the first value follows after "+after+"<"); n != want {
+				t.Errorf("%d plots without values for %s, want %d", n, after, want)
+			}
 		}
 		f.health.Store(&commit.Health{})
 		if got := f.shown(t)["Store"]; got != "mysql, not checked yet" {
