@@ -54,6 +54,7 @@ func TestDraw(t *testing.T) {
 		{"older than the span", rateAxis, append([]float64{9}, make([]float64, 13)...), "M520 1060h0h2340", "0 0.5 1", "0 (highest 0)"},
 		{"logarithmic", timeAxis, []float64{0.02, 0.1, 2}, "M2470 963h0l195 -226l195 -421", "0.01 0.1 1 10", "2 (highest 2)"},
 		{"linear, then logarithmic", classAxis, []float64{0, 0.005, 0.01, 100}, "M2275 1060h0l195 -97l195 -97l195 -776", "0 0.01 0.1 1 10 100", "100 (highest 100)"},
+		{"a power of 10", classAxis, []float64{10}, "M2860 90h0", "0 1 10", "10 (highest 10)"},
 		{"over the limit", func([]point, []curve) axis { return linear(4) }, []float64{5}, "M2860 90h0", "0 2 4", "5 (highest 5)"},
 	} {
 		p := plotValues(c.axis, c.values...)

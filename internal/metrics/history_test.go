@@ -80,6 +80,7 @@ func TestRing(t *testing.T) {
 	}
 	for i := 3; i <= 9; i++ { // ends three intervals
 		s.at, s.messages = at(i), s.messages+uint64(i)
+		s.replies[2], s.replies[4], s.replies[5] = s.replies[2]+5, s.replies[4]+10, s.replies[5]+15
 		r.add(s)
 	}
 	points := r.list()
@@ -87,7 +88,7 @@ func TestRing(t *testing.T) {
 		t.Fatalf("points %v, want those that end at 4, 6 and 8", points)
 	}
 	for i, p := range points {
-		if want := float64(7+4*i) / 10; p.values[messages] != want || p.unhealthy || !math.IsNaN(p.values[median]) || p.values[sessions] != 3 {
+		if want := float64(7+4*i) / 10; p.values[messages] != want || p.values[positive] != 1 || p.values[temporary] != 2 || p.values[permanent] != 3 || p.unhealthy || !math.IsNaN(p.values[median]) || p.values[sessions] != 3 {
 			t.Errorf("point %d is %v, want %v messages per second", i, p, want)
 		}
 	}

@@ -60,7 +60,7 @@ func (d durations) quantile(q float64) float64 {
 	}
 	rank := max(uint64(math.Ceil(q*float64(n))), 1)
 	for i, count := range d {
-		if count > 0 && below+count >= rank { // the observations are evenly distributed in the bucket
+		if below+count >= rank { // the observations are evenly distributed in the bucket
 			part := (float64(rank-below) - 0.5) / float64(count)
 			return bound(i-1) * math.Exp2(part/perDoubling)
 		}

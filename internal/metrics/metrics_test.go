@@ -287,7 +287,7 @@ func TestProtected(t *testing.T) {
 	f := start(t)
 	for path, want := range map[string]int{"/": 200, "/metrics": 200, "/healthz": 200, "/other": 404} {
 		if status, _, h := f.get(path); status != want || h.Get("X-Content-Type-Options") != "nosniff" ||
-			!strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none'") {
+			!strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none'") || !strings.HasPrefix(h.Get("Content-Type"), "text/") {
 			t.Errorf("%s: status %d, want %d, headers %v", path, status, want, h)
 		}
 	}

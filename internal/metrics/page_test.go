@@ -203,9 +203,10 @@ func TestPageOfNewDaemon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture()
 		f.down.Store(true)
-		f.config.RedisUp, f.config.Certificates = nil, nil
+		f.config.RedisUp, f.config.Certificates = nil, f.config.Certificates[:1]
 		f.wantShown(t, map[string]string{
-			"Messages per second": "0", "Time to commit, p99": "–", "Sessions": "0 of 500", "Memory": "0 B of 1 MiB", "Waiting for the store": "0",
+			"mx.example.com, ECDSA": "2027-01-15 08:00:00, in 9,876 days",
+			"Messages per second":   "0", "Time to commit, p99": "–", "Sessions": "0 of 500", "Memory": "0 B of 1 MiB", "Waiting for the store": "0",
 			"Store": "mysql, unavailable", "Since": "2023-11-14 22:13:20", "Messages are kept": "until another program deletes them",
 			"Messages stored": "0", "Rows stored": "0", "Size of the messages": "0 B",
 			"Version": "1.2&#34;3 abc", "Started": "2000-01-01 00:00:00", "Uptime": "0 s", "Configuration loaded": "2000-01-01 00:00:00",
