@@ -21,6 +21,8 @@ func (d *daemon) newMetrics() *metrics.Server {
 		Health:     func() commit.Health { return d.committer.Health() },
 		Full:       func() bool { return d.server.Full() },
 		Config:     func() metrics.Config { return *d.shown.Load() },
+		Retention:  func() commit.Retention { return d.committer.Retention() },
+		Space:      func() commit.Space { return d.committer.Space() },
 	})
 }
 

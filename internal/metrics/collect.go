@@ -40,7 +40,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge("memory_limit_bytes", "Maximum size of all message buffers (GSMTP_MEMORY).", float64(config.Memory))
 	gauge("memory_waiting_sessions", "Sessions that are waiting for a message buffer.", float64(server.Waiting))
 	gauge("queued_mails", "Messages that are waiting for a transaction.", float64(committer.Queued))
-	gauge("store_up", "1 if the store accepts messages, else 0.", flag(store.Up))
+	gauge("store_up", "1 if the store is available, else 0.", flag(store.Up || store.Full))
 	gauge("store_state_changed_timestamp_seconds", "Time of the last change of store_up.", float64(store.Since.Unix()))
 	gauge("config_last_reload_successful", "1 if the last reload succeeded, else 0.", flag(!refused))
 	gauge("config_last_reload_success_timestamp_seconds", "Time of the start or the last successful reload.", float64(reloaded.Unix()))
@@ -52,11 +52,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		gauge("redis_up", "1 if Redis is available, else 0.", flag(config.RedisUp()))
 	}
 
-	if space := c.sources.space(); space.Known {
+	if space := c.sources.Space(); space.Known {
 		gauge("free_bytes", "Free space on the file system of the store.", float64(space.Free))
 		gauge("free_minimum_bytes", "Free space below which messages receive 452 (GM_MIN_FREE).", float64(space.Min))
 	}
-	if retention := c.sources.retention(); retention.Keep > 0 {
+	if retention := c.sources.Retention(); retention.Keep > 0 {
 		count("rows_deleted_total", "Rows or files that were deleted because of their age (GM_KEEP_HOURS).", retention.Deleted, nil)
 		if !retention.Oldest.IsZero() {
 			gauge("oldest_row_timestamp_seconds", "Date of the oldest message.", float64(retention.Oldest.Unix()))
@@ -82,6 +82,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	count("mails_total", mailsHelp, committer.Rejected, labels{"outcome": "rejected"})
 	count("mails_total", mailsHelp, committer.Refused, labels{"outcome": "refused"})
 	count("mails_total", mailsHelp, committer.Unknown, labels{"outcome": "unknown"})
+	count("mails_total", mailsHelp, committer.Full, labels{"outcome": "no_space"})
 	const queriesHelp = "Queries of GM_RECIPIENT_QUERY."
 	count("recipient_queries_total", queriesHelp, recipients.Queries-recipients.Failed, labels{"outcome": "answered"})
 	count("recipient_queries_total", queriesHelp, recipients.Failed, labels{"outcome": "failed"})

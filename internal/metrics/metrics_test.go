@@ -27,8 +27,8 @@ type fixture struct {
 	*metrics.Server
 	down, full, redis atomic.Bool
 	health            atomic.Pointer[commit.Health] // if not nil, instead of down
-	space             atomic.Pointer[metrics.Space] // of the zero value if it is nil
-	retention         atomic.Pointer[metrics.Retention]
+	space             atomic.Pointer[commit.Space]  // of the zero value if it is nil
+	retention         atomic.Pointer[commit.Retention]
 	config            metrics.Config
 	server            smtpd.Stats
 	committer         commit.Counters
@@ -60,8 +60,8 @@ func newFixture() *fixture {
 		},
 		Full:      f.full.Load,
 		Config:    func() metrics.Config { return f.config },
-		Space:     func() metrics.Space { return load(&f.space) },
-		Retention: func() metrics.Retention { return load(&f.retention) },
+		Space:     func() commit.Space { return load(&f.space) },
+		Retention: func() commit.Retention { return load(&f.retention) },
 	})
 	return f
 }
@@ -147,6 +147,7 @@ goguerrillad_internal_errors_total 15
 goguerrillad_mail_bytes_total 700
 goguerrillad_mail_duration_seconds_sum 0.003
 goguerrillad_mail_duration_seconds_count 2
+goguerrillad_mails_total{outcome="no_space"} 0
 goguerrillad_mails_total{outcome="refused"} 18
 goguerrillad_mails_total{outcome="rejected"} 17
 goguerrillad_mails_total{outcome="stored"} 7
@@ -272,13 +273,13 @@ func TestSpaceAndRetention(t *testing.T) {
 		}
 	}
 	want("", "", "", "")
-	f.space.Store(&metrics.Space{Known: true, Free: 4096, Min: 1024})
-	f.retention.Store(&metrics.Retention{Keep: time.Hour, Deleted: 12})
+	f.space.Store(&commit.Space{Known: true, Free: 4096, Min: 1024})
+	f.retention.Store(&commit.Retention{Keep: time.Hour, Deleted: 12})
 	want("4096", "1024", "12", "")
-	f.space.Store(&metrics.Space{Free: 4096, Min: 1024})
-	f.retention.Store(&metrics.Retention{Keep: time.Hour, Oldest: time.Unix(1000, 0)})
+	f.space.Store(&commit.Space{Free: 4096, Min: 1024})
+	f.retention.Store(&commit.Retention{Keep: time.Hour, Oldest: time.Unix(1000, 0)})
 	want("", "", "0", "1000")
-	f.retention.Store(&metrics.Retention{Deleted: 12, Oldest: time.Unix(1000, 0)})
+	f.retention.Store(&commit.Retention{Deleted: 12, Oldest: time.Unix(1000, 0)})
 	want("", "", "", "")
 }
 

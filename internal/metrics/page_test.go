@@ -76,8 +76,9 @@ func TestCondition(t *testing.T) {
 	want("ok", "Accepting messages", "")
 	f.full.Store(true)
 	want("error", "Refusing connections", "client limit reached")
-	f.space.Store(&metrics.Space{Known: true, Full: true, Free: 63 << 20, Min: 64 << 20})
+	f.space.Store(&commit.Space{Known: true, Full: true, Free: 63 << 20, Min: 64 << 20})
 	want("error", "Not accepting messages", "free space below GM_MIN_FREE, replying 452: 63 MiB free, minimum 64 MiB")
+	f.space.Store(&commit.Space{Known: true, Free: 64 << 20, Min: 64 << 20})
 	f.down.Store(true)
 	want("error", "Not accepting messages", "store unavailable since 2023-11-14 22:13:20 UTC, replying 451")
 	f.health.Store(&commit.Health{Checked: true, Since: time.Unix(1700000000, 0), Last: errors.New("connection refused\nby both")})
@@ -85,7 +86,6 @@ func TestCondition(t *testing.T) {
 	f.health.Store(&commit.Health{})
 	want("warning", "Starting", "store not checked yet")
 	f.full.Store(false)
-	f.space.Store(&metrics.Space{Known: true, Free: 64 << 20, Min: 64 << 20})
 	f.health.Store(&commit.Health{Up: true}) // after a reload
 	want("ok", "Accepting messages", "")
 }
@@ -107,7 +107,7 @@ func TestWarnings(t *testing.T) {
 		}
 		f.redis.Store(true)
 		want()
-		f.space.Store(&metrics.Space{Known: true, Free: 256 << 20, Min: 64 << 20})
+		f.space.Store(&commit.Space{Known: true, Free: 256 << 20, Min: 64 << 20})
 		f.config.Certificates = []metrics.Certificate{
 			{"a.example.com", "ECDSA", time.Now().Add(14 * 24 * time.Hour)},
 			{"b.example.com", "RSA", time.Now().Add(14*24*time.Hour - time.Second)},
@@ -115,18 +115,18 @@ func TestWarnings(t *testing.T) {
 		}
 		want("The certificate of b.example.com (RSA) ends in 13 days.", "The certificate of &lt;b&gt; (RSA) has ended.")
 		f.config.Certificates = nil
-		f.space.Store(&metrics.Space{Known: true, Free: 256<<20 - 1, Min: 64 << 20})
+		f.space.Store(&commit.Space{Known: true, Free: 256<<20 - 1, Min: 64 << 20})
 		f.redis.Store(false)
 		f.recipients.Failing = errors.New("near 'b@example.com'")
 		f.server.Waiting = 1234
-		f.retention.Store(&metrics.Retention{Keep: time.Hour, Err: "disk <full>"})
+		f.retention.Store(&commit.Retention{Keep: time.Hour, Err: errors.New("disk <full>")})
 		f.Reloaded(errors.New("no"))
 		want("Little free space: 256 MiB free, minimum 64 MiB.",
 			"The last reload was refused: the daemon uses the configuration that it loaded before. goguerrillad -t shows the error.",
 			"Redis is unavailable: messages are stored in the database only.",
 			"GM_RECIPIENT_QUERY fails: recipients without a cached answer wait or receive 451. The log has the error.",
 			"Sessions that are waiting for memory (GSMTP_MEMORY): 1,234.",
-			"Old messages were not deleted: disk &lt;full&gt;")
+			"Old messages were not deleted: disk &lt;full&gt;.")
 	})
 }
 
@@ -180,8 +180,8 @@ func TestPageFigures(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
 		f.redis.Store(true)
-		f.space.Store(&metrics.Space{Known: true, Free: 3 << 30, Min: 64 << 20})
-		f.retention.Store(&metrics.Retention{Keep: 36 * time.Hour, Deleted: 12345, Oldest: time.Now().Add(-37 * time.Hour)})
+		f.space.Store(&commit.Space{Known: true, Free: 3 << 30, Min: 64 << 20})
+		f.retention.Store(&commit.Retention{Keep: 36 * time.Hour, Deleted: 12345, Oldest: time.Now().Add(-37 * time.Hour)})
 		f.wantShown(t, map[string]string{
 			"Messages per second": "4", "Time to commit, p99": "20.7 ms", "Sessions": "3 of 500", "Memory": "4 KiB of 1 MiB", "Waiting for the store": "8",
 			"Store": "mysql, available", "Since": "2023-11-14 22:13:20", "Redis": "available", "Free space": "3 GiB free, minimum 64 MiB",

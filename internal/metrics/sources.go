@@ -19,8 +19,8 @@ type Sources struct {
 	Health          func() commit.Health
 	Full            func() bool // whether the client limit is reached
 	Config          func() Config
-	Retention       func() Retention // nil if the daemon never deletes messages
-	Space           func() Space     // nil if no store has local files
+	Retention       func() commit.Retention
+	Space           func() commit.Space
 }
 
 // Config holds the values of the configuration that the metrics contain.
@@ -54,34 +54,5 @@ func (c Config) certificates() (list []Certificate) {
 	return list
 }
 
-// Retention is the state of the deletion of old messages.
-type Retention struct {
-	Keep    time.Duration // how long messages are kept; 0 = for ever
-	Deleted uint64        // rows or files since the start
-	Oldest  time.Time     // date of the oldest message; the zero value = unknown
-	Err     string        // why the last deletion failed, or ""
-}
-
-// Space is the free space on the file system of the store.
-type Space struct {
-	Known     bool   // the store has local files, and the free space could be read
-	Full      bool   // messages receive 452
-	Free, Min uint64 // bytes
-}
-
 // low reports whether the space will soon be full.
-func (s Space) low() bool { return s.Known && !s.Full && s.Free < 4*s.Min }
-
-func (s Sources) retention() Retention {
-	if s.Retention == nil {
-		return Retention{}
-	}
-	return s.Retention()
-}
-
-func (s Sources) space() Space {
-	if s.Space == nil {
-		return Space{}
-	}
-	return s.Space()
-}
+func low(s commit.Space) bool { return s.Known && !s.Full && s.Free < 4*s.Min }

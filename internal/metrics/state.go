@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"goguerrillad/internal/commit"
 )
 
 // A condition states whether the daemon accepts messages.
@@ -14,23 +16,23 @@ type condition struct {
 }
 
 func (m *Server) condition() condition {
-	store, space := m.sources.Health(), m.sources.space()
+	store, space := m.sources.Health(), m.sources.Space()
 	switch {
+	case space.Full:
+		return condition{"error", "Not accepting messages", "free space below GM_MIN_FREE, replying 452: " + free(space)}
 	case !store.Up && !store.Checked:
 		return condition{"warning", "Starting", "store not checked yet"}
 	case !store.Up && !store.Refusing:
 		return condition{"warning", "Messages wait", "store unavailable " + store.Outage()}
 	case !store.Up:
 		return condition{"error", "Not accepting messages", "store unavailable " + store.Outage()}
-	case space.Full:
-		return condition{"error", "Not accepting messages", "free space below GM_MIN_FREE, replying 452: " + free(space)}
 	case m.sources.Full():
 		return condition{"error", "Refusing connections", "client limit reached"}
 	}
 	return condition{Class: "ok", Title: "Accepting messages"}
 }
 
-func free(s Space) string {
+func free(s commit.Space) string {
 	return fmt.Sprintf("%s free, minimum %s", size(float64(s.Free)), size(float64(s.Min)))
 }
 
@@ -40,7 +42,7 @@ const certificateWarning = 14 * 24 * time.Hour
 // warnings returns what an operator should change before messages are refused. The log
 // has the details, which could contain addresses.
 func (m *Server) warnings(config Config, now time.Time, reloadRefused bool) (all []string) {
-	if space := m.sources.space(); space.low() {
+	if space := m.sources.Space(); low(space) {
 		all = append(all, "Little free space: "+free(space)+".")
 	}
 	for _, c := range config.certificates() {
@@ -63,8 +65,8 @@ func (m *Server) warnings(config Config, now time.Time, reloadRefused bool) (all
 	if n := m.sources.Server().Waiting; n > 0 {
 		all = append(all, "Sessions that are waiting for memory (GSMTP_MEMORY): "+number(n)+".")
 	}
-	if err := m.sources.retention().Err; err != "" {
-		all = append(all, "Old messages were not deleted: "+err)
+	if err := m.sources.Retention().Err; err != nil {
+		all = append(all, "Old messages were not deleted: "+err.Error()+".")
 	}
 	return all
 }
@@ -96,17 +98,17 @@ func (m *Server) groups(config Config, now time.Time) (all []group) {
 
 func (m *Server) storage(config Config, now time.Time) []pair {
 	store := m.sources.Health()
-	all := []pair{{"Store", config.Store + ", " + available(store.Up)}, {"Since", stamp(store.Since)}}
+	all := []pair{{"Store", config.Store + ", " + available(store.Up || store.Full)}, {"Since", stamp(store.Since)}}
 	if !store.Up && !store.Checked {
 		all = []pair{{"Store", config.Store + ", not checked yet"}}
 	}
 	if config.RedisUp != nil {
 		all = append(all, pair{"Redis", available(config.RedisUp())})
 	}
-	if s := m.sources.space(); s.Known {
+	if s := m.sources.Space(); s.Known {
 		all = append(all, pair{"Free space", free(s)})
 	}
-	r := m.sources.retention()
+	r := m.sources.Retention()
 	if r.Keep == 0 {
 		return append(all, pair{"Messages are kept", "until another program deletes them"})
 	}
@@ -159,6 +161,7 @@ func (m *Server) failures() (all []pair) {
 		{"Connections: limit per address", server.RefusedIP},
 		{"Connections: PROXY header", server.RefusedHeaders},
 		{"Messages: store unavailable", committer.Unavailable},
+		{"Messages: too little free space", committer.Full},
 		{"Messages: rejected by the store", committer.Rejected},
 		{"Messages: refused permanently", committer.Refused},
 		{"Messages: outcome unknown", committer.Unknown},

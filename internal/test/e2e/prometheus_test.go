@@ -43,7 +43,7 @@ func TestAlerts(t *testing.T) {
 func TestPrometheus(t *testing.T) {
 	test.Need(t, "promtool")
 	addr := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
-	d := newDaemon(t, map[string]string{"GM_METRICS": addr})
+	d := newDaemon(t, map[string]string{"GM_METRICS": addr, "GM_KEEP_HOURS": "1"})
 	cert := test.NewCertificate(t, d.Dir, "mail")
 	d.Configure(t, map[string]string{"GSMTP_PUB_KEY": cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile})
 	d.Start(t)

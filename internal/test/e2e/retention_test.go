@@ -146,7 +146,7 @@ func TestMinFree(t *testing.T) {
 			if r, err := begun.Cmd("Subject: x\r\n\r\ntext\r\n."); err != nil || r.Code != 452 || r.Text != reply {
 				t.Errorf("after the text: %v, %v, want 452", r, err)
 			}
-			if r, text, err := test.Get(metrics, "/healthz"); err != nil || r.StatusCode != 503 || !strings.Contains(text, "less than GM_MIN_FREE, which is 67108864") {
+			if r, text, err := test.Get(metrics, "/healthz"); err != nil || r.StatusCode != 503 || !strings.Contains(text, "free space below GM_MIN_FREE, replying 452") {
 				t.Errorf("/healthz: %v %q, %v", r, text, err)
 			}
 			if h := requestAuth(t, auth); h.Get("Auth-Error-Code") != "452 4.3.1" || h.Get("Auth-Wait") == "" {

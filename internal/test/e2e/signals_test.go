@@ -224,7 +224,7 @@ func TestCounters(t *testing.T) {
 	}
 	const line = " msg=counters sessions=1 memory=0 waiting=0 queued=0 connections=2 full=0 full_address=0 proxy_headers=0 accept_errors=0" +
 		" messages=3 rows=3 batches=3 recipient_queries=0 recipient_queries_failed=0 recipients_known=0" +
-		" unavailable=0 rejected=0 refused=0 unknown=0 tls=0 tls_failed=0 expired=0 store_up=true since="
+		" unavailable=0 rejected=0 refused=0 unknown=0 no_space=0 rows_deleted=0 tls=0 tls_failed=0 expired=0 store_up=true since="
 	test.Await(t, d.Process(), 10*time.Second, "waiting for the counters", func() error {
 		if err := d.Process().Signal(syscall.SIGUSR1); err != nil {
 			return err

@@ -46,7 +46,7 @@ func States(t *testing.T) (states []State) {
 			s.redisUp, s.space.Free = false, 200<<20
 			s.recipients.Failing = errors.New("connection refused")
 			s.server.Waiting = 3
-			s.retention.Err = "connection refused"
+			s.retention.Err = errors.New("connection refused")
 		})
 		s.Reloaded(errors.New("no such file"))
 		s.run(time.Minute)
@@ -76,8 +76,8 @@ type simulation struct {
 	recipients recipient.Stats
 	health     commit.Health
 	config     metrics.Config
-	retention  metrics.Retention
-	space      metrics.Space
+	retention  commit.Retention
+	space      commit.Space
 	redisUp    bool
 }
 
@@ -86,8 +86,8 @@ func start() *simulation {
 	s := &simulation{
 		random: rand.New(rand.NewPCG(1, 2)), began: now, redisUp: true,
 		health:    commit.Health{Checked: true, Up: true, Since: now},
-		retention: metrics.Retention{Keep: 30 * 24 * time.Hour, Oldest: now.Add(-30 * 24 * time.Hour)},
-		space:     metrics.Space{Known: true, Free: 38 << 30, Min: 64 << 20},
+		retention: commit.Retention{Keep: 30 * 24 * time.Hour, Oldest: now.Add(-30 * 24 * time.Hour)},
+		space:     commit.Space{Known: true, Free: 38 << 30, Min: 64 << 20},
 		config: metrics.Config{
 			Host: "mx.example.com", MaxClients: 500, Memory: 256 << 20, Store: "sqlite",
 			Certificates: []metrics.Certificate{
@@ -105,8 +105,8 @@ func start() *simulation {
 		Health:     func() commit.Health { return get(s, &s.health) },
 		Full:       func() bool { return false },
 		Config:     func() metrics.Config { return get(s, &s.config) },
-		Retention:  func() metrics.Retention { return get(s, &s.retention) },
-		Space:      func() metrics.Space { return get(s, &s.space) },
+		Retention:  func() commit.Retention { return get(s, &s.retention) },
+		Space:      func() commit.Space { return get(s, &s.space) },
 	})
 	s.Start()
 	return s
