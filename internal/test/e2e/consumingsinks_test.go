@@ -81,9 +81,7 @@ func webhookSink(t *testing.T) *sink {
 func decodeSink(t *testing.T, c *consumed) *sink {
 	return &sink{language: "python", work: "decode", file: "worker.py", pairs: []string{`host="127.0.0.1"`, fmt.Sprintf(`unix_socket_path=%q`, c.redis.Socket)},
 		spoil: func(t *testing.T, hash string) {
-			if _, err := c.db.Exec("UPDATE new_mail SET body = 'redis', mail = '' WHERE hash = ?", hash); err != nil {
-				t.Fatal(err)
-			}
+			c.do(t, "UPDATE new_mail SET body = 'redis', mail = '' WHERE hash = ?", hash)
 			if _, err := c.redis.Connect(t).Do("DEL", hash); err != nil {
 				t.Fatal(err)
 			}

@@ -1,0 +1,130 @@
+package e2e
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+
+	"goguerrillad/internal/test/servers"
+)
+
+// consumer returns connections of the user on the page.
+func (c *consumed) consumer(t *testing.T) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("mysql", "consumer:third secret@unix("+c.server.Socket+")/mail")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// TestClaims: workers that claim at the same time receive different rows, and the daemon
+// stores messages meanwhile. The user of the workers cannot change a message.
+func TestClaims(t *testing.T) {
+	servers.NeedMariaDB(t)
+	c := newConsumed(t, "mariadb")
+	session := connect(t, c.Daemon)
+	for range 3 {
+		send(t, session, "someone@example.com")
+	}
+	consumer := c.consumer(t)
+	claim := c.statements(t, "sql claim")
+	var claimed []int64
+	for range 4 {
+		conn, err := consumer.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		for _, statement := range claim[:2] {
+			if _, err := conn.ExecContext(t.Context(), statement); err != nil {
+				t.Fatalf("%s: %v", statement, err)
+			}
+		}
+		var id int64
+		var hash, body, mail string
+		if err := conn.QueryRowContext(t.Context(), claim[2]).Scan(&id, &hash, &body, &mail); errors.Is(err, sql.ErrNoRows) {
+			id = 0
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		claimed = append(claimed, id)
+	}
+	if fmt.Sprint(claimed) != "[1 2 3 0]" {
+		t.Errorf("claimed the rows %v, want 1 2 3, and none for the fourth worker", claimed)
+	}
+	send(t, session, "someone@example.com")
+	for _, statement := range append([]string{
+		"UPDATE new_mail SET mail = ''", "UPDATE new_mail SET hash = ''", "DELETE FROM new_mail",
+		"INSERT INTO new_mail SELECT * FROM new_mail"}, c.statements(t, "sql delete")...) {
+		_, err := consumer.Exec(statement)
+		if e, ok := errors.AsType[*mysql.MySQLError](err); !ok || e.Number != 1142 && e.Number != 1143 {
+			t.Errorf("%s: %v, want no right", statement, err)
+		}
+	}
+}
+
+// TestClaimIndex: the claim and the new attempts use the index of the page, whatever
+// the number of processed rows.
+func TestClaimIndex(t *testing.T) {
+	for _, store := range []string{"mariadb", "sqlite"} {
+		t.Run(store, func(t *testing.T) {
+			if store == "mariadb" {
+				servers.NeedMariaDB(t)
+			}
+			c := newConsumed(t, store)
+			explain, claim := "EXPLAIN ", c.statements(t, "sql claim")[2]
+			if store == "sqlite" {
+				explain, claim = "EXPLAIN QUERY PLAN ", c.statements(t, "sql sqlite-claim")[0]
+			}
+			session := connect(t, c.Daemon)
+			for range 10 {
+				send(t, session, "someone@example.com")
+			}
+			columns := "date, `from`, `to`, subject, body, charset, mail, spam_score, hash, content_type, recipient, has_attach, ip_addr, attach_info, delivered"
+			for range 11 {
+				c.do(t, "INSERT INTO new_mail ("+columns+") SELECT "+columns+" FROM new_mail")
+			}
+			for _, processed := range []string{"mail_id > 10", "mail_id <= 10"} {
+				c.do(t, "UPDATE new_mail SET delivered = 0")
+				c.do(t, "UPDATE new_mail SET delivered = 1 WHERE "+processed)
+				for _, statement := range []string{claim, c.statements(t, "sql now")[0], c.statements(t, "sql retry")[0]} {
+					plan := c.plan(t, explain+statement)
+					if !strings.Contains(plan, "waiting") || strings.Contains(plan, "filesort") || strings.Contains(plan, "TEMP B-TREE") {
+						t.Errorf("processed %s: %s: %s", processed, statement, plan)
+					}
+				}
+			}
+		})
+	}
+}
+
+// plan returns the rows of an EXPLAIN.
+func (c *consumed) plan(t *testing.T, explain string) string {
+	t.Helper()
+	rows, err := c.db.Query(explain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	values := make([]sql.NullString, len(columns))
+	into := make([]any, len(columns))
+	for i := range values {
+		into[i] = &values[i]
+	}
+	var plan strings.Builder
+	for err == nil && rows.Next() {
+		err = rows.Scan(into...)
+		fmt.Fprintln(&plan, values)
+	}
+	if err = errors.Join(err, rows.Err()); err != nil {
+		t.Fatal(err)
+	}
+	return plan.String()
+}
