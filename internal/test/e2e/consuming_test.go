@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -37,21 +35,30 @@ func newConsumed(t *testing.T, store string) *consumed {
 	c.Daemon = newDaemon(t, map[string]string{"REDIS_HOST": c.redis.Addr, "REDIS_STREAM": "mails"})
 	if store == "sqlite" {
 		c.Start(t)
-		db, err := sql.Open("sqlite", c.Keys["SQLITE_FILE"]+"?_pragma=busy_timeout(30000)")
+		db, err := sql.Open("sqlite", "file:"+c.Keys["SQLITE_FILE"]+"?mode=rw&_pragma=busy_timeout(30000)")
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { db.Close() })
 		c.db = db
+		test.Await(t, c.Process(), 20*time.Second, "waiting for the table", func() error {
+			_, err := db.Exec("SELECT 1 FROM new_mail")
+			return err
+		})
 		c.exec(t, "sql sqlite")
 		c.exec(t, "sql content-sqlite")
 		return c
 	}
+	servers.NeedMariaDB(t)
 	c.server = servers.MariaDB(t)
 	if err := os.Chmod(filepath.Dir(c.server.Socket), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c.server.CreateTable2012(t, "new_mail")
+	if store == "mariadb" {
+		c.server.CreateTable(t, "new_mail")
+	} else {
+		c.server.CreateTable2012(t, "new_mail")
+	}
 	c.Configure(t, c.server.Keys())
 	c.Start(t)
 	c.db = c.server.Connect(t)
@@ -103,95 +110,16 @@ func (c *consumed) awaitRows(t *testing.T, w *workers, n int, where string) {
 	})
 }
 
-// workers are running copies of a program.
-type workers struct {
-	command   func() *exec.Cmd
-	processes []*test.Process // also those that were killed
-	running   []*test.Process
-}
-
-// start writes the program of the page for the store, and starts n workers. If retry is
-// not empty, it replaces the first time of a retry, in seconds.
-func (c *consumed) start(t *testing.T, s *sink, n int, retry string) *workers {
-	t.Helper()
-	dir := test.PublicDir(t)
-	function := map[string]string{"php": "function work", "python": "def work", "go": "func work"}[s.language]
-	head, work, _ := strings.Cut(c.page.Block(t, s.language+" "+s.work, s.pairs...), function)
-	pairs := []string{"/run/mysqld/mysqld.sock", ""}
-	if c.server == nil {
-		head = c.page.Block(t, s.language+" sqlite")
-		pairs = []string{"/var/lib/goguerrillad/mail.db", c.Keys["SQLITE_FILE"]}
-	} else {
-		pairs[1] = c.server.Socket
-	}
-	pairs = append(pairs, "60 <<", retry+" <<")
-	pause := map[string][]string{"php": {"sleep(1)", "usleep(50000)"}, "python": {"sleep(1)", "sleep(0.05)"}, "go": {"time.Second", "50*time.Millisecond"}}[s.language]
-	work = strings.NewReplacer(pause...).Replace(work)
-	text := test.Page{"head": head}.Block(t, "head", pairs...) + function + work
-	file := test.WriteFile(t, dir, s.file, text)
-	args := append([]string{"php", file}, s.args...)
-	switch s.language {
-	case "python":
-		args[0] = "/usr/bin/python3" // which finds the modules of Debian's packages
-	case "go":
-		program := filepath.Join(dir, "worker")
-		if out, err := exec.Command("go", "build", "-o", program, file).CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		args = append([]string{program}, s.args...)
-	}
-	w := &workers{command: func() *exec.Cmd {
-		cmd := exec.Command(args[0], args[1:]...)
-		cmd.Dir = dir
-		if os.Geteuid() == 0 { // the user of the daemon
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: test.Nobody, Gid: test.Nobody}}
-		}
-		return cmd
-	}}
-	for range n {
-		w.start(t)
-	}
-	return w
-}
-
-func (w *workers) start(t *testing.T) {
-	p := test.Start(t, w.command())
-	w.processes, w.running = append(w.processes, p), append(w.running, p)
-}
-
-// restart kills a worker and starts another.
-func (w *workers) restart(t *testing.T, i int) {
-	w.running[i].Kill()
-	p := test.Start(t, w.command())
-	w.processes, w.running[i] = append(w.processes, p), p
-}
-
-func (w *workers) stop() {
-	for _, p := range w.running {
-		p.Kill()
-	}
-}
-
-func (w *workers) output() string {
-	var b strings.Builder
-	for _, p := range w.processes {
-		b.WriteString(p.Output())
-	}
-	return b.String()
-}
-
 // TestConsumers runs the programs of consuming.md: without kills, they process each row
 // once; with kills, at least once.
 func TestConsumers(t *testing.T) {
-	for _, store := range []string{"mariadb", "sqlite"} {
+	for _, store := range []string{"mariadb-2012", "sqlite"} {
 		t.Run(store, func(t *testing.T) {
-			if store == "mariadb" {
-				servers.NeedMariaDB(t)
-			}
+			t.Parallel()
 			c := newConsumed(t, store)
 			for _, s := range []*sink{webhookSink(t), decodeSink(t, c), commandSink(t)} {
 				t.Run(s.language, func(t *testing.T) {
-					test.Need(t, map[string]string{"php": "php", "python": "/usr/bin/python3", "go": "go"}[s.language])
+					test.Need(t, s.interpreter...)
 					t.Run("calm", func(t *testing.T) { c.processOnce(t, s) })
 					t.Run("killed", func(t *testing.T) { c.processThroughKills(t, s) })
 				})
@@ -207,7 +135,7 @@ func (c *consumed) processOnce(t *testing.T, s *sink) {
 	bad := send(t, connect(t, c.Daemon), poison)
 	s.spoil(t, bad)
 	w := c.start(t, s, 3, "60")
-	defer w.stop()
+	defer w.stop(t)
 	l := load.Start(c.Addr)
 	l.AwaitAcks(t, 150)
 	l.Pause()
@@ -272,13 +200,15 @@ func (c *consumed) processThroughKills(t *testing.T, s *sink) {
 	c.empty(t)
 	random := rand.New(rand.NewPCG(test.Seed(t), 0))
 	w := c.start(t, s, 3, "1")
-	defer w.stop()
+	defer w.stop(t)
 	l := load.Start(c.Addr)
 	defer l.Pause()
 	const kills = 20
 	for i := range kills {
 		l.AwaitAcks(t, 1+random.Int64N(20))
-		w.restart(t, random.IntN(len(w.running)))
+		worker := random.IntN(len(w.running))
+		w.kill(t, worker)
+		w.start(t, worker)
 		if c.server != nil && i == kills/2 {
 			c.server.Kill()
 			c.server.Start(c.t)

@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
-
-	"goguerrillad/internal/test/servers"
 )
 
 // consumer returns connections of the user on the page.
@@ -23,11 +21,24 @@ func (c *consumed) consumer(t *testing.T) *sql.DB {
 	return db
 }
 
-// TestClaims: workers that claim at the same time receive different rows, and the daemon
-// stores messages meanwhile. The user of the workers cannot change a message.
-func TestClaims(t *testing.T) {
-	servers.NeedMariaDB(t)
-	c := newConsumed(t, "mariadb")
+// TestConsumingStatements runs the statements of consuming.md.
+func TestConsumingStatements(t *testing.T) {
+	for _, store := range []string{"mariadb", "sqlite"} {
+		t.Run(store, func(t *testing.T) {
+			t.Parallel()
+			c := newConsumed(t, store)
+			if store == "mariadb" {
+				t.Run("claims", c.claimConcurrently)
+			}
+			t.Run("index", c.useIndex)
+			t.Run("decode", c.decode)
+		})
+	}
+}
+
+// claimConcurrently: workers that claim at the same time receive different rows, and the
+// daemon stores messages meanwhile. The user of the workers cannot change a message.
+func (c *consumed) claimConcurrently(t *testing.T) {
 	session := connect(t, c.Daemon)
 	for range 3 {
 		send(t, session, "someone@example.com")
@@ -69,38 +80,32 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// TestClaimIndex: the claim and the new attempts use the index of the page, whatever
-// the number of processed rows.
-func TestClaimIndex(t *testing.T) {
-	for _, store := range []string{"mariadb", "sqlite"} {
-		t.Run(store, func(t *testing.T) {
-			if store == "mariadb" {
-				servers.NeedMariaDB(t)
+// useIndex: the claim and the new attempts use the index of the page, whatever the number
+// of processed rows.
+func (c *consumed) useIndex(t *testing.T) {
+	c.empty(t)
+	explain, claim := "EXPLAIN ", c.statements(t, "sql claim")[2]
+	if c.server == nil {
+		explain, claim = "EXPLAIN QUERY PLAN ", c.statements(t, "sql sqlite-claim")[0]
+	}
+	session := connect(t, c.Daemon)
+	for range 10 {
+		send(t, session, "someone@example.com")
+	}
+	columns := "date, `from`, `to`, subject, body, charset, mail, spam_score, hash, content_type, recipient, has_attach, ip_addr, attach_info, delivered"
+	for range 11 {
+		c.do(t, "INSERT INTO new_mail ("+columns+") SELECT "+columns+" FROM new_mail")
+	}
+	send(t, session, "last@example.com")
+	for _, processed := range []string{"`to` <> 'last@example.com'", "`to` = 'last@example.com'"} {
+		c.do(t, "UPDATE new_mail SET delivered = 0")
+		c.do(t, "UPDATE new_mail SET delivered = 1 WHERE "+processed)
+		for _, statement := range []string{claim, c.statements(t, "sql now")[0], c.statements(t, "sql retry")[0]} {
+			plan := c.plan(t, explain+statement)
+			if !strings.Contains(plan, "waiting") || strings.Contains(plan, "filesort") || strings.Contains(plan, "TEMP B-TREE") {
+				t.Errorf("processed %s: %s: %s", processed, statement, plan)
 			}
-			c := newConsumed(t, store)
-			explain, claim := "EXPLAIN ", c.statements(t, "sql claim")[2]
-			if store == "sqlite" {
-				explain, claim = "EXPLAIN QUERY PLAN ", c.statements(t, "sql sqlite-claim")[0]
-			}
-			session := connect(t, c.Daemon)
-			for range 10 {
-				send(t, session, "someone@example.com")
-			}
-			columns := "date, `from`, `to`, subject, body, charset, mail, spam_score, hash, content_type, recipient, has_attach, ip_addr, attach_info, delivered"
-			for range 11 {
-				c.do(t, "INSERT INTO new_mail ("+columns+") SELECT "+columns+" FROM new_mail")
-			}
-			for _, processed := range []string{"mail_id > 10", "mail_id <= 10"} {
-				c.do(t, "UPDATE new_mail SET delivered = 0")
-				c.do(t, "UPDATE new_mail SET delivered = 1 WHERE "+processed)
-				for _, statement := range []string{claim, c.statements(t, "sql now")[0], c.statements(t, "sql retry")[0]} {
-					plan := c.plan(t, explain+statement)
-					if !strings.Contains(plan, "waiting") || strings.Contains(plan, "filesort") || strings.Contains(plan, "TEMP B-TREE") {
-						t.Errorf("processed %s: %s: %s", processed, statement, plan)
-					}
-				}
-			}
-		})
+		}
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"goguerrillad/internal/test"
-	"goguerrillad/internal/test/servers"
 )
 
 // big is an attachment of 5 MB.
@@ -37,44 +36,35 @@ var decoded = []struct{ message, text, html, attachments string }{
 		"gr\u00fc\u00dfe", "<b>hello</b>", "0 \u00fc.txt text/plain 4\n1 - text/plain 10\n2 - application/octet-stream 5130000\n"},
 }
 
-// TestDecodeProgram runs the Python program with messages as they are, compressed, and in
-// Redis.
-func TestDecodeProgram(t *testing.T) {
+// decode runs the Python program with messages as they are, compressed, and in Redis.
+func (c *consumed) decode(t *testing.T) {
 	test.Need(t, "/usr/bin/python3")
-	for _, store := range []string{"mariadb", "sqlite"} {
-		t.Run(store, func(t *testing.T) {
-			if store == "mariadb" {
-				servers.NeedMariaDB(t)
+	w := c.start(t, decodeSink(t, c), 2, "60")
+	for _, keys := range []map[string]string{{}, {"GM_MAIL_COMPRESS": "Y"}, {"REDIS_MODE": "store"}} {
+		if !c.Reload(t, keys) {
+			t.Fatalf("reload refused\n%s", c.Log())
+		}
+		c.empty(t)
+		session := connect(t, c.Daemon)
+		var hashes []string
+		for _, m := range decoded {
+			r, err := session.Send("sender@example.org", "", []string{"someone@example.com"}, []byte(m.message))
+			if err != nil || r.Code != 250 {
+				t.Fatalf("reply %v, %v", r, err)
 			}
-			c := newConsumed(t, store)
-			w := c.start(t, decodeSink(t, c), 2, "60")
-			for _, keys := range []map[string]string{{}, {"GM_MAIL_COMPRESS": "Y"}, {"REDIS_MODE": "store"}} {
-				if !c.Reload(t, keys) {
-					t.Fatalf("reload refused\n%s", c.Log())
-				}
-				c.empty(t)
-				session := connect(t, c.Daemon)
-				var hashes []string
-				for _, m := range decoded {
-					r, err := session.Send("sender@example.org", "", []string{"someone@example.com"}, []byte(m.message))
-					if err != nil || r.Code != 250 {
-						t.Fatalf("reply %v, %v", r, err)
-					}
-					hashes = append(hashes, r.Hash())
-				}
-				c.awaitRows(t, w, len(decoded), "delivered = 1")
-				for i, m := range decoded {
-					var text, html sql.NullString
-					if err := c.db.QueryRow("SELECT text, html FROM content WHERE hash = ?", hashes[i]).Scan(&text, &html); err != nil {
-						t.Fatal(err)
-					}
-					attachments := c.attachments(t, hashes[i])
-					if text.String != m.text || html.String != m.html || attachments != m.attachments {
-						t.Errorf("%v: message %d: text %q, HTML %q, attachments %q", keys, i, text.String, html.String, attachments)
-					}
-				}
+			hashes = append(hashes, r.Hash())
+		}
+		c.awaitRows(t, w, len(decoded), "delivered = 1")
+		for i, m := range decoded {
+			var text, html sql.NullString
+			if err := c.db.QueryRow("SELECT text, html FROM content WHERE hash = ?", hashes[i]).Scan(&text, &html); err != nil {
+				t.Fatal(err)
 			}
-		})
+			attachments := c.attachments(t, hashes[i])
+			if text.String != m.text || html.String != m.html || attachments != m.attachments {
+				t.Errorf("%v: message %d: text %q, HTML %q, attachments %q", keys, i, text.String, html.String, attachments)
+			}
+		}
 	}
 }
 
