@@ -148,9 +148,9 @@ func (c *consumed) processOnce(t *testing.T, s *sink) {
 		}
 		return nil
 	})
-	test.Await(t, nil, 10*time.Second, "waiting for the result of the last attempt", func() error {
-		if n := s.attempts(w)[bad]; n != 12 {
-			return fmt.Errorf("%d attempts, want 12", n)
+	test.Await(t, nil, 10*time.Second, "waiting for the end of the last attempt", func() error {
+		if n := s.failures(w); n != 12 {
+			return fmt.Errorf("%d failures, want 12", n)
 		}
 		return nil
 	})

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+
+	"goguerrillad/internal/test/servers"
 )
 
 // consumer returns connections of the user on the page.
@@ -29,6 +31,7 @@ func TestConsumingStatements(t *testing.T) {
 			c := newConsumed(t, store)
 			if store == "mariadb" {
 				t.Run("claims", c.claimConcurrently)
+				t.Run("delete", c.deleteOld)
 			}
 			t.Run("index", c.useIndex)
 			t.Run("decode", c.decode)
@@ -70,13 +73,45 @@ func (c *consumed) claimConcurrently(t *testing.T) {
 		t.Errorf("claimed the rows %v, want 1 2 3, and none for the fourth worker", claimed)
 	}
 	send(t, session, "someone@example.com")
-	for _, statement := range append([]string{
-		"UPDATE new_mail SET mail = ''", "UPDATE new_mail SET hash = ''", "DELETE FROM new_mail",
-		"INSERT INTO new_mail SELECT * FROM new_mail"}, c.statements(t, "sql delete")...) {
+	for _, statement := range []string{"UPDATE new_mail SET mail = ''", "UPDATE new_mail SET hash = ''",
+		"INSERT INTO new_mail SELECT * FROM new_mail", c.statements(t, "sql delete")[1]} {
 		_, err := consumer.Exec(statement)
 		if e, ok := errors.AsType[*mysql.MySQLError](err); !ok || e.Number != 1142 && e.Number != 1143 {
 			t.Errorf("%s: %v, want no right", statement, err)
 		}
+	}
+}
+
+// deleteOld: the page's DELETE removes old processed rows only, and the daemon stores
+// messages meanwhile.
+func (c *consumed) deleteOld(t *testing.T) {
+	c.empty(t)
+	session := connect(t, c.Daemon)
+	send(t, session, "old@example.com")
+	c.multiply(t, 11)
+	c.do(t, "UPDATE new_mail SET date = date - INTERVAL 2 DAY")
+	send(t, session, "new@example.com")
+	c.do(t, "UPDATE new_mail SET delivered = 1")
+	send(t, session, "waiting@example.com")
+	c.do(t, "UPDATE new_mail SET date = date - INTERVAL 2 DAY WHERE delivered = 0")
+	conn, err := c.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	run := func(statement string) {
+		if _, err := conn.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	statements := c.statements(t, "sql delete")
+	run(statements[0])
+	run("START TRANSACTION")
+	run(statements[1])
+	send(t, session, "someone@example.com")
+	run("COMMIT")
+	if processed, all := c.count(t, "delivered = 1"), c.count(t, "1 = 1"); processed != 1 || all != 3 {
+		t.Errorf("%d processed rows of %d are left, want the new one of 3", processed, all)
 	}
 }
 
@@ -85,6 +120,9 @@ func (c *consumed) claimConcurrently(t *testing.T) {
 func (c *consumed) useIndex(t *testing.T) {
 	c.empty(t)
 	explain, claim := "EXPLAIN ", c.statements(t, "sql claim")[2]
+	if servers.MySQL {
+		explain = "EXPLAIN FORMAT=TRADITIONAL "
+	}
 	if c.server == nil {
 		explain, claim = "EXPLAIN QUERY PLAN ", c.statements(t, "sql sqlite-claim")[0]
 	}
@@ -92,10 +130,7 @@ func (c *consumed) useIndex(t *testing.T) {
 	for range 10 {
 		send(t, session, "someone@example.com")
 	}
-	columns := "date, `from`, `to`, subject, body, charset, mail, spam_score, hash, content_type, recipient, has_attach, ip_addr, attach_info, delivered"
-	for range 11 {
-		c.do(t, "INSERT INTO new_mail ("+columns+") SELECT "+columns+" FROM new_mail")
-	}
+	c.multiply(t, 11)
 	send(t, session, "last@example.com")
 	for _, processed := range []string{"`to` <> 'last@example.com'", "`to` = 'last@example.com'"} {
 		c.do(t, "UPDATE new_mail SET delivered = 0")
@@ -106,6 +141,15 @@ func (c *consumed) useIndex(t *testing.T) {
 				t.Errorf("processed %s: %s: %s", processed, statement, plan)
 			}
 		}
+	}
+}
+
+// multiply doubles the rows of the table n times.
+func (c *consumed) multiply(t *testing.T, n int) {
+	t.Helper()
+	columns := "date, `from`, `to`, subject, body, charset, mail, spam_score, hash, content_type, recipient, has_attach, ip_addr, attach_info"
+	for range n {
+		c.do(t, "INSERT INTO new_mail ("+columns+") SELECT "+columns+" FROM new_mail")
 	}
 }
 

@@ -34,6 +34,7 @@ type sink struct {
 
 	spoil     func(t *testing.T, hash string) // lets a message fail
 	repair    func(t *testing.T, hash string) // lets it succeed
+	failures  func(w *workers) int
 	attempts  func(w *workers) map[string]int // by hash
 	processed func(w *workers) map[string]int // by hash
 }
@@ -44,7 +45,7 @@ const poison = "poison@example.com"
 // webhookSink returns the receiver of the PHP program.
 func webhookSink(t *testing.T) *sink {
 	var mu sync.Mutex
-	attempts, processed, repaired := map[string]int{}, map[string]int{}, false
+	attempts, processed, failures, repaired := map[string]int{}, map[string]int{}, 0, false
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -66,6 +67,7 @@ func webhookSink(t *testing.T) *sink {
 		}
 		attempts[body.Hash]++
 		if body.Recipient == poison && !repaired {
+			failures++
 			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}
@@ -79,6 +81,11 @@ func webhookSink(t *testing.T) *sink {
 			mu.Lock()
 			defer mu.Unlock()
 			repaired = true
+		},
+		failures: func(*workers) int {
+			mu.Lock()
+			defer mu.Unlock()
+			return failures
 		},
 		attempts: func(*workers) map[string]int {
 			mu.Lock()
@@ -108,6 +115,7 @@ func decodeSink(t *testing.T, c *consumed) *sink {
 				t.Fatal(err)
 			}
 		},
+		failures: func(w *workers) int { return strings.Count(w.output(), "Redis does not have") },
 		attempts: func(w *workers) map[string]int {
 			n := map[string]int{}
 			for line := range strings.Lines(w.output()) {
@@ -138,12 +146,15 @@ func commandSink(t *testing.T) *sink {
 	if err := os.Chmod(dir, 0o777); err != nil { // for the user of the workers
 		t.Fatal(err)
 	}
-	script := `cd "$1"; echo "$HASH" >>attempts; grep -q "^Delivered-To: poison@" && [ ! -e repaired ] && exit 1; echo "$HASH" >>processed`
-	count := func(name string) map[string]int {
+	script := `cd "$1"; echo "$HASH" >>attempts; grep -q "^Delivered-To: poison@" && [ ! -e repaired ] && echo "$HASH" >>failures && exit 1; echo "$HASH" >>processed`
+	lines := func(name string) []string {
 		text, _ := os.ReadFile(filepath.Join(dir, name))
+		return strings.Fields(string(text))
+	}
+	count := func(name string) map[string]int {
 		n := map[string]int{}
-		for hash := range strings.Lines(string(text)) {
-			n[strings.TrimSpace(hash)]++
+		for _, hash := range lines(name) {
+			n[hash]++
 		}
 		return n
 	}
@@ -151,6 +162,7 @@ func commandSink(t *testing.T) *sink {
 		args:      []string{"sh", "-c", script, "sh", dir},
 		spoil:     func(*testing.T, string) {},
 		repair:    func(t *testing.T, _ string) { test.WriteFile(t, dir, "repaired", "") },
+		failures:  func(*workers) int { return len(lines("failures")) },
 		attempts:  func(*workers) map[string]int { return count("attempts") },
 		processed: func(*workers) map[string]int { return count("processed") }}
 }
