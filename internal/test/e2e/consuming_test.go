@@ -31,8 +31,9 @@ type consumed struct {
 // newConsumed starts a daemon and prepares its table and its users as the page instructs.
 func newConsumed(t *testing.T, store string) *consumed {
 	t.Helper()
-	c := &consumed{t: t, page: test.ReadPage(t, "consuming.md"), redis: servers.Redis(t)}
-	c.Daemon = newDaemon(t, map[string]string{"REDIS_HOST": c.redis.Addr, "REDIS_STREAM": "mails"})
+	c := &consumed{t: t, page: test.ReadPage(t, "consuming.md"), Daemon: newDaemon(t, nil)}
+	c.redis = servers.Redis(t)
+	c.Configure(t, map[string]string{"REDIS_HOST": c.redis.Addr, "REDIS_STREAM": "mails"})
 	if store == "sqlite" {
 		c.Start(t)
 		db, err := sql.Open("sqlite", "file:"+c.Keys["SQLITE_FILE"]+"?mode=rw&_pragma=busy_timeout(30000)")
