@@ -158,7 +158,7 @@ func commandSink(t *testing.T) *sink {
 		}
 		return n
 	}
-	return &sink{language: "go", work: "command", function: "func work", pause: []string{"time.Second", "50 * time.Millisecond"},
+	return &sink{language: "go", work: "command", function: "func main", pause: []string{"time.Second", "50 * time.Millisecond"},
 		args:      []string{"sh", "-c", script, "sh", dir},
 		spoil:     func(*testing.T, string) {},
 		repair:    func(t *testing.T, _ string) { test.WriteFile(t, dir, "repaired", "") },
