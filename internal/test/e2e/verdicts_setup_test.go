@@ -1,0 +1,215 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"database/sql"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/client"
+	"goguerrillad/internal/test/daemon"
+	"goguerrillad/internal/test/servers"
+)
+
+// verdicts is a DNS server with records of senders, a signer, and an rspamd that uses
+// the DNS server and the configuration in verdicts.md.
+type verdicts struct {
+	page    test.Page
+	rspamd  *servers.RspamdServer
+	key     string // file with the private key of all signing domains
+	program string // goguerrillad-verdicts
+	service string // its unit
+}
+
+// Addresses of clients.
+const (
+	permitted = "192.0.2.10" // by the SPF records
+	other     = "192.0.2.66"
+)
+
+func newVerdicts(t *testing.T) *verdicts {
+	t.Helper()
+	test.Need(t, "/usr/bin/python3", "dkimsign", "rspamd", "unbound")
+	root, err := test.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &verdicts{page: test.ReadPage(t, "verdicts.md"), program: filepath.Join(root, "packaging/rspamd/goguerrillad-verdicts"),
+		service: test.ReadSource(t, "packaging/systemd/examples/goguerrillad-verdicts.service")}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.key = test.WriteFile(t, t.TempDir(), "key.pem",
+		string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})))
+	p := base64.StdEncoding.EncodeToString(public)
+	var records []string
+	add := func(name, text string) { records = append(records, name+". TXT "+text) }
+	for _, domain := range []string{"example.org", "mail.example.org", "other.example", "none.example", "nodmarc.example"} {
+		add("sel._domainkey."+domain, `"v=DKIM1; k=rsa; p=`+p[:200]+`" "`+p[200:]+`"`)
+	}
+	for _, domain := range []string{"example.org", "sub.example.org", "none.example", "quarantine.example", "nodmarc.example", "xn--hxajbheg2az3al.example", "mail.helo.example"} {
+		add(domain, `"v=spf1 ip4:`+permitted+` -all"`)
+	}
+	for domain, policy := range map[string]string{"example.org": "reject", "none.example": "none", "quarantine.example": "quarantine"} {
+		add("_dmarc."+domain, `"v=DMARC1; p=`+policy+`"`)
+	}
+	local := map[string]string{}
+	for title := range v.page {
+		if name, ok := strings.CutPrefix(title, "ucl "); ok {
+			local[strings.TrimPrefix(name, "/etc/rspamd/local.d/")] = v.page.Block(t, title)
+		}
+	}
+	v.rspamd = servers.Rspamd(t, servers.DNS(t, records...), local)
+	return v
+}
+
+// sign returns the message with a DKIM signature of the domain.
+func (v *verdicts) sign(t *testing.T, domain, message string) string {
+	t.Helper()
+	cmd := exec.Command("dkimsign", "sel", domain, v.key)
+	cmd.Stdin = strings.NewReader(message)
+	out, err := cmd.Output()
+	if err != nil || !strings.HasPrefix(string(out), "DKIM-Signature:") {
+		t.Fatalf("dkimsign: %v, %s", err, out)
+	}
+	return string(out)
+}
+
+// A judged is a daemon with a table in which goguerrillad-verdicts works.
+type judged struct {
+	*verdicts
+	d     *daemon.Daemon
+	table *table
+	args  []string // of the program
+	env   []string
+}
+
+// daemon starts a daemon and makes the index, the column and the user of verdicts.md.
+func (v *verdicts) daemon(t *testing.T, store string, withResults bool, keys map[string]string) *judged {
+	t.Helper()
+	keys["GSMTP_TRUSTED_PROXIES"] = "127.0.0.0/8"
+	j := &judged{verdicts: v}
+	j.d, j.table = startDaemon(t, store, keys)
+	var statements string
+	if store == "sqlite" {
+		db, err := sql.Open("sqlite", "file:"+j.d.Keys["SQLITE_FILE"]+"?_pragma=busy_timeout(10000)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { db.Close() })
+		j.table.db = db
+		statements = v.page.Block(t, "sql sqlite")
+		j.args = []string{"--sqlite", j.d.Keys["SQLITE_FILE"]}
+	} else {
+		m, user := shared.MariaDB(), fmt.Sprintf("verdicts%d", test.FreePort(t))
+		statements = v.page.Block(t, "sql mysql", "mail.new_mail", m.DB+"."+j.table.name, "'verdicts'@'localhost'", "'"+user+"'@'localhost'")
+		t.Cleanup(func() { m.Exec(t, "DROP USER '"+user+"'@'localhost'") })
+		dir := t.TempDir()
+		test.WriteFile(t, dir, "mysql_pass", "a long password\n")
+		j.args = []string{"--mysql", m.Socket, "--user", user, "--database", m.DB, "--table", j.table.name}
+		j.env = []string{"CREDENTIALS_DIRECTORY=" + dir}
+	}
+	for _, s := range strings.Split(statements, ";\n") {
+		if s = strings.TrimSpace(s); s == "" || !withResults && strings.HasPrefix(s, "ALTER TABLE") {
+			continue
+		}
+		if !withResults {
+			s = strings.ReplaceAll(s, ", auth_results", "")
+		}
+		// The daemon may not have created the table yet.
+		test.Await(t, j.d.Process(), 10*time.Second, s, func() error {
+			_, err := j.table.db.Exec(s)
+			return err
+		})
+	}
+	j.args = append(j.args, "--rspamd", v.rspamd.Addr, "--hostname", "mx.test", "--retry", "0.1")
+	return j
+}
+
+// start starts the program as the user of the daemon.
+func (j *judged) start(t *testing.T) *test.Process {
+	t.Helper()
+	cmd := exec.Command("/usr/bin/python3", append([]string{j.program}, j.args...)...)
+	cmd.Env = append(os.Environ(), j.env...)
+	return test.Start(t, cmd)
+}
+
+// send sends a message from a client address with its name in HELO.
+func (j *judged) send(t *testing.T, client, helo, from string, to []string, message string) {
+	t.Helper()
+	c := j.session(t, client, helo)
+	defer c.Close()
+	params := ""
+	if strings.ContainsFunc(from+to[0], func(r rune) bool { return r > 127 }) {
+		params = "SMTPUTF8"
+	}
+	if r, err := c.Send(from, params, to, []byte(message)); err != nil || r.Code != 250 {
+		t.Fatalf("reply %v, %v\n%s", r, err, j.d.Log())
+	}
+}
+
+func (j *judged) session(t *testing.T, address, helo string) *client.Client {
+	t.Helper()
+	c := connect(t, j.d)
+	expect(t, c, 220, "", "XCLIENT ADDR="+address)
+	expect(t, c, 250, "", "EHLO "+helo)
+	return c
+}
+
+// A verdict is what the program writes into a row.
+type verdict struct {
+	score float64
+	dkim  sql.NullInt64
+	auth  sql.NullString
+}
+
+// rows returns the verdicts of a recipient's rows.
+func (j *judged) rows(t *testing.T, to string, auth bool) (list []verdict) {
+	t.Helper()
+	column := "NULL"
+	if auth {
+		column = "auth_results"
+	}
+	rows, err := j.table.db.Query("SELECT spam_score, dkim_valid, "+column+" FROM "+j.table.name+" WHERE `to` = ?", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var one verdict
+		if err := rows.Scan(&one.score, &one.dkim, &one.auth); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, one)
+	}
+	return list
+}
+
+// await waits until the number of rows without a verdict is n.
+func (j *judged) await(t *testing.T, p *test.Process, n int) {
+	t.Helper()
+	test.Await(t, p, 60*time.Second, "waiting for verdicts", func() error {
+		var left int
+		if err := j.table.db.QueryRow("SELECT COUNT(*) FROM " + j.table.name + " WHERE dkim_valid IS NULL").Scan(&left); err != nil {
+			return err
+		} else if left != n {
+			return fmt.Errorf("%d rows have no verdict, want %d", left, n)
+		}
+		return nil
+	})
+}
