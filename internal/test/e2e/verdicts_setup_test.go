@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/client"
 	"goguerrillad/internal/test/daemon"
@@ -97,6 +99,7 @@ type judged struct {
 	table *table
 	args  []string // of the program
 	env   []string
+	user  string // of MySQL
 }
 
 // daemon starts a daemon and makes the index, the column and the user of verdicts.md.
@@ -116,12 +119,13 @@ func (v *verdicts) daemon(t *testing.T, store string, withResults bool, keys map
 		statements = v.page.Block(t, "sql sqlite")
 		j.args = []string{"--sqlite", j.d.Keys["SQLITE_FILE"]}
 	} else {
-		m, user := shared.MariaDB(), fmt.Sprintf("verdicts%d", test.FreePort(t))
-		statements = v.page.Block(t, "sql mysql", "mail.new_mail", m.DB+"."+j.table.name, "'verdicts'@'localhost'", "'"+user+"'@'localhost'")
-		t.Cleanup(func() { m.Exec(t, "DROP USER '"+user+"'@'localhost'") })
+		m := shared.MariaDB()
+		j.user = fmt.Sprintf("verdicts%d", test.FreePort(t))
+		statements = v.page.Block(t, "sql mysql", "mail.new_mail", m.DB+"."+j.table.name, "'verdicts'@'localhost'", "'"+j.user+"'@'localhost'")
+		t.Cleanup(func() { m.Exec(t, "DROP USER '"+j.user+"'@'localhost'") })
 		dir := t.TempDir()
 		test.WriteFile(t, dir, "mysql_pass", "a long password\n")
-		j.args = []string{"--mysql", m.Socket, "--user", user, "--database", m.DB, "--table", j.table.name}
+		j.args = []string{"--mysql", m.Socket, "--user", j.user, "--database", m.DB, "--table", j.table.name}
 		j.env = []string{"CREDENTIALS_DIRECTORY=" + dir}
 	}
 	for _, s := range strings.Split(statements, ";\n") {
@@ -200,16 +204,77 @@ func (j *judged) rows(t *testing.T, to string, auth bool) (list []verdict) {
 	return list
 }
 
+// left returns the number of rows without a verdict.
+func (j *judged) left(t *testing.T) (n int) {
+	t.Helper()
+	if err := j.table.db.QueryRow("SELECT COUNT(*) FROM " + j.table.name + " WHERE dkim_valid IS NULL").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // await waits until the number of rows without a verdict is n.
 func (j *judged) await(t *testing.T, p *test.Process, n int) {
 	t.Helper()
 	test.Await(t, p, 60*time.Second, "waiting for verdicts", func() error {
-		var left int
-		if err := j.table.db.QueryRow("SELECT COUNT(*) FROM " + j.table.name + " WHERE dkim_valid IS NULL").Scan(&left); err != nil {
-			return err
-		} else if left != n {
+		if left := j.left(t); left != n {
 			return fmt.Errorf("%d rows have no verdict, want %d", left, n)
 		}
 		return nil
 	})
+}
+
+// checkQueries tests that the query of the program uses the index, that the rights of its
+// user suffice for no other access, and that the query for readers returns the rows with a
+// verdict.
+func (j *judged) checkQueries(t *testing.T, store string, want int) {
+	t.Helper()
+	query := "SELECT mail_id, date FROM " + j.table.name + " WHERE dkim_valid IS NULL AND date >= '2026-01-01' AND (date > '2026-01-01' OR mail_id > 1) ORDER BY date, mail_id LIMIT 100"
+	explain, key := "EXPLAIN QUERY PLAN ", `SEARCH new_mail USING COVERING INDEX new_mail.unjudged (dkim_valid=? AND date>?)`
+	if store == "mysql" {
+		explain, key = "EXPLAIN FORMAT=JSON ", `"key": "unjudged"`
+	}
+	var plan []string
+	rows, err := j.table.db.Query(explain + query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	columns, _ := rows.Columns()
+	for rows.Next() {
+		values := make([]any, len(columns))
+		for i := range values {
+			values[i] = new(sql.NullString)
+		}
+		if err := rows.Scan(values...); err != nil {
+			t.Fatal(err)
+		}
+		plan = append(plan, values[len(values)-1].(*sql.NullString).String)
+	}
+	if text := strings.Join(plan, "\n"); !strings.Contains(text, key) || strings.Contains(text, "filesort") || strings.Contains(text, "TEMP B-TREE") {
+		t.Errorf("plan of the query: %s", text)
+	}
+	var ready int
+	if err := j.table.db.QueryRow("SELECT COUNT(*) FROM (" + j.page.Block(t, "sql ready "+store, "new_mail", j.table.name) + ") AS ready").Scan(&ready); err != nil || ready != want {
+		t.Errorf("%d rows are ready, %v, want %d", ready, err, want)
+	}
+	if store != "mysql" {
+		return
+	}
+	c := mysql.NewConfig()
+	c.User, c.Passwd, c.DBName, c.Net, c.Addr = j.user, "a long password", shared.MariaDB().DB, "unix", shared.MariaDB().Socket
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	if _, err := db.Exec("UPDATE " + j.table.name + " SET spam_score=0 WHERE mail_id=0"); err != nil {
+		t.Errorf("the user cannot update the score: %v", err)
+	}
+	for _, s := range []string{"SELECT subject FROM %s", "UPDATE %s SET mail='' WHERE mail_id=0", "UPDATE %s SET delivered=1 WHERE mail_id=0", "DELETE FROM %s", "DROP TABLE %s"} {
+		if _, err := db.Exec(fmt.Sprintf(s, j.table.name)); err == nil || !strings.Contains(err.Error(), "denied") {
+			t.Errorf("%s: %v, want a refusal", s, err)
+		}
+	}
 }

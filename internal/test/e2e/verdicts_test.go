@@ -15,6 +15,13 @@ func plain(from string) string {
 // gtube is a message that rspamd always rejects.
 const gtube = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n"
 
+// stuck is the number of messages that rspamd cannot judge. It is larger than the number
+// of concurrent requests, and the messages are older than all others.
+const stuck = 20
+
+// tooLarge is a text above max_message of rspamd.
+var tooLarge = strings.Repeat("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n", 2<<20/66)
+
 // A verdictCase is a message and its verdict.
 type verdictCase struct {
 	name               string
@@ -76,6 +83,12 @@ func TestVerdicts(t *testing.T) {
 	for _, store := range []struct{ name, compress string }{{"sqlite", "N"}, {"mysql", "Y"}} {
 		t.Run(store.name, func(t *testing.T) {
 			j := v.daemon(t, store.name, true, map[string]string{"GM_MAIL_COMPRESS": store.compress})
+			for i := range stuck {
+				j.send(t, permitted, "mail.example.org", "me@example.org", []string{fmt.Sprintf("stuck%d@example.com", i)}, plain("me@example.org")+tooLarge)
+			}
+			if _, err := j.table.db.Exec("UPDATE " + j.table.name + " SET body='redis', mail='' WHERE recipient='stuck0@example.com'"); err != nil {
+				t.Fatal(err)
+			}
 			for i, c := range cases {
 				to := []string{fmt.Sprintf("case%d@example.com", i)}
 				if i == 0 {
@@ -84,7 +97,8 @@ func TestVerdicts(t *testing.T) {
 				j.send(t, c.client, c.helo, c.from, to, c.message)
 			}
 			p := j.start(t)
-			j.await(t, p, 0)
+			j.await(t, p, stuck)
+			j.checkQueries(t, store.name, len(cases)+2)
 			for i, c := range cases {
 				got := j.rows(t, fmt.Sprintf("case%d@example.com", i), true)
 				if len(got) != 1 || got[0].dkim.Int64 != c.dkim || c.auth != "" && got[0].auth.String != c.auth || (got[0].score >= 15) != c.spam {
