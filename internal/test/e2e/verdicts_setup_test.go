@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
-
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/client"
 	"goguerrillad/internal/test/daemon"
@@ -26,11 +24,9 @@ import (
 // verdicts is a DNS server with records of senders, a signer, and an rspamd that uses
 // the DNS server and the configuration in verdicts.md.
 type verdicts struct {
-	page    test.Page
-	rspamd  *servers.RspamdServer
-	key     string // file with the private key of all signing domains
-	program string // goguerrillad-verdicts
-	service string // its unit
+	page   test.Page
+	rspamd *servers.RspamdServer
+	key    string // file with the private key of all signing domains
 }
 
 // Addresses of clients.
@@ -42,12 +38,7 @@ const (
 func newVerdicts(t *testing.T) *verdicts {
 	t.Helper()
 	test.Need(t, "/usr/bin/python3", "dkimsign", "rspamd", "unbound")
-	root, err := test.ModuleRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := &verdicts{page: test.ReadPage(t, "verdicts.md"), program: filepath.Join(root, "packaging/rspamd/goguerrillad-verdicts"),
-		service: test.ReadSource(t, "packaging/systemd/examples/goguerrillad-verdicts.service")}
+	v := &verdicts{page: test.ReadPage(t, "verdicts.md")}
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -70,10 +61,10 @@ func newVerdicts(t *testing.T) *verdicts {
 	for domain, policy := range map[string]string{"example.org": "reject", "none.example": "none", "quarantine.example": "quarantine"} {
 		add("_dmarc."+domain, `"v=DMARC1; p=`+policy+`"`)
 	}
-	local := map[string]string{}
+	redis, local := servers.Redis(t), map[string]string{}
 	for title := range v.page {
 		if name, ok := strings.CutPrefix(title, "ucl "); ok {
-			local[strings.TrimPrefix(name, "/etc/rspamd/local.d/")] = v.page.Block(t, title)
+			local[strings.TrimPrefix(name, "/etc/rspamd/local.d/")] = strings.ReplaceAll(v.page.Block(t, title), "127.0.0.1:6379", redis.Addr)
 		}
 	}
 	v.rspamd = servers.Rspamd(t, servers.DNS(t, records...), local)
@@ -97,7 +88,7 @@ type judged struct {
 	*verdicts
 	d     *daemon.Daemon
 	table *table
-	args  []string // of the program
+	args  []string // command of the program
 	env   []string
 	user  string // of MySQL
 }
@@ -117,7 +108,7 @@ func (v *verdicts) daemon(t *testing.T, store string, withResults bool, keys map
 		t.Cleanup(func() { db.Close() })
 		j.table.db = db
 		statements = v.page.Block(t, "sql sqlite")
-		j.args = []string{"--sqlite", j.d.Keys["SQLITE_FILE"]}
+		j.args = execStart(t, "goguerrillad-verdicts-sqlite.conf", "/var/lib/goguerrillad/mail.db", j.d.Keys["SQLITE_FILE"], "127.0.0.1:11333", v.rspamd.Addr)
 	} else {
 		m := shared.MariaDB()
 		j.user = fmt.Sprintf("verdicts%d", test.FreePort(t))
@@ -125,7 +116,8 @@ func (v *verdicts) daemon(t *testing.T, store string, withResults bool, keys map
 		t.Cleanup(func() { m.Exec(t, "DROP USER '"+j.user+"'@'localhost'") })
 		dir := t.TempDir()
 		test.WriteFile(t, dir, "mysql_pass", "a long password\n")
-		j.args = []string{"--mysql", m.Socket, "--user", j.user, "--database", m.DB, "--table", j.table.name}
+		j.args = execStart(t, "goguerrillad-verdicts.service", "/run/mysqld/mysqld.sock", m.Socket, "--user verdicts", "--user "+j.user,
+			"--database mail", "--database "+m.DB, "--table new_mail", "--table "+j.table.name, "127.0.0.1:11333", v.rspamd.Addr)
 		j.env = []string{"CREDENTIALS_DIRECTORY=" + dir}
 	}
 	for _, s := range strings.Split(statements, ";\n") {
@@ -141,14 +133,36 @@ func (v *verdicts) daemon(t *testing.T, store string, withResults bool, keys map
 			return err
 		})
 	}
-	j.args = append(j.args, "--rspamd", v.rspamd.Addr, "--hostname", "mx.test", "--retry", "0.1")
+	j.args = append(j.args, "--hostname", "mx.test", "--retry", "0.2")
 	return j
 }
 
-// start starts the program as the user of the daemon.
+// execStart returns the command in an example of a unit or a drop-in, with the path of the
+// program in this tree. pairs has old and new values in the command.
+func execStart(t *testing.T, example string, pairs ...string) []string {
+	t.Helper()
+	root, err := test.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(test.ReadSource(t, "packaging/systemd/examples/"+example)) {
+		if command, ok := strings.CutPrefix(line, "ExecStart=/usr/local/bin/"); ok {
+			for i := 0; i < len(pairs); i += 2 {
+				if !strings.Contains(command, pairs[i]) {
+					t.Fatalf("%s: the command %q lacks %q", example, command, pairs[i])
+				}
+			}
+			return strings.Fields(filepath.Join(root, "packaging/rspamd", strings.NewReplacer(pairs...).Replace(command)))
+		}
+	}
+	t.Fatalf("%s has no ExecStart=/usr/local/bin/", example)
+	return nil
+}
+
+// start starts the program.
 func (j *judged) start(t *testing.T) *test.Process {
 	t.Helper()
-	cmd := exec.Command("/usr/bin/python3", append([]string{j.program}, j.args...)...)
+	cmd := exec.Command("/usr/bin/python3", j.args...)
 	cmd.Env = append(os.Environ(), j.env...)
 	return test.Start(t, cmd)
 }
@@ -222,59 +236,4 @@ func (j *judged) await(t *testing.T, p *test.Process, n int) {
 		}
 		return nil
 	})
-}
-
-// checkQueries tests that the query of the program uses the index, that the rights of its
-// user suffice for no other access, and that the query for readers returns the rows with a
-// verdict.
-func (j *judged) checkQueries(t *testing.T, store string, want int) {
-	t.Helper()
-	query := "SELECT mail_id, date FROM " + j.table.name + " WHERE dkim_valid IS NULL AND date >= '2026-01-01' AND (date > '2026-01-01' OR mail_id > 1) ORDER BY date, mail_id LIMIT 100"
-	explain, key := "EXPLAIN QUERY PLAN ", `SEARCH new_mail USING COVERING INDEX new_mail.unjudged (dkim_valid=? AND date>?)`
-	if store == "mysql" {
-		explain, key = "EXPLAIN FORMAT=JSON ", `"key": "unjudged"`
-	}
-	var plan []string
-	rows, err := j.table.db.Query(explain + query)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	columns, _ := rows.Columns()
-	for rows.Next() {
-		values := make([]any, len(columns))
-		for i := range values {
-			values[i] = new(sql.NullString)
-		}
-		if err := rows.Scan(values...); err != nil {
-			t.Fatal(err)
-		}
-		plan = append(plan, values[len(values)-1].(*sql.NullString).String)
-	}
-	if text := strings.Join(plan, "\n"); !strings.Contains(text, key) || strings.Contains(text, "filesort") || strings.Contains(text, "TEMP B-TREE") {
-		t.Errorf("plan of the query: %s", text)
-	}
-	var ready int
-	if err := j.table.db.QueryRow("SELECT COUNT(*) FROM (" + j.page.Block(t, "sql ready "+store, "new_mail", j.table.name) + ") AS ready").Scan(&ready); err != nil || ready != want {
-		t.Errorf("%d rows are ready, %v, want %d", ready, err, want)
-	}
-	if store != "mysql" {
-		return
-	}
-	c := mysql.NewConfig()
-	c.User, c.Passwd, c.DBName, c.Net, c.Addr = j.user, "a long password", shared.MariaDB().DB, "unix", shared.MariaDB().Socket
-	connector, err := mysql.NewConnector(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	db := sql.OpenDB(connector)
-	defer db.Close()
-	if _, err := db.Exec("UPDATE " + j.table.name + " SET spam_score=0 WHERE mail_id=0"); err != nil {
-		t.Errorf("the user cannot update the score: %v", err)
-	}
-	for _, s := range []string{"SELECT subject FROM %s", "UPDATE %s SET mail='' WHERE mail_id=0", "UPDATE %s SET delivered=1 WHERE mail_id=0", "DELETE FROM %s", "DROP TABLE %s"} {
-		if _, err := db.Exec(fmt.Sprintf(s, j.table.name)); err == nil || !strings.Contains(err.Error(), "denied") {
-			t.Errorf("%s: %v, want a refusal", s, err)
-		}
-	}
 }

@@ -96,7 +96,13 @@ func TestVerdicts(t *testing.T) {
 				}
 				j.send(t, c.client, c.helo, c.from, to, c.message)
 			}
+			unlock := j.lock(t, store.name, "case0@example.com")
 			p := j.start(t)
+			if store.name == "mysql" {
+				j.await(t, p, stuck+1)
+				j.checkRights(t)
+			}
+			unlock()
 			j.await(t, p, stuck)
 			j.checkQueries(t, store.name, len(cases)+2)
 			for i, c := range cases {

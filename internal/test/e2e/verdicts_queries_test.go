@@ -1,0 +1,90 @@
+package e2e
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// checkQueries tests that the query of the program uses the index, that the query for
+// readers returns the rows with a verdict, and that no row is late.
+func (j *judged) checkQueries(t *testing.T, store string, want int) {
+	t.Helper()
+	query := "SELECT mail_id, date FROM " + j.table.name + " WHERE dkim_valid IS NULL AND date >= '2026-01-01' AND (date > '2026-01-01' OR mail_id > 1) ORDER BY date, mail_id LIMIT 100"
+	explain, key := "EXPLAIN QUERY PLAN ", `SEARCH new_mail USING COVERING INDEX new_mail.unjudged (dkim_valid=? AND date>?)`
+	if store == "mysql" {
+		explain, key = "EXPLAIN FORMAT=JSON ", `"key": "unjudged"`
+	}
+	var plan []string
+	rows, err := j.table.db.Query(explain + query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	columns, _ := rows.Columns()
+	for rows.Next() {
+		values := make([]any, len(columns))
+		for i := range values {
+			values[i] = new(sql.NullString)
+		}
+		if err := rows.Scan(values...); err != nil {
+			t.Fatal(err)
+		}
+		plan = append(plan, values[len(values)-1].(*sql.NullString).String)
+	}
+	if text := strings.Join(plan, "\n"); !strings.Contains(text, key) || strings.Contains(text, "filesort") || strings.Contains(text, "TEMP B-TREE") {
+		t.Errorf("plan of the query: %s", text)
+	}
+	var ready, late int
+	if err := j.table.db.QueryRow("SELECT COUNT(*) FROM (" + j.page.Block(t, "sql ready "+store, "new_mail", j.table.name) + ") AS ready").Scan(&ready); err != nil || ready != want {
+		t.Errorf("%d rows are ready, %v, want %d", ready, err, want)
+	}
+	if store == "mysql" {
+		if err := j.table.db.QueryRow(j.page.Block(t, "sql late mysql", "new_mail", j.table.name)).Scan(&late); err != nil || late != 0 {
+			t.Errorf("%d rows are late, %v", late, err)
+		}
+	}
+}
+
+// checkRights tests that the rights of the program's user suffice for its columns only.
+func (j *judged) checkRights(t *testing.T) {
+	t.Helper()
+	c := mysql.NewConfig()
+	c.User, c.Passwd, c.DBName, c.Net, c.Addr = j.user, "a long password", shared.MariaDB().DB, "unix", shared.MariaDB().Socket
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	if _, err := db.Exec("UPDATE " + j.table.name + " SET spam_score=0 WHERE mail_id=0"); err != nil {
+		t.Errorf("the user cannot update the score: %v", err)
+	}
+	for _, s := range []string{"SELECT subject FROM %s", "UPDATE %s SET mail='' WHERE mail_id=0", "UPDATE %s SET delivered=1 WHERE mail_id=0", "DELETE FROM %s", "DROP TABLE %s"} {
+		if _, err := db.Exec(fmt.Sprintf(s, j.table.name)); err == nil || !strings.Contains(err.Error(), "denied") {
+			t.Errorf("%s: %v, want a refusal", s, err)
+		}
+	}
+}
+
+// lock locks the row of a recipient in MySQL, as a reader does, and returns a function
+// that unlocks it.
+func (j *judged) lock(t *testing.T, store, to string) func() {
+	t.Helper()
+	if store != "mysql" {
+		return func() {}
+	}
+	tx, err := j.table.db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tx.Rollback() })
+	var id int
+	if err := tx.QueryRow("SELECT mail_id FROM "+j.table.name+" WHERE `to`=? FOR UPDATE", to).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	return func() { tx.Rollback() }
+}
