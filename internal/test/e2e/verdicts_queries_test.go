@@ -3,10 +3,15 @@ package e2e
 import (
 	"database/sql"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+
+	"goguerrillad/internal/test"
 )
 
 // checkQueries tests that the query of the program uses the index, that the query for
@@ -87,4 +92,36 @@ func (j *judged) lock(t *testing.T, store, to string) func() {
 		t.Fatal(err)
 	}
 	return func() { tx.Rollback() }
+}
+
+// TestVerdictsUnit: systemd accepts the unit of the program, also with the drop-in for
+// SQLite, and rates its exposure as low.
+func TestVerdictsUnit(t *testing.T) {
+	test.Need(t, "systemd-analyze")
+	root, err := test.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const unit, dropIn = "goguerrillad-verdicts.service", "goguerrillad-verdicts-sqlite.conf"
+	dir := t.TempDir()
+	write := func(dir, name string) {
+		text := test.ReadSource(t, "packaging/systemd/examples/"+name)
+		test.WriteFile(t, dir, name, strings.ReplaceAll(text, "/usr/local/bin", filepath.Join(root, "packaging/rspamd")))
+	}
+	write(dir, unit)
+	for _, name := range []string{"", dropIn} {
+		if name != "" {
+			dropIns := filepath.Join(dir, unit+".d")
+			if err := os.Mkdir(dropIns, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			write(dropIns, name)
+		}
+		if out, err := exec.Command("systemd-analyze", "verify", "--man=no", filepath.Join(dir, unit)).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("systemd-analyze verify, drop-in %q: %v\n%s", name, err, out)
+		}
+		if out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=15", filepath.Join(dir, unit)).CombinedOutput(); err != nil {
+			t.Errorf("systemd-analyze security, drop-in %q: %v\n%s", name, err, out)
+		}
+	}
 }
