@@ -105,6 +105,9 @@ func TestVerdicts(t *testing.T) {
 			unlock()
 			j.await(t, p, stuck)
 			j.checkQueries(t, store.name, len(cases)+2)
+			if n := strings.Count(p.Output(), "a DNS query failed"); n != 2 {
+				t.Errorf("%d retries after a failed DNS query, want 2:\n%s", n, p.Output())
+			}
 			for i, c := range cases {
 				got := j.rows(t, fmt.Sprintf("case%d@example.com", i), true)
 				if len(got) != 1 || got[0].dkim.Int64 != c.dkim || c.auth != "" && got[0].auth.String != c.auth || (got[0].score >= 15) != c.spam {
