@@ -37,6 +37,9 @@ const (
 
 func newVerdicts(t *testing.T) *verdicts {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("runs rspamd")
+	}
 	test.Need(t, "/usr/bin/python3", "dkimsign", "rspamd", "unbound")
 	v := &verdicts{page: test.ReadPage(t, "verdicts.md")}
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
