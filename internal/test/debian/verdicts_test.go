@@ -59,7 +59,7 @@ func testVerdictsPage(t *testing.T, store string) {
 	const log = "journalctl --unit=goguerrillad-verdicts --no-pager"
 	do("try")
 	test.Await(t, nil, time.Minute, "waiting for a verdict", func() error {
-		if out := m.Run(t, log); !strings.Contains(out, "mail_id 1: score ") || !strings.Contains(out, ", dkim_valid 0; ") {
+		if out := m.Run(t, log); !strings.Contains(out, "mail_id 1: score ") || !strings.Contains(out, ", dkim_valid 0; mail.example.com; none") {
 			return fmt.Errorf("the log is %s", out)
 		}
 		return nil

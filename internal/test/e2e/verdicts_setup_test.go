@@ -136,7 +136,7 @@ func (v *verdicts) daemon(t *testing.T, store string, withResults bool, keys map
 			return err
 		})
 	}
-	j.args = append(j.args, "--hostname", "mx.test", "--retry", "0.2")
+	j.args = append(j.args, "--retry", "0.2")
 	return j
 }
 
