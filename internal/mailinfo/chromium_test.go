@@ -126,11 +126,17 @@ func TestChromium(t *testing.T) {
 
 // chromiumIsWrong reports whether Chromium does not decode text as the standard
 // requires. Chromium 156 cuts four characters of Big5, which are two code points, to
-// 16 bits. In ISO-2022-JP, it ignores an error after an ESC $ or ESC ( that does not
+// 16 bits, and Chromium 148 reads a byte that cannot be the second one of a character of
+// Big5 again. In ISO-2022-JP, it ignores an error after an ESC $ or ESC ( that does not
 // start an escape sequence; escapes matches valid escape sequences.
 func chromiumIsWrong(name string, text []byte, escapes *regexp.Regexp) bool {
 	switch name {
 	case "big5":
+		for i := 1; i < len(text); i++ {
+			if text[i] >= 0x80 && text[i-1] > 0x80 && (text[i] <= 0xa0 || text[i] == 0xff || text[i-1] <= 0x86) {
+				return true
+			}
+		}
 		return len(text) > 1 && text[0] == 0x88 && strings.IndexByte("\x62\x64\xa3\xa5", text[1]) >= 0
 	case "iso-2022-jp":
 		rest := escapes.ReplaceAll(text, []byte("-"))
