@@ -81,11 +81,11 @@ func testExpireZone(t *testing.T, b *testbed) {
 				compressed := func(o *mysql.Options) { o.Compress = compress }
 				s := b.open(t, compressed)
 				saveAt(t, s, 300, time.Now().Add(-3*time.Minute))
-				saveAt(t, s, 50, time.Now().Add(-25*time.Hour))
+				saveAt(t, s, 50, time.Now().Add(-20*time.Hour))
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}
-				b.server.Exec(t, "UPDATE mail."+b.table+" SET `date`=`date`-INTERVAL 25 HOUR ORDER BY mail_id DESC LIMIT 50")
+				b.server.Exec(t, "UPDATE mail."+b.table+" SET `date`=`date`-INTERVAL 20 HOUR ORDER BY mail_id DESC LIMIT 50")
 				b.global(t, "time_zone", "'"+zones[1]+"'", "'SYSTEM'")
 				s = b.open(t, compressed)
 				defer s.Close()

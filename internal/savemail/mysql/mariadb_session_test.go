@@ -71,6 +71,7 @@ func testCommits(t *testing.T, b *testbed, set string) {
 // badValues has a harmful value for each setting, as SQL.
 var badValues = map[string]string{
 	"sql_select_limit":         "1",
+	"sql_safe_updates":         "1",
 	"autocommit":               "0",
 	"completion_type":          "'CHAIN'",
 	"character_set_client":     "latin1",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -176,6 +177,7 @@ func TestStores(t *testing.T) {
 	mysqlHarness := func(t *testing.T, compress bool) storetest.Harness {
 		maria.Exec(t, "DROP TABLE IF EXISTS mail.new_mail")
 		maria.CreateTable(t, "new_mail")
+		maria.GrantDelete(t, "new_mail")
 		o := mysql.Options{Hosts: []string{maria.Socket}, User: maria.User, Pass: maria.Pass, DB: maria.DB,
 			Table: "new_mail", Compress: compress, Log: slog.New(slog.DiscardHandler)}
 		return storetest.Harness{
@@ -183,6 +185,9 @@ func TestStores(t *testing.T) {
 			Rows:   func(t *testing.T) []storetest.Row { return storetest.Select(t, db, "new_mail", "`") },
 			Reopen: func(*testing.T) savemail.Store { return must(mysql.New(o)) },
 			Reader: func(t *testing.T) savemail.Reader { return must(mysql.NewReader(o)) },
+			SetDate: func(t *testing.T, hash string, date time.Time) {
+				maria.Exec(t, fmt.Sprintf("UPDATE mail.new_mail SET `date`=FROM_UNIXTIME(%d) WHERE `hash`='%s'", date.Unix(), hash))
+			},
 		}
 	}
 	for _, tt := range []struct {
