@@ -44,6 +44,10 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (savemail.Expired,
 	return expired, err
 }
 
+// dateGlob is the form of a date that can be compared as text. A date in another form,
+// which another program has written, does not show the age of the message, which stays.
+const dateGlob = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*"
+
 // deleteOldest deletes up to n messages in one transaction. The transaction does not sync
 // the WAL: a message that is back after a power loss is deleted again, and the commit of
 // the next message makes the whole WAL durable before it is acknowledged.
@@ -77,7 +81,7 @@ func (s *Store) deleteOldest(ctx context.Context, before string, n int) (rows in
 	}
 	table, key := quote(s.options.Table), s.database.key
 	result, err := conn.ExecContext(context.Background(), "DELETE FROM "+table+" WHERE "+key+
-		" IN (SELECT "+key+" FROM "+table+` WHERE "date"<? ORDER BY "date" LIMIT ?)`, before, n)
+		" IN (SELECT "+key+" FROM "+table+` WHERE "date"<? AND "date" GLOB '`+dateGlob+`' ORDER BY "date" LIMIT ?)`, before, n)
 	if err != nil {
 		return 0, s.abort("delete old messages", err)
 	}

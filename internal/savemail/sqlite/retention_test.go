@@ -87,6 +87,27 @@ func TestExpireFails(t *testing.T) {
 	}
 }
 
+// TestExpireOtherDates: a date in a form that cannot be compared, which another program has
+// written, is not old.
+func TestExpireOtherDates(t *testing.T) {
+	o := options(t)
+	s := sqlite.New(o)
+	defer s.Close()
+	now := time.Now()
+	saveOld(t, s, 4, now)
+	for i, date := range []string{"strftime('%s', 'now')", "''", "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')", "datetime('now', '-2 hours')"} {
+		execute(t, o.File, fmt.Sprintf("UPDATE new_mail SET date=%s WHERE mail_id=%d", date, i+1))
+	}
+	for range 3 {
+		if _, err := s.Expire(t.Context(), now.Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := len(rows(t, o.File)); got != 3 {
+		t.Errorf("%d rows are left, want 3", got)
+	}
+}
+
 // TestExpireTables: tables of operators without a rowid, with an index that begins with date,
 // and with a partial index, which is not enough.
 func TestExpireTables(t *testing.T) {
