@@ -69,6 +69,21 @@ func testExpireDates(t *testing.T, b *testbed) {
 	b.count(t, 2)
 }
 
+// testExpireSameKey: without mail_id the hash identifies a row, and a young row with the hash
+// of an old one stays.
+func testExpireSameKey(t *testing.T, b *testbed) {
+	b.createExpiring(t)
+	b.server.Exec(t, "ALTER TABLE mail."+b.table+" DROP COLUMN mail_id")
+	s := b.open(t, nil)
+	defer s.Close()
+	saveAt(t, s, 2, time.Now())
+	b.server.Exec(t, "UPDATE mail."+b.table+" SET `hash`='', `date`=`date`-INTERVAL 2 HOUR LIMIT 1", "UPDATE mail."+b.table+" SET `hash`=''")
+	if got := expireAll(t, s, time.Hour); got != 1 {
+		t.Errorf("%d rows deleted, want 1", got)
+	}
+	b.count(t, 1)
+}
+
 // testExpireZone: no message is deleted too early after a change of the server's time zone,
 // and the old ones are deleted in spite of the others, unless their date is too late.
 func testExpireZone(t *testing.T, b *testbed) {

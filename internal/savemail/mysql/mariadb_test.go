@@ -101,6 +101,7 @@ func TestMariaDB(t *testing.T) {
 	t.Run("only host", with(testOnlyHost))
 	t.Run("spread", with(testSpread))
 	t.Run("expire, dates", with(testExpireDates))
+	t.Run("expire, same key", with(testExpireSameKey))
 	t.Run("expire, time zone", with(testExpireZone))
 	t.Run("expire, daemons", with(testExpireDaemons))
 	t.Run("expire, locked row", with(testExpireLocked))
