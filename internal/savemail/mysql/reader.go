@@ -49,7 +49,7 @@ func (r *Reader) List(ctx context.Context, f savemail.Filter) ([]savemail.Listed
 	if err != nil {
 		return nil, err
 	}
-	where, args := has.Where(f, "FROM_UNIXTIME(?)", f.Since.Unix())
+	where, args := has.Where(f, "FROM_UNIXTIME(?)", max(f.Since.Unix(), 0)) // NULL for a time before 1970
 	rows, err := c.QueryContext(ctx, "SELECT "+has.Text("hash")+","+has.Text("from", "return_path")+","+has.Text("recipient", "to")+","+
 		has.Text("subject")+",IFNULL(UNIX_TIMESTAMP("+has.Column("date")+"),0),LENGTH("+has.Text("mail")+") FROM "+r.store.table.String()+
 		where+" ORDER BY "+has.Column("mail_id", "date")+" DESC LIMIT ?", append(args, f.N)...)

@@ -72,6 +72,7 @@ func TestList(t *testing.T) {
 				{[]string{"-json", "-to=other@example.com", "-from", "sender@example.org"}, []string{second}},
 				{[]string{"-json", "-since", "1h"}, []string{second, hash}},
 				{[]string{"-since", "2020-01-31"}, []string{second, hash}},
+				{[]string{"-since", "1900-01-31"}, []string{second, hash}},
 				{[]string{"-since", "2020-01-31T12:00:00+02:00", "-from", "sender@example.org"}, []string{second, hash}},
 			} {
 				if got := lines(append([]string{"-list", "10"}, tt.flags...)...); !slices.Equal(got, tt.want) {
