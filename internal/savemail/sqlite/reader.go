@@ -56,8 +56,12 @@ func (r *Reader) List(ctx context.Context, f savemail.Filter) ([]savemail.Listed
 	const shown = 10_000 // characters
 	text := func(columns ...string) string { return fmt.Sprintf("substr(%s,1,%d),", has.Text(columns...), shown) }
 	where, args := has.Where(f, "?", f.Since.UTC().Format(dateLayout))
+	order := has.Column("mail_id", "date", "rowid") + " DESC"
+	if !f.Since.IsZero() { // otherwise SQLite would not use the index on date
+		order = has.Column("date") + " DESC," + order
+	}
 	rows, err := r.db.QueryContext(ctx, "SELECT "+text("hash")+text("from", "return_path")+text("recipient", "to")+text("subject")+text("date")+
-		"octet_length("+has.Text("mail")+") FROM "+quote(r.table)+where+" ORDER BY "+has.Column("mail_id", "date", "rowid")+" DESC LIMIT ?", append(args, f.N)...)
+		"octet_length("+has.Text("mail")+") FROM "+quote(r.table)+where+" ORDER BY "+order+" LIMIT ?", append(args, f.N)...)
 	if err != nil {
 		return nil, fmt.Errorf("read the table: %w", err)
 	}
