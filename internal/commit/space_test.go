@@ -62,6 +62,9 @@ func TestMinFree(t *testing.T) {
 		store.free.Store(899)
 		submit() // not yet an eighth more
 		want(true, 1, 2)
+		if text := c.Health().Outage(); !strings.HasSuffix(text, ": 899 bytes free, not yet an eighth more than GM_MIN_FREE, which is 800") {
+			t.Errorf("the outage is %q", text)
+		}
 		store.broken.Store(true)
 		submit() // unknown
 		want(true, 2, 2)

@@ -53,7 +53,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 
 	if space := c.sources.Space(); space.Known {
-		gauge("free_bytes", "Free space on the file system of the store.", float64(space.Free))
+		gauge("free_bytes", "Free space on the file system of the store, and in a SQLite file.", float64(space.Free))
+		gauge("no_space", "1 if messages receive 452 until there is an eighth more than GM_MIN_FREE, else 0.", flag(space.Full))
 		gauge("free_minimum_bytes", "Free space below which messages receive 452 (GM_MIN_FREE).", float64(space.Min))
 	}
 	if retention := c.sources.Retention(); retention.Keep > 0 {

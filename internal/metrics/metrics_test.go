@@ -260,7 +260,7 @@ func TestMetrics(t *testing.T) {
 // TestSpaceAndRetention: the metrics about free space and deletion exist while they are known.
 func TestSpaceAndRetention(t *testing.T) {
 	f := newFixture()
-	names := []string{"free_bytes", "free_minimum_bytes", "rows_deleted_total", "oldest_row_timestamp_seconds"}
+	names := []string{"no_space", "free_bytes", "free_minimum_bytes", "rows_deleted_total", "oldest_row_timestamp_seconds"}
 	want := func(values ...string) {
 		t.Helper()
 		_, text, _ := f.get("/metrics")
@@ -272,15 +272,17 @@ func TestSpaceAndRetention(t *testing.T) {
 			}
 		}
 	}
-	want("", "", "", "")
+	want("", "", "", "", "")
 	f.space.Store(&commit.Space{Known: true, Free: 4096, Min: 1024})
 	f.retention.Store(&commit.Retention{Keep: time.Hour, Deleted: 12})
-	want("4096", "1024", "12", "")
+	want("0", "4096", "1024", "12", "")
+	f.space.Store(&commit.Space{Known: true, Full: true, Free: 1100, Min: 1024})
+	want("1", "1100", "1024", "12", "")
 	f.space.Store(&commit.Space{Free: 4096, Min: 1024})
 	f.retention.Store(&commit.Retention{Keep: time.Hour, Oldest: time.Unix(1000, 0)})
-	want("", "", "0", "1000")
+	want("", "", "", "0", "1000")
 	f.retention.Store(&commit.Retention{Deleted: 12, Oldest: time.Unix(1000, 0)})
-	want("", "", "", "")
+	want("", "", "", "", "")
 }
 
 // TestProtected: each response has the headers for browsers.

@@ -78,6 +78,8 @@ func TestCondition(t *testing.T) {
 	want("error", "Refusing connections", "client limit reached")
 	f.space.Store(&commit.Space{Known: true, Full: true, Free: 63 << 20, Min: 64 << 20})
 	want("error", "Not accepting messages", "free space below GM_MIN_FREE, replying 452: 63 MiB free, minimum 64 MiB")
+	f.space.Store(&commit.Space{Known: true, Full: true, Free: 65 << 20, Min: 64 << 20})
+	want("error", "Not accepting messages", "free space not yet an eighth above GM_MIN_FREE, replying 452: 65 MiB free, minimum 64 MiB")
 	f.space.Store(&commit.Space{Known: true, Free: 64 << 20, Min: 64 << 20})
 	f.down.Store(true)
 	want("error", "Not accepting messages", "store unavailable since 2023-11-14 22:13:20 UTC, replying 451")

@@ -19,7 +19,11 @@ func (m *Server) condition() condition {
 	store, space := m.sources.Health(), m.sources.Space()
 	switch {
 	case space.Full:
-		return condition{"error", "Not accepting messages", "free space below GM_MIN_FREE, replying 452: " + free(space)}
+		reason := "free space below GM_MIN_FREE"
+		if space.Free >= space.Min {
+			reason = "free space not yet an eighth above GM_MIN_FREE"
+		}
+		return condition{"error", "Not accepting messages", reason + ", replying 452: " + free(space)}
 	case !store.Up && !store.Checked:
 		return condition{"warning", "Starting", "store not checked yet"}
 	case !store.Up && !store.Refusing:

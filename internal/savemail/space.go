@@ -23,6 +23,9 @@ type Local interface {
 type FullError struct{ Free, Min int64 } // bytes
 
 func (e *FullError) Error() string {
+	if e.Free >= e.Min { // not yet enough to accept messages again
+		return fmt.Sprintf("%d bytes free, not yet an eighth more than GM_MIN_FREE, which is %d", e.Free, e.Min)
+	}
 	return fmt.Sprintf("%d bytes free, less than GM_MIN_FREE, which is %d", e.Free, e.Min)
 }
 
