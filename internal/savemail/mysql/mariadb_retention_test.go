@@ -114,6 +114,30 @@ func testExpireZone(t *testing.T, b *testbed) {
 	}
 }
 
+// testExpireRedis: a row whose message is in Redis has no Received field, and stays until it
+// is old enough in every time zone.
+func testExpireRedis(t *testing.T, b *testbed) {
+	b.createExpiring(t)
+	s := b.open(t, nil)
+	defer s.Close()
+	for range 12 {
+		e := storetest.Envelope(text, "b@example.com")
+		e.To[0].InRedis = true
+		if err := s.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.server.Exec(t, "UPDATE mail."+b.table+" SET `date`=`date`-INTERVAL 26 HOUR")
+	if got := expireAll(t, s, time.Hour); got != 0 {
+		t.Errorf("%d rows deleted after a change of the zone, want 0", got)
+	}
+	b.server.Exec(t, "UPDATE mail."+b.table+" SET `date`=`date`-INTERVAL 2 HOUR ORDER BY mail_id DESC LIMIT 8")
+	if got := expireAll(t, s, time.Hour); got != 8 {
+		t.Errorf("%d rows deleted, want 8", got)
+	}
+	b.count(t, 4)
+}
+
 // testExpireDaemons: one of two daemons deletes; the other one follows when it has stopped.
 func testExpireDaemons(t *testing.T, b *testbed) {
 	b.createExpiring(t)

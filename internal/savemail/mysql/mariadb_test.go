@@ -103,6 +103,7 @@ func TestMariaDB(t *testing.T) {
 	t.Run("expire, dates", with(testExpireDates))
 	t.Run("expire, same key", with(testExpireSameKey))
 	t.Run("expire, time zone", with(testExpireZone))
+	t.Run("expire, in Redis", with(testExpireRedis))
 	t.Run("expire, daemons", with(testExpireDaemons))
 	t.Run("expire, locked row", with(testExpireLocked))
 	t.Run("expire, impossible", with(testExpireImpossible))
