@@ -7,12 +7,13 @@
 # mail-transport-agent. They are unpacked in build/servers, and their libraries
 # are installed.
 set -u
-packages="gcc libc6-dev faketime qemu-user e2fsprogs mount util-linux mariadb-server galera-4 rsync redis-server nginx libnginx-mod-mail haproxy prometheus rspamd unbound chromium postfix swaks
-	libio-socket-ssl-perl libnet-ssleay-perl msmtp curl python3 sqlite3 python3-redis python3-pymysql python3-dkim python3-flask php-cli php-mysql php-sqlite3 nodejs node-nodemailer openssl procps
+packages="gcc libc6-dev faketime qemu-user e2fsprogs mount util-linux mariadb-server galera-4 rsync postgresql pgbouncer redis-server nginx libnginx-mod-mail haproxy prometheus rspamd unbound chromium
+	postfix swaks libio-socket-ssl-perl libnet-ssleay-perl msmtp curl python3 sqlite3 python3-redis python3-pymysql python3-dkim python3-flask php-cli php-mysql php-sqlite3 nodejs node-nodemailer openssl procps
 	mmdebstrap systemd-container mandoc man-db debhelper lintian dpkg-dev fakeroot qemu-user-static"
 unpacked="exim:exim4-daemon-light:usr/sbin/exim4 opensmtpd:opensmtpd:usr/sbin/smtpd"
 policy=/usr/sbin/policy-rc.d
 saved=$policy.before-goguerrillad-tests
+no_cluster=/etc/postgresql-common/createcluster.d/goguerrillad-tests.conf
 export DEBIAN_FRONTEND=noninteractive
 
 say() { echo "install.sh: $*" >&2; }
@@ -41,8 +42,14 @@ deny_services() {
 	chmod 755 "$policy"
 }
 
+# The package postgresql would make a cluster in /var/lib, which the next boot starts.
+deny_cluster() {
+	mkdir -p "${no_cluster%/*}"
+	echo 'create_main_cluster = false' >"$no_cluster"
+}
+
 restore_policy() {
-	rm -f "$policy"
+	rm -f "$policy" "$no_cluster"
 	[ ! -e "$saved" ] || mv "$saved" "$policy"
 }
 
@@ -97,6 +104,7 @@ elif [ "$(id -u)" -ne 0 ]; then
 fi
 
 deny_services
+deny_cluster
 trap restore_policy EXIT
 trap 'exit 1' INT TERM HUP
 wanted=$(missing $packages)

@@ -42,10 +42,13 @@ func Need(t T, programs ...string) {
 	}
 }
 
-// LookPath finds a program in PATH, in the sbin directories, or among the servers that
-// install.sh has unpacked.
+// LookPath finds a program in PATH, in the sbin directories, in Debian's directories of
+// PostgreSQL, or among the servers that install.sh has unpacked.
 func LookPath(program string) (string, error) {
 	dirs := []string{"/usr/sbin", "/usr/local/sbin", "/sbin"}
+	if versions, err := filepath.Glob("/usr/lib/postgresql/*/bin"); err == nil && len(versions) > 0 {
+		dirs = append(dirs, versions[len(versions)-1])
+	}
 	// Its scripts mariadbd and mariadb-install-db can start another version of MariaDB.
 	if first := os.Getenv("TEST_SERVERS"); first != "" {
 		dirs = slices.Insert(dirs, 0, first)

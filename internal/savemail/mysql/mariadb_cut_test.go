@@ -11,6 +11,7 @@ import (
 	"goguerrillad/internal/savemail/mysql"
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/mysqlproxy"
+	"goguerrillad/internal/test/storetest"
 )
 
 // testCuts ends connections under load before, during and after all kinds of
@@ -19,7 +20,7 @@ import (
 func testCuts(t *testing.T, b *testbed) {
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
-	l := startLoad(t, b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} }), b)
+	l := storetest.StartLoad(t, b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} }), b.options().Log)
 	faults, hangs := mysqlproxy.Faults(), mysqlproxy.HangFaults()
 	seen := map[string]int{}
 	proxy.Arm(func(statement string) *mysqlproxy.Fault {
@@ -42,7 +43,7 @@ func testCuts(t *testing.T, b *testbed) {
 		seen[fmt.Sprintf("%s %s", f.Name, verb)]++
 		return &f
 	})
-	want := repetitions(150, 1000)
+	want := storetest.Repetitions(150, 1000)
 	test.Await(t, nil, 8*time.Minute, "not enough cuts", func() error {
 		if n := proxy.Cuts(); n < want {
 			return fmt.Errorf("%d cuts, want %d", n, want)
@@ -50,9 +51,9 @@ func testCuts(t *testing.T, b *testbed) {
 		return nil
 	})
 	proxy.Arm(nil)
-	l.awaitProgress(t, 20)
-	l.stop(t)
-	if n := l.verify(t, b); n > 0 {
+	l.AwaitProgress(t, 20)
+	l.Stop(t)
+	if n := l.Verify(t, b.rows(t)); n > 0 {
 		t.Errorf("%d failed messages are stored\n%s", n, b.log)
 	}
 	t.Logf("%d cuts: %v", proxy.Cuts(), seen)
@@ -61,7 +62,7 @@ func testCuts(t *testing.T, b *testbed) {
 // testLeaks loses one connection for each message. Every message is stored, and
 // neither the process nor the server keeps a descriptor or session.
 func testLeaks(t *testing.T, b *testbed) {
-	outages := repetitions(200, 1000)
+	outages := storetest.Repetitions(200, 1000)
 	b.create(t)
 	proxy := mysqlproxy.Start(t, b.server.Addr)
 	s := b.open(t, func(o *mysql.Options) { o.Hosts = []string{proxy.Addr} })

@@ -13,6 +13,7 @@ import (
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/mysqlproxy"
 	"goguerrillad/internal/test/servers"
+	"goguerrillad/internal/test/storetest"
 )
 
 // A pair is two servers without replication in one list of hosts. The store stores
@@ -20,7 +21,7 @@ import (
 type pair struct {
 	*testbed // of the first server
 	second   *testbed
-	load     *load
+	load     *storetest.Load
 }
 
 // TestFailover kills, pauses and write-protects the first of two servers under
@@ -37,16 +38,16 @@ func TestFailover(t *testing.T) {
 		return b
 	}
 	p := &pair{testbed: open(first), second: open(second)}
-	p.load = startLoad(t, p.open(t, func(o *mysql.Options) {
+	p.load = storetest.StartLoad(t, p.open(t, func(o *mysql.Options) {
 		o.Hosts = []string{first.Addr, second.Addr}
-		o.Timeout = loadTimeout
-	}), p.testbed)
+		o.Timeout = storetest.LoadTimeout
+	}), p.options().Log)
 	defer func() {
 		if t.Failed() {
 			t.Logf("%s", log)
 		}
 	}()
-	p.load.awaitProgress(t, 100)
+	p.load.AwaitProgress(t, 100)
 	steps := []struct {
 		name           string
 		inject, repair func(t *testing.T)
@@ -55,18 +56,18 @@ func TestFailover(t *testing.T) {
 		{"hung", func(t *testing.T) { first.Pause(t) }, func(t *testing.T) { first.Continue(t) }},
 		{"read only", p.setReadOnly("ON"), p.setReadOnly("OFF")},
 	}
-	for i := range repetitions(1, 10) * len(steps) {
+	for i := range storetest.Repetitions(1, 10) * len(steps) {
 		step := steps[i%len(steps)]
 		t.Logf("the first server is %s", step.name)
 		step.inject(t)
 		p.awaitLog(t, "MySQL server unhealthy", i+1)
-		p.load.awaitProgress(t, 100)
+		p.load.AwaitProgress(t, 100)
 		step.repair(t)
 		p.awaitLog(t, "MySQL server healthy again", i+1)
-		p.load.awaitProgress(t, 100)
+		p.load.AwaitProgress(t, 100)
 	}
-	p.load.stop(t)
-	if n := p.load.verify(t, p.testbed, p.second); n > 0 {
+	p.load.Stop(t)
+	if n := p.load.Verify(t, p.rows(t), p.second.rows(t)); n > 0 {
 		t.Logf("%d failed messages are stored", n)
 	}
 }

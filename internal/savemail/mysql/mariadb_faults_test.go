@@ -11,12 +11,13 @@ import (
 
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/servers"
+	"goguerrillad/internal/test/storetest"
 )
 
 // A fault is a failure of a database server that can be injected and repaired.
 type fault struct {
 	name   string
-	inject func(t *testing.T, b *testbed, l *load)
+	inject func(t *testing.T, b *testbed, l *storetest.Load)
 	repair func(t *testing.T, b *testbed)
 }
 
@@ -25,33 +26,33 @@ func faults() []fault {
 	return []fault{
 		{
 			"killed",
-			func(_ *testing.T, b *testbed, _ *load) { b.server.Kill() },
+			func(_ *testing.T, b *testbed, _ *storetest.Load) { b.server.Kill() },
 			func(_ *testing.T, b *testbed) { b.server.Start(b.parent) },
 		},
 		{
 			"restarted",
-			func(_ *testing.T, b *testbed, _ *load) { b.server.Stop() },
+			func(_ *testing.T, b *testbed, _ *storetest.Load) { b.server.Stop() },
 			func(_ *testing.T, b *testbed) { b.server.Start(b.parent) },
 		},
 		{
 			"stopped", // for longer than the reply timeout
-			func(t *testing.T, b *testbed, l *load) {
+			func(t *testing.T, b *testbed, l *storetest.Load) {
 				b.server.Pause(t)
-				time.Sleep(loadTimeout/3 + time.Second) // the duration of the fault
+				time.Sleep(storetest.LoadTimeout/3 + time.Second) // the duration of the fault
 			},
 			func(t *testing.T, b *testbed) { b.server.Continue(t) },
 		},
 		{
 			"read only",
-			func(t *testing.T, b *testbed, l *load) {
+			func(t *testing.T, b *testbed, l *storetest.Load) {
 				b.server.Exec(t, "SET GLOBAL read_only=ON")
-				l.awaitFailure(t)
+				l.AwaitFailure(t)
 			},
 			func(t *testing.T, b *testbed) { b.server.Exec(t, "SET GLOBAL read_only=OFF") },
 		},
 		{
 			"out of connections",
-			func(t *testing.T, b *testbed, l *load) {
+			func(t *testing.T, b *testbed, l *storetest.Load) {
 				b.server.Exec(t, "SET GLOBAL max_connections=10")
 				var held []interface{ Close() error }
 				t.Cleanup(func() {
@@ -75,12 +76,12 @@ func faults() []fault {
 		},
 		{
 			"sessions killed",
-			func(t *testing.T, b *testbed, _ *load) { b.killSessions(t) },
+			func(t *testing.T, b *testbed, _ *storetest.Load) { b.killSessions(t) },
 			func(*testing.T, *testbed) {},
 		},
 		{
 			"statements killed",
-			func(t *testing.T, b *testbed, _ *load) {
+			func(t *testing.T, b *testbed, _ *storetest.Load) {
 				for _, id := range b.sessionIDs(t) {
 					b.server.Exec(t, fmt.Sprintf("KILL QUERY %d", id))
 				}
@@ -122,16 +123,16 @@ func (b *testbed) sessionIDs(t *testing.T) (ids []int) {
 func testFaults(f fault) func(*testing.T, *testbed) {
 	return func(t *testing.T, b *testbed) {
 		b.create(t)
-		l := startLoad(t, b.open(t, nil), b)
-		l.awaitProgress(t, 50)
-		for range repetitions(1, 20) {
+		l := storetest.StartLoad(t, b.open(t, nil), b.options().Log)
+		l.AwaitProgress(t, 50)
+		for range storetest.Repetitions(1, 20) {
 			f.inject(t, b, l)
 			f.repair(t, b)
-			l.awaitProgress(t, 50)
+			l.AwaitProgress(t, 50)
 		}
-		l.stop(t)
+		l.Stop(t)
 		test.Await(t, nil, 10*time.Second, "the server does not reply", b.db.Ping)
-		if n := l.verify(t, b); n > 0 {
+		if n := l.Verify(t, b.rows(t)); n > 0 {
 			t.Logf("%d failed messages are stored\n%s", n, b.log)
 		}
 	}
@@ -162,8 +163,8 @@ func TestDiskFull(t *testing.T) {
 	}()
 	testFaults(fault{
 		"disk full",
-		func(t *testing.T, b *testbed, l *load) {
-			l.supervise = func() { // MySQL ends when it cannot write its binary log
+		func(t *testing.T, b *testbed, l *storetest.Load) {
+			l.Supervise = func() { // MySQL ends when it cannot write its binary log
 				if b.server.Ended() {
 					b.server.Start(t)
 				}
@@ -179,7 +180,7 @@ func TestDiskFull(t *testing.T) {
 			if !errors.Is(err, syscall.ENOSPC) {
 				t.Fatal(err)
 			}
-			l.awaitFailure(t)
+			l.AwaitFailure(t)
 		},
 		func(t *testing.T, _ *testbed) {
 			if err := os.Remove(ballast); err != nil {

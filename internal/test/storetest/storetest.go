@@ -124,6 +124,10 @@ func asText(kind string, value any) string {
 	switch {
 	case value == nil:
 		return ""
+	case value == false:
+		return "0"
+	case value == true:
+		return "1"
 	case !ok:
 		return fmt.Sprint(value)
 	case strings.HasPrefix(kind, "BIT"):

@@ -1,11 +1,13 @@
-package mysql_test
+package storetest
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,31 +17,32 @@ import (
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/test"
-	"goguerrillad/internal/test/storetest"
 )
 
 // loadClients is the number of concurrent clients.
 const loadClients = 8
 
-// loadTimeout is the timeout of one message.
-const loadTimeout = 9 * time.Second
+// LoadTimeout is the timeout of one message.
+const LoadTimeout = 9 * time.Second
 
-// repetitions returns long if FAULTS=long is set, else usual.
-func repetitions(usual, long int) int {
+// Repetitions returns long if FAULTS=long is set, else usual.
+func Repetitions(usual, long int) int {
 	if os.Getenv("FAULTS") == "long" {
 		return long
 	}
 	return usual
 }
 
-// A load consists of clients that send messages continuously and record their
+// A Load consists of clients that send messages continuously and record their
 // outcomes.
-type load struct {
+type Load struct {
+	// Supervise restarts a server that has ended, as a service manager does; it may be nil.
+	Supervise func()
+
 	committer *commit.Committer
 	clients   sync.WaitGroup
 	done      <-chan struct{} // closed by quit and at the end of the test
 	quit      func()
-	supervise func()        // restarts a server that has ended, as a service manager does; may be nil
 	gap       time.Duration // longest time between two acknowledgements
 
 	mu           sync.Mutex
@@ -51,11 +54,11 @@ type load struct {
 // large makes a message take several milliseconds in the server.
 var large = strings.Repeat("0123456789abcdef0123456789abcdef\r\n", 30_000)
 
-// startLoad starts the clients, which also end when the test fails.
-func startLoad(t *testing.T, s savemail.Store, b *testbed) *load {
+// StartLoad starts the clients, which also end when the test fails.
+func StartLoad(t *testing.T, s savemail.Store, log *slog.Logger) *Load {
 	ctx, quit := context.WithCancel(t.Context())
-	l := &load{
-		committer:    commit.New(s, commit.Options{Writers: 2, Timeout: loadTimeout, Log: b.options().Log}),
+	l := &Load{
+		committer:    commit.New(s, commit.Options{Writers: 2, Timeout: LoadTimeout, Log: log}),
 		done:         ctx.Done(),
 		quit:         quit,
 		last:         time.Now(),
@@ -71,7 +74,7 @@ func startLoad(t *testing.T, s savemail.Store, b *testbed) *load {
 
 // client sends messages: 60% small, 30% with the text large, and 10% to 60
 // recipients, for which the store needs a transaction of several statements.
-func (l *load) client(number int) {
+func (l *Load) client(number int) {
 	for n := 0; ; n++ {
 		select {
 		case <-l.done:
@@ -88,7 +91,7 @@ func (l *load) client(number int) {
 		for i := range to {
 			to[i] = fmt.Sprintf("u%d.%d.%d@example.com", number, n, i)
 		}
-		e := storetest.Envelope(message, to...)
+		e := Envelope(message, to...)
 		outcome := make(chan error, 1)
 		l.committer.Submit(e, func(err error) { outcome <- err })
 		err := <-outcome
@@ -107,8 +110,8 @@ func (l *load) client(number int) {
 	}
 }
 
-// awaitProgress waits until n additional messages are acknowledged.
-func (l *load) awaitProgress(t *testing.T, n int) {
+// AwaitProgress waits until n additional messages are acknowledged.
+func (l *Load) AwaitProgress(t *testing.T, n int) {
 	t.Helper()
 	acknowledged := func() int {
 		l.mu.Lock()
@@ -118,8 +121,8 @@ func (l *load) awaitProgress(t *testing.T, n int) {
 	want := acknowledged() + n
 	// After a full disk, MySQL tries to write again once a minute.
 	test.Await(t, nil, 2*time.Minute, "no progress", func() error {
-		if l.supervise != nil {
-			l.supervise()
+		if l.Supervise != nil {
+			l.Supervise()
 		}
 		if got := acknowledged(); got < want {
 			return fmt.Errorf("%d messages acknowledged, want %d", got, want)
@@ -128,8 +131,8 @@ func (l *load) awaitProgress(t *testing.T, n int) {
 	})
 }
 
-// awaitFailure waits until an additional message fails.
-func (l *load) awaitFailure(t *testing.T) {
+// AwaitFailure waits until an additional message fails.
+func (l *Load) AwaitFailure(t *testing.T) {
 	t.Helper()
 	failed := func() int {
 		l.mu.Lock()
@@ -145,7 +148,8 @@ func (l *load) awaitFailure(t *testing.T) {
 	})
 }
 
-func (l *load) stop(t *testing.T) {
+// Stop ends the clients and drains the committer.
+func (l *Load) Stop(t *testing.T) {
 	t.Helper()
 	l.quit()
 	l.clients.Wait()
@@ -154,15 +158,13 @@ func (l *load) stop(t *testing.T) {
 	}
 }
 
-// verify compares the outcomes with the rows of all tables, and returns the
+// Verify compares the outcomes with the rows of all tables, and returns the
 // number of failed messages that are stored.
-func (l *load) verify(t *testing.T, tables ...*testbed) (storedFailures int) {
+func (l *Load) Verify(t *testing.T, tables ...[]Row) (storedFailures int) {
 	t.Helper()
 	rows := map[string]int{}
-	for _, b := range tables {
-		for _, row := range b.rows(t) {
-			rows[row.Hash]++
-		}
+	for _, row := range slices.Concat(tables...) {
+		rows[row.Hash]++
 	}
 	count := func(e *envelope.Envelope) (n int) {
 		for _, to := range e.To {
