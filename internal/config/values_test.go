@@ -35,7 +35,8 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GSMTP_VERBOSE": "yes"}`, `1:19: GSMTP_VERBOSE: "yes" is neither Y nor N: want Y or N`},
 		{`{"GM_MAIL_COMPRESS": "1"}`, `1:22: GM_MAIL_COMPRESS: "1" is neither Y nor N: want Y or N`},
 		{`{"MYSQL_TLS": "true"}`, `1:15: MYSQL_TLS: "true" is not known: want N, preferred, Y or skip-verify`},
-		{`{"GM_SAVE_MAIL": "postgres"}`, `1:18: GM_SAVE_MAIL: "postgres" is not known: want mysql, sqlite, maildir, webhook or discard`},
+		{`{"GM_SAVE_MAIL": "oracle"}`, `1:18: GM_SAVE_MAIL: "oracle" is not known: want postgres, mysql, sqlite, maildir, webhook or discard`},
+		{`{"POSTGRES_DSN": "postgres://u:secret@h:port/d"}`, `1:18: POSTGRES_DSN: is neither a URI nor key=value of libpq: want postgres://user@host/database or host=… dbname=…`},
 		// Hosts.
 		{`{"GM_ALLOWED_HOSTS": "a.com,,b.com"}`, `1:22: GM_ALLOWED_HOSTS: "a.com,,b.com" has an empty element 2: ` + hosts},
 		{`{"GM_ALLOWED_HOSTS": "a.com, "}`, `1:22: GM_ALLOWED_HOSTS: "a.com, " has an empty element 2: ` + hosts},
@@ -151,7 +152,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GM_RECIPIENT_QUERY": "SELECT :user"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT :user" has the parameter :user: want one SELECT with the parameters :address and :domain`},
 		{`{"GM_RECIPIENT_QUERY": "SELECT 'x"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 'x" has a quote that does not end: want one SELECT with the parameters :address and :domain`},
 		{`{"GM_RECIPIENT_QUERY": " ;"}`, `1:24: GM_RECIPIENT_QUERY: " ;" has no statement: want one SELECT with the parameters :address and :domain`},
-		{`{"GM_RECIPIENT_QUERY": "SELECT 1", "GM_SAVE_MAIL": "discard"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 1" has no database: GM_SAVE_MAIL=discard has none: want one in MYSQL_HOST or SQLITE_FILE`},
+		{`{"GM_RECIPIENT_QUERY": "SELECT 1", "GM_SAVE_MAIL": "discard"}`, `1:24: GM_RECIPIENT_QUERY: "SELECT 1" has no database: GM_SAVE_MAIL=discard has none: want one in POSTGRES_DSN, MYSQL_HOST or SQLITE_FILE`},
 		{`{"GM_KEEP_HOURS": "0"}`, `1:19: GM_KEEP_HOURS: "0" is too small: want whole hours from 1 to 1000000`},
 		{`{"GM_SAVE_MAIL": "discard", "GM_KEEP_HOURS": "24"}`, `1:46: GM_KEEP_HOURS: "24" needs a store that keeps messages, and GM_SAVE_MAIL is discard: want no value`},
 		{`{"GM_SAVE_MAIL": "webhook", "WEBHOOK_URL": "https://hooks.example.com/", "GM_KEEP_HOURS": "24"}`, `1:91: GM_KEEP_HOURS: "24" needs a store that keeps messages, and GM_SAVE_MAIL is webhook: want no value`},

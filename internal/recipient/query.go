@@ -15,13 +15,14 @@ type Dialect uint8
 
 // The dialects differ in the syntax of strings, names, comments and parameters.
 const (
-	MySQL  Dialect = iota // also MariaDB and TiDB: \ escapes in strings, # starts a comment
-	SQLite                // [ quotes a name; @x and $x are parameters
+	MySQL    Dialect = iota // also MariaDB and TiDB: \ escapes in strings, # starts a comment
+	SQLite                  // [ quotes a name; @x and $x are parameters
+	Postgres                // E'' has escapes; $x$ quotes; :: is a cast; comments nest
 )
 
 // A Query is a parsed statement with the parameters :address and :domain.
 type Query struct {
-	SQL  string // with a ? for each parameter
+	SQL  string // with a ? for each parameter, or $1, $2 and so on in Postgres
 	args []parameter
 }
 
@@ -69,7 +70,7 @@ func (q Query) Args(address, domain string) []any {
 	return args
 }
 
-// A scanner reads a statement and writes it to out with a ? for each parameter.
+// A scanner reads a statement and writes it to out with its parameters replaced.
 type scanner struct {
 	text    string
 	dialect Dialect
@@ -90,8 +91,12 @@ func (s *scanner) copyTo(end int) {
 func (s *scanner) step() error {
 	rest := s.text[s.pos:]
 	switch c := rest[0]; {
-	case c == '\'' || c == '"' || c == '`':
+	case c == '\'' || c == '"' || c == '`' && s.dialect != Postgres:
 		return s.quoted(c)
+	case s.dialect == Postgres && strings.HasPrefix(rest, "::"):
+		s.pos += len("::")
+	case s.dialect == Postgres && c == '$':
+		return s.dollarQuoted()
 	case c == '[' && s.dialect == SQLite:
 		return s.quoted(']')
 	case strings.HasPrefix(rest, "/*"):
@@ -104,12 +109,16 @@ func (s *scanner) step() error {
 		s.pos += end
 	case c == ';':
 		return s.end()
-	case c == '?', s.dialect == SQLite && (c == '@' || c == '$'):
+	case c == '?' && s.dialect != Postgres, s.dialect == SQLite && (c == '@' || c == '$'):
 		return fmt.Errorf("has the parameter %c", c)
 	case c == ':' && len(rest) > 1 && isWordByte(rest[1]):
 		return s.parameter()
 	case isWordByte(c):
 		n := wordLen(rest)
+		if s.dialect == Postgres && strings.EqualFold(rest[:n], "E") && len(rest) > n && rest[n] == '\'' {
+			s.pos += n
+			return s.escaped()
+		}
 		if s.verb == "" {
 			s.verb = rest[:n]
 		}
@@ -122,7 +131,39 @@ func (s *scanner) step() error {
 
 // dashes reports whether -- before rest starts a comment.
 func (s *scanner) dashes(rest string) bool {
-	return s.dialect == SQLite || rest == "" || rest[0] <= ' '
+	return s.dialect != MySQL || rest == "" || rest[0] <= ' '
+}
+
+// dollarQuoted reads a string between two $tag$ (PostgreSQL's manual, section 4.1.2.4).
+func (s *scanner) dollarQuoted() error {
+	tag := 1
+	for tag < len(s.text)-s.pos && isWordByte(s.text[s.pos+tag]) {
+		tag++
+	}
+	quote := s.text[s.pos:min(s.pos+tag+1, len(s.text))]
+	if !strings.HasSuffix(quote, "$") || len(quote) > 2 && quote[1] <= '9' {
+		return errors.New("has the parameter $")
+	}
+	i := strings.Index(s.text[s.pos+len(quote):], quote)
+	if i < 0 {
+		return errors.New("has a quote that does not end")
+	}
+	s.pos += i + 2*len(quote)
+	return nil
+}
+
+// escaped reads a string in which \ escapes.
+func (s *scanner) escaped() error {
+	for i := s.pos + 1; i < len(s.text); i++ {
+		switch s.text[i] {
+		case '\\':
+			i++
+		case '\'':
+			s.pos = i + 1
+			return nil
+		}
+	}
+	return errors.New("has a quote that does not end")
 }
 
 // quoted reads a string or a quoted name. It reads a doubled quote inside as the end
@@ -142,13 +183,22 @@ func (s *scanner) quoted(quote byte) error {
 
 // comment reads a comment from /* to */.
 func (s *scanner) comment() error {
-	body := s.pos + len("/*")
-	i := strings.Index(s.text[body:], "*/")
-	if i < 0 {
-		return errors.New("has a comment that does not end")
+	for depth, i := 1, s.pos+len("/*"); ; {
+		end := strings.Index(s.text[i:], "*/")
+		if end < 0 {
+			return errors.New("has a comment that does not end")
+		}
+		if begin := strings.Index(s.text[i:i+end], "/*"); begin >= 0 && s.dialect == Postgres {
+			depth++
+			i += begin + len("/*")
+			continue
+		}
+		depth--
+		if i += end + len("*/"); depth == 0 {
+			s.pos = i
+			return nil
+		}
 	}
-	s.pos = body + i + len("*/")
-	return nil
 }
 
 // end removes a semicolon at the end of the statement.
@@ -160,7 +210,7 @@ func (s *scanner) end() error {
 	return nil
 }
 
-// parameter replaces a parameter with a ?.
+// parameter replaces a parameter.
 func (s *scanner) parameter() error {
 	start := s.pos
 	end := start + 1 + wordLen(s.text[start+1:])
@@ -173,7 +223,11 @@ func (s *scanner) parameter() error {
 		return fmt.Errorf("has the parameter %s", name)
 	}
 	s.copyTo(start)
-	s.out.WriteByte('?')
+	if s.dialect == Postgres {
+		fmt.Fprintf(&s.out, "$%d", len(s.args))
+	} else {
+		s.out.WriteByte('?')
+	}
 	s.pos, s.copied = end, end
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // both means both dialects in a table of tests.
-const both = recipient.Dialect(2)
+const both = recipient.Dialect(255)
 
 func dialects(d recipient.Dialect) []recipient.Dialect {
 	if d == both {
@@ -43,6 +43,10 @@ func TestParse(t *testing.T) {
 		{"SELECT 1--1 FROM u WHERE d=:domain", recipient.MySQL, "SELECT 1--1 FROM u WHERE d=?", "d"},
 		{"SELECT [it's :address] FROM u WHERE d=:domain", recipient.SQLite, "SELECT [it's :address] FROM u WHERE d=?", "d"},
 		{"SELECT @@hostname, @x := 1, a$b FROM u WHERE d=:domain", recipient.MySQL, "SELECT @@hostname, @x := 1, a$b FROM u WHERE d=?", "d"},
+		{"SELECT 'a\\' FROM u WHERE d::text=:domain OR m=:address OR d = :domain", recipient.Postgres, "SELECT 'a\\' FROM u WHERE d::text=$1 OR m=$2 OR d = $3", "dad"},
+		{`SELECT E'a\':x', e'\\' FROM u WHERE d=:domain`, recipient.Postgres, `SELECT E'a\':x', e'\\' FROM u WHERE d=$1`, "d"},
+		{"SELECT $$:x'$$, $q$ :x $$ $q$ FROM u WHERE d=:domain", recipient.Postgres, "SELECT $$:x'$$, $q$ :x $$ $q$ FROM u WHERE d=$1", "d"},
+		{"SELECT 1 /* a /* :x */ :y */--:z\nFROM u WHERE j ? 'a' AND a[1] @> :domain", recipient.Postgres, "SELECT 1 /* a /* :x */ :y */--:z\nFROM u WHERE j ? 'a' AND a[1] @> $1", "d"},
 		{"SELECT 1", both, "SELECT 1", ""},
 		{"-- who\n(select 1) UNION (SELECT 2)", both, "-- who\n(select 1) UNION (SELECT 2)", ""},
 		{"WITH b AS (SELECT :domain) SELECT * FROM b", both, "WITH b AS (SELECT ?) SELECT * FROM b", "d"},

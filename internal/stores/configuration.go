@@ -83,11 +83,11 @@ func (c *Configuration) keys(all []savemail.Driver) []config.Key {
 		names = append(names, d.Name)
 	}
 	keys := []config.Key{
-		{Name: "GM_SAVE_MAIL", Derived: "mysql if MYSQL_HOST is set, else sqlite",
+		{Name: "GM_SAVE_MAIL", Derived: "postgres if POSTGRES_DSN is set, mysql if MYSQL_HOST is set, else sqlite",
 			Doc: "store: " + strings.Join(names, ", "),
 			Set: func(_ *config.Draft, v string) error { return config.Into(&c.SaveMail, v, config.OneOf(names...)) }},
 		{Name: "GM_RECIPIENT_QUERY", Derived: "none: every address of GM_ALLOWED_HOSTS receives",
-			Doc: "SQL with :address and :domain that is run for each recipient on the store's database, else on that of MYSQL_HOST or SQLITE_FILE; no row means that the recipient is refused",
+			Doc: "SQL with :address and :domain that is run for each recipient on the store's database, else on that of POSTGRES_DSN, MYSQL_HOST or SQLITE_FILE; no row means that the recipient is refused",
 			Set: func(_ *config.Draft, v string) error { return config.Into(&c.query, v, config.AnyText) }},
 		{Name: "GM_RECIPIENT_CACHE_SECONDS", Default: "60",
 			Doc: "seconds that an answer of the query is cached, 0 to query every time",
@@ -195,7 +195,7 @@ func (c *Configuration) chooseQuery(d *config.Draft, all []savemail.Driver) erro
 			return nil
 		}
 	}
-	return d.Invalid("GM_RECIPIENT_QUERY", "has no database: GM_SAVE_MAIL="+c.SaveMail+" has none", "want one in MYSQL_HOST or SQLITE_FILE")
+	return d.Invalid("GM_RECIPIENT_QUERY", "has no database: GM_SAVE_MAIL="+c.SaveMail+" has none", "want one in POSTGRES_DSN, MYSQL_HOST or SQLITE_FILE")
 }
 
 // parseQuery parses GM_RECIPIENT_QUERY in the dialect of the database that runs it.

@@ -15,6 +15,7 @@ import (
 	"goguerrillad/internal/savemail/discard"
 	"goguerrillad/internal/savemail/maildir"
 	"goguerrillad/internal/savemail/mysql"
+	"goguerrillad/internal/savemail/postgres"
 	"goguerrillad/internal/savemail/redis"
 	"goguerrillad/internal/savemail/sqlite"
 	"goguerrillad/internal/savemail/webhook"
@@ -25,6 +26,7 @@ import (
 // list the stores. To add a store, add its driver here.
 func drivers() []savemail.Driver {
 	return []savemail.Driver{
+		postgres.Driver(),
 		mysql.Driver(),
 		sqlite.Driver(),
 		maildir.Driver(),

@@ -10,15 +10,17 @@ import (
 	"goguerrillad/internal/test/servers"
 )
 
-// A Suite has the resources that all tests of a package share: the program and a MariaDB.
+// A Suite has the resources that all tests of a package share: the program, a MariaDB and a
+// PostgreSQL.
 // Each is created at its first use and ends with the test binary. A Suite implements
 // test.T.
 type Suite struct {
 	name string
 	dir  string
 
-	program func() (string, error)
-	mariadb func() *servers.MariaDBServer
+	program  func() (string, error)
+	mariadb  func() *servers.MariaDBServer
+	postgres func() *servers.PostgresServer
 
 	mu       sync.Mutex
 	cleanups []func()
@@ -29,6 +31,7 @@ func NewSuite(name string) *Suite {
 	s := &Suite{name: name}
 	s.program = sync.OnceValues(func() (string, error) { return Build(s.dir) })
 	s.mariadb = sync.OnceValue(func() *servers.MariaDBServer { return servers.Database(s) })
+	s.postgres = sync.OnceValue(func() *servers.PostgresServer { return servers.Postgres(s) })
 	return s
 }
 
@@ -65,6 +68,9 @@ func (s *Suite) Daemon(t test.T, keys map[string]string) *Daemon {
 
 // MariaDB returns the shared server.
 func (s *Suite) MariaDB() *servers.MariaDBServer { return s.mariadb() }
+
+// Postgres returns the shared server.
+func (s *Suite) Postgres() *servers.PostgresServer { return s.postgres() }
 
 func (s *Suite) Helper() {}
 

@@ -17,10 +17,10 @@ import (
 // TestList runs -list and -show with each store that has a Reader: on a terminal, into
 // a pipe, and without stored messages.
 func TestList(t *testing.T) {
-	for _, store := range []string{"sqlite", "maildir", "mysql"} {
+	for _, store := range []string{"sqlite", "maildir", "mysql", "postgres"} {
 		t.Run(store, func(t *testing.T) {
 			d := newDaemon(t, map[string]string{"GM_SAVE_MAIL": store})
-			if store == "mysql" {
+			if store == "mysql" || store == "postgres" {
 				d, _ = startDaemon(t, store, nil)
 			} else {
 				d.Configure(t, map[string]string{"GM_MAILDIR": filepath.Join(d.Dir, "Maildir")})

@@ -28,7 +28,7 @@ import (
 type queryDaemon struct {
 	*daemon.Daemon
 	db     *sql.DB
-	server *servers.MariaDBServer // nil with SQLite
+	server *servers.MariaDBServer // nil with SQLite and PostgreSQL
 }
 
 // newQueryDaemon creates the tables and the daemon of a block. The daemon is not started.
@@ -46,6 +46,12 @@ func newQueryDaemon(t *testing.T, block string) *queryDaemon {
 		a.server.CreateTable(t, "new_mail")
 		maps.Copy(keys, a.server.Keys())
 	}
+	if block == "postgres" {
+		p := servers.Postgres(t)
+		a.db = p.Connect(t)
+		p.CreateTable(t, "new_mail")
+		maps.Copy(keys, p.Keys())
+	}
 	a.Daemon = newDaemon(t, keys)
 	if a.db == nil {
 		file := filepath.Join(a.Dir, "mail.db")
@@ -61,10 +67,11 @@ func newQueryDaemon(t *testing.T, block string) *queryDaemon {
 			t.Fatalf("%s: %v", statement, err)
 		}
 	}
+	if block == "domains" {
+		a.Chown(t, filepath.Join(a.Dir, "mail.db"))
+	}
 	if a.server != nil {
 		a.server.Exec(t, "GRANT SELECT ON mail.mailbox TO `"+a.server.User+"`@`%`") // as the page instructs
-	} else {
-		a.Chown(t, filepath.Join(a.Dir, "mail.db"))
 	}
 	return a
 }
@@ -93,6 +100,7 @@ func recipientCodes(t *testing.T, c *client.Client, addresses ...string) string 
 func TestRecipientsPage(t *testing.T) {
 	for _, tt := range []struct{ block, addresses, codes string }{
 		{"mysql", "alice@example.com bob@example.com Alice@EXAMPLE.com postmaster@example.com alice@example.net", "250 550 250 250 550"},
+		{"postgres", "alice@example.com bob@example.com Alice@EXAMPLE.com postmaster@example.com alice@example.net", "250 550 250 250 550"},
 		{"domains", "anybody@Example.NET. alice@example.com ALICE@example.com bob@example.com alice@elsewhere.example", "250 250 250 550 550"},
 	} {
 		t.Run(tt.block, func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 // TestRetention: with GM_KEEP_HOURS, the daemon deletes the messages that are older, also
 // after a reload, and no other.
 func TestRetention(t *testing.T) {
-	for _, store := range []string{"sqlite", "mysql", "maildir"} {
+	for _, store := range []string{"sqlite", "mysql", "postgres", "maildir"} {
 		t.Run(store, func(t *testing.T) {
 			d := newDaemon(t, map[string]string{"GM_SAVE_MAIL": store})
 			age, count := prepareAge(t, d, store)
@@ -82,6 +82,18 @@ func prepareAge(t *testing.T, d *daemon.Daemon, store string) (age func(), count
 				}
 			}
 		}, func() int { return len(files()) }
+	case "postgres":
+		p := shared.Postgres()
+		name := fmt.Sprintf("mail_%d", test.FreePort(t)) // unique while the test runs
+		d.Configure(t, p.Keys())
+		d.Configure(t, map[string]string{"GM_MAIL_TABLE": name})
+		p.CreateTable(t, name)
+		p.GrantDelete(t, name)
+		t.Cleanup(func() { p.Exec(t, "DROP TABLE "+name) })
+		table := &table{p.Connect(t), name}
+		return func() {
+			p.Exec(t, "UPDATE "+name+` SET date = date - INTERVAL '2 hours' WHERE "to" = 'old@example.com'`)
+		}, func() int { return table.count(t) }
 	case "mysql":
 		servers.NeedMariaDB(t)
 		m := shared.MariaDB()

@@ -23,13 +23,13 @@ type endpoint struct {
 }
 
 // TestSenders sends every sample with every sender, in clear text and with TLS, to
-// SQLite and to MySQL, and compares the rows.
+// SQLite, MySQL and PostgreSQL, and compares the rows.
 func TestSenders(t *testing.T) {
 	dir := test.PublicDir(t)
 	cert := test.NewCertificate(t, dir, "mx")
 	var endpoints []endpoint
 	var routes []senders.Route
-	for _, store := range []string{"sqlite", "mysql"} {
+	for _, store := range []string{"sqlite", "mysql", "postgres"} {
 		keys := map[string]string{
 			"GM_ALLOWED_HOSTS": "*." + store + ".example",
 			"GSMTP_PUB_KEY":    cert.CertFile, "GSMTP_PRV_KEY": cert.KeyFile,

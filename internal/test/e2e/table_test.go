@@ -3,8 +3,10 @@ package e2e
 import (
 	"database/sql"
 	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite"
 
 	"goguerrillad/internal/test/daemon"
@@ -61,8 +63,12 @@ func sqliteTable(t *testing.T, d *daemon.Daemon) *table {
 
 // to returns the rows of one recipient.
 func (tb *table) to(to string) ([]row, error) {
-	found, err := tb.db.Query("SELECT `from`, `to`, recipient, subject, body, charset, mail, spam_score, hash, content_type,"+
-		" has_attach, ip_addr, attach_info FROM "+tb.name+" WHERE `to` = ?", to)
+	query := "SELECT `from`, `to`, recipient, subject, body, charset, mail, spam_score, hash, content_type," +
+		" has_attach, ip_addr, attach_info FROM " + tb.name + " WHERE `to` = ?"
+	if _, ok := tb.db.Driver().(*stdlib.Driver); ok { // PostgreSQL
+		query = strings.NewReplacer("`", `"`, "has_attach", "has_attach::int", "?", "$1").Replace(query)
+	}
+	found, err := tb.db.Query(query, to)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,211 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"goguerrillad/internal/savemail"
+)
+
+const (
+	connectTimeout = 3 * time.Second // of one host, unless the DSN has another one
+	maxReply       = 16 << 20        // bytes of one message of the server to a writer
+	minVersion     = 130000          // has pg_current_xact_id
+)
+
+// parseDSN parses the options of the connection. Its error has no text of the DSN, which
+// may contain a password.
+func parseDSN(o Options) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(o.DSN)
+	if err != nil {
+		return nil, errors.New("is neither a URI nor key=value of libpq")
+	}
+	if config.Password == "" {
+		config.Password = o.Pass
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = min(connectTimeout, o.Timeout/3)
+	}
+	if config.ValidateConnect == nil { // the DSN has no target_session_attrs
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "goguerrillad"
+	}
+	config.RuntimeParams["client_encoding"] = "UTF8"
+	// Statements without a name, since the transactions of a connection may run in several
+	// sessions behind PgBouncer.
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	return config, nil
+}
+
+// A conn is a connection of a writer. It must not be used concurrently.
+type conn struct {
+	*pgx.Conn
+	server   server
+	pooled   bool           // a connection pooler may run each transaction in another session
+	syncOff  bool           // synchronous_commit is off for the user, so each transaction sets it
+	inserts  map[int]string // names of the prepared INSERTs for columns, by number of rows
+	columns  *columns       // of inserts
+	warnings int            // that the server has sent
+	values   [][]byte       // of one statement, reused
+	formats  []int16
+	arena    []byte // copies of messages for one statement, reused
+}
+
+// destroy closes the connection without waiting for the server.
+func (c *conn) destroy() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = c.Close(ctx) // no caller could handle an error
+}
+
+// connect connects to the first host that accepts writes, and prepares the session.
+func (s *Store) connect(ctx context.Context) (*conn, error) {
+	c := &conn{inserts: map[int]string{}}
+	config := s.config.Copy()
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if n.SeverityUnlocalized == "WARNING" {
+			c.warnings++
+		}
+	}
+	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		f := pgproto3.NewFrontend(r, w)
+		f.SetMaxBodyLen(maxReply)
+		return f
+	}
+	var err error
+	if c.Conn, err = pgx.ConnectConfig(ctx, config); err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.replyTimeout())
+	defer cancel()
+	if err := c.setUp(ctx, s); err != nil {
+		c.destroy()
+		return nil, err
+	}
+	return c, nil
+}
+
+// setUp checks whether the session can store messages and settle their outcomes.
+func (c *conn) setUp(ctx context.Context, s *Store) error {
+	var pid uint32
+	var version int
+	var synchronous string
+	err := c.QueryRow(ctx, "SELECT pg_backend_pid(), current_setting('server_version_num')::int, current_setting('synchronous_commit')").Scan(&pid, &version, &synchronous)
+	if err != nil {
+		return fmt.Errorf("read the version: %w", err)
+	}
+	if version < minVersion {
+		return fmt.Errorf("%w: PostgreSQL %s, want 13 or later", errUnsuitable, c.PgConn().ParameterStatus("server_version"))
+	}
+	c.pooled, c.syncOff = pid != c.PgConn().PID(), synchronous == "off"
+	if c.server, err = c.readServer(ctx); err != nil {
+		return err
+	}
+	if err := c.readColumns(ctx, s); err != nil {
+		return err
+	}
+	if err := c.tryInsert(ctx, s.table); err != nil {
+		return err
+	}
+	if err := s.table.checkSequences(ctx, c); err != nil {
+		return err
+	}
+	c.checkServer(ctx, s)
+	return nil
+}
+
+// errUnsuitable means that only an operator can make the server usable.
+var errUnsuitable = errors.New("unsuitable server")
+
+// tryInsert runs an INSERT without a row in a transaction. Like an INSERT of a row, it fails if
+// the user has no right, or the server is read-only.
+func (c *conn) tryInsert(ctx context.Context, t table) error {
+	err := pgx.BeginTxFunc(ctx, c.Conn, writeTransaction, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, t.emptyInsert(c.columns))
+		return err
+	})
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && c.pooled && e.Code == "08P01" {
+		return fmt.Errorf("%w: PgBouncer in the mode statement has no transactions, want pool_mode=transaction or session: %w", errUnsuitable, err)
+	}
+	return fmt.Errorf("try an INSERT without a row: %w", t.withGrant(ctx, c, err))
+}
+
+// writeTransaction is independent of the defaults of the user and the database.
+var writeTransaction = pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
+
+// acquire returns an idle or a new connection. After a failure it does not dial during a
+// backoff of at most maxBackoff and returns the last error, so that not every message causes
+// a dial.
+func (s *Store) acquire(ctx context.Context) (*conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, fmt.Errorf("%w: %w", savemail.ErrUnavailable, errClosed)
+	}
+	if n := len(s.idle); n > 0 {
+		c := s.idle[n-1]
+		s.idle = s.idle[:n-1]
+		return c, nil
+	}
+	if time.Since(s.failedAt) < s.backoff {
+		return nil, s.lastErr
+	}
+	s.mu.Unlock()
+	c, err := s.connect(ctx)
+	s.mu.Lock()
+	if err == nil {
+		s.backoff = 0
+		return c, nil
+	}
+	err = fmt.Errorf("%w: %w", savemail.ErrUnavailable, oneLine{err})
+	if ctx.Err() == nil {
+		s.failedAt, s.lastErr = time.Now(), err
+		s.backoff = min(max(2*s.backoff, 50*time.Millisecond), maxBackoff)
+	}
+	return nil, err
+}
+
+// oneLine is an error whose text has one line. pgx lists the hosts in lines.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string {
+	text := strings.ReplaceAll(e.error.Error(), ":\n\t", ": ")
+	return strings.ReplaceAll(text, "\n\t", "; ")
+}
+
+func (e oneLine) Unwrap() error { return e.error }
+
+// finishUse returns a connection to the pool, or closes it after an error. The server rolls
+// back a transaction whose connection ends.
+func (s *Store) finishUse(c *conn, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil || s.closed || len(s.idle) == maxIdle || c.IsClosed() || c.PgConn().TxStatus() != 'I' {
+		c.destroy()
+		return
+	}
+	s.idle = append(s.idle, c)
+}
+
+// discardIdle closes the idle connections, which may be lost as well.
+func (s *Store) discardIdle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.idle {
+		c.destroy()
+	}
+	s.idle = nil
+}

@@ -1,0 +1,205 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"goguerrillad/internal/savemail"
+)
+
+// If the connection ends between a COMMIT and its reply, the store must settle the batch: find
+// out whether it was committed. It knows the id of the transaction, xid, and asks a server
+// for the state of this transaction, until the transaction has ended. One statement returns
+// the identity of the server, the state, and whether a row of the batch is visible, so that
+// all of them are of one server, also behind a proxy.
+//
+//  1. The identity of a cluster is its system identifier, which initdb generates and a standby
+//     shares. Another cluster knows nothing about the batch.
+//  2. On the same timeline, the server is the one that executed the transaction. It may have
+//     been restarted since. pg_xact_status is "in progress" until the commit is durable here
+//     and, as far as synchronous_commit promises it, on the standbys.
+//  3. "aborted" and "in the future" are final: a commit is durable before it is visible, so
+//     the server would know it after a crash as well.
+//  4. "committed" is final if the server was not restarted since: the id is of this
+//     transaction, even if a consumer has deleted its rows. After a crash, an id that was on
+//     no disk may belong to another transaction. Then the row decides: if it is visible, the
+//     batch is committed. If the row is missing, another transaction has the id, or a consumer
+//     has deleted the row: this is unknown.
+//  5. On a later timeline, the server was a standby that was promoted. It has another history,
+//     in which the id may belong to another transaction. The row decides: it is there if the
+//     replication has transferred it, and a missing row will never be there, since a promoted
+//     server receives nothing from the old primary. An earlier timeline is an old primary,
+//     which knows nothing about the later one.
+//
+// A committed transaction may have lost its wait for a synchronous standby by a crash or a
+// cancelation. Therefore the store commits another transaction, whose commit waits for the
+// standby, before it reports the batch as stored: its WAL follows that of the batch.
+//
+// A session whose client is gone may wait for the COMMIT that was never delivered. The store
+// terminates the session with this xid, unless it waits for a standby: such a transaction is
+// committed.
+
+// A server identifies a server at a time.
+type server struct {
+	system   string // system identifier of the cluster
+	timeline string // 8 hexadecimal digits
+	start    string // of the server; it changes at a restart and after the crash of a process
+}
+
+// identity is the SQL of a server's columns. A crash resets the statistics.
+const identity = `(SELECT system_identifier::text FROM pg_control_system()), left(pg_walfile_name(pg_current_wal_lsn()), 8),
+	pg_postmaster_start_time()::text || (SELECT coalesce(stats_reset::text, '') FROM pg_stat_bgwriter)`
+
+func (c *conn) readServer(ctx context.Context) (id server, err error) {
+	if err = c.QueryRow(ctx, "SELECT "+identity).Scan(&id.system, &id.timeline, &id.start); err != nil {
+		err = fmt.Errorf("identify the server: %w", err)
+	}
+	return id, err
+}
+
+// terminateAfter is how long a session may be in the COMMIT before it is terminated.
+const terminateAfter = time.Second
+
+// Pauses between attempts to ask the server.
+const (
+	minRetry = 20 * time.Millisecond
+	maxRetry = time.Second
+)
+
+// settle returns committed, lost if the batch is not stored and never will be, or unknown.
+// Then a goroutine continues.
+func (s *Store) settle(ctx context.Context, old server, xid string, hashes []string, cause error) (errorClass, error) {
+	settling, cancel := context.WithTimeout(ctx, s.options.Timeout/3)
+	defer cancel()
+	class, err := s.awaitOutcome(settling, old, xid, hashes[0])
+	switch class {
+	case committed:
+		return committed, nil
+	case lost:
+		return lost, cause
+	}
+	s.settleInBackground(old, xid, hashes)
+	return unknown, errors.Join(cause, err)
+}
+
+// awaitOutcome asks servers until the batch is settled or ctx is done. The error is the reason
+// why it is not settled.
+func (s *Store) awaitOutcome(ctx context.Context, old server, xid, hash string) (errorClass, error) {
+	begun := time.Now()
+	for pause := minRetry; ; pause = min(2*pause, maxRetry) {
+		class, err := s.askOutcome(ctx, old, xid, hash, time.Since(begun) > terminateAfter)
+		if class != unknown {
+			return class, nil
+		}
+		select {
+		case <-ctx.Done():
+			return unknown, err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// askOutcome asks one server.
+func (s *Store) askOutcome(ctx context.Context, old server, xid, hash string, terminate bool) (errorClass, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.replyTimeout())
+	defer cancel()
+	c, err := pgx.ConnectConfig(ctx, s.config)
+	if err != nil {
+		return unknown, fmt.Errorf("connect to settle a commit: %w", oneLine{err})
+	}
+	defer func() { _ = c.Close(ctx) }()
+	var now server
+	var status *string
+	var found bool
+	row := ", EXISTS(SELECT 1 FROM " + s.table.String() + " WHERE hash = $1)"
+	err = c.QueryRow(ctx, "SELECT "+identity+row+", pg_xact_status($2::text::xid8)", hash, xid).Scan(&now.system, &now.timeline, &now.start, &found, &status)
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "22023" { // the id is in the future
+		future := "aborted"
+		status = &future
+		err = c.QueryRow(ctx, "SELECT "+identity+row, hash).Scan(&now.system, &now.timeline, &now.start, &found)
+	}
+	if err != nil {
+		return unknown, fmt.Errorf("ask for the outcome of a commit: %w", err)
+	}
+	class, err := judge(old, now, status, found)
+	switch {
+	case class == committed:
+		if err := makeReplicated(ctx, c); err != nil {
+			return unknown, fmt.Errorf("wait for the standby: %w", err)
+		}
+	case class == unknown && terminate && old.timeline == now.timeline:
+		_, _ = c.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE backend_xid = $1::text::xid8::xid AND usename = current_user AND wait_event IS DISTINCT FROM 'SyncRep'`, xid)
+	}
+	return class, err
+}
+
+// judge returns the outcome that the answer of a server proves. The error is the reason for
+// unknown.
+func judge(old, now server, status *string, found bool) (errorClass, error) {
+	state := "unknown"
+	if status != nil {
+		state = *status
+	}
+	switch {
+	case now.system != old.system:
+		return unknown, errors.New("the server belongs to another cluster")
+	case now.timeline < old.timeline:
+		return unknown, errors.New("the server is a primary of an earlier timeline")
+	case found:
+		return committed, nil // a visible row is committed
+	case now.timeline > old.timeline, state == "aborted":
+		return lost, nil
+	case state == "committed" && now.start == old.start:
+		return committed, nil // and a consumer has deleted the row
+	case state == "committed":
+		return unknown, errors.New("the row is missing, and the server was restarted")
+	}
+	return unknown, fmt.Errorf("the transaction is %s", state)
+}
+
+// makeReplicated commits a transaction with an entry in the WAL.
+func makeReplicated(ctx context.Context, c *pgx.Conn) error {
+	_, err := c.Exec(ctx, `SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+		UNION ALL SELECT pg_logical_emit_message(true, 'goguerrillad', '')::text`)
+	return err
+}
+
+// maxBackground bounds the goroutines that settle in the background.
+const maxBackground = 100
+
+// backgroundTime bounds a goroutine that settles in the background.
+const backgroundTime = 10 * time.Minute
+
+// settleInBackground logs the outcome later.
+func (s *Store) settleInBackground(old server, xid string, hashes []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.settleCount >= maxBackground {
+		savemail.LogOutcome(s.options.Log, savemail.ErrUnknown, "hashes", hashes)
+		return
+	}
+	s.settleCount++
+	s.settles.Add(1)
+	s.goroutines.Go(func() {
+		defer s.settles.Done()
+		ctx, cancel := context.WithTimeout(s.ctx, backgroundTime)
+		defer cancel()
+		switch class, err := s.awaitOutcome(ctx, old, xid, hashes[0]); class {
+		case committed:
+			savemail.LogOutcome(s.options.Log, nil, "hashes", hashes)
+		case lost:
+			savemail.LogOutcome(s.options.Log, savemail.ErrUnavailable, "hashes", hashes)
+		default:
+			savemail.LogOutcome(s.options.Log, savemail.ErrUnknown, "hashes", hashes, "error", err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.settleCount--
+	})
+}

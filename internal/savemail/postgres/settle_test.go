@@ -1,0 +1,142 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"goguerrillad/internal/envelope"
+	"goguerrillad/internal/savemail"
+	"goguerrillad/internal/savemail/postgres"
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/pgproxy"
+	"goguerrillad/internal/test/storetest"
+)
+
+var isCommit = statements["COMMIT"]
+
+// testDeleted: a consumer deletes the row before the server is asked. The transaction is
+// committed, so the message is acknowledged and not stored again.
+func testDeleted(t *testing.T, b *testbed) {
+	s, proxy := b.through(t)
+	e, err := save(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy.Arm(func(r pgproxy.Request) *pgproxy.Fault {
+		switch {
+		case isCommit(r):
+			return &pgproxy.Fault{Request: pgproxy.All, Response: 0, Delay: 10 * time.Millisecond}
+		case pgproxy.Executes("pg_xact_status")(r):
+			b.server.Exec(t, "DELETE FROM "+b.table+" WHERE hash<>'"+e.To[0].Hash+"'")
+		}
+		return nil
+	})
+	if _, err := save(t, s); err != nil {
+		t.Error(err)
+	}
+	proxy.Arm(nil)
+	if n := len(b.rows(t)); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+}
+
+// testUndelivered: the COMMIT never arrives, and the server does not notice that the client is
+// gone. The store terminates the session, and stores the message by another transaction.
+func testUndelivered(t *testing.T, b *testbed) {
+	s, proxy := b.through(t)
+	if _, err := save(t, s); err != nil {
+		t.Fatal(err)
+	}
+	happened := proxy.Once(isCommit, pgproxy.Fault{Request: 0, Hold: true})
+	outcome := make(chan error)
+	go func() {
+		_, err := save(t, s)
+		outcome <- err
+	}()
+	<-happened
+	if err := <-outcome; err != nil {
+		t.Errorf("the outcome is %v\n%s", err, b.log)
+	}
+	proxy.Release(true) // too late
+	if n := len(b.rows(t)); n != 2 {
+		t.Errorf("%d rows, want 2", n)
+	}
+}
+
+// testNoStandby: while no synchronous standby confirms a commit, it is neither acknowledged nor
+// stored again. The log has its outcome later.
+func testNoStandby(t *testing.T, b *testbed) {
+	s := b.open(t, func(o *postgres.Options) { o.Timeout = 3 * time.Second })
+	t.Cleanup(func() { s.Close() })
+	if _, err := save(t, s); err != nil {
+		t.Fatal(err)
+	}
+	b.server.Set(t, "synchronous_standby_names=missing")
+	defer b.server.Set(t, "synchronous_standby_names=")
+	test.Await(t, nil, 20*time.Second, "the server does not wait for a standby", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		err := s.Save(ctx, []*envelope.Envelope{storetest.Envelope(text, "b@example.com")})[0]
+		if errors.Is(err, savemail.ErrUnknown) {
+			return nil
+		}
+		return errors.New("no unknown outcome")
+	})
+	b.server.Set(t, "synchronous_standby_names=")
+	test.Await(t, nil, 20*time.Second, "the outcome is not logged", func() error {
+		if !strings.Contains(b.log.String(), "messages with unknown outcome were stored") {
+			return errors.New(b.log.String())
+		}
+		return nil
+	})
+}
+
+// testCanceledWait: an administrator cancels the wait for a standby. The server reports the
+// commit as successful, with a warning, and the message is acknowledged only when a standby or
+// its absence allows it.
+func testCanceledWait(t *testing.T, b *testbed) {
+	s := b.open(t, func(o *postgres.Options) { o.Timeout = 6 * time.Second })
+	t.Cleanup(func() { s.Close() })
+	if _, err := save(t, s); err != nil {
+		t.Fatal(err)
+	}
+	b.server.Set(t, "synchronous_standby_names=missing")
+	defer b.server.Set(t, "synchronous_standby_names=")
+	outcome := make(chan error, 1)
+	go func() {
+		_, err := save(t, s)
+		outcome <- err
+	}()
+	test.Await(t, nil, 10*time.Second, "no wait for a standby", func() error {
+		var canceled bool
+		err := b.db.QueryRow("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event='SyncRep' AND query='COMMIT'").Scan(&canceled)
+		return err
+	})
+	select {
+	case err := <-outcome:
+		if !errors.Is(err, savemail.ErrUnknown) {
+			t.Errorf("the outcome is %v, want %v", err, savemail.ErrUnknown)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("no outcome")
+	}
+}
+
+// testWeakCommit: the store warns of settings that weaken durability, and replaces
+// synchronous_commit=off.
+func testWeakCommit(t *testing.T, b *testbed) {
+	b.server.Exec(t, "ALTER ROLE "+b.server.User+" SET synchronous_commit=off")
+	defer b.server.Exec(t, "ALTER ROLE "+b.server.User+" RESET synchronous_commit")
+	s, proxy := b.through(t)
+	set := proxy.Record(pgproxy.Executes("SET LOCAL synchronous_commit=on"))
+	if _, err := save(t, s); err != nil {
+		t.Fatal(err)
+	}
+	<-set
+	if log := b.log.String(); !strings.Contains(log, "PostgreSQL setting weakens durability") || !strings.Contains(log, "value=off safe=on") {
+		t.Errorf("the log is %s", log)
+	}
+}
