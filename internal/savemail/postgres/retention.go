@@ -42,9 +42,10 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (savemail.Expired,
 			return savemail.Expired{}, err
 		}
 	}
+	single := e.piece == 1
 	expired, err := e.expire(ctx, s.table, before)
 	if isAboutRow(err) {
-		if e.piece == 1 {
+		if single {
 			e.stay++
 		}
 		e.piece = 1
