@@ -100,7 +100,7 @@ func Malformed(e Exchange) []Fault {
 		{"type of an error", func(m []byte) []byte { m[0] = 'E'; return m }},
 		{"length 0", func(m []byte) []byte { return withLength(m, 0) }},
 		{"length -1", func(m []byte) []byte { return withLength(m, -1) }},
-		{"length 1 GiB", func(m []byte) []byte { return withLength(m, 1<<30) }},
+		{"length 64 MiB", func(m []byte) []byte { return withLength(m, 64<<20) }},
 		{"no body", func(m []byte) []byte { return withLength(m[:header], header-1) }},
 		{"half of the body", func(m []byte) []byte {
 			m = m[:header+(len(m)-header)/2]

@@ -301,7 +301,7 @@ func TestMalformed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if strings.HasPrefix(f.Name, "length 1 GiB") { // the client waits for the rest
+			if strings.HasPrefix(f.Name, "length 64 MiB") { // the client waits for the rest
 				go func() {
 					<-done
 					cancel()

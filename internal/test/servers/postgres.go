@@ -218,10 +218,18 @@ func (s *PostgresServer) Port() string {
 	return port
 }
 
-// Reload makes the server read its configuration again.
+// Reload makes the server read its configuration again, and waits until new sessions have it.
 func (s *PostgresServer) Reload(t test.T) {
 	t.Helper()
+	var before, after time.Time
+	s.QueryRow(t, "SELECT pg_conf_load_time()", &before)
 	s.Exec(t, "SELECT pg_reload_conf()")
+	test.Await(t, s.process, serverStart, "wait for the configuration", func() error {
+		if s.QueryRow(t, "SELECT pg_conf_load_time()", &after); !after.After(before) {
+			return fmt.Errorf("it is of %v", after)
+		}
+		return nil
+	})
 }
 
 // Set changes settings as ALTER SYSTEM does, such as "synchronous_commit=off", and reloads.
