@@ -2,6 +2,7 @@ package pgproxy
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -40,13 +41,17 @@ type exchange struct {
 
 var errCut = errors.New("cut")
 
-func (p *Proxy) serve(client net.Conn) {
+func (p *Proxy) serve(ctx context.Context, client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("tcp", *p.server.Load())
 	if err != nil {
 		return
 	}
 	defer server.Close()
+	defer context.AfterFunc(ctx, func() {
+		client.Close()
+		server.Close()
+	})()
 	l := &link{
 		proxy: p, client: client, server: server, fromClient: bufio.NewReaderSize(client, 64<<10),
 		fromServer: bufio.NewReaderSize(server, 64<<10), statements: map[string]string{},

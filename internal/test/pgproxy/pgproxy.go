@@ -3,6 +3,7 @@
 package pgproxy
 
 import (
+	"context"
 	"net"
 	"strings"
 	"sync"
@@ -68,7 +69,8 @@ type Proxy struct {
 	deliver  bool // for the links that release ends
 }
 
-// Start starts a proxy for the server at a TCP address.
+// Start starts a proxy for the server at a TCP address. At the end of the test it ends all
+// connections.
 func Start(t test.T, server string) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -79,6 +81,8 @@ func Start(t test.T, server string) *Proxy {
 	p.Move(server)
 	var open sync.WaitGroup
 	t.Cleanup(open.Wait)
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
 	t.Cleanup(func() { p.Release(false) })
 	t.Cleanup(func() { l.Close() })
 	open.Go(func() {
@@ -87,7 +91,7 @@ func Start(t test.T, server string) *Proxy {
 			if err != nil {
 				return
 			}
-			open.Go(func() { p.serve(client) })
+			open.Go(func() { p.serve(ctx, client) })
 		}
 	})
 	return p

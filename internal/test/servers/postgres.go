@@ -241,3 +241,22 @@ func (s *PostgresServer) Set(t test.T, settings ...string) {
 	}
 	s.Reload(t)
 }
+
+// UseCertificate makes the server offer TLS.
+func (s *PostgresServer) UseCertificate(t test.T, c *test.Certificate) {
+	t.Helper()
+	for name, from := range map[string]string{"server.crt": c.CertFile, "server.key": c.KeyFile} {
+		text, err := os.ReadFile(from)
+		to := filepath.Join(s.dir, name)
+		if err == nil {
+			err = os.WriteFile(to, text, 0o600)
+		}
+		if err == nil && os.Geteuid() == 0 {
+			err = os.Chown(to, test.Nobody, test.Nobody)
+		}
+		if err != nil {
+			t.Fatalf("copy a certificate: %v", err)
+		}
+	}
+	s.Set(t, "ssl=on")
+}

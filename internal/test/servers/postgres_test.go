@@ -7,6 +7,8 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
 
+	"goguerrillad/internal/test"
+	"goguerrillad/internal/test/pgproxy"
 	"goguerrillad/internal/test/servers"
 )
 
@@ -99,5 +101,25 @@ func TestPostgresRights(t *testing.T) {
 		}
 		s.GrantDelete(t, table)
 		exec(t, db, "DELETE FROM "+table)
+	}
+}
+
+// TestPostgresTLS: the server proves its name with the certificate, also through a proxy.
+func TestPostgresTLS(t *testing.T) {
+	needServers(t)
+	s := servers.Postgres(t)
+	s.CreateTable(t, "new_mail")
+	cert := test.NewCertificate(t, t.TempDir(), "db.example.com")
+	s.UseCertificate(t, cert)
+	for _, addr := range []string{s.Addr, pgproxy.Start(t, s.Addr).Addr} {
+		dsn := strings.Replace(s.DSN(addr), "sslmode=disable", "sslmode=verify-full&sslrootcert="+cert.CertFile, 1)
+		exec(t, dial(t, dsn), insert, "a@example.com")
+		other := test.NewCertificate(t, t.TempDir(), "other")
+		if err := dial(t, strings.Replace(dsn, cert.CertFile, other.CertFile, 1)).Ping(); err == nil {
+			t.Errorf("%s: a certificate of another authority is accepted", addr)
+		}
+	}
+	if n := rows(t, s); n != 2 {
+		t.Errorf("%d rows, want 2", n)
 	}
 }
