@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/stdlib"
+
 	"goguerrillad/internal/test"
 )
 
@@ -21,7 +23,7 @@ func (l *Load) Collect(t test.T, db *sql.DB, table string) {
 		if err != nil {
 			return err
 		}
-		if _, err := db.Exec("DELETE FROM "+table+" WHERE mail_id <= ?", newest); err != nil {
+		if _, err := db.Exec(fmt.Sprintf("DELETE FROM %s WHERE mail_id <= %d", table, newest)); err != nil {
 			return fmt.Errorf("delete the rows: %w", err)
 		}
 		l.Add(rows)
@@ -97,7 +99,11 @@ func readMaildir(dir string) (rows map[string][]string, paths []string, err erro
 // readHashes returns the hashes of all rows by sender, and the mail_id of the newest row.
 // If the table is damaged, it returns an error and the hashes before the damage.
 func readHashes(db *sql.DB, table string) (newest int64, hashes map[string][]string, err error) {
-	found, err := db.Query("SELECT mail_id, `from`, hash FROM " + table)
+	quote := "`"
+	if _, postgres := db.Driver().(*stdlib.Driver); postgres {
+		quote = `"`
+	}
+	found, err := db.Query("SELECT mail_id, " + quote + "from" + quote + ", hash FROM " + table)
 	if err != nil {
 		return 0, nil, fmt.Errorf("read the rows: %w", err)
 	}
