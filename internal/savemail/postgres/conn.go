@@ -52,7 +52,7 @@ type conn struct {
 	*pgx.Conn
 	server   server
 	pooled   bool           // a connection pooler may run each transaction in another session
-	syncOff  bool           // synchronous_commit is off for the user, so each transaction sets it
+	settings []string       // statements that replace settings of the user, in each transaction
 	inserts  map[int]string // names of the prepared INSERTs for columns, by number of rows
 	columns  *columns       // of inserts
 	warnings int            // that the server has sent
@@ -71,12 +71,7 @@ func (c *conn) destroy() {
 // connect connects to the first host that accepts writes, and prepares the session.
 func (s *Store) connect(ctx context.Context) (*conn, error) {
 	c := &conn{inserts: map[int]string{}}
-	config := s.config.Copy()
-	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
-		if n.SeverityUnlocalized == "WARNING" {
-			c.warnings++
-		}
-	}
+	config := s.configCounting(&c.warnings)
 	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		f := pgproto3.NewFrontend(r, w)
 		f.SetMaxBodyLen(maxReply)
@@ -95,19 +90,37 @@ func (s *Store) connect(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
+// configCounting returns the options of a connection that counts the warnings of the server.
+func (s *Store) configCounting(warnings *int) *pgx.ConnConfig {
+	config := s.config.Copy()
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if n.SeverityUnlocalized == "WARNING" {
+			*warnings++
+		}
+	}
+	return config
+}
+
 // setUp checks whether the session can store messages and settle their outcomes.
 func (c *conn) setUp(ctx context.Context, s *Store) error {
 	var pid uint32
 	var version int
-	var synchronous string
-	err := c.QueryRow(ctx, "SELECT pg_backend_pid(), current_setting('server_version_num')::int, current_setting('synchronous_commit')").Scan(&pid, &version, &synchronous)
+	var synchronous, messages string
+	err := c.QueryRow(ctx, "SELECT pg_backend_pid(), current_setting('server_version_num')::int, current_setting('synchronous_commit'), current_setting('client_min_messages')").
+		Scan(&pid, &version, &synchronous, &messages)
 	if err != nil {
 		return fmt.Errorf("read the version: %w", err)
 	}
 	if version < minVersion {
 		return fmt.Errorf("%w: PostgreSQL %s, want 13 or later", errUnsuitable, c.PgConn().ParameterStatus("server_version"))
 	}
-	c.pooled, c.syncOff = pid != c.PgConn().PID(), synchronous == "off"
+	c.pooled = pid != c.PgConn().PID()
+	if synchronous == "off" {
+		c.settings = append(c.settings, "SET LOCAL synchronous_commit=on")
+	}
+	if messages == "error" { // hides the warning of a commit that did not wait for its standby
+		c.settings = append(c.settings, "SET LOCAL client_min_messages=warning")
+	}
 	if c.server, err = c.readServer(ctx); err != nil {
 		return err
 	}

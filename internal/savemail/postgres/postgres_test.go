@@ -66,6 +66,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("no standby", with(testNoStandby))
 	t.Run("canceled wait", with(testCanceledWait))
 	t.Run("weak commit", with(testWeakCommit))
+	t.Run("PgBouncer", with(testPgBouncer))
 	t.Run("cuts under load", with(testCutsUnderLoad))
 	t.Run("schema in the table's name", suite(func(b *testbed, o *postgres.Options) { o.Table = "public." + b.table }))
 }

@@ -156,10 +156,12 @@ func (c *conn) commit(ctx context.Context, s *Store, rows []batchRow) (xid strin
 		return xid, unavailable, errors.New("commit: the server has rolled back")
 	case c.warnings > 0:
 		// A commit whose wait for a synchronous standby was canceled succeeds with a warning.
-		return xid, unknown, errors.New("commit: the server has not waited for its standby")
+		return xid, unknown, fmt.Errorf("commit: %w", errNotReplicated)
 	}
 	return xid, committed, nil
 }
+
+var errNotReplicated = errors.New("the server has not waited for its standby")
 
 // insert begins a transaction and inserts the rows. It returns the id of the transaction.
 func (c *conn) insert(ctx context.Context, s *Store, rows []batchRow) (xid string, err error) {
@@ -170,10 +172,8 @@ func (c *conn) insert(ctx context.Context, s *Store, rows []batchRow) (xid strin
 	c.arena = c.arena[:0]
 	p := c.PgConn().StartPipeline(ctx)
 	p.SendQueryParams("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", nil, nil, nil, nil)
-	n := 1
-	if c.syncOff {
-		p.SendQueryParams("SET LOCAL synchronous_commit=on", nil, nil, nil, nil)
-		n++
+	for _, setting := range c.settings {
+		p.SendQueryParams(setting, nil, nil, nil, nil)
 	}
 	for _, rows := range statements {
 		c.bind(s, rows)
@@ -184,12 +184,18 @@ func (c *conn) insert(ctx context.Context, s *Store, rows []batchRow) (xid strin
 		}
 		clear(c.values)
 	}
+	if c.pooled { // the pooler may have changed the server since the last transaction
+		p.SendQueryParams("SELECT "+identity, nil, nil, nil, nil)
+	}
 	err = p.Sync()
-	for range n + len(statements) {
+	for range 1 + len(c.settings) + len(statements) {
 		if err != nil {
 			break
 		}
-		xid, err = readXID(p, xid)
+		err = readRow(p, &xid)
+	}
+	if err == nil && c.pooled {
+		err = readRow(p, &c.server.system, &c.server.timeline, &c.server.start)
 	}
 	if closeErr := p.Close(); err == nil {
 		err = closeErr
@@ -203,22 +209,23 @@ func (c *conn) insert(ctx context.Context, s *Store, rows []batchRow) (xid strin
 	return xid, nil
 }
 
-// readXID reads the next result of a pipeline. It returns the id of the transaction if the
-// result has it.
-func readXID(p *pgconn.Pipeline, xid string) (string, error) {
+// readRow reads the next result of a pipeline, and the columns of its last row if it has one.
+func readRow(p *pgconn.Pipeline, columns ...*string) error {
 	next, err := p.GetResults()
 	if err != nil {
-		return "", err
+		return err
 	}
 	reader, ok := next.(*pgconn.ResultReader)
 	if !ok {
-		return "", fmt.Errorf("the server sent a %T in place of a result", next)
+		return fmt.Errorf("the server sent a %T in place of a result", next)
 	}
 	for reader.NextRow() {
-		xid = string(reader.Values()[0])
+		for i, column := range columns {
+			*column = string(reader.Values()[i])
+		}
 	}
 	_, err = reader.Close()
-	return xid, err
+	return err
 }
 
 // splitRows divides the rows among as few statements as the bounds allow.

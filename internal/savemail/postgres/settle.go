@@ -14,9 +14,9 @@ import (
 
 // If the connection ends between a COMMIT and its reply, the store must settle the batch: find
 // out whether it was committed. It knows the id of the transaction, xid, and asks a server
-// for the state of this transaction, until the transaction has ended. One statement returns
-// the identity of the server, the state, and whether a row of the batch is visible, so that
-// all of them are of one server, also behind a proxy.
+// for the state of this transaction, until the transaction has ended. One transaction reads
+// the identity of the server, whether a row of the batch is visible, and then the state, so
+// that all of them are of one server, also behind a connection pooler.
 //
 //  1. The identity of a cluster is its system identifier, which initdb generates and a standby
 //     shares. Another cluster knows nothing about the batch.
@@ -38,7 +38,8 @@ import (
 //
 // A committed transaction may have lost its wait for a synchronous standby by a crash or a
 // cancelation. Therefore the store commits another transaction, whose commit waits for the
-// standby, before it reports the batch as stored: its WAL follows that of the batch.
+// standby, before it reports the batch as stored: its WAL follows that of the batch. A warning
+// means that this wait was canceled too.
 //
 // A session whose client is gone may wait for the COMMIT that was never delivered. The store
 // terminates the session with this xid, unless it waits for a standby: such a transaction is
@@ -104,39 +105,57 @@ func (s *Store) awaitOutcome(ctx context.Context, old server, xid, hash string) 
 	}
 }
 
-// askOutcome asks one server.
+// askOutcome asks one server. A single transaction reads all, so that a connection pooler
+// cannot ask several servers.
 func (s *Store) askOutcome(ctx context.Context, old server, xid, hash string, terminate bool) (errorClass, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.replyTimeout())
 	defer cancel()
-	c, err := pgx.ConnectConfig(ctx, s.config)
+	warnings := 0
+	c, err := pgx.ConnectConfig(ctx, s.configCounting(&warnings))
 	if err != nil {
 		return unknown, fmt.Errorf("connect to settle a commit: %w", oneLine{err})
 	}
 	defer func() { _ = c.Close(ctx) }()
-	var now server
-	var status *string
-	var found bool
-	row := ", EXISTS(SELECT 1 FROM " + s.table.String() + " WHERE hash = $1)"
-	err = c.QueryRow(ctx, "SELECT "+identity+row+", pg_xact_status($2::text::xid8)", hash, xid).Scan(&now.system, &now.timeline, &now.start, &found, &status)
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "22023" { // the id is in the future
-		future := "aborted"
-		status = &future
-		err = c.QueryRow(ctx, "SELECT "+identity+row, hash).Scan(&now.system, &now.timeline, &now.start, &found)
+	tx, err := c.BeginTx(ctx, writeTransaction)
+	if err != nil {
+		return unknown, fmt.Errorf("begin to settle a commit: %w", err)
 	}
+	defer func() { _ = tx.Rollback(ctx) }()
+	var now server
+	var found bool
+	err = tx.QueryRow(ctx, "SELECT "+identity+", EXISTS(SELECT 1 FROM "+s.table.String()+" WHERE hash = $1)", hash).Scan(&now.system, &now.timeline, &now.start, &found)
+	if err != nil {
+		return unknown, fmt.Errorf("ask for a row: %w", err)
+	}
+	status, err := readStatus(ctx, tx, xid)
 	if err != nil {
 		return unknown, fmt.Errorf("ask for the outcome of a commit: %w", err)
 	}
 	class, err := judge(old, now, status, found)
 	switch {
 	case class == committed:
-		if err := makeReplicated(ctx, c); err != nil {
+		err = makeReplicated(ctx, tx)
+		if err == nil && warnings > 0 {
+			err = errNotReplicated
+		}
+		if err != nil {
 			return unknown, fmt.Errorf("wait for the standby: %w", err)
 		}
-	case class == unknown && terminate && old.timeline == now.timeline:
-		_, _ = c.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+	case class == unknown && terminate && old.system == now.system && old.timeline == now.timeline:
+		_, _ = tx.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 			WHERE backend_xid = $1::text::xid8::xid AND usename = current_user AND wait_event IS DISTINCT FROM 'SyncRep'`, xid)
 	}
 	return class, err
+}
+
+// readStatus returns the state of a transaction, nil if it was too long ago.
+func readStatus(ctx context.Context, tx pgx.Tx, xid string) (status *string, err error) {
+	err = tx.QueryRow(ctx, "SELECT pg_xact_status($1::text::xid8)", xid).Scan(&status)
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "22023" { // the id is in the future
+		future := "aborted"
+		return &future, nil
+	}
+	return status, err
 }
 
 // judge returns the outcome that the answer of a server proves. The error is the reason for
@@ -164,10 +183,14 @@ func judge(old, now server, status *string, found bool) (errorClass, error) {
 }
 
 // makeReplicated commits a transaction with an entry in the WAL.
-func makeReplicated(ctx context.Context, c *pgx.Conn) error {
-	_, err := c.Exec(ctx, `SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+func makeReplicated(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `SELECT set_config('client_min_messages', 'warning', true)
+		UNION ALL SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
 		UNION ALL SELECT pg_logical_emit_message(true, 'goguerrillad', '')::text`)
-	return err
+	if err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
 }
 
 // maxBackground bounds the goroutines that settle in the background.

@@ -4,9 +4,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/daemon"
@@ -143,6 +146,18 @@ func (w *faultTest) revive(t *testing.T, s *servers.PostgresServer) {
 	})
 }
 
+func syncDisk(t *testing.T, d *servers.Disk) {
+	t.Helper()
+	dir, err := os.Open(d.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // postgresConnections is max_connections.
 const postgresConnections = 20
 
@@ -152,6 +167,7 @@ func TestFaultsPostgres(t *testing.T) {
 	database, log := servers.NewDisk(t, 400), servers.NewDisk(t, 64)
 	s := servers.PostgresIn(t, database.Dir, "max_wal_size=64MB", "min_wal_size=32MB", fmt.Sprint("max_connections=", postgresConnections))
 	s.CreateTable(t, "new_mail")
+	syncDisk(t, database) // initdb has synced nothing
 	proxy := servers.StartTCPProxy(t, s.Addr)
 	redis := servers.Redis(t)
 	cert := test.NewCertificate(t, d.Dir, "mx")
