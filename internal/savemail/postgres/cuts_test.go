@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,6 +106,55 @@ func testMalformed(t *testing.T, b *testbed) {
 		if n := rows[hash]; n > 1 || n == 0 && err == nil || n == 1 && err != nil && !errors.Is(err, savemail.ErrUnknown) {
 			t.Errorf("%s: %d rows, outcome %v", hash, n, err)
 		}
+	}
+}
+
+// testRejectedCommit: a constraint that the server checks at the COMMIT rejects a message.
+func testRejectedCommit(t *testing.T, b *testbed) {
+	b.server.Exec(t, "ALTER TABLE "+b.table+" ADD UNIQUE (subject) DEFERRABLE INITIALLY DEFERRED")
+	s := b.open(t, nil)
+	defer s.Close()
+	for _, want := range []error{nil, savemail.ErrRejected} {
+		if _, err := save(t, s); !errors.Is(err, want) {
+			t.Errorf("the outcome is %v, want %v", err, want)
+		}
+	}
+	if n := len(b.rows(t)); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+}
+
+// testHiddenError: the store does not receive the error of an INSERT. Its COMMIT then rolls the
+// transaction back, which the server reports by the tag ROLLBACK.
+func testHiddenError(t *testing.T, b *testbed) {
+	s, proxy := b.through(t)
+	if _, err := save(t, s); err != nil {
+		t.Fatal(err)
+	}
+	b.server.Exec(t, "ALTER TABLE "+b.table+" ADD CHECK (subject <> 'hello') NOT VALID")
+	isInsert := statements["INSERT"]
+	exchange := proxy.Record(isInsert)
+	if _, err := save(t, s); !errors.Is(err, savemail.ErrRejected) {
+		t.Fatalf("the outcome is %v, want %v", err, savemail.ErrRejected)
+	}
+	hide := pgproxy.Fault{
+		Request: pgproxy.All, Response: strings.IndexByte((<-exchange).Response, 'E'),
+		Change: func([]byte) []byte { return []byte("C\x00\x00\x00\x0fINSERT 0 1\x00") },
+	}
+	rolledBack := false
+	proxy.Arm(func(r pgproxy.Request) *pgproxy.Fault {
+		if isInsert(r) {
+			return &hide
+		}
+		rolledBack = rolledBack || isCommit(r)
+		return nil
+	})
+	if _, err := save(t, s); !errors.Is(err, savemail.ErrUnavailable) || !rolledBack {
+		t.Errorf("the outcome is %v, COMMIT sent %v, want %v", err, rolledBack, savemail.ErrUnavailable)
+	}
+	proxy.Arm(nil)
+	if n := len(b.rows(t)); n != 1 {
+		t.Errorf("%d rows, want 1", n)
 	}
 }
 

@@ -53,6 +53,8 @@ func TestPostgres(t *testing.T) {
 	t.Run("columns", with(testColumns))
 	t.Run("column changes", with(testColumnChanges))
 	t.Run("rejected", with(testRejected))
+	t.Run("rejected at COMMIT", with(testRejectedCommit))
+	t.Run("hidden error", with(testHiddenError))
 	t.Run("encoding", with(testEncoding))
 	t.Run("rights", with(testRights))
 	t.Run("expire, locked rows", with(testExpireLocked))

@@ -95,11 +95,11 @@ func testNoStandby(t *testing.T, b *testbed) {
 }
 
 // testCanceledWait: an administrator cancels every wait for a standby. The server reports each
-// commit as successful, with a warning that the user's settings hide. The message is not
-// acknowledged.
+// commit as successful, with a warning that the user's settings hide, and with these settings
+// no commit would wait. The message is not acknowledged.
 func testCanceledWait(t *testing.T, b *testbed) {
-	b.server.Exec(t, "ALTER ROLE "+b.server.User+" SET client_min_messages=error")
-	defer b.server.Exec(t, "ALTER ROLE "+b.server.User+" RESET client_min_messages")
+	b.server.Exec(t, "ALTER ROLE "+b.server.User+" SET client_min_messages=error", "ALTER ROLE "+b.server.User+" SET synchronous_commit=off")
+	defer b.server.Exec(t, "ALTER ROLE "+b.server.User+" RESET ALL")
 	s := b.open(t, func(o *postgres.Options) { o.Timeout = 3 * time.Second })
 	t.Cleanup(func() { s.Close() })
 	if _, err := save(t, s); err != nil {
@@ -160,7 +160,11 @@ func testWeakCommit(t *testing.T, b *testbed) {
 	if _, err := save(t, s); err != nil {
 		t.Fatal(err)
 	}
-	<-set
+	select {
+	case <-set:
+	default:
+		t.Error("synchronous_commit is not set")
+	}
 	if log := b.log.String(); !strings.Contains(log, "PostgreSQL setting weakens durability") || !strings.Contains(log, "value=off safe=on") {
 		t.Errorf("the log is %s", log)
 	}
