@@ -50,6 +50,45 @@ func TestCheckRights(t *testing.T) {
 	wantCheck(t, d, map[string]string{"MYSQL_USER": m.User, "MYSQL_PASS": m.Pass, "MYSQL_TLS": "Y"}, 78, "TLS")
 }
 
+// TestCheckPostgres: -t logs in to PostgreSQL, and finds a wrong password, database, table,
+// column and right, with the statement that grants it, and unsafe settings.
+func TestCheckPostgres(t *testing.T) {
+	p := servers.Postgres(t)
+	p.CreateTable(t, "new_mail")
+	d := newChecked(t, p.Keys())
+	wantCheck(t, d, nil, 0, good)
+	grant := "want GRANT SELECT, INSERT ON \"new_mail\" TO " + p.User
+	p.Exec(t, "REVOKE INSERT ON new_mail FROM "+p.User)
+	wantCheck(t, d, nil, 78, "POSTGRES_DSN: ", "permission denied for table new_mail", grant+"\n")
+	d.Start(t)
+	d.AwaitLog(t, strings.ReplaceAll(grant, `"`, `\"`), 1)
+	p.Exec(t, strings.TrimPrefix(grant, "want "))
+	wantCheck(t, d, map[string]string{"GM_KEEP_HOURS": "1"}, 0, "old messages cannot be deleted", "want GRANT DELETE ON \"new_mail\" TO "+p.User+"\n")
+	p.GrantDelete(t, "new_mail")
+	wantCheck(t, d, nil, 0, good)
+	wantCheck(t, d, map[string]string{"GM_KEEP_HOURS": "", "GM_MAIL_TABLE": "other"}, 78, "the table does not exist, or is in no schema of search_path")
+	p.Exec(t, "CREATE TABLE other (hash text, recipient text)", "GRANT SELECT, INSERT ON other TO "+p.User)
+	wantCheck(t, d, nil, 78, "the table lacks the columns mail")
+
+	dsn := func(s string) map[string]string {
+		return map[string]string{"GM_MAIL_TABLE": "", "POSTGRES_DSN": s}
+	}
+	server := "host=127.0.0.1 port=" + p.Port() + " user=" + p.User + " sslmode=disable dbname="
+	wantCheck(t, d, dsn(server+p.DB+" password=wr0ng"), 78, "POSTGRES_DSN: ", "password authentication failed for user \"goguerrilla\"")
+	dir := t.TempDir()
+	d.Env = append(d.Env, "CREDENTIALS_DIRECTORY="+dir)
+	test.WriteFile(t, dir, "postgres_pass", p.Pass+"\n")
+	wantCheck(t, d, dsn(server+p.DB), 0, good)
+	wantCheck(t, d, dsn(server+"missing"), 78, "database \"missing\" does not exist")
+	wantCheck(t, d, dsn(server+p.DB+" sslmode=require"), 0, "the store was not checked: ", "server refused TLS connection")
+	nobody := fmt.Sprint(test.FreePort(t))
+	wantCheck(t, d, dsn(strings.Replace(server, p.Port(), nobody, 1)+p.DB), 0, "the store was not checked: ", "connection refused", "configuration is valid: the store not checked\n")
+
+	p.Set(t, "fsync=off", "synchronous_commit=local")
+	wantCheck(t, d, dsn(server+p.DB), 0, "PostgreSQL setting weakens durability: setting fsync, value off, safe on\n",
+		"PostgreSQL setting weakens durability: setting synchronous_commit, value local, safe on\n", "configuration is valid: 2 warnings\n")
+}
+
 // TestCheckHang: a MySQL server that hangs does not prevent the checks of the other servers
 // and of Redis.
 func TestCheckHang(t *testing.T) {
