@@ -62,7 +62,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if f.test {
 		return check(f, stdout, stderr)
 	}
-	if f.service != nil && os.Geteuid() == 0 { // -list or -show
+	asService := f.service != nil && os.Geteuid() == 0 // -list or -show
+	if asService {
 		cleanup, err := f.service.CopyCredentials()
 		defer cleanup()
 		if err != nil {
@@ -72,6 +73,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	cfg, err := f.load()
 	if err != nil {
 		return refuseFile(f, stdout, stderr, err)
+	}
+	if asService && cfg.Peer() {
+		if err := f.service.SwitchUser(); err != nil {
+			return refuse(stderr, err)
+		}
 	}
 	switch {
 	case f.list.N > 0:

@@ -17,6 +17,7 @@ type Driver struct {
 	Table   bool   // stores rows with a column mail, so GM_MAIL_COMPRESS and REDIS_MODE=store apply
 	Discard bool   // keeps no messages, and Redis gets none either
 	Expires bool   // the store is a savemail.Expirer, so GM_KEEP_HOURS applies
+	Peer    bool   // a server recognises the daemon by its system user, so -list and -show become the user of the service
 
 	// Files returns the path of the messages if the store is a savemail.Local, so that
 	// GM_MIN_FREE applies; nil = it has no files on this machine.

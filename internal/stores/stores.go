@@ -93,6 +93,9 @@ func (c *Configuration) Open(version string, log *slog.Logger) (Store, error) {
 	return s, nil
 }
 
+// Peer is Peer of the store's driver.
+func (c *Configuration) Peer() bool { return c.driver.Peer }
+
 // OpenReader opens the store for -list and -show.
 func (c *Configuration) OpenReader() (savemail.Reader, error) {
 	if c.driver.OpenReader == nil {

@@ -172,10 +172,16 @@ func (s *Service) Become() (cleanup func(), err error) {
 	if err != nil {
 		return cleanup, fmt.Errorf("copy the credentials of %s: %w", name, err)
 	}
+	return cleanup, s.SwitchUser()
+}
+
+// SwitchUser switches this process, which must be root, to the user of the service,
+// permanently.
+func (s *Service) SwitchUser() error {
 	if err := privdrop.Become(s.uid, s.gid, s.groups); err != nil {
-		return cleanup, fmt.Errorf("become the user %s of %s: %w", s.User, name, err)
+		return fmt.Errorf("become the user %s of %s: %w", s.User, name, err)
 	}
-	return cleanup, nil
+	return nil
 }
 
 // SetStateDirectory sets $STATE_DIRECTORY as systemd does for the service, unless it is set.

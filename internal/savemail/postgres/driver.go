@@ -25,6 +25,7 @@ func Driver() savemail.Driver {
 		Name:    "postgres",
 		Table:   true,
 		Expires: true,
+		Peer:    true,
 		Keys: []config.Key{
 			{Name: "POSTGRES_DSN", Derived: "none", Secret: true,
 				Doc: "connection to PostgreSQL as a URI or key=value of libpq; the password also from the systemd credential postgres_pass",

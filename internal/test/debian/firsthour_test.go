@@ -20,17 +20,18 @@ func TestFirstHourTrixie(t *testing.T) { testFirstHour(t, "trixie") }
 // A firstHour is a machine of a user who follows the page.
 type firstHour struct {
 	*machine
-	page test.Page
-	hash string // of the message of step 4
+	page    test.Page
+	hash    string // of the message of step 4
+	reloads int    // so far
 }
 
 // packagesOfPages are the packages that first-hour.md and tls.md install or need.
-var packagesOfPages = []string{"mariadb-server", "exim4-daemon-light", "curl", "certbot", "pebble", "openssl", "ca-certificates"}
+var packagesOfPages = []string{"mariadb-server", "postgresql", "exim4-daemon-light", "curl", "certbot", "pebble", "openssl", "ca-certificates"}
 
 // testFirstHour runs all commands of the page in their order. The packages that the page
 // installs are there already, since the container has no network.
 func testFirstHour(t *testing.T, release string) {
-	u := &firstHour{boot(t, release, packagesOfPages...), test.ReadPage(t, "first-hour.md"), ""}
+	u := &firstHour{boot(t, release, packagesOfPages...), test.ReadPage(t, "first-hour.md"), "", 0}
 	u.Run(t, "rm "+u.debs[1])
 	ran := 0
 	for _, step := range []struct {
@@ -51,6 +52,12 @@ func testFirstHour(t *testing.T, release string) {
 		{"restart", (*firstHour).databaseRestarted},
 		{"reopen", (*firstHour).reopened},
 		{"delete", (*firstHour).deleted},
+		{"postgresql", nil},
+		{"roles", nil},
+		{"postgres", (*firstHour).configured},
+		{"row-postgres", (*firstHour).rowRead},
+		{"restart-postgres", (*firstHour).databaseRestarted},
+		{"delete-postgres", (*firstHour).deleted},
 		{"upgrade", (*firstHour).upgraded},
 		{"remove", (*firstHour).removed},
 		{"purge", (*firstHour).purged},
@@ -95,10 +102,12 @@ func (u *firstHour) expect(t *testing.T, title, want string) {
 	}
 }
 
+// step returns the name of the step that is running.
+func step(t *testing.T) string { return t.Name()[strings.LastIndexByte(t.Name(), '/')+1:] }
+
 // configured: -t finds nothing wrong with the configurations of the page.
 func (u *firstHour) configured(t *testing.T) {
-	title := t.Name()[strings.LastIndexByte(t.Name(), '/')+1:]
-	out := u.do(t, title)
+	out := u.do(t, step(t))
 	if last := out[strings.LastIndexByte(out, '\n')+1:]; last+"\n" != u.page.Block(t, "text good") {
 		t.Errorf("-t prints\n%s", out)
 	}
@@ -133,12 +142,15 @@ func (u *firstHour) found(t *testing.T) {
 }
 
 func (u *firstHour) rowRead(t *testing.T) {
+	u.reloads++
 	test.Await(t, nil, 20*time.Second, "waiting for the end of the reload", func() error {
-		_, err := u.Try("journalctl --unit=" + service + " --grep='^reloaded$'")
-		return err
+		if n := u.Run(t, "journalctl --output=cat --unit="+service+" | grep --count --line-regexp reloaded || true"); n != fmt.Sprint(u.reloads) {
+			return fmt.Errorf("%s reloads, want %d", n, u.reloads)
+		}
+		return nil
 	})
 	u.hash = u.send(t, "127.0.0.1:25")
-	u.expect(t, "row", "b@example.com")
+	u.expect(t, step(t), "b@example.com")
 	u.expectStored(t, u.hash)
 }
 
@@ -146,7 +158,7 @@ func (u *firstHour) rowRead(t *testing.T) {
 func (u *firstHour) databaseRestarted(t *testing.T) {
 	l := startLoad(u.Box)
 	l.awaitAcks(t, 20)
-	u.do(t, "restart")
+	u.do(t, step(t))
 	l.awaitAcks(t, 20)
 	l.stop(t)
 	if l.refused+l.reset+l.temporary > 0 {
@@ -178,7 +190,7 @@ func (u *firstHour) reopened(t *testing.T) {
 
 // deleted: the second user may delete, and keeps new messages.
 func (u *firstHour) deleted(t *testing.T) {
-	u.do(t, "delete")
+	u.do(t, step(t))
 	u.expectStored(t, u.hash)
 }
 
@@ -207,7 +219,9 @@ func (u *firstHour) removed(t *testing.T) {
 func (u *firstHour) purged(t *testing.T) {
 	u.do(t, "purge")
 	u.Run(t, "! test -e /var/lib/goguerrillad && ! test -e /etc/goguerrilla")
-	if out := u.Run(t, "mariadb mail --execute 'SELECT COUNT(*) > 20 AS kept FROM new_mail'"); out != "kept\n1" {
-		t.Errorf("the table after the purge: %s", out)
+	for _, client := range []string{"mariadb --skip-column-names mail", "su - postgres -c 'psql --tuples-only --no-align mail'"} {
+		if out := u.Run(t, "echo 'SELECT CASE WHEN COUNT(*) > 20 THEN 1 END FROM new_mail;' | "+client); out != "1" {
+			t.Errorf("the table of %s after the purge: %s", client, out)
+		}
 	}
 }

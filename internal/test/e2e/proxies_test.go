@@ -135,7 +135,7 @@ func TestPagesAreTested(t *testing.T) {
 		"haproxy.md": {"json tcp", "haproxy tcp", "haproxy check", "haproxy tls", "ini unix", "json unix", "haproxy unix",
 			"haproxy several"},
 		"balancing.md": {"json chooses", "json takes", "nginx balancing"},
-		"cluster.md":   {"json galera"},                                                                            // in package faults
+		"cluster.md":   {"json galera", "json postgres"},                                                           // json galera in package faults
 		"webhook.md":   {"json webhook", "json refused", "python receiver", "javascript receiver", "php receiver"}, // json refused in package webhook
 		"stream.md":    {"json stream", "python consumer", "go consumer"},
 	}
