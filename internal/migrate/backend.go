@@ -79,12 +79,12 @@ func process(s section, backend string) chain {
 func database(v values, s section, c chain) {
 	const store = "GM_SAVE_MAIL"
 	switch {
-	case c.sql && mysqlKeys(v, s):
+	case c.sql && databaseKeys(v, s):
 		return
 	case c.sql:
 		v[store] = "sqlite"
 		delete(v, "GM_MAIL_TABLE") // SQLite does not accept every name
-		s.note("save_process", "set MYSQL_HOST, MYSQL_DB and GM_MAIL_TABLE, and remove %s, which stores in SQLite until then", store)
+		s.note("save_process", "set MYSQL_HOST, MYSQL_DB and GM_MAIL_TABLE, or POSTGRES_DSN, and remove %s, which stores in SQLite until then", store)
 	case c.redis:
 		v[store] = "sqlite"
 		s.note("save_process", "stores in Redis only: the table that goguerrillad needs is in SQLite")

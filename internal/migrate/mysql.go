@@ -7,14 +7,18 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// mysqlKeys converts the keys of a MySQL server, and reports whether the result is
+// databaseKeys converts the keys of a database server, and reports whether the result is
 // complete.
-func mysqlKeys(v values, s section) bool {
+func databaseKeys(v values, s section) bool {
 	const driver, dsn = "sql_driver", "sql_dsn"
 	for _, key := range []string{"mysql_table", "mail_table"} {
 		s.set(v, "GM_MAIL_TABLE", s.text(key), key)
 	}
-	if name := s.text(driver); name != "" && !strings.EqualFold(name, "mysql") {
+	switch name := s.text(driver); strings.ToLower(name) {
+	case "", "mysql":
+	case "postgres", "pgx":
+		return postgresKeys(v, s)
+	default:
 		s.none(driver, "there is no store for this database")
 		s.drop(section.none, "it belongs to sql_driver", dsn)
 		return false
