@@ -12,7 +12,7 @@ import (
 // every alert.
 func TestOperatingPage(t *testing.T) {
 	page := read(t, "../../docs/operating.md")
-	warning := regexp.MustCompile(`(?:\b[Ll]og(?:ger)?\.(?:Warn|Error)|\bs\.warn|\.log\(slog\.LevelWarn,|logMessage\(slog\.LevelWarn,)\(?\s*"([^"]+)"`)
+	warning := regexp.MustCompile(`(?:\b[Ll]og(?:ger)?\.(?:Warn|Error)|\bs\.warn|\bs\.warnOnce\([^\n]*?,|\.log\(slog\.LevelWarn,|logMessage\(slog\.LevelWarn,)\(?\s*"([^"]+)"`)
 	found := 0
 	for _, dir := range []string{".", "../../internal"} {
 		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
