@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/user"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +33,12 @@ func parseDSN(o Options) (*pgx.ConnConfig, error) {
 	}
 	if config.Password == "" {
 		config.Password = o.Pass
+	}
+	if started, err := user.Current(); err == nil && config.User == started.Username {
+		// os/user, and so pgx's default, remembers the user who started the process.
+		if now, err := user.LookupId(strconv.Itoa(os.Geteuid())); err == nil {
+			config.User = now.Username
+		}
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = min(connectTimeout, o.Timeout/3)

@@ -79,6 +79,9 @@ func TestCheckPostgres(t *testing.T) {
 	d.Env = append(d.Env, "CREDENTIALS_DIRECTORY="+dir)
 	test.WriteFile(t, dir, "postgres_pass", p.Pass+"\n")
 	wantCheck(t, d, dsn(server+p.DB), 0, good)
+	if account := d.Keys["GUID"]; account != "" { // as root
+		wantCheck(t, d, dsn(strings.Replace(server, "user="+p.User, "", 1)+p.DB), 78, "password authentication failed for user \""+account+"\"")
+	}
 	wantCheck(t, d, dsn(server+"missing"), 78, "database \"missing\" does not exist")
 	wantCheck(t, d, dsn(server+p.DB+" sslmode=require"), 0, "the store was not checked: ", "server refused TLS connection")
 	nobody := fmt.Sprint(test.FreePort(t))
