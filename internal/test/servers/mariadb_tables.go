@@ -42,11 +42,11 @@ func (m *MariaDBServer) GrantDelete(t test.T, name string) {
 	m.Exec(t, "GRANT DELETE ON "+m.DB+"."+name+" TO `"+m.User+"`@`%`")
 }
 
-// Grants returns the GRANT statements of the manual, for the table mail.new_mail
+// Grants returns the GRANT statements of the manual for MySQL, for the table mail.new_mail
 // and the user 'goguerrilla'@'localhost'.
 func Grants(t test.T) []string {
 	t.Helper()
-	grants := regexp.MustCompile(`(?m)^GRANT .*;$`).FindAllString(test.ReadSource(t, "man/goguerrilla.conf.5"), -1)
+	grants := regexp.MustCompile(`(?m)^GRANT .* ON mail\.new_mail .*;$`).FindAllString(test.ReadSource(t, "man/goguerrilla.conf.5"), -1)
 	if len(grants) == 0 {
 		t.Fatalf("the manual has no GRANT")
 	}

@@ -29,7 +29,7 @@ func (s *PostgresServer) addUsers(t test.T) {
 }
 
 // CreateTable creates the table that we ship unless it exists, as the owner, and grants
-// SELECT and INSERT on it to the daemon's user. The name may have a schema.
+// the rights of the manual to the daemon's user. The name may have a schema.
 func (s *PostgresServer) CreateTable(t test.T, name string) {
 	t.Helper()
 	_, bare, qualified := strings.Cut(name, ".")
@@ -44,7 +44,8 @@ func (s *PostgresServer) CreateTable(t test.T, name string) {
 	})
 	db := s.open(t, s.Owner, s.DB)
 	defer db.Close()
-	execAll(t, db, text, fmt.Sprintf("GRANT SELECT, INSERT ON %s TO %s", name, s.User))
+	grant := regexp.MustCompile(`(?m)^GRANT .* ON new_mail TO goguerrilla;$`).FindString(test.ReadSource(t, "man/goguerrilla.conf.5"))
+	execAll(t, db, text, strings.NewReplacer("new_mail", name, "goguerrilla", s.User).Replace(grant))
 }
 
 // GrantDelete grants the right for GM_KEEP_HOURS.
