@@ -29,7 +29,7 @@ func testDeleted(t *testing.T, b *testbed) {
 		switch {
 		case isCommit(r):
 			return &pgproxy.Fault{Request: pgproxy.All, Response: 0, Delay: 10 * time.Millisecond}
-		case pgproxy.Executes("pg_xact_status")(r):
+		case pgproxy.Executes("EXISTS")(r):
 			b.server.Exec(t, "DELETE FROM "+b.table+" WHERE hash<>'"+e.To[0].Hash+"'")
 		}
 		return nil
@@ -41,6 +41,36 @@ func testDeleted(t *testing.T, b *testbed) {
 	if n := len(b.rows(t)); n != 1 {
 		t.Errorf("%d rows, want 1", n)
 	}
+}
+
+// testDeletedAndCrashed: a process of the server crashes before the server is asked, and the row
+// is deleted. After the recovery the id may belong to another transaction, so nothing proves that
+// the message is stored.
+func testDeletedAndCrashed(t *testing.T, b *testbed) {
+	proxy := pgproxy.Start(t, b.server.Addr)
+	s := b.open(t, func(o *postgres.Options) { o.DSN, o.Timeout = b.server.DSN(proxy.Addr), 24*time.Second })
+	t.Cleanup(func() { s.Close() })
+	if _, err := save(t, s); err != nil {
+		t.Fatal(err)
+	}
+	sent, crashed := false, false
+	proxy.Arm(func(r pgproxy.Request) *pgproxy.Fault {
+		switch {
+		case isCommit(r) && !sent:
+			sent = true
+			return &pgproxy.Fault{Request: pgproxy.All, Response: 0}
+		case sent && !crashed && pgproxy.Executes("EXISTS")(r):
+			b.server.Exec(t, "DELETE FROM "+b.table)
+			b.crashSession(t)
+			crashed = true
+		}
+		return nil
+	})
+	if _, err := save(t, s); !errors.Is(err, savemail.ErrUnknown) || !crashed {
+		t.Errorf("the outcome is %v, want %v", err, savemail.ErrUnknown)
+	}
+	proxy.Arm(nil)
+	test.Await(t, nil, 10*time.Second, "the server does not reply", b.db.Ping)
 }
 
 // testUndelivered: the COMMIT never arrives, and the server does not notice that the client is

@@ -46,6 +46,7 @@ func contestants() []contestant {
 		{"goguerrillad-discard", "nothing (discard)", plain | secured, startDiscard},
 		{"goguerrillad-sqlite", "SQLite transaction", plain | secured, startSQLite},
 		{"goguerrillad-mysql", "InnoDB transaction", plain | secured, startMySQL},
+		{"goguerrillad-postgres", "PostgreSQL transaction", plain | secured, startPostgres},
 		{"goguerrillad-tidb", "TiDB transaction, one process", plain, startTiDB},
 		{"goguerrillad-maildir", "file and name, fsync", plain, startMaildir},
 		{"goguerrillad-webhook", "the receiver's 204, which stores nothing", plain, startWebhook},
@@ -65,7 +66,7 @@ type server struct {
 	contestant
 	addr   string
 	pids   []int                              // its processes
-	parent int                                // if not 0, this process and its children are used instead of pids
+	parent int                                // if not 0, this process and its children count too
 	rows   func(context.Context) (int, error) // counts the rows of the store; nil = there is no store to count
 	output func() string                      // its output, for an error
 
@@ -85,7 +86,7 @@ func (s *server) processes() []int {
 	if s.parent == 0 {
 		return s.pids
 	}
-	return withChildren(s.parent)
+	return append(withChildren(s.parent), s.pids...)
 }
 
 // A setting is a line of the report.

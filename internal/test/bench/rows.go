@@ -14,7 +14,14 @@ type dialect struct {
 	quote string // quotes a name
 	many  string // SELECT of the numbers 1 to the parameter, as n
 	hash  string // expression with n for 32 unique characters
+
+	no        any                // value of a boolean, and its literal
+	parameter func(n int) string // of a statement, from 1
 }
+
+func questionMark(int) string { return "?" }
+
+func numbered(n int) string { return fmt.Sprint("$", n) }
 
 // columns returns the names of the columns that the probes fill, except date.
 func columns() []string {
@@ -28,13 +35,17 @@ func probeRows(s *server, db *sql.DB, d dialect) {
 	hash := slices.Index(names, "hash")
 	insert := fmt.Sprintf("INSERT INTO new_mail (%[1]sdate%[1]s,%[1]s%[2]s%[1]s) ", d.quote, strings.Join(names, d.quote+","+d.quote))
 	s.commit = func(ctx context.Context, n int) (time.Duration, error) {
-		row := []any{"test@example.com", "a@b.com", "benchmark", "", "", []byte(constant(5000)[0]), 0, "", "", "test@example.com", 0, "127.0.0.1", "", 0}
+		row := []any{"test@example.com", "a@b.com", "benchmark", "", "", []byte(constant(5000)[0]), 0, "", "", "test@example.com", d.no, "127.0.0.1", "", d.no}
 		conn, err := db.Conn(ctx)
 		if err != nil {
 			return 0, err
 		}
 		defer conn.Close()
-		statement, err := conn.PrepareContext(ctx, insert+"VALUES (CURRENT_TIMESTAMP"+strings.Repeat(",?", len(names))+")")
+		values := "CURRENT_TIMESTAMP"
+		for i := range names {
+			values += "," + d.parameter(i+1)
+		}
+		statement, err := conn.PrepareContext(ctx, insert+"VALUES ("+values+")")
 		if err != nil {
 			return 0, fmt.Errorf("prepare an INSERT: %w", err)
 		}
@@ -54,7 +65,7 @@ func probeRows(s *server, db *sql.DB, d dialect) {
 	s.fill = func(ctx context.Context, n int, date string) error {
 		const perTransaction = 100_000 // rows
 		values := []string{"'test@example.com'", "'a@b.com'", "'benchmark'", "''", "''", "'" + string(constant(500)[0]) + "'", "0", d.hash, "''",
-			"'test@example.com'", "0", "'127.0.0.1'", "''", "0"}
+			"'test@example.com'", fmt.Sprint(d.no), "'127.0.0.1'", "''", fmt.Sprint(d.no)}
 		fill := insert + "SELECT " + date + "," + strings.Join(values, ",") + " FROM (" + d.many + ") AS numbers"
 		for done := 0; done < n; done += perTransaction {
 			if _, err := db.ExecContext(ctx, fill, min(perTransaction, n-done)); err != nil {

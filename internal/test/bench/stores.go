@@ -36,7 +36,7 @@ func startSQLite(ctx context.Context, h *harness) *server {
 	h.Cleanup(func() { db.Close() })
 	s.rows = countRows(db)
 	probeRows(s, db, dialect{`"`,
-		"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<?) SELECT n FROM c", "lower(hex(randomblob(16)))"})
+		"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<?) SELECT n FROM c", "lower(hex(randomblob(16)))", 0, questionMark})
 	probeExpiry(s, h, db, d, `DROP INDEX IF EXISTS "new_mail.hash"`, `CREATE INDEX "new_mail.hash" ON new_mail (hash)`)
 	s.version += ", SQLite " + queryValue(ctx, db, "SELECT sqlite_version()")
 	s.settings = []setting{{"SQLite", fmt.Sprintf(
@@ -50,13 +50,39 @@ func startSQLite(ctx context.Context, h *harness) *server {
 func startMySQL(ctx context.Context, h *harness) *server {
 	m := servers.MariaDB(h, "--innodb-buffer-pool-size=128M") // the default; tests use less
 	s, d, db := startOn(ctx, h, m, m.Socket)
-	probeRows(s, db, dialect{"`", "SELECT seq AS n FROM seq_1_to_100000 WHERE seq<=?", "md5(concat(n,uuid()))"})
+	probeRows(s, db, dialect{"`", "SELECT seq AS n FROM seq_1_to_100000 WHERE seq<=?", "md5(concat(n,uuid()))", 0, questionMark})
 	m.GrantDelete(h, "new_mail")
 	probeExpiry(s, h, db, d, "ALTER TABLE new_mail DROP KEY hash", "ALTER TABLE new_mail ADD KEY hash (hash)")
 	s.version += ", MariaDB " + queryValue(ctx, db, "SELECT VERSION()")
 	s.settings = []setting{{"MariaDB", variables(ctx, db,
 		"innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_flush_method", "innodb_buffer_pool_size",
 		"innodb_log_file_size", "log_bin", "sync_binlog") + ", by unix socket"}}
+	return s
+}
+
+// startPostgres starts a PostgreSQL with its default settings, and a goguerrillad that uses
+// its unix socket.
+func startPostgres(ctx context.Context, h *harness) *server {
+	p := servers.Postgres(h)
+	db := p.Connect(h)
+	p.CreateTable(h, "new_mail")
+	s, d := startDaemon(ctx, h, map[string]string{
+		"GM_SAVE_MAIL": "postgres",
+		"POSTGRES_DSN": fmt.Sprintf("host=%s port=%s user=%s password='%s' dbname=%s", p.Socket, p.Port(), p.User, p.Pass, p.DB),
+	})
+	s.parent = p.Pid()
+	s.rows = countRows(db)
+	ownOutput := s.output
+	s.output = func() string { return ownOutput() + p.Output() }
+	probeRows(s, db, dialect{`"`, "SELECT n FROM generate_series(1,$1::int) AS n", "md5(concat(n,gen_random_uuid()))", false, numbered})
+	p.GrantDelete(h, "new_mail")
+	probeExpiry(s, h, db, d, "DROP INDEX IF EXISTS new_mail_hash", "CREATE INDEX new_mail_hash ON new_mail (hash)")
+	s.version += ", PostgreSQL " + queryValue(ctx, db, "SHOW server_version")
+	var settings []string
+	for _, name := range []string{"fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "wal_sync_method"} {
+		settings = append(settings, name+"="+queryValue(ctx, db, "SHOW "+name))
+	}
+	s.settings = []setting{{"PostgreSQL", strings.Join(settings, " ") + ", by unix socket"}}
 	return s
 }
 
