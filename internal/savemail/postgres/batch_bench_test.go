@@ -16,7 +16,7 @@ import (
 // and by COPY in the binary format. COPY needs one statement more, which reads the id of the
 // transaction; it is sent together with COPY, which is the best case for COPY.
 func BenchmarkBatch(b *testing.B) {
-	server := servers.Postgres(b, "synchronous_commit=on")
+	server := servers.Postgres(b)
 	for _, rows := range []int{1, 12, 50} {
 		var batch []*envelope.Envelope
 		for range rows {
