@@ -1,11 +1,13 @@
 package postgres_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/postgres"
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/pgproxy"
@@ -187,4 +189,61 @@ func TestPgBouncerMoves(t *testing.T) {
 	if len(hashes) != saved+2 {
 		t.Errorf("%d messages, want %d", len(hashes), saved+2)
 	}
+}
+
+// TestAnotherCluster: the host is another cluster when the store asks for an outcome. A session
+// of the daemon's user there has a transaction with the same id, and continues.
+func TestAnotherCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts two PostgreSQLs")
+	}
+	first, second := servers.Postgres(t), servers.Postgres(t)
+	for _, server := range []*servers.PostgresServer{first, second} {
+		server.CreateTable(t, "new_mail")
+	}
+	for range 20 { // the ids of the first cluster are ahead
+		first.Exec(t, "SELECT pg_current_xact_id()")
+	}
+	proxy := pgproxy.Start(t, first.Addr)
+	b := &testbed{parent: t, server: first, db: first.Connect(t), table: "new_mail", log: &test.Log{}}
+	s := b.open(t, func(o *postgres.Options) { o.DSN, o.Timeout = first.DSN(proxy.Addr), storetest.LoadTimeout })
+	t.Cleanup(func() { s.Close() })
+	other, err := second.ConnectUser(t).Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	exec := func(statement string) {
+		if _, err := other.ExecContext(t.Context(), statement); err != nil {
+			t.Errorf("another cluster: %s: %v", statement, err)
+		}
+	}
+	moved := false
+	proxy.Arm(func(r pgproxy.Request) *pgproxy.Fault {
+		if moved || !isCommit(r) {
+			return nil
+		}
+		moved = true
+		var want, got string
+		first.QueryRow(t, "SELECT backend_xid FROM pg_stat_activity WHERE backend_xid IS NOT NULL", &want)
+		for range 1000 {
+			exec("BEGIN")
+			if err := other.QueryRowContext(t.Context(), "SELECT pg_current_xact_id()").Scan(&got); err != nil {
+				t.Error(err)
+			}
+			if got == want {
+				break
+			}
+			exec("ROLLBACK")
+		}
+		if got != want {
+			t.Errorf("another cluster: the id is %s, want %s", got, want)
+		}
+		proxy.Move(second.Addr)
+		return &pgproxy.Fault{}
+	})
+	if _, err := save(t, s); !errors.Is(err, savemail.ErrUnknown) || !moved {
+		t.Errorf("the outcome is %v, want %v", err, savemail.ErrUnknown)
+	}
+	exec("COMMIT")
 }
