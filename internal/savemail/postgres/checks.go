@@ -13,8 +13,7 @@ var safeSettings = map[string][]string{
 	"synchronous_commit": {"on", "remote_apply"},
 }
 
-// checkServer logs a warning about each setting that weakens durability, and about an encoding
-// that lacks characters.
+// checkServer logs a warning about each setting that weakens durability.
 func (c *conn) checkServer(ctx context.Context, s *Store) {
 	for name, safe := range safeSettings {
 		var value string

@@ -77,8 +77,20 @@ func (c *conn) destroy() {
 	_ = c.Close(ctx) // no caller could handle an error
 }
 
-// connect connects to the first host that accepts writes, and prepares the session.
+// connect connects to the first host that accepts writes, and prepares the session. If the
+// connection ends during its setup, connect tries once more, because no row has been sent.
 func (s *Store) connect(ctx context.Context) (*conn, error) {
+	c, err := s.connectOnce(ctx)
+	if errors.Is(err, errSetUp) && classify(err) == lost && ctx.Err() == nil {
+		c, err = s.connectOnce(ctx)
+	}
+	return c, err
+}
+
+// errSetUp means that a connection was made, and that its setup failed.
+var errSetUp = errors.New("set up the session")
+
+func (s *Store) connectOnce(ctx context.Context) (*conn, error) {
 	c := &conn{inserts: map[int]string{}}
 	config := s.configCounting(&c.warnings)
 	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
@@ -94,7 +106,7 @@ func (s *Store) connect(ctx context.Context) (*conn, error) {
 	defer cancel()
 	if err := c.setUp(ctx, s); err != nil {
 		c.destroy()
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errSetUp, err)
 	}
 	return c, nil
 }

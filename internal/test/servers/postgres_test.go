@@ -14,7 +14,7 @@ import (
 
 // insert inserts a row as the daemon's user.
 const insert = `INSERT INTO new_mail ("date", "from", "to", subject, body, charset, mail, spam_score, hash, content_type, recipient,
-	has_attach, attach_info) VALUES (now(), '', $1, '', '', '', '\x0041', 0, '', '', '', false, '[]')`
+	has_attach, ip_addr, attach_info) VALUES (now(), '', $1, '', '', '', '\x0041', 0, '', '', '', false, '', '[]')`
 
 func needServers(t *testing.T) {
 	t.Helper()
