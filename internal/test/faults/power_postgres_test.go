@@ -132,10 +132,10 @@ func (m *postgresMedium) failures() []failure {
 	return []failure{
 		{"sync of the log", false, powerfs.Fault{Op: powerfs.Sync, Match: postgresWAL, Nth: 50}},
 		{"write to the log", false, powerfs.Fault{Op: powerfs.Write, Match: postgresWAL, Nth: 50}},
-		{"sync of the tables", false, powerfs.Fault{Op: powerfs.Sync, Match: postgresData, Nth: 3}},
+		{"sync of the tables", false, powerfs.Fault{Op: powerfs.Sync, Match: postgresData, Nth: 1}},
 		{"write to the tables", false, powerfs.Fault{Op: powerfs.Write, Match: postgresData, Nth: 20}},
-		{"write to the outcomes", false, powerfs.Fault{Op: powerfs.Write, Match: postgresState, Nth: 2}},
-		{"sync of the outcomes", false, powerfs.Fault{Op: powerfs.Sync, Match: postgresState, Nth: 2}},
+		{"write to the outcomes", false, powerfs.Fault{Op: powerfs.Write, Match: postgresState, Nth: 1}},
+		{"sync of the outcomes", false, powerfs.Fault{Op: powerfs.Sync, Match: postgresState, Nth: 1}},
 		{"every sync", false, powerfs.Fault{Op: powerfs.Sync, Nth: 50}},
 	}
 }
