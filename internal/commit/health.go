@@ -150,11 +150,11 @@ func (g *generation) requestCheck() {
 	}
 }
 
-// watch checks the store at the start, while it is down, and while it saves no message. A successful Check is
-// conclusive, that is, it ends the outage, if a Check has failed during the outage,
-// or if the store replaces a store that was down. Other outages, for example of a
-// full disk, end by a successful Save or after quietTime: a Check succeeds during
-// such an outage, and nginx sends no message to a store that is down (auth_http).
+// watch checks the store at the start, while it is down, and while it saves no message. A
+// successful Check is conclusive, that is, it ends the outage, if a Check has failed during
+// the outage, or if the store replaces a store that was down. Other outages, for example of
+// a full disk, end by a successful Save or after quietTime: a Check succeeds during such an
+// outage, and nginx sends no message to a store that is down (auth_http).
 func (c *Committer) watch(g *generation, check func(context.Context) error, conclusive bool) {
 	for {
 		began := time.Now()

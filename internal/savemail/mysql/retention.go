@@ -277,9 +277,8 @@ func (e *expiry) due(ctx context.Context, r oldRow, before time.Time) (bool, err
 const maxApart = 60
 
 // delete deletes the rows with these keys whose date is before a time, and returns their
-// number. If it fails because of
-// the rows, for example because another program locks one of them, it deletes them one by
-// one, without those that cannot be deleted.
+// number. If it fails because of the rows, for example because another program locks one of
+// them, it deletes them one by one, without those that cannot be deleted.
 func (e *expiry) delete(ctx context.Context, t table, before time.Time, keys []string) (int, error) {
 	if len(keys) == 0 {
 		return 0, nil

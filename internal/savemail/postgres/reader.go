@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -119,3 +121,18 @@ func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
 
 // Close closes the connection.
 func (r *Reader) Close() error { return r.db.Close() }
+
+// numbered replaces each ? of a statement without strings by $1, $2 and so on.
+func numbered(statement string) string {
+	var b strings.Builder
+	n := 0
+	for _, part := range strings.SplitAfter(statement, "?") {
+		before, parameter := strings.CutSuffix(part, "?")
+		b.WriteString(before)
+		if parameter {
+			n++
+			b.WriteString("$" + strconv.Itoa(n))
+		}
+	}
+	return b.String()
+}

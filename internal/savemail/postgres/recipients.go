@@ -2,13 +2,11 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
-
-	"database/sql"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -25,7 +23,6 @@ const (
 // closes a connection that is idle for 1 min.
 type Recipients struct {
 	query recipient.Query
-	sql   string
 	db    *sql.DB
 }
 
@@ -41,7 +38,7 @@ func NewRecipients(o Options, q recipient.Query) (*Recipients, error) {
 	db.SetMaxOpenConns(recipient.Connections)
 	db.SetMaxIdleConns(recipient.Connections)
 	db.SetConnMaxIdleTime(maxIdleTime)
-	return &Recipients{q, q.SQL, db}, nil
+	return &Recipients{q, db}, nil
 }
 
 // Has reports whether the query returns a row. The error is recipient.ErrInvalid if the server
@@ -63,32 +60,8 @@ func (r *Recipients) Has(ctx context.Context, address, domain string) (bool, err
 func (r *Recipients) hasRow(ctx context.Context, address, domain string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	rows, err := r.db.QueryContext(ctx, r.sql, r.query.Args(address, domain)...)
-	if err != nil {
-		return false, fmt.Errorf("run the query: %w", err)
-	}
-	defer rows.Close()
-	found := rows.Next()
-	if err := rows.Err(); err != nil {
-		return false, fmt.Errorf("read the row: %w", err)
-	}
-	return found, nil
+	return recipient.Found(r.db.QueryContext(ctx, r.query.SQL, r.query.Args(address, domain)...))
 }
 
 // Close closes the connections.
 func (r *Recipients) Close() error { return r.db.Close() }
-
-// numbered replaces each ? of a statement without strings by $1, $2 and so on.
-func numbered(statement string) string {
-	var b strings.Builder
-	n := 0
-	for _, part := range strings.SplitAfter(statement, "?") {
-		before, parameter := strings.CutSuffix(part, "?")
-		b.WriteString(before)
-		if parameter {
-			n++
-			b.WriteString("$" + strconv.Itoa(n))
-		}
-	}
-	return b.String()
-}

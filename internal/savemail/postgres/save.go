@@ -149,7 +149,7 @@ func (c *conn) commit(ctx context.Context, s *Store, rows []batchRow) (xid strin
 	case err != nil:
 		err = fmt.Errorf("commit: %w", err)
 		if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.SeverityUnlocalized == "ERROR" {
-			return xid, max(classify(err), unavailable), err // the server has rolled back
+			return xid, classify(err), err // the server has rolled back
 		}
 		return xid, unknown, err
 	case len(results) != 1 || results[0].CommandTag.String() != "COMMIT":

@@ -182,7 +182,8 @@ func judge(old, now server, status *string, found bool) (errorClass, error) {
 	return unknown, fmt.Errorf("the transaction is %s", state)
 }
 
-// makeReplicated commits a transaction with an entry in the WAL.
+// makeReplicated commits the transaction with an entry in the WAL, so that its commit waits
+// for the synchronous standby.
 func makeReplicated(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, `SELECT set_config('client_min_messages', 'warning', true)
 		UNION ALL SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'

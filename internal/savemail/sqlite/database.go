@@ -30,7 +30,8 @@ type database struct {
 	insert      *sql.Stmt // for columns
 	columns     *newmail.Columns
 	strict      bool      // the table is STRICT
-	key         string    // column that identifies a row to delete, set by canExpire
+	key         string    // column that identifies a row to delete, "" if none can be deleted
+	keyVersion  int64     // of the schema with this key
 	version     int64     // of the schema with these columns
 	readVersion *sql.Stmt // reads the version of the schema
 

@@ -24,7 +24,7 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (savemail.Expired,
 	if err := s.tryOpen(ctx); err != nil {
 		return savemail.Expired{}, err
 	}
-	if err := s.database.canExpire(ctx, s.options.Table); err != nil {
+	if err := s.database.updateKey(ctx, s.options.Table); err != nil {
 		return savemail.Expired{}, err
 	}
 	s.piece = min(max(s.piece, 1), maxPiece)
@@ -95,9 +95,23 @@ func (s *Store) deleteOldest(ctx context.Context, before string, n int) (rows in
 	return int(deleted), err
 }
 
+// updateKey sets d.key, if another program may have changed the table since the last call.
+func (d *database) updateKey(ctx context.Context, table string) error {
+	var version int64
+	if err := d.readVersion.QueryRowContext(ctx).Scan(&version); err != nil {
+		return fmt.Errorf("read the schema version: %w", err)
+	}
+	if d.key != "" && version == d.keyVersion {
+		return nil
+	}
+	d.keyVersion = version
+	return d.canExpire(ctx, table)
+}
+
 // canExpire returns an error if the table has no column date, or no index on it: without an
 // index each piece would read the whole table. It sets d.key.
 func (d *database) canExpire(ctx context.Context, table string) error {
+	d.key = ""
 	var date, indexed, withoutRowID bool
 	err := d.conn.QueryRowContext(ctx, `SELECT EXISTS(SELECT 1 FROM pragma_table_info(?1) WHERE name='date' COLLATE NOCASE),
 		EXISTS(SELECT 1 FROM pragma_index_list(?1) AS l, pragma_index_info(l.name) AS i WHERE l.partial=0 AND i.seqno=0 AND i.name='date' COLLATE NOCASE),

@@ -140,6 +140,30 @@ func TestExpireTables(t *testing.T) {
 	}
 }
 
+// TestExpireIndexDropped: the store notices an index that another program drops and creates.
+func TestExpireIndexDropped(t *testing.T) {
+	o := options(t)
+	s := sqlite.New(o)
+	defer s.Close()
+	now := time.Now()
+	saveOld(t, s, 1, now.Add(-2*time.Hour))
+	for _, tt := range []struct{ change, want string }{
+		{"", ""},
+		{`DROP INDEX "new_mail.date"`, "needs an index"},
+		{"ALTER TABLE new_mail ADD COLUMN other TEXT", "needs an index"},
+		{"CREATE INDEX d ON new_mail (date)", ""},
+	} {
+		if tt.change != "" {
+			execute(t, o.File, tt.change)
+		}
+		for range 2 {
+			if _, err := s.Expire(t.Context(), now); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("after %q: %v, want %q", tt.change, err, tt.want)
+			}
+		}
+	}
+}
+
 // TestFree: the free pages of the file count as free space.
 func TestFree(t *testing.T) {
 	o := options(t)
