@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -220,7 +221,9 @@ func TestHangs(t *testing.T) {
 				<-done
 				cancel()
 			}()
-			if err := action(ctx, c); err == nil || name != "simple" && !errors.Is(err, context.Canceled) {
+			// While pgx writes, it closes the connection instead of returning ctx's error.
+			err = action(ctx, c)
+			if err == nil || name != "simple" && !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) {
 				t.Errorf("%s: %s: error %v", name, f.Name, err)
 			}
 			<-done
