@@ -17,6 +17,7 @@ type generation struct {
 	ctx      context.Context    // of the watcher
 	retire   context.CancelFunc // called when another store is current, and by Drain
 	checkNow chan struct{}      // of capacity 1, makes the watcher check the store
+	idle     chan struct{}      // of capacity 1, sent to when no message is queued or being saved
 
 	// Guarded by Committer.mu.
 	running  int // goroutines
@@ -34,7 +35,7 @@ type generations struct {
 
 // start makes store the current store; c.mu is held.
 func (c *Committer) start(store savemail.Store, o Options) {
-	g := &generation{Options: o.withDefaults(), store: store, checkNow: make(chan struct{}, 1)}
+	g := &generation{Options: o.withDefaults(), store: store, checkNow: make(chan struct{}, 1), idle: make(chan struct{}, 1)}
 	g.ctx, g.retire = context.WithCancel(c.ctx)
 	c.generations.current = g
 	for range g.Writers {

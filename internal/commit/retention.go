@@ -8,13 +8,12 @@ import (
 	"goguerrillad/internal/savemail"
 )
 
-// Messages come first: a piece of old messages is deleted when no message is queued or
-// being saved, or at the latest after maxYield. The pause after a piece is a multiple of
-// its duration, so deleting takes a quarter of the time of the store at most.
+// Messages come first: a piece of old messages is deleted at the moment when no message is
+// queued or being saved, or at the latest after maxYield. The pause after a piece is a
+// multiple of its duration, so deleting takes a quarter of the time of the store at most.
 const (
-	maxYield      = 100 * time.Millisecond
-	yieldInterval = time.Millisecond
-	pauseFactor   = 3
+	maxYield    = 100 * time.Millisecond
+	pauseFactor = 3
 	// sweepInterval is the pause after all old messages are deleted, and after an error.
 	sweepInterval = 15 * time.Second
 )
@@ -48,23 +47,33 @@ func (c *Committer) retain(g *generation, store savemail.Expirer) {
 // yield waits for the pause and then for messages in progress. It returns false if g is
 // retired.
 func (c *Committer) yield(g *generation, pause time.Duration) bool {
-	wait := func(d time.Duration) bool {
-		select {
-		case <-time.After(d):
-			return true
-		case <-g.ctx.Done():
-			return false
-		}
-	}
-	if !wait(pause) {
+	select {
+	case <-time.After(pause):
+	case <-g.ctx.Done():
 		return false
 	}
-	for end := time.Now().Add(maxYield); c.busy(g) && time.Now().Before(end); {
-		if !wait(yieldInterval) {
-			return false
-		}
+	select {
+	case <-g.idle: // it was idle during the pause
+	default:
+	}
+	if !c.busy(g) {
+		return true
+	}
+	select {
+	case <-g.idle:
+	case <-time.After(maxYield):
+	case <-g.ctx.Done():
+		return false
 	}
 	return true
+}
+
+// signalIdle tells yield that no message is queued or being saved.
+func (g *generation) signalIdle() {
+	select {
+	case g.idle <- struct{}{}:
+	default:
+	}
 }
 
 // busy reports whether messages are queued or being saved.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/commit"
+	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 )
 
@@ -103,6 +104,35 @@ func TestMessagesFirst(t *testing.T) {
 		if got := time.Since(start); got > 4*time.Second {
 			t.Errorf("drained after %v", got)
 		}
+	})
+}
+
+// TestPieceAtIdle: a piece that waits for a Save begins when the Save ends, and one that waits
+// for two begins when the second ends.
+func TestPieceAtIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store := &expirer{script: script{save: func(_ context.Context, batch []*envelope.Envelope) []error {
+			time.Sleep(25*time.Millisecond + 100*time.Microsecond)
+			return make([]error, len(batch))
+		}}}
+		store.expire = func(context.Context, time.Time) (savemail.Expired, error) {
+			time.Sleep(10 * time.Millisecond)
+			return savemail.Expired{Rows: 1, More: true}, nil
+		}
+		o := newOutcomes(t)
+		c := commit.New(store, quiet(commit.Options{Keep: time.Hour}))
+		time.Sleep(39 * time.Millisecond)
+		o.submit(c, message("first", 1, 1))
+		time.Sleep(10 * time.Millisecond)
+		o.submit(c, message("second", 1, 1))
+		time.Sleep(51 * time.Millisecond)
+		o.want(2, nil)
+		want := []time.Duration{0, 39*time.Millisecond + 2*(25*time.Millisecond+100*time.Microsecond)}
+		if got := store.since(start); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("Expire called after %v, want %v", got, want)
+		}
+		drain(t, c)
 	})
 }
 

@@ -47,6 +47,9 @@ func (c *Committer) nextBatch(g *generation, batch []pending) []pending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.ready(g) && c.generations.current == g && !c.generations.draining {
+		if c.queue.len() == 0 && g.saving == 0 {
+			g.signalIdle()
+		}
 		c.work.Wait()
 	}
 	if c.generations.current != g {

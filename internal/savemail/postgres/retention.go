@@ -15,7 +15,7 @@ import (
 // The number of rows of a piece follows the time that it takes.
 const (
 	maxPiece  = 500
-	pieceTime = 20 * time.Millisecond
+	pieceTime = 5 * time.Millisecond
 )
 
 // An expiry deletes old rows through its own connection. Only one goroutine uses it.

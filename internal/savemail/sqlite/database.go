@@ -30,11 +30,10 @@ type database struct {
 	insert      *sql.Stmt // for columns
 	columns     *newmail.Columns
 	strict      bool      // the table is STRICT
-	key         string    // column that identifies a row to delete, "" if none can be deleted
-	keyVersion  int64     // of the schema with this key
 	version     int64     // of the schema with these columns
 	readVersion *sql.Stmt // reads the version of the schema
 
+	deletion     deletion
 	checkpointer *checkpointer
 }
 
@@ -193,7 +192,7 @@ func (d *database) stopCheckpointer() error {
 // the WAL. Otherwise SQLite copies the WAL into the file and deletes it, if no
 // other connection is open.
 func (d *database) close(keepWAL bool) error {
-	errs := []error{d.stopCheckpointer()}
+	errs := []error{d.stopCheckpointer(), d.deletion.close()}
 	for _, statement := range []*sql.Stmt{d.insert, d.readVersion} {
 		if statement != nil {
 			errs = append(errs, statement.Close())

@@ -79,7 +79,7 @@ func (r *Reader) checkTable(ctx context.Context, expires bool) (warnings []strin
 	if _, _, err = d.insertStatement(r.table, all); err != nil || !expires {
 		return nil, err
 	}
-	if err := d.canExpire(ctx, r.table); err != nil {
+	if _, err := d.canExpire(ctx, r.table); err != nil {
 		warnings = append(warnings, "old messages cannot be deleted: "+err.Error())
 	}
 	return warnings, nil

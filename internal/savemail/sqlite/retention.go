@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -12,9 +13,17 @@ import (
 // A message that arrives while a piece of old messages is being deleted waits for the
 // piece. A piece should take pieceTime at most.
 const (
-	pieceTime = 2 * time.Millisecond
+	pieceTime = time.Millisecond
 	maxPiece  = 500 // rows
 )
+
+// A deletion is what deletes old messages.
+type deletion struct {
+	version      int64     // of the schema that the statements are for
+	deleteOldest *sql.Stmt // nil if the messages of this schema cannot be deleted
+	oldest       *sql.Stmt // reads the date of the oldest message
+	piece        int       // rows of the next piece
+}
 
 // Expire deletes the oldest messages, whose date, which is UTC, is before a time. It uses
 // the connection of the writer, since SQLite has one writer at a time.
@@ -24,41 +33,47 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (savemail.Expired,
 	if err := s.tryOpen(ctx); err != nil {
 		return savemail.Expired{}, err
 	}
-	if err := s.database.updateKey(ctx, s.options.Table); err != nil {
+	d := &s.database.deletion
+	if err := s.database.prepareDeletion(ctx, s.options.Table); err != nil {
 		return savemail.Expired{}, err
 	}
-	s.piece = min(max(s.piece, 1), maxPiece)
-	began := time.Now()
-	rows, err := s.deleteOldest(ctx, before.UTC().Format(dateLayout), s.piece)
+	rows, took, err := s.deleteOldest(ctx, before.UTC().Format(dateLayout), d.piece)
 	if err != nil {
 		return savemail.Expired{}, err
 	}
-	expired := savemail.Expired{Rows: rows, More: rows == s.piece}
-	switch took := time.Since(began); {
+	expired := savemail.Expired{Rows: rows, More: rows == d.piece}
+	switch {
 	case took > pieceTime:
-		s.piece /= 2
+		d.piece = max(d.piece/2, 1)
 	case took < pieceTime/2 && expired.More:
-		s.piece *= 2
+		d.piece = min(2*d.piece, maxPiece)
 	}
-	expired.Oldest, err = s.database.oldest(ctx, s.options.Table)
-	return expired, err
+	var date string
+	if err := d.oldest.QueryRowContext(ctx).Scan(&date); err != nil {
+		return savemail.Expired{}, fmt.Errorf("read the oldest date: %w", err)
+	}
+	expired.Oldest, _ = time.Parse(dateLayout, date) // zero if another program has written another format
+	return expired, nil
 }
 
 // dateGlob is the form of a date that can be compared as text. A date in another form,
 // which another program has written, does not show the age of the message, which stays.
 const dateGlob = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*"
 
-// deleteOldest deletes up to n messages in one transaction. The transaction does not sync
-// the WAL: a message that is back after a power loss is deleted again, and the commit of
-// the next message makes the whole WAL durable before it is acknowledged.
-func (s *Store) deleteOldest(ctx context.Context, before string, n int) (rows int, err error) {
-	checkpointer, conn := s.database.checkpointer, s.database.conn
+// deleteOldest deletes up to n messages in one transaction, and returns how long that took.
+// The transaction does not sync the WAL: a message that is back after a power loss is deleted
+// again, and the commit of the next message makes the whole WAL durable before it is
+// acknowledged.
+func (s *Store) deleteOldest(ctx context.Context, before string, n int) (rows int, took time.Duration, err error) {
+	d := s.database
+	checkpointer, conn := d.checkpointer, d.conn
 	if err := checkpointer.lock(ctx); err != nil {
-		return 0, fmt.Errorf("%w: %s: wait for a checkpoint: %w", savemail.ErrUnavailable, s.options.File, err)
+		return 0, 0, fmt.Errorf("%w: %s: wait for a checkpoint: %w", savemail.ErrUnavailable, s.options.File, err)
 	}
 	defer checkpointer.unlock()
+	began := time.Now()
 	if _, err := conn.ExecContext(ctx, "PRAGMA synchronous=NORMAL"); err != nil {
-		return 0, s.abort("delete old messages", err)
+		return 0, 0, s.abort("delete old messages", err)
 	}
 	defer func() {
 		if s.database == nil {
@@ -77,69 +92,81 @@ func (s *Store) deleteOldest(ctx context.Context, before string, n int) (rows in
 		}
 	}()
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return 0, s.abort("delete old messages", err)
+		return 0, 0, s.abort("delete old messages", err)
 	}
-	table, key := quote(s.options.Table), s.database.key
-	result, err := conn.ExecContext(context.Background(), "DELETE FROM "+table+" WHERE "+key+
-		" IN (SELECT "+key+" FROM "+table+` WHERE "date"<? AND "date" GLOB '`+dateGlob+`' ORDER BY "date" LIMIT ?)`, before, n)
+	result, err := d.deletion.deleteOldest.ExecContext(context.Background(), before, n)
 	if err != nil {
-		return 0, s.abort("delete old messages", err)
+		return 0, 0, s.abort("delete old messages", err)
 	}
 	if err := checkpointer.err(); err != nil {
-		return 0, s.abort("checkpoint", err) // as in save
+		return 0, 0, s.abort("checkpoint", err) // as in save
 	}
 	if _, err := conn.ExecContext(context.Background(), "COMMIT"); err != nil {
-		return 0, s.handleCommitError(err)
+		return 0, 0, s.handleCommitError(err)
 	}
+	took = time.Since(began)
 	deleted, err := result.RowsAffected()
-	return int(deleted), err
+	return int(deleted), took, err
 }
 
-// updateKey sets d.key, if another program may have changed the table since the last call.
-func (d *database) updateKey(ctx context.Context, table string) error {
+// prepareDeletion prepares the statements of d.deletion, if another program may have changed
+// the table since the last call.
+func (d *database) prepareDeletion(ctx context.Context, table string) error {
 	var version int64
 	if err := d.readVersion.QueryRowContext(ctx).Scan(&version); err != nil {
 		return fmt.Errorf("read the schema version: %w", err)
 	}
-	if d.key != "" && version == d.keyVersion {
+	if d.deletion.deleteOldest != nil && version == d.deletion.version {
 		return nil
 	}
-	d.keyVersion = version
-	return d.canExpire(ctx, table)
-}
-
-// canExpire returns an error if the table has no column date, or no index on it: without an
-// index each piece would read the whole table. It sets d.key.
-func (d *database) canExpire(ctx context.Context, table string) error {
-	d.key = ""
-	var date, indexed, withoutRowID bool
-	err := d.conn.QueryRowContext(ctx, `SELECT EXISTS(SELECT 1 FROM pragma_table_info(?1) WHERE name='date' COLLATE NOCASE),
-		EXISTS(SELECT 1 FROM pragma_index_list(?1) AS l, pragma_index_info(l.name) AS i WHERE l.partial=0 AND i.seqno=0 AND i.name='date' COLLATE NOCASE),
-		EXISTS(SELECT 1 FROM pragma_table_list WHERE schema='main' AND name=?1 COLLATE NOCASE AND wr)`, table).Scan(&date, &indexed, &withoutRowID)
-	switch {
-	case err != nil:
-		return fmt.Errorf("read the indexes of %s: %w", table, err)
-	case !date:
-		return fmt.Errorf("GM_KEEP_HOURS needs the column date in the table %s", table)
-	case !indexed:
-		return fmt.Errorf("GM_KEEP_HOURS needs an index: want CREATE INDEX %s ON %s (date)", quote(table+".date"), quote(table))
+	if err := d.deletion.close(); err != nil {
+		return fmt.Errorf("close the statements of the deletion: %w", err)
 	}
-	if d.key = "_rowid_"; withoutRowID {
-		d.key = `"hash"`
+	d.deletion = deletion{version: version, piece: 1}
+	key, err := d.canExpire(ctx, table)
+	if err != nil {
+		return err
+	}
+	name := quote(table)
+	if d.deletion.oldest, err = d.conn.PrepareContext(ctx, `SELECT COALESCE(MIN("date"),'') FROM `+name); err != nil {
+		return fmt.Errorf("prepare to read the oldest date: %w", err)
+	}
+	d.deletion.deleteOldest, err = d.conn.PrepareContext(ctx, "DELETE FROM "+name+" WHERE "+key+
+		" IN (SELECT "+key+" FROM "+name+` WHERE "date"<? AND "date" GLOB '`+dateGlob+`' ORDER BY "date" LIMIT ?)`)
+	if err != nil {
+		return fmt.Errorf("prepare the DELETE: %w", err)
 	}
 	return nil
 }
 
-// oldest returns the date of the oldest message, zero if there is none or if another
-// program has written a date in another format.
-func (d *database) oldest(ctx context.Context, table string) (time.Time, error) {
-	var date string
-	err := d.conn.QueryRowContext(ctx, `SELECT COALESCE(MIN("date"),'') FROM `+quote(table)).Scan(&date)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("read the oldest date: %w", err)
+func (d *deletion) close() error {
+	var errs []error
+	for _, statement := range []*sql.Stmt{d.deleteOldest, d.oldest} {
+		if statement != nil {
+			errs = append(errs, statement.Close())
+		}
 	}
-	oldest, _ := time.Parse(dateLayout, date)
-	return oldest, nil
+	return errors.Join(errs...)
+}
+
+// canExpire returns the column that identifies a row to delete, or an error if the table has
+// no column date, or no index on it: without an index each piece would read the whole table.
+func (d *database) canExpire(ctx context.Context, table string) (key string, err error) {
+	var date, indexed, withoutRowID bool
+	err = d.conn.QueryRowContext(ctx, `SELECT EXISTS(SELECT 1 FROM pragma_table_info(?1) WHERE name='date' COLLATE NOCASE),
+		EXISTS(SELECT 1 FROM pragma_index_list(?1) AS l, pragma_index_info(l.name) AS i WHERE l.partial=0 AND i.seqno=0 AND i.name='date' COLLATE NOCASE),
+		EXISTS(SELECT 1 FROM pragma_table_list WHERE schema='main' AND name=?1 COLLATE NOCASE AND wr)`, table).Scan(&date, &indexed, &withoutRowID)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("read the indexes of %s: %w", table, err)
+	case !date:
+		return "", fmt.Errorf("GM_KEEP_HOURS needs the column date in the table %s", table)
+	case !indexed:
+		return "", fmt.Errorf("GM_KEEP_HOURS needs an index: want CREATE INDEX %s ON %s (date)", quote(table+".date"), quote(table))
+	case withoutRowID:
+		return `"hash"`, nil
+	}
+	return "_rowid_", nil
 }
 
 // freeInterval is how often Free counts the free pages of the file.
