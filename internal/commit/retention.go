@@ -10,10 +10,12 @@ import (
 
 // Messages come first: a piece of old messages is deleted at the moment when no message is
 // queued or being saved, or at the latest after maxYield. The pause after a piece is a
-// multiple of its duration, so deleting takes a quarter of the time of the store at most.
+// multiple of its duration: deleting takes half of the time of the store at most, and a tenth
+// while messages arrive.
 const (
-	maxYield    = 100 * time.Millisecond
-	pauseFactor = 3
+	maxYield  = 100 * time.Millisecond
+	idlePause = 1
+	busyPause = 9
 	// sweepInterval is the pause after all old messages are deleted, and after an error.
 	sweepInterval = 15 * time.Second
 )
@@ -28,6 +30,7 @@ type Retention struct {
 
 // retain deletes old messages until g is retired.
 func (c *Committer) retain(g *generation, store savemail.Expirer) {
+	saved := uint64(0) // batches before the last piece
 	for pause := time.Duration(0); c.yield(g, pause); {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(g.ctx, g.Timeout)
@@ -37,10 +40,16 @@ func (c *Committer) retain(g *generation, store savemail.Expirer) {
 			err = nil // Expire was interrupted
 		}
 		c.recordRetention(g, expired, err)
-		pause = sweepInterval
-		if expired.More && err == nil {
-			pause = pauseFactor * time.Since(began)
+		batches := c.Counters().Batches
+		switch {
+		case !expired.More || err != nil:
+			pause = sweepInterval
+		case batches == saved:
+			pause = idlePause * time.Since(began)
+		default:
+			pause = busyPause * time.Since(began)
 		}
+		saved = batches
 	}
 }
 

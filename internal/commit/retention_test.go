@@ -43,8 +43,8 @@ func (e *expirer) since(start time.Time) (list []time.Duration) {
 	return list
 }
 
-// TestRetention: pieces follow each other with pauses of three times their duration, and
-// the next sweep after 15 s.
+// TestRetention: without messages, pieces follow each other with pauses of their duration,
+// and the next sweep after 15 s.
 func TestRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -65,7 +65,7 @@ func TestRetention(t *testing.T) {
 		c := commit.New(store, quiet(commit.Options{Keep: time.Hour}))
 		time.Sleep(20 * time.Second)
 		drain(t, c)
-		want := []time.Duration{0, 40 * time.Millisecond, 80 * time.Millisecond, 15*time.Second + 90*time.Millisecond}
+		want := []time.Duration{0, 20 * time.Millisecond, 40 * time.Millisecond, 15*time.Second + 50*time.Millisecond}
 		if got := store.since(start); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("Expire called after %v, want %v", got, want)
 		}
@@ -107,6 +107,30 @@ func TestMessagesFirst(t *testing.T) {
 	})
 }
 
+// TestBusyPause: while messages arrive, the pause after a piece is nine times its duration.
+func TestBusyPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store := &expirer{script: script{save: stored}}
+		store.expire = func(context.Context, time.Time) (savemail.Expired, error) {
+			time.Sleep(10 * time.Millisecond)
+			return savemail.Expired{Rows: 1, More: true}, nil
+		}
+		o := newOutcomes(t)
+		c := commit.New(store, quiet(commit.Options{Keep: time.Hour}))
+		time.Sleep(5 * time.Millisecond)
+		o.submit(c, message("during the first piece", 1, 1))
+		time.Sleep(50 * time.Millisecond)
+		o.submit(c, message("before the second", 1, 1))
+		time.Sleep(200 * time.Millisecond)
+		drain(t, c)
+		want := []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 220 * time.Millisecond, 240 * time.Millisecond}
+		if got := store.since(start); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("Expire called after %v, want %v", got, want)
+		}
+	})
+}
+
 // TestPieceAtIdle: a piece that waits for a Save begins when the Save ends, and one that waits
 // for two begins when the second ends.
 func TestPieceAtIdle(t *testing.T) {
@@ -117,7 +141,7 @@ func TestPieceAtIdle(t *testing.T) {
 			return make([]error, len(batch))
 		}}}
 		store.expire = func(context.Context, time.Time) (savemail.Expired, error) {
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
 			return savemail.Expired{Rows: 1, More: true}, nil
 		}
 		o := newOutcomes(t)

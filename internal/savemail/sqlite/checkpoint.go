@@ -33,6 +33,7 @@ type checkpointer struct {
 	written   int                   // pages that the writer has written since it requested a checkpoint
 	backlog   int                   // pages of the WAL that are not in the file; guarded by writeLock
 	requested chan struct{}         // capacity 1
+	running   chan struct{}         // capacity 1; holds a value during a checkpoint
 	writeLock chan struct{}         // capacity 1; held during a transaction or the final pass
 	cancel    context.CancelFunc
 	stopped   sync.WaitGroup
@@ -53,6 +54,7 @@ func newCheckpointer(ctx context.Context, path string, log *slog.Logger) (*check
 		db:        db,
 		log:       log.With("file", path),
 		requested: make(chan struct{}, 1),
+		running:   make(chan struct{}, 1),
 		writeLock: make(chan struct{}, 1),
 	}
 	ctx, c.cancel = context.WithCancel(context.Background())
@@ -102,6 +104,17 @@ func (c *checkpointer) lock(ctx context.Context) error {
 }
 
 func (c *checkpointer) unlock() { <-c.writeLock }
+
+// wait waits for the end of a checkpoint.
+func (c *checkpointer) wait(ctx context.Context) error {
+	select {
+	case c.running <- struct{}{}:
+		<-c.running
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // countCommit counts the pages that a transaction has written, and requests or runs
 // a checkpoint if there are enough. The caller holds the lock.
@@ -161,6 +174,8 @@ func (c *checkpointer) err() error {
 
 // checkpoint copies the content of the WAL into the file.
 func (c *checkpointer) checkpoint(ctx context.Context) error {
+	c.running <- struct{}{}
+	defer func() { <-c.running }()
 	for done, n := 0, 1; n <= maxPasses; n++ {
 		result, err := c.pass(ctx)
 		if err != nil {

@@ -26,8 +26,15 @@ type deletion struct {
 }
 
 // Expire deletes the oldest messages, whose date, which is UTC, is before a time. It uses
-// the connection of the writer, since SQLite has one writer at a time.
+// the connection of the writer, since SQLite has one writer at a time. It waits for the end of
+// a checkpoint, since each old message changes other pages, which would make the final pass
+// long.
 func (s *Store) Expire(ctx context.Context, before time.Time) (savemail.Expired, error) {
+	if c := s.checkpointer(); c != nil {
+		if err := c.wait(ctx); err != nil {
+			return savemail.Expired{}, fmt.Errorf("%w: %s: wait for a checkpoint: %w", savemail.ErrUnavailable, s.options.File, err)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.tryOpen(ctx); err != nil {
@@ -54,6 +61,16 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (savemail.Expired,
 	}
 	expired.Oldest, _ = time.Parse(dateLayout, date) // zero if another program has written another format
 	return expired, nil
+}
+
+// checkpointer returns nil if the file is not open.
+func (s *Store) checkpointer() *checkpointer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.database == nil {
+		return nil
+	}
+	return s.database.checkpointer
 }
 
 // dateGlob is the form of a date that can be compared as text. A date in another form,

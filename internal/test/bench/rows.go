@@ -13,7 +13,7 @@ import (
 type dialect struct {
 	quote string // quotes a name
 	many  string // SELECT of the numbers 1 to the parameter, as n
-	hash  string // expression with n for 32 unique characters
+	hash  string // expression with n and the number of rows before, %d, for a hash as the daemon makes it: 64 rows share the first four digits
 
 	no        any                // value of a boolean, and its literal
 	parameter func(n int) string // of a statement, from 1
@@ -64,10 +64,10 @@ func probeRows(s *server, db *sql.DB, d dialect) {
 	}
 	s.fill = func(ctx context.Context, n int, date string) error {
 		const perTransaction = 100_000 // rows
-		values := []string{"'test@example.com'", "'a@b.com'", "'benchmark'", "''", "''", "'" + string(constant(500)[0]) + "'", "0", d.hash, "''",
-			"'test@example.com'", fmt.Sprint(d.no), "'127.0.0.1'", "''", fmt.Sprint(d.no)}
-		fill := insert + "SELECT " + date + "," + strings.Join(values, ",") + " FROM (" + d.many + ") AS numbers"
 		for done := 0; done < n; done += perTransaction {
+			values := []string{"'test@example.com'", "'a@b.com'", "'benchmark'", "''", "''", "'" + string(constant(500)[0]) + "'", "0",
+				fmt.Sprintf(d.hash, done), "''", "'test@example.com'", fmt.Sprint(d.no), "'127.0.0.1'", "''", fmt.Sprint(d.no)}
+			fill := insert + "SELECT " + date + "," + strings.Join(values, ",") + " FROM (" + d.many + ") AS numbers"
 			if _, err := db.ExecContext(ctx, fill, min(perTransaction, n-done)); err != nil {
 				return err
 			}
