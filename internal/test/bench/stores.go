@@ -50,7 +50,7 @@ func startSQLite(ctx context.Context, h *harness) *server {
 func startMySQL(ctx context.Context, h *harness) *server {
 	m := servers.MariaDB(h, "--innodb-buffer-pool-size=128M") // the default; tests use less
 	s, d, db := startOn(ctx, h, m, m.Socket)
-	probeRows(s, db, dialect{"`", "SELECT seq AS n FROM seq_1_to_100000 WHERE seq<=?", 
+	probeRows(s, db, dialect{"`", "SELECT seq AS n FROM seq_1_to_100000 WHERE seq<=?",
 		"concat(lpad(lower(hex((n+%d) DIV 64*40503%%65536)),4,'0'),substr(md5(concat(n,uuid())),5))", 0, questionMark})
 	m.GrantDelete(h, "new_mail")
 	probeExpiry(s, h, db, d, "ALTER TABLE new_mail DROP KEY hash", "ALTER TABLE new_mail ADD KEY hash (hash)")
@@ -75,7 +75,7 @@ func startPostgres(ctx context.Context, h *harness) *server {
 	s.rows = countRows(db)
 	ownOutput := s.output
 	s.output = func() string { return ownOutput() + p.Output() }
-	probeRows(s, db, dialect{`"`, "SELECT n FROM generate_series(1,$1::int) AS n", 
+	probeRows(s, db, dialect{`"`, "SELECT n FROM generate_series(1,$1::int) AS n",
 		"lpad(to_hex((n+%d::bigint)/64*40503%%65536),4,'0')||substr(md5(concat(n,gen_random_uuid())),5)", false, numbered})
 	p.GrantDelete(h, "new_mail")
 	probeExpiry(s, h, db, d, "DROP INDEX IF EXISTS new_mail_hash", "CREATE INDEX new_mail_hash ON new_mail (hash)")
