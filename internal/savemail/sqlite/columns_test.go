@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -95,5 +96,31 @@ func TestStrict(t *testing.T) {
 	execute(t, o.File, `CREATE TABLE new_mail ("mail" BLOB, "hash" TEXT, "to" TEXT, "date" INTEGER, "ip_addr" INT, "subject" TEXT) STRICT`)
 	if err := open(t, o).Check(t.Context()); err == nil || !strings.Contains(fmt.Sprint(err), "columns date, ip_addr") {
 		t.Errorf("error %v, want the columns date and ip_addr", err)
+	}
+}
+
+// TestSkipped: a message is rejected if the table skips one of its rows without an error. A
+// view whose trigger stores the rows is not counted.
+func TestSkipped(t *testing.T) {
+	o := options(t)
+	s := sqlite.New(o)
+	defer s.Close()
+	store(t, s, storetest.Envelope(text, "a@example.com"))
+	execute(t, o.File, "CREATE TRIGGER skip BEFORE INSERT ON new_mail WHEN NEW.recipient LIKE 'skip%' BEGIN SELECT RAISE(IGNORE); END")
+	for _, to := range [][]string{{"skip@example.com"}, {"b@example.com", "skip@example.com"}} {
+		err := s.Save(t.Context(), []*envelope.Envelope{storetest.Envelope(text, to...)})[0]
+		if !errors.Is(err, savemail.ErrRejected) || !strings.Contains(err.Error(), "skipped") {
+			t.Errorf("%v: %v, want %v", to, err, savemail.ErrRejected)
+		}
+	}
+	store(t, s, storetest.Envelope(text, "b@example.com"))
+	execute(t, o.File, "ALTER TABLE new_mail RENAME TO stored", "CREATE VIEW new_mail AS SELECT date, hash, recipient, mail FROM stored",
+		`CREATE TRIGGER insert_mail INSTEAD OF INSERT ON new_mail BEGIN
+			INSERT INTO stored (date, "from", "to", subject, body, charset, mail, spam_score, hash, content_type, recipient, has_attach, ip_addr, attach_info)
+			VALUES (NEW.date, '', '', '', '', '', NEW.mail, 0, NEW.hash, '', NEW.recipient, 0, '', ''); END`)
+	store(t, s, storetest.Envelope(text, "c@example.com"))
+	execute(t, o.File, "DROP VIEW new_mail", "ALTER TABLE stored RENAME TO new_mail")
+	if got := len(rows(t, o.File)); got != 3 {
+		t.Errorf("%d rows, want 3", got)
 	}
 }

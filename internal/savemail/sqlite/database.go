@@ -30,6 +30,7 @@ type database struct {
 	insert      *sql.Stmt // for columns
 	columns     *newmail.Columns
 	strict      bool      // the table is STRICT
+	view        bool      // the table is a view, for which SQLite counts no rows
 	version     int64     // of the schema with these columns
 	readVersion *sql.Stmt // reads the version of the schema
 

@@ -65,10 +65,13 @@ func (s *Store) insert(ctx context.Context, e *envelope.Envelope) error {
 			}
 		}
 		s.args = row.Append(s.args[:0], date, to, message)
-		_, err := s.database.insert.ExecContext(context.Background(), s.args...)
+		result, err := s.database.insert.ExecContext(context.Background(), s.args...)
 		clear(s.args)
 		if err != nil {
 			return err
+		}
+		if n, err := result.RowsAffected(); err == nil && n == 0 && !s.database.view {
+			return errSkipped
 		}
 	}
 	if cap(s.scratch) > maxScratch {
@@ -76,6 +79,9 @@ func (s *Store) insert(ctx context.Context, e *envelope.Envelope) error {
 	}
 	return nil
 }
+
+// errSkipped means that the row was not stored, although SQLite returned no error.
+var errSkipped = fmt.Errorf("%w: a trigger (RAISE(IGNORE)) or a constraint (ON CONFLICT IGNORE) of the table has skipped the row", savemail.ErrRejected)
 
 // maxScratch is the maximum size of s.scratch, in bytes, between two messages.
 const maxScratch = 1 << 20

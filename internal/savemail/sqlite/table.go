@@ -128,7 +128,7 @@ func (d *database) value(target newmail.Target, all []newmail.Column) (value str
 func (d *database) readColumns(ctx context.Context, table string) ([]newmail.Column, error) {
 	rows, err := d.conn.QueryContext(ctx, `SELECT c.name, c.type,
 		c."notnull" AND c.dflt_value IS NULL AND (t.wr OR NOT pk OR upper(c.type)<>'INTEGER' OR (SELECT count(*) FROM pragma_table_info(t.name) WHERE pk)>1),
-		t.strict
+		t.strict, t.type='view'
 		FROM pragma_table_list AS t, pragma_table_info(t.name) AS c WHERE t.schema='main' AND t.name=? COLLATE NOCASE`, table)
 	if err != nil {
 		return nil, fmt.Errorf("read the columns: %w", err)
@@ -137,7 +137,7 @@ func (d *database) readColumns(ctx context.Context, table string) ([]newmail.Col
 	var columns []newmail.Column
 	for rows.Next() {
 		var c newmail.Column
-		if err := rows.Scan(&c.Name, &c.Type, &c.Required, &d.strict); err != nil {
+		if err := rows.Scan(&c.Name, &c.Type, &c.Required, &d.strict, &d.view); err != nil {
 			return nil, fmt.Errorf("read the columns: %w", err)
 		}
 		c.Type = strings.ToLower(strings.ReplaceAll(c.Type, " ", ""))
