@@ -8,7 +8,7 @@
 # are installed.
 set -u
 packages="gcc libc6-dev faketime qemu-user e2fsprogs mount util-linux mariadb-server galera-4 rsync postgresql pgbouncer redis-server nginx libnginx-mod-mail haproxy prometheus rspamd unbound chromium
-	postfix swaks libio-socket-ssl-perl libnet-ssleay-perl msmtp curl python3 sqlite3 python3-redis python3-pymysql python3-dkim python3-flask php-cli php-mysql php-sqlite3 nodejs node-nodemailer openssl procps
+	postfix swaks libio-socket-ssl-perl libnet-ssleay-perl msmtp curl python3 sqlite3 python3-redis python3-pymysql python3-psycopg2 python3-dkim python3-flask php-cli php-mysql php-pgsql php-sqlite3 nodejs node-nodemailer openssl procps
 	mmdebstrap systemd-container mandoc man-db debhelper lintian dpkg-dev fakeroot qemu-user-static"
 unpacked="exim:exim4-daemon-light:usr/sbin/exim4 opensmtpd:opensmtpd:usr/sbin/smtpd"
 policy=/usr/sbin/policy-rc.d

@@ -9,14 +9,15 @@ import (
 	"goguerrillad/internal/test"
 )
 
-// TestVerdictsPageMySQL and TestVerdictsPageSQLite follow docs/verdicts.md on Debian 12.
-func TestVerdictsPageMySQL(t *testing.T)  { testVerdictsPage(t, "mysql") }
-func TestVerdictsPageSQLite(t *testing.T) { testVerdictsPage(t, "sqlite") }
+// These tests follow docs/verdicts.md on Debian 12.
+func TestVerdictsPageMySQL(t *testing.T)    { testVerdictsPage(t, "mysql") }
+func TestVerdictsPagePostgres(t *testing.T) { testVerdictsPage(t, "postgres") }
+func TestVerdictsPageSQLite(t *testing.T)   { testVerdictsPage(t, "sqlite") }
 
 // testVerdictsPage runs the commands of the page for a store in their order. The packages
 // that the page installs are there already, since the container has no network.
 func testVerdictsPage(t *testing.T, store string) {
-	m := boot(t, "bookworm", "rspamd", "redis-server", "unbound", "dns-root-data", "mariadb-server", "sqlite3", "python3-pymysql", "curl")
+	m := boot(t, "bookworm", "rspamd", "redis-server", "unbound", "dns-root-data", "mariadb-server", "postgresql", "sqlite3", "python3-pymysql", "python3-psycopg2", "curl")
 	m.Write(t, "/etc/hosts", "127.0.0.1 localhost\n") // as the installer of Debian does
 	page := test.ReadPage(t, "verdicts.md")
 	do := func(title string) string {
@@ -25,7 +26,11 @@ func testVerdictsPage(t *testing.T, store string) {
 	}
 	m.Run(t, "apt-get --yes install "+m.debs[0])
 	keys := map[string]string{"GM_ALLOWED_HOSTS": "example.com", "GSMTP_HOST_NAME": "mail.example.com"}
-	if store == "mysql" {
+	switch store {
+	case "postgres":
+		m.Run(t, test.ReadPage(t, "first-hour.md").Block(t, "sh roles"))
+		keys["POSTGRES_DSN"] = "host=/run/postgresql user=goguerrilla dbname=mail"
+	case "mysql":
 		m.Run(t, "mariadb -e \"CREATE DATABASE mail; USE mail; SOURCE /usr/share/doc/goguerrillad/examples/new_mail.sql;"+
 			" CREATE USER 'goguerrilla'@'localhost' IDENTIFIED BY 'secret'; GRANT SELECT, INSERT ON mail.new_mail TO 'goguerrilla'@'localhost'\"")
 		keys["MYSQL_HOST"], keys["MYSQL_USER"], keys["MYSQL_PASS"], keys["MYSQL_DB"] = "/run/mysqld/mysqld.sock", "goguerrilla", "secret", "mail"
@@ -41,9 +46,12 @@ func testVerdictsPage(t *testing.T, store string) {
 	}
 	do("restart")
 	m.Write(t, "/root/statements.sql", page.Block(t, "sql "+store))
-	if store == "mysql" {
+	switch store {
+	case "postgres":
+		m.Run(t, "su - postgres -c 'psql --set=ON_ERROR_STOP=1 mail' < /root/statements.sql")
+	case "mysql":
 		m.Run(t, "mariadb < /root/statements.sql")
-	} else {
+	default:
 		test.Await(t, nil, 20*time.Second, "waiting for the table", func() error {
 			out, err := m.Try("runuser -u goguerrilla -- sqlite3 /var/lib/goguerrillad/mail.db < /root/statements.sql")
 			if err != nil {

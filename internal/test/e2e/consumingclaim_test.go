@@ -136,8 +136,8 @@ func (c *consumed) useIndex(t *testing.T) {
 		c.do(t, "UPDATE new_mail SET delivered = 0")
 		c.do(t, "UPDATE new_mail SET delivered = 1 WHERE "+processed)
 		for _, statement := range []string{claim, c.statements(t, "sql now")[0], c.statements(t, "sql retry")[0]} {
-			plan := c.plan(t, explain+statement)
-			if !strings.Contains(plan, "waiting") || strings.Contains(plan, "filesort") || strings.Contains(plan, "TEMP B-TREE") {
+			plan := plan(t, c.db, explain+statement)
+			if !strings.Contains(plan, "waiting") || sorts(plan) {
 				t.Errorf("processed %s: %s: %s", processed, statement, plan)
 			}
 		}
@@ -154,9 +154,9 @@ func (c *consumed) multiply(t *testing.T, n int) {
 }
 
 // plan returns the rows of an EXPLAIN.
-func (c *consumed) plan(t *testing.T, explain string) string {
+func plan(t *testing.T, db *sql.DB, explain string) string {
 	t.Helper()
-	rows, err := c.db.Query(explain)
+	rows, err := db.Query(explain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,4 +176,9 @@ func (c *consumed) plan(t *testing.T, explain string) string {
 		t.Fatal(err)
 	}
 	return plan.String()
+}
+
+// sorts reports whether a plan sorts rows, in any of the stores.
+func sorts(plan string) bool {
+	return strings.Contains(plan, "filesort") || strings.Contains(plan, "TEMP B-TREE") || strings.Contains(plan, "Sort")
 }

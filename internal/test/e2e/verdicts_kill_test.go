@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,15 +17,15 @@ import (
 // killedMessages is the number of messages that arrive while programs are killed.
 const killedMessages = 200
 
-// TestVerdictsKilled kills two programs at random while messages arrive, and stops and
-// starts rspamd. Each row must have its verdict in the end.
+// TestVerdictsKilled kills two programs at random while messages arrive, stops and starts
+// rspamd, and kills PostgreSQL. Each row must have its verdict in the end.
 func TestVerdictsKilled(t *testing.T) {
 	random := rand.New(rand.NewPCG(test.Seed(t), 0))
 	v := newVerdicts(t)
 	signed := v.sign(t, "example.org", plain("me@example.org"))
 	messages := map[string]string{"valid@example.com": signed, "invalid@example.com": strings.Replace(signed, "The text", "The test", 1)}
 	whole := t // rspamd outlives a store
-	for _, store := range []string{"sqlite", "mysql"} {
+	for _, store := range []string{"sqlite", "mysql", "postgres"} {
 		t.Run(store, func(t *testing.T) {
 			j := v.daemon(t, store, false, map[string]string{})
 			var senders sync.WaitGroup
@@ -72,8 +75,11 @@ func TestVerdictsKilled(t *testing.T) {
 			senders.Wait()
 			left := j.left(t)
 			v.rspamd.Start(whole)
-			for range 10 {
+			for i := range 10 {
 				kill("score", random.IntN(8))
+				if j.pg != nil && i == 4 {
+					crash(t, j, programs)
+				}
 			}
 			j.await(t, programs[0], 0)
 			t.Logf("%d kills, %d rows had no verdict when rspamd started again", kills, left)
@@ -95,5 +101,34 @@ func TestVerdictsKilled(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// crash kills PostgreSQL and starts it again. The programs exit, and start again as by
+// systemd, with the other form of the connection string and a file of passwords.
+func crash(t *testing.T, j *judged, programs []*test.Process) {
+	t.Helper()
+	left := j.left(t)
+	j.pg.Kill()
+	for _, p := range programs {
+		test.Await(t, nil, 30*time.Second, "waiting for the exit of a program", func() error {
+			select {
+			case <-p.Done():
+				return nil
+			default:
+				return errors.New("it is running")
+			}
+		})
+	}
+	j.pg.Start(t)
+	t.Logf("PostgreSQL killed: %d rows had no verdict before, %d after", left, j.left(t))
+	passwords := test.WriteFile(t, t.TempDir(), "pgpass", "127.0.0.1:"+j.pg.Port()+":"+j.pg.DB+":verdicts:a long password\n")
+	if err := os.Chmod(passwords, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j.env = []string{"PGPASSFILE=" + passwords}
+	j.args[slices.Index(j.args, "--postgres")+1] = "host=127.0.0.1 port=" + j.pg.Port() + " dbname=" + j.pg.DB + " user=verdicts"
+	for i := range programs {
+		programs[i] = j.start(t)
 	}
 }

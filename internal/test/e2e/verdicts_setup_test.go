@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,17 +94,30 @@ type judged struct {
 	table *table
 	args  []string // command of the program
 	env   []string
-	user  string // of MySQL
+	store string
+	user  string                  // of MySQL
+	pg    *servers.PostgresServer // with PostgreSQL
 }
 
 // daemon starts a daemon and makes the index, the column and the user of verdicts.md.
 func (v *verdicts) daemon(t *testing.T, store string, withResults bool, keys map[string]string) *judged {
 	t.Helper()
 	keys["GSMTP_TRUSTED_PROXIES"] = "127.0.0.0/8"
-	j := &judged{verdicts: v}
-	j.d, j.table = startDaemon(t, store, keys)
+	j := &judged{verdicts: v, store: store}
+	credentials := t.TempDir()
+	j.env = []string{"CREDENTIALS_DIRECTORY=" + credentials}
+	if store == "postgres" {
+		j.pg = servers.Postgres(t)
+		j.pg.CreateTable(t, "new_mail")
+		maps.Copy(keys, j.pg.Keys())
+		j.d, j.table = newDaemon(t, keys), &table{j.pg.Connect(t), "new_mail"}
+		j.d.Start(t)
+	} else {
+		j.d, j.table = startDaemon(t, store, keys)
+	}
 	var statements string
-	if store == "sqlite" {
+	switch store {
+	case "sqlite":
 		db, err := sql.Open("sqlite", "file:"+j.d.Keys["SQLITE_FILE"]+"?_pragma=busy_timeout(10000)")
 		if err != nil {
 			t.Fatal(err)
@@ -112,16 +126,18 @@ func (v *verdicts) daemon(t *testing.T, store string, withResults bool, keys map
 		j.table.db = db
 		statements = v.page.Block(t, "sql sqlite")
 		j.args = execStart(t, "goguerrillad-verdicts-sqlite.conf", "/var/lib/goguerrillad/mail.db", j.d.Keys["SQLITE_FILE"], "127.0.0.1:11333", v.rspamd.Addr)
-	} else {
+	case "postgres":
+		statements = v.page.Block(t, "sql postgres")
+		test.WriteFile(t, credentials, "postgres_pass", "a long password\n")
+		j.args = execStart(t, "goguerrillad-verdicts-postgres.conf", "127.0.0.1/mail", fmt.Sprintf("127.0.0.1:%d,%s/mail", test.FreePort(t), j.pg.Addr), "127.0.0.1:11333", v.rspamd.Addr)
+	default:
 		m := shared.MariaDB()
 		j.user = fmt.Sprintf("verdicts%d", test.FreePort(t))
 		statements = v.page.Block(t, "sql mysql", "mail.new_mail", m.DB+"."+j.table.name, "'verdicts'@'localhost'", "'"+j.user+"'@'localhost'")
 		t.Cleanup(func() { m.Exec(t, "DROP USER '"+j.user+"'@'localhost'") })
-		dir := t.TempDir()
-		test.WriteFile(t, dir, "mysql_pass", "a long password\n")
+		test.WriteFile(t, credentials, "mysql_pass", "a long password\n")
 		j.args = execStart(t, "goguerrillad-verdicts.service", "/run/mysqld/mysqld.sock", m.Socket, "--user verdicts", "--user "+j.user,
 			"--database mail", "--database "+m.DB, "--table new_mail", "--table "+j.table.name, "127.0.0.1:11333", v.rspamd.Addr)
-		j.env = []string{"CREDENTIALS_DIRECTORY=" + dir}
 	}
 	for _, s := range strings.Split(statements, ";\n") {
 		if s = strings.TrimSpace(s); s == "" || !withResults && strings.HasPrefix(s, "ALTER TABLE") {
@@ -155,7 +171,7 @@ func execStart(t *testing.T, example string, pairs ...string) []string {
 					t.Fatalf("%s: the command %q lacks %q", example, command, pairs[i])
 				}
 			}
-			return strings.Fields(filepath.Join(root, "packaging/rspamd", strings.NewReplacer(pairs...).Replace(command)))
+			return strings.Fields(filepath.Join(root, "packaging/rspamd") + "/" + strings.NewReplacer(pairs...).Replace(command))
 		}
 	}
 	t.Fatalf("%s has no ExecStart=/usr/local/bin/", example)
@@ -206,7 +222,11 @@ func (j *judged) rows(t *testing.T, to string, auth bool) (list []verdict) {
 	if auth {
 		column = "auth_results"
 	}
-	rows, err := j.table.db.Query("SELECT spam_score, dkim_valid, "+column+" FROM "+j.table.name+" WHERE `to` = ?", to)
+	query := "SELECT spam_score, dkim_valid, " + column + " FROM " + j.table.name + " WHERE `to` = ?"
+	if j.pg != nil {
+		query = strings.NewReplacer("`", `"`, "dkim_valid", "dkim_valid::int", "?", "$1").Replace(query)
+	}
+	rows, err := j.table.db.Query(query, to)
 	if err != nil {
 		t.Fatal(err)
 	}
