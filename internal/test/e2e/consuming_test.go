@@ -21,17 +21,19 @@ import (
 // of the page that process its rows.
 type consumed struct {
 	*daemon.Daemon
-	t      *testing.T // of the servers, which all programs use
-	page   test.Page
-	db     *sql.DB
-	server *servers.MariaDBServer // nil with SQLite
-	redis  *servers.RedisServer
+	t        *testing.T // of the servers, which all programs use
+	page     test.Page
+	store    string // of the titles of blocks: mariadb, postgres or sqlite
+	db       *sql.DB
+	server   *servers.MariaDBServer  // with mariadb
+	postgres *servers.PostgresServer // with postgres
+	redis    *servers.RedisServer
 }
 
 // newConsumed starts a daemon and prepares its table and its users as the page instructs.
 func newConsumed(t *testing.T, store string) *consumed {
 	t.Helper()
-	c := &consumed{t: t, page: test.ReadPage(t, "consuming.md"), Daemon: newDaemon(t, nil)}
+	c := &consumed{t: t, page: test.ReadPage(t, "consuming.md"), Daemon: newDaemon(t, nil), store: store}
 	c.redis = servers.Redis(t)
 	c.Configure(t, map[string]string{"REDIS_HOST": c.redis.Addr, "REDIS_STREAM": "mails"})
 	if store == "sqlite" {
@@ -50,7 +52,19 @@ func newConsumed(t *testing.T, store string) *consumed {
 		c.exec(t, "sql content-sqlite")
 		return c
 	}
+	if store == "postgres" {
+		c.postgres = servers.Postgres(t)
+		c.postgres.CreateTable(t, "new_mail")
+		c.Configure(t, c.postgres.Keys())
+		c.Start(t)
+		c.db = c.postgres.Connect(t)
+		for _, block := range []string{"sql postgres", "sql postgres-users", "sql content-postgres"} {
+			c.exec(t, block)
+		}
+		return c
+	}
 	servers.NeedMariaDB(t)
+	c.store = "mariadb"
 	c.server = servers.MariaDB(t)
 	if err := os.Chmod(filepath.Dir(c.server.Socket), 0o755); err != nil {
 		t.Fatal(err)
@@ -84,9 +98,12 @@ func (c *consumed) statements(t *testing.T, block string) []string {
 }
 
 // do executes a statement as an administrator.
-func (c *consumed) do(t *testing.T, statement string, args ...any) {
+func (c *consumed) do(t *testing.T, statement string) {
 	t.Helper()
-	if _, err := c.db.Exec(statement, args...); err != nil {
+	if c.postgres != nil {
+		statement = strings.ReplaceAll(statement, "`", `"`)
+	}
+	if _, err := c.db.Exec(statement); err != nil {
 		t.Fatalf("%s: %v", statement, err)
 	}
 }
@@ -114,7 +131,7 @@ func (c *consumed) awaitRows(t *testing.T, w *workers, n int, where string) {
 // TestConsumers runs the programs of consuming.md: without kills, they process each row
 // once; with kills, at least once.
 func TestConsumers(t *testing.T) {
-	for _, store := range []string{"mariadb-2012", "sqlite"} {
+	for _, store := range []string{"mariadb-2012", "postgres", "sqlite"} {
 		t.Run(store, func(t *testing.T) {
 			t.Parallel()
 			c := newConsumed(t, store)
@@ -141,7 +158,7 @@ func (c *consumed) processOnce(t *testing.T, s *sink) {
 	l.AwaitAcks(t, 100)
 	l.Pause()
 	rows := c.count(t, "1 = 1")
-	c.awaitRows(t, w, rows-1, "delivered = 1")
+	c.awaitRows(t, w, rows-1, "delivered = true")
 	test.Await(t, nil, 40*time.Second, "waiting for the last attempt", func() error {
 		c.exec(t, "sql now")
 		if n := c.count(t, "next_try IS NULL AND attempts = 12 AND hash = '"+bad+"'"); n != 1 {
@@ -157,7 +174,7 @@ func (c *consumed) processOnce(t *testing.T, s *sink) {
 	})
 	s.repair(t, bad)
 	c.exec(t, "sql retry")
-	c.awaitRows(t, w, rows, "delivered = 1")
+	c.awaitRows(t, w, rows, "delivered = true")
 	attempts := s.attempts(w)
 	attempts[bad] -= 12
 	lost, _ := c.compare(t, s.processed(w))
@@ -165,6 +182,18 @@ func (c *consumed) processOnce(t *testing.T, s *sink) {
 		t.Errorf("%d rows: %d lost, %d processed again", rows, lost, repeated)
 	} else {
 		t.Logf("%s: %d rows, no kills, 0 processed again, 12 attempts of 1 message until it was parked", s.language, rows)
+	}
+}
+
+// crash kills the database server and starts it again.
+func (c *consumed) crash() {
+	switch c.store {
+	case "mariadb":
+		c.server.Kill()
+		c.server.Start(c.t)
+	case "postgres":
+		c.postgres.Kill()
+		c.postgres.Start(c.t)
 	}
 }
 
@@ -210,9 +239,8 @@ func (c *consumed) processThroughKills(t *testing.T, s *sink) {
 		worker := random.IntN(len(w.running))
 		w.kill(t, worker)
 		w.start(t, worker)
-		if c.server != nil && i == kills/2 {
-			c.server.Kill()
-			c.server.Start(c.t)
+		if i == kills/2 {
+			c.crash()
 		}
 		if i%2 == 1 { // the workers reach the end of the table
 			l.Pause()
@@ -221,7 +249,7 @@ func (c *consumed) processThroughKills(t *testing.T, s *sink) {
 	}
 	l.Pause()
 	rows := c.count(t, "1 = 1")
-	c.awaitRows(t, w, rows, "delivered = 1")
+	c.awaitRows(t, w, rows, "delivered = true")
 	lost, _ := c.compare(t, s.processed(w))
 	_, repeated := c.compare(t, s.attempts(w))
 	hashes, err := load.Hashes(c.db, "new_mail")

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"goguerrillad/internal/test/servers"
 )
@@ -15,7 +16,13 @@ import (
 // consumer returns connections of the user on the page.
 func (c *consumed) consumer(t *testing.T) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("mysql", "consumer:third secret@unix("+c.server.Socket+")/mail")
+	driver, dsn := "pgx", ""
+	if c.postgres != nil {
+		dsn = "host=" + c.postgres.Socket + " port=" + c.postgres.Port() + " user=consumer password='third secret' lock_timeout=10s dbname=" + c.postgres.DB
+	} else {
+		driver, dsn = "mysql", "consumer:third secret@unix("+c.server.Socket+")/mail"
+	}
+	db, err := sql.Open(driver, dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,11 +32,11 @@ func (c *consumed) consumer(t *testing.T) *sql.DB {
 
 // TestConsumingStatements runs the statements of consuming.md.
 func TestConsumingStatements(t *testing.T) {
-	for _, store := range []string{"mariadb", "sqlite"} {
+	for _, store := range []string{"mariadb", "postgres", "sqlite"} {
 		t.Run(store, func(t *testing.T) {
 			t.Parallel()
 			c := newConsumed(t, store)
-			if store == "mariadb" {
+			if store != "sqlite" {
 				t.Run("claims", c.claimConcurrently)
 				t.Run("delete", c.deleteOld)
 			}
@@ -47,7 +54,12 @@ func (c *consumed) claimConcurrently(t *testing.T) {
 		send(t, session, "someone@example.com")
 	}
 	consumer := c.consumer(t)
-	claim := c.statements(t, "sql claim")
+	claim := c.statements(t, "sql claim")[:3]
+	remove := c.statements(t, "sql delete")[1]
+	if c.postgres != nil {
+		claim = append([]string{"BEGIN"}, c.statements(t, "sql postgres-claim")...)
+		remove = c.statements(t, "sql postgres-delete")[0]
+	}
 	var claimed []int64
 	for range 4 {
 		conn, err := consumer.Conn(t.Context())
@@ -55,14 +67,15 @@ func (c *consumed) claimConcurrently(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		for _, statement := range claim[:2] {
+		last := len(claim) - 1
+		for _, statement := range claim[:last] {
 			if _, err := conn.ExecContext(t.Context(), statement); err != nil {
 				t.Fatalf("%s: %v", statement, err)
 			}
 		}
 		var id int64
 		var hash, body, mail string
-		if err := conn.QueryRowContext(t.Context(), claim[2]).Scan(&id, &hash, &body, &mail); errors.Is(err, sql.ErrNoRows) {
+		if err := conn.QueryRowContext(t.Context(), claim[last]).Scan(&id, &hash, &body, &mail); errors.Is(err, sql.ErrNoRows) {
 			id = 0
 		} else if err != nil {
 			t.Fatal(err)
@@ -74,9 +87,11 @@ func (c *consumed) claimConcurrently(t *testing.T) {
 	}
 	send(t, session, "someone@example.com")
 	for _, statement := range []string{"UPDATE new_mail SET mail = ''", "UPDATE new_mail SET hash = ''",
-		"INSERT INTO new_mail SELECT * FROM new_mail", c.statements(t, "sql delete")[1]} {
+		"INSERT INTO new_mail SELECT * FROM new_mail", remove} {
 		_, err := consumer.Exec(statement)
-		if e, ok := errors.AsType[*mysql.MySQLError](err); !ok || e.Number != 1142 && e.Number != 1143 {
+		e, isMySQL := errors.AsType[*mysql.MySQLError](err)
+		p, isPostgres := errors.AsType[*pgconn.PgError](err)
+		if !(isMySQL && (e.Number == 1142 || e.Number == 1143) || isPostgres && p.Code == "42501") {
 			t.Errorf("%s: %v, want no right", statement, err)
 		}
 	}
@@ -89,11 +104,11 @@ func (c *consumed) deleteOld(t *testing.T) {
 	session := connect(t, c.Daemon)
 	send(t, session, "old@example.com")
 	c.multiply(t, 11)
-	c.do(t, "UPDATE new_mail SET date = date - INTERVAL 2 DAY")
+	c.do(t, "UPDATE new_mail SET date = date - INTERVAL '2' DAY")
 	send(t, session, "new@example.com")
-	c.do(t, "UPDATE new_mail SET delivered = 1")
+	c.do(t, "UPDATE new_mail SET delivered = true")
 	send(t, session, "waiting@example.com")
-	c.do(t, "UPDATE new_mail SET date = date - INTERVAL 2 DAY WHERE delivered = 0")
+	c.do(t, "UPDATE new_mail SET date = date - INTERVAL '2' DAY WHERE delivered = false")
 	conn, err := c.db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -105,12 +120,18 @@ func (c *consumed) deleteOld(t *testing.T) {
 		}
 	}
 	statements := c.statements(t, "sql delete")
-	run(statements[0])
+	if c.postgres != nil {
+		statements = c.statements(t, "sql postgres-delete")
+	}
+	last := len(statements) - 1
+	for _, statement := range statements[:last] {
+		run(statement)
+	}
 	run("START TRANSACTION")
-	run(statements[1])
+	run(statements[last])
 	send(t, session, "someone@example.com")
 	run("COMMIT")
-	if processed, all := c.count(t, "delivered = 1"), c.count(t, "1 = 1"); processed != 1 || all != 3 {
+	if processed, all := c.count(t, "delivered = true"), c.count(t, "1 = 1"); processed != 1 || all != 3 {
 		t.Errorf("%d processed rows of %d are left, want the new one of 3", processed, all)
 	}
 }
@@ -123,7 +144,10 @@ func (c *consumed) useIndex(t *testing.T) {
 	if servers.MySQL {
 		explain = "EXPLAIN FORMAT=TRADITIONAL "
 	}
-	if c.server == nil {
+	switch c.store {
+	case "postgres":
+		claim = c.statements(t, "sql postgres-claim")[0]
+	case "sqlite":
 		explain, claim = "EXPLAIN QUERY PLAN ", c.statements(t, "sql sqlite-claim")[0]
 	}
 	session := connect(t, c.Daemon)
@@ -133,8 +157,11 @@ func (c *consumed) useIndex(t *testing.T) {
 	c.multiply(t, 11)
 	send(t, session, "last@example.com")
 	for _, processed := range []string{"`to` <> 'last@example.com'", "`to` = 'last@example.com'"} {
-		c.do(t, "UPDATE new_mail SET delivered = 0")
-		c.do(t, "UPDATE new_mail SET delivered = 1 WHERE "+processed)
+		c.do(t, "UPDATE new_mail SET delivered = false")
+		c.do(t, "UPDATE new_mail SET delivered = true WHERE "+processed)
+		if c.postgres != nil {
+			c.do(t, "ANALYZE new_mail") // as autovacuum does
+		}
 		for _, statement := range []string{claim, c.statements(t, "sql now")[0], c.statements(t, "sql retry")[0]} {
 			plan := plan(t, c.db, explain+statement)
 			if !strings.Contains(plan, "waiting") || sorts(plan) {

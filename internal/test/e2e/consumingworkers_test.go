@@ -105,7 +105,7 @@ func decodeSink(t *testing.T, c *consumed) *sink {
 	return &sink{language: "python", work: "decode", function: "def work", interpreter: []string{"/usr/bin/python3"}, pause: []string{"sleep(1)", "sleep(0.05)"},
 		pairs: []string{`host="127.0.0.1"`, fmt.Sprintf(`unix_socket_path=%q`, c.redis.Socket)},
 		spoil: func(t *testing.T, hash string) {
-			c.do(t, "UPDATE new_mail SET body = 'redis', mail = '' WHERE hash = ?", hash)
+			c.do(t, "UPDATE new_mail SET body = 'redis', mail = '' WHERE hash = '"+hash+"'")
 			if _, err := c.redis.Connect(t).Do("DEL", hash); err != nil {
 				t.Fatal(err)
 			}
@@ -179,11 +179,16 @@ type workers struct {
 func (c *consumed) start(t *testing.T, s *sink, n int, retry string) *workers {
 	t.Helper()
 	head, work, _ := strings.Cut(c.page.Block(t, s.language+" "+s.work, s.pairs...), s.function)
-	path, to := "/run/mysqld/mysqld.sock", ""
-	if c.server != nil {
-		to = c.server.Socket
-	} else {
-		head = c.page.Block(t, s.language+" sqlite")
+	if c.store != "mariadb" {
+		head = c.page.Block(t, s.language+" "+c.store)
+	}
+	var path, to string
+	switch c.store {
+	case "mariadb":
+		path, to = "/run/mysqld/mysqld.sock", c.server.Socket
+	case "postgres":
+		path, to = "host=127.0.0.1", "host=127.0.0.1 port="+c.postgres.Port()
+	case "sqlite":
 		path, to = "/var/lib/goguerrillad/mail.db", c.Keys["SQLITE_FILE"]
 	}
 	program := test.Page{"head": head}.Block(t, "head", path, to, "60 <<", retry+" <<") +

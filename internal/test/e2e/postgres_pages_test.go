@@ -1,18 +1,11 @@
 package e2e
 
 import (
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"goguerrillad/internal/test"
 	"goguerrillad/internal/test/servers"
@@ -73,70 +66,5 @@ func TestPostgresPartitions(t *testing.T) {
 	}
 	if out, err := d.Cmd("-list", "5").Output(); err != nil || strings.Count(string(out), "\n") != 3 {
 		t.Errorf("-list: %v\n%s", err, out)
-	}
-}
-
-// TestPostgresClaim: with the statements of consuming.md, workers that claim at the same time
-// receive different rows, and the daemon stores messages meanwhile. The user of the workers
-// cannot change a message.
-func TestPostgresClaim(t *testing.T) {
-	p := servers.Postgres(t)
-	p.CreateTable(t, "new_mail")
-	page := test.ReadPage(t, "consuming.md")
-	p.Exec(t, page.Block(t, "sql postgres"))
-	claim := page.Block(t, "sql postgres-claim")
-	d := newDaemon(t, p.Keys())
-	d.Start(t)
-	session := connect(t, d)
-	for range 3 {
-		send(t, session, "someone@example.com")
-	}
-	config, err := pgx.ParseConfig("host=" + p.Socket + " port=" + p.Port() + " user=consumer password='third secret' dbname=" + p.DB)
-	if err != nil {
-		t.Fatal(err)
-	}
-	consumer := stdlib.OpenDB(*config)
-	defer consumer.Close()
-	var claimed []int64
-	for range 4 {
-		tx, err := consumer.Begin()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer tx.Rollback()
-		var id int64
-		var hash, body string
-		var mail []byte
-		if err := tx.QueryRow(claim).Scan(&id, &hash, &body, &mail); err != nil && !errors.Is(err, sql.ErrNoRows) {
-			t.Fatal(err)
-		}
-		claimed = append(claimed, id)
-	}
-	if !slices.Equal(claimed, []int64{1, 2, 3, 0}) {
-		t.Errorf("claimed the rows %v, want 1 2 3, and none for the fourth worker", claimed)
-	}
-	send(t, session, "someone@example.com")
-	for _, statement := range []string{"UPDATE new_mail SET mail = ''", "DELETE FROM new_mail", "INSERT INTO new_mail SELECT * FROM new_mail"} {
-		_, err := consumer.Exec(statement)
-		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "42501" {
-			t.Errorf("%s: %v, want no right", statement, err)
-		}
-	}
-	p.Exec(t, "ALTER DATABASE "+p.DB+" SET enable_seqscan=off") // the table is small
-	rows, err := p.Connect(t).Query("EXPLAIN " + claim)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	var plan strings.Builder
-	for rows.Next() {
-		var line string
-		if err := rows.Scan(&line); err != nil {
-			t.Fatal(err)
-		}
-		plan.WriteString(line + "\n")
-	}
-	if !strings.Contains(plan.String(), "waiting") || strings.Contains(plan.String(), "Sort") {
-		t.Errorf("the claim does not use the index:\n%s", &plan)
 	}
 }
