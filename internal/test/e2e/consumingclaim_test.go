@@ -16,9 +16,9 @@ import (
 // consumer returns connections of the user on the page.
 func (c *consumed) consumer(t *testing.T) *sql.DB {
 	t.Helper()
-	driver, dsn := "pgx", ""
+	var driver, dsn string
 	if c.postgres != nil {
-		dsn = "host=" + c.postgres.Socket + " port=" + c.postgres.Port() + " user=consumer password='third secret' lock_timeout=10s dbname=" + c.postgres.DB
+		driver, dsn = "pgx", "host="+c.postgres.Socket+" port="+c.postgres.Port()+" user=consumer password='third secret' lock_timeout=10s dbname="+c.postgres.DB
 	} else {
 		driver, dsn = "mysql", "consumer:third secret@unix("+c.server.Socket+")/mail"
 	}

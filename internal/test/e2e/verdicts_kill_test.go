@@ -77,7 +77,7 @@ func TestVerdictsKilled(t *testing.T) {
 			v.rspamd.Start(whole)
 			for i := range 10 {
 				kill("score", random.IntN(8))
-				if j.pg != nil && i == 4 {
+				if j.pg != nil && i == 1 {
 					crash(t, j, programs)
 				}
 			}

@@ -42,9 +42,11 @@ func (j *judged) checkQueries(t *testing.T, want int) {
 // checkRights tests that the rights of the program's user suffice for its columns only.
 func (j *judged) checkRights(t *testing.T) {
 	t.Helper()
-	driver, dsn, denied := "mysql", j.user+":a long password@unix("+shared.MariaDB().Socket+")/"+shared.MariaDB().DB, "denied"
+	var driver, dsn, denied string
 	if j.pg != nil {
 		driver, dsn, denied = "pgx", "postgres://verdicts:a%20long%20password@"+j.pg.Addr+"/"+j.pg.DB, "42501"
+	} else {
+		driver, dsn, denied = "mysql", j.user+":a long password@unix("+shared.MariaDB().Socket+")/"+shared.MariaDB().DB, "denied"
 	}
 	db, err := sql.Open(driver, dsn)
 	if err != nil {
