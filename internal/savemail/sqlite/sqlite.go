@@ -57,7 +57,6 @@ type Store struct {
 	backoff  time.Duration // after failedAt, while openErr is returned
 	openErr  error
 
-	piece     int          // rows of the next piece of old messages
 	freeRead  time.Time    // when Free counted freePages last
 	freePages atomic.Int64 // bytes of the free pages in the file
 
