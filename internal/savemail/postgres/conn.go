@@ -81,7 +81,7 @@ func (c *conn) destroy() {
 // connection ends during its setup, connect tries once more, because no row has been sent.
 func (s *Store) connect(ctx context.Context) (*conn, error) {
 	c, err := s.connectOnce(ctx)
-	if errors.Is(err, errSetUp) && classify(err) == lost && ctx.Err() == nil {
+	if errors.Is(err, errSetUp) && classify(err) == lost && !errors.Is(err, errNoStandby) && ctx.Err() == nil {
 		c, err = s.connectOnce(ctx)
 	}
 	return c, err
@@ -162,19 +162,42 @@ func (c *conn) setUp(ctx context.Context, s *Store) error {
 var errUnsuitable = errors.New("unsuitable server")
 
 // tryInsert runs an INSERT without a row in a transaction. Like an INSERT of a row, it fails if
-// the user has no right, or the server is read-only.
+// the user has no right, if the server is read-only, or if no synchronous standby is connected.
 func (c *conn) tryInsert(ctx context.Context, t table) error {
+	var standbys string
 	err := pgx.BeginTxFunc(ctx, c.Conn, writeTransaction, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, t.emptyInsert(c.columns))
-		return err
+		if _, err := tx.Exec(ctx, t.emptyInsert(c.columns)); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "SELECT current_setting('synchronous_standby_names')").Scan(&standbys)
 	})
-	if err == nil {
+	switch {
+	case err == nil && standbys == "":
 		return nil
+	case err == nil:
+		return c.tryStandby(ctx, standbys)
 	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok && c.pooled && e.Code == "08P01" {
 		return fmt.Errorf("%w: PgBouncer in the mode statement has no transactions, want pool_mode=transaction or session: %w", errUnsuitable, err)
 	}
 	return fmt.Errorf("try an INSERT without a row: %w", t.withGrant(ctx, c, err))
+}
+
+// errNoStandby means that a commit has waited for a synchronous standby without success.
+var errNoStandby = errors.New("no synchronous standby confirms commits")
+
+// tryStandby commits a transaction that waits for a standby as that of a message does. An INSERT
+// without a row writes no WAL, so its commit does not wait.
+func (c *conn) tryStandby(ctx context.Context, standbys string) error {
+	c.warnings = 0
+	tx, err := c.BeginTx(ctx, writeTransaction)
+	if err == nil {
+		err = makeReplicated(ctx, tx, &c.warnings)
+	}
+	if pgconn.Timeout(err) || errors.Is(err, errNotReplicated) {
+		err = fmt.Errorf("%w: synchronous_standby_names is %s: %w", errNoStandby, standbys, err)
+	}
+	return err
 }
 
 // writeTransaction is independent of the defaults of the user and the database.

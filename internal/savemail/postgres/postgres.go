@@ -125,7 +125,9 @@ func (s *Store) WarmUp() {
 	_ = s.Check(ctx)
 }
 
-// Check runs an INSERT without a row on an idle or a new connection.
+// Check runs an INSERT without a row on an idle or a new connection. Without a synchronous
+// standby, it closes the idle connections: a Save with a new connection commits no row then,
+// so that the table has no row of a message that the sender sends again.
 func (s *Store) Check(ctx context.Context) error {
 	c, err := s.acquire(ctx)
 	if err != nil {
@@ -135,6 +137,9 @@ func (s *Store) Check(ctx context.Context) error {
 	defer cancel()
 	err = c.tryInsert(ctx, s.table)
 	s.finishUse(c, err)
+	if errors.Is(err, errNoStandby) {
+		s.discardIdle()
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", savemail.ErrUnavailable, err)
 	}

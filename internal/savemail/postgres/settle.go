@@ -134,11 +134,7 @@ func (s *Store) askOutcome(ctx context.Context, old server, xid, hash string, te
 	class, err := judge(old, now, status, found)
 	switch {
 	case class == committed:
-		err = makeReplicated(ctx, tx)
-		if err == nil && warnings > 0 {
-			err = errNotReplicated
-		}
-		if err != nil {
+		if err := makeReplicated(ctx, tx, &warnings); err != nil {
 			return unknown, fmt.Errorf("wait for the standby: %w", err)
 		}
 	case class == unknown && terminate && old.system == now.system && old.timeline == now.timeline:
@@ -183,15 +179,18 @@ func judge(old, now server, status *string, found bool) (errorClass, error) {
 }
 
 // makeReplicated commits the transaction with an entry in the WAL, so that its commit waits
-// for the synchronous standby.
-func makeReplicated(ctx context.Context, tx pgx.Tx) error {
+// for the synchronous standby. The connection counts its warnings in warnings.
+func makeReplicated(ctx context.Context, tx pgx.Tx, warnings *int) error {
 	_, err := tx.Exec(ctx, `SELECT set_config('client_min_messages', 'warning', true)
 		UNION ALL SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
 		UNION ALL SELECT pg_logical_emit_message(true, 'goguerrillad', '')::text`)
-	if err != nil {
-		return err
+	if err == nil {
+		err = tx.Commit(ctx)
 	}
-	return tx.Commit(ctx)
+	if err == nil && *warnings > 0 {
+		err = errNotReplicated
+	}
+	return err
 }
 
 // maxBackground bounds the goroutines that settle in the background.

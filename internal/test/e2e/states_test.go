@@ -60,3 +60,47 @@ func TestStates(t *testing.T) {
 	defer c.Close()
 	await("Refusing connections", "<p>Client limit reached</p>", 503, "client limit reached\n")
 }
+
+// TestNoStandby: without a message, /healthz and the status for systemd report that no
+// synchronous standby is connected, and that one is connected again. Meanwhile the daemon
+// stores no message.
+func TestNoStandby(t *testing.T) {
+	addr := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
+	d := newDaemon(t, map[string]string{"GM_METRICS": addr, "GSMTP_TIMEOUT": "30"}) // first, since it may skip the test
+	r := servers.PostgresPair(t, true)
+	r.Primary.CreateTable(t, "new_mail")
+	d.Configure(t, r.Primary.Keys())
+	m := startManager(t, d)
+	d.Start(t)
+	await := func(status int, reason string) {
+		t.Helper()
+		test.Await(t, d.Process(), time.Minute, "waiting for "+reason, func() error {
+			r, health, err := test.Get(addr, "/healthz")
+			if err == nil && (r.StatusCode != status || !strings.Contains(health, reason)) {
+				err = fmt.Errorf("/healthz: %d %s", r.StatusCode, health)
+			}
+			return err
+		})
+	}
+	await(200, "ok")
+	c := connect(t, d)
+	defer c.Close()
+	send(t, c, "before@example.com")
+	if err := r.Standby.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	const reason = "no synchronous standby confirms commits: synchronous_standby_names is standby"
+	await(503, ", replying 451: "+reason)
+	m.await(t, `STATUS=.*store down since .* UTC, messages wait: `+reason)
+	if r, err := c.Send("a@example.org", "", []string{"refused@example.com"}, []byte("x\r\n")); err != nil || r.Code != 451 {
+		t.Errorf("reply %v, %v, want 451", r, err)
+	}
+	r.Standby.Start(t)
+	await(200, "ok")
+	send(t, c, "after@example.com")
+	var rows string
+	r.Primary.QueryRow(t, "SELECT string_agg(recipient, ' ' ORDER BY mail_id) FROM new_mail", &rows)
+	if rows != "before@example.com after@example.com" {
+		t.Errorf("the table has messages to %s", rows)
+	}
+}
