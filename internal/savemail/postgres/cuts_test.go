@@ -109,18 +109,54 @@ func testMalformed(t *testing.T, b *testbed) {
 	}
 }
 
-// testRejectedCommit: a constraint that the server checks at the COMMIT rejects a message.
+// testRejectedCommit: an error of a trigger has the same effect at the COMMIT as at the INSERT.
 func testRejectedCommit(t *testing.T, b *testbed) {
-	b.server.Exec(t, "ALTER TABLE "+b.table+" ADD UNIQUE (subject) DEFERRABLE INITIALLY DEFERRED")
-	s := b.open(t, nil)
-	defer s.Close()
-	for _, want := range []error{nil, savemail.ErrRejected} {
-		if _, err := save(t, s); !errors.Is(err, want) {
-			t.Errorf("the outcome is %v, want %v", err, want)
+	b.server.Exec(t, "CREATE SEQUENCE attempts", `CREATE FUNCTION reject() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+		PERFORM nextval('attempts');
+		IF NEW.subject ~ '[^ -~]' THEN RAISE SQLSTATE '22021'; END IF;
+		IF length(NEW.subject) = 5 THEN RAISE EXCEPTION USING ERRCODE = NEW.subject; END IF;
+		RETURN NULL; END $$`)
+	for _, when := range []string{"NOT DEFERRABLE", "DEFERRABLE INITIALLY DEFERRED"} {
+		b.server.Exec(t, fmt.Sprintf("CREATE CONSTRAINT TRIGGER %[1]s AFTER INSERT ON %[1]s %[2]s FOR EACH ROW EXECUTE FUNCTION reject()", b.table, when))
+		s := b.open(t, nil)
+		defer s.Close()
+		for _, tt := range []struct {
+			subjects []string
+			want     error
+			attempts int
+		}{
+			{[]string{"good"}, nil, 1},
+			{[]string{"22003"}, savemail.ErrRejected, 2},
+			{[]string{"caf\u00e9"}, nil, 2}, // the second one has only ASCII
+			{[]string{"caf\u00e9", "good"}, savemail.ErrRejected, 1},
+			{[]string{"23514"}, savemail.ErrRejected, 1},
+			{[]string{"54000"}, savemail.ErrRejected, 1},
+			{[]string{"P0001"}, savemail.ErrRejected, 1},
+			{[]string{"42703"}, savemail.ErrUnavailable, 1},
+			{[]string{"53100"}, savemail.ErrUnavailable, 1},
+			{[]string{"40001"}, savemail.ErrUnavailable, 4},
+		} {
+			b.server.Exec(t, "ALTER SEQUENCE attempts RESTART")
+			var batch []*envelope.Envelope
+			for _, subject := range tt.subjects {
+				batch = append(batch, storetest.Envelope("Subject: "+subject+"\r\n\r\n", "b@example.com"))
+			}
+			for _, err := range s.Save(t.Context(), batch) {
+				if !errors.Is(err, tt.want) {
+					t.Errorf("%s, %q: the outcome is %v, want %v", when, tt.subjects, err, tt.want)
+				}
+			}
+			var attempts int
+			if b.server.QueryRow(t, "SELECT nextval('attempts') - 1", &attempts); attempts != tt.attempts {
+				t.Errorf("%s, %q: %d attempts, want %d", when, tt.subjects, attempts, tt.attempts)
+			}
 		}
-	}
-	if n := len(b.rows(t)); n != 1 {
-		t.Errorf("%d rows, want 1", n)
+		var stored string
+		b.server.QueryRow(t, "SELECT string_agg(subject, ' ' ORDER BY mail_id) FROM "+b.table, &stored)
+		if stored != "good caf?" {
+			t.Errorf("%s: the table has %q", when, stored)
+		}
+		b.server.Exec(t, "TRUNCATE "+b.table, "DROP TRIGGER "+b.table+" ON "+b.table)
 	}
 }
 

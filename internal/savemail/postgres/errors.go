@@ -25,7 +25,7 @@ const (
 // errNoRight is insufficient_privilege.
 const errNoRight = "42501"
 
-// classify returns the class of an error before the COMMIT, by its SQLSTATE (PostgreSQL's
+// classify returns the class of an error with which the server rolls back, by its SQLSTATE (PostgreSQL's
 // manual, appendix A).
 func classify(err error) errorClass {
 	e, ok := errors.AsType[*pgconn.PgError](err)

@@ -136,10 +136,7 @@ func (c *conn) commit(ctx context.Context, s *Store, rows []batchRow) (xid strin
 				return "", lost, err
 			}
 		}
-		if class == mismatched {
-			class = c.recheckColumns(ctx, s, err)
-		}
-		return "", class, err
+		return "", c.recheckColumns(ctx, s, class, err), err
 	}
 	c.warnings = 0
 	committing, cancel := context.WithTimeout(ctx, s.replyTimeout())
@@ -148,8 +145,9 @@ func (c *conn) commit(ctx context.Context, s *Store, rows []batchRow) (xid strin
 	switch {
 	case err != nil:
 		err = fmt.Errorf("commit: %w", err)
-		if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.SeverityUnlocalized == "ERROR" {
-			return xid, classify(err), err // the server has rolled back
+		class = classify(err)
+		if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.SeverityUnlocalized == "ERROR" && class != lost {
+			return xid, c.recheckColumns(ctx, s, class, err), err // the server has rolled back
 		}
 		return xid, unknown, err
 	case len(results) != 1 || results[0].CommandTag.String() != "COMMIT":
@@ -313,9 +311,12 @@ func (c *conn) bindValue(column string, value any) {
 	c.values, c.formats = append(c.values, v), append(c.formats, format)
 }
 
-// recheckColumns reads the columns again after an error that an old version of them may have
-// caused. It returns conflict if they have changed.
-func (c *conn) recheckColumns(ctx context.Context, s *Store, cause error) errorClass {
+// recheckColumns returns the class of an error after a rollback. If an old version of the
+// columns may be the cause, it reads them again, and returns conflict if they have changed.
+func (c *conn) recheckColumns(ctx context.Context, s *Store, class errorClass, cause error) errorClass {
+	if class != mismatched {
+		return class
+	}
 	old := c.columns.Columns
 	if err := c.readColumns(ctx, s); err != nil {
 		return unavailable

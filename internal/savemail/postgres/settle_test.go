@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgproto3"
+
 	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/postgres"
@@ -71,6 +73,26 @@ func testDeletedAndCrashed(t *testing.T, b *testbed) {
 	}
 	proxy.Arm(nil)
 	test.Await(t, nil, 10*time.Second, "the server does not reply", b.db.Ping)
+}
+
+// testPoolerError: a connection pooler that has lost the server reports an error in place of the
+// outcome of a COMMIT.
+func testPoolerError(t *testing.T, b *testbed) {
+	s, proxy := b.through(t)
+	happened := proxy.Once(isCommit, pgproxy.Fault{Request: pgproxy.All, Response: 0, Change: func([]byte) []byte {
+		text, err := (&pgproto3.ErrorResponse{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "08006", Message: "lost"}).Encode(nil)
+		if err != nil {
+			t.Error(err)
+		}
+		return text
+	}})
+	if _, err := save(t, s); err != nil {
+		t.Error(err)
+	}
+	<-happened
+	if n := len(b.rows(t)); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
 }
 
 // testUndelivered: the COMMIT never arrives, and the server does not notice that the client is
