@@ -189,7 +189,6 @@ var errNoStandby = errors.New("no synchronous standby confirms commits")
 // tryStandby commits a transaction that waits for a standby as that of a message does. An INSERT
 // without a row writes no WAL, so its commit does not wait.
 func (c *conn) tryStandby(ctx context.Context, standbys string) error {
-	c.warnings = 0
 	tx, err := c.BeginTx(ctx, writeTransaction)
 	if err == nil {
 		err = makeReplicated(ctx, tx, &c.warnings)

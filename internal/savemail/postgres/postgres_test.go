@@ -65,6 +65,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("malformed", with(testMalformed))
 	t.Run("row deleted", with(testDeleted))
 	t.Run("row deleted after a crash", with(testDeletedAndCrashed))
+	t.Run("warning of the login", with(testWarningOfLogin))
 	t.Run("error of a pooler", with(testPoolerError))
 	t.Run("COMMIT not delivered", with(testUndelivered))
 	t.Run("no standby", with(testNoStandby))

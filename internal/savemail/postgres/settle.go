@@ -184,6 +184,7 @@ func makeReplicated(ctx context.Context, tx pgx.Tx, warnings *int) error {
 	_, err := tx.Exec(ctx, `SELECT set_config('client_min_messages', 'warning', true)
 		UNION ALL SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
 		UNION ALL SELECT pg_logical_emit_message(true, 'goguerrillad', '')::text`)
+	*warnings = 0 // a login or a statement may have warned of something else
 	if err == nil {
 		err = tx.Commit(ctx)
 	}

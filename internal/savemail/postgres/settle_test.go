@@ -75,6 +75,22 @@ func testDeletedAndCrashed(t *testing.T, b *testbed) {
 	test.Await(t, nil, 10*time.Second, "the server does not reply", b.db.Ping)
 }
 
+// testWarningOfLogin: the server warns at each login, as after an upgrade of its C library. Such
+// a warning is not about a commit.
+func testWarningOfLogin(t *testing.T, b *testbed) {
+	b.server.Exec(t, "UPDATE pg_database SET datcollversion='old' WHERE datname='"+b.server.DB+"'")
+	defer b.server.Exec(t, "UPDATE pg_database SET datcollversion=NULL WHERE datname='"+b.server.DB+"'")
+	s, proxy := b.through(t)
+	happened := proxy.Once(isCommit, pgproxy.Fault{Request: pgproxy.All, Response: 0})
+	if _, err := save(t, s); err != nil {
+		t.Error(err)
+	}
+	<-happened
+	if n := len(b.rows(t)); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+}
+
 // testPoolerError: a connection pooler that has lost the server reports an error in place of the
 // outcome of a COMMIT.
 func testPoolerError(t *testing.T, b *testbed) {
