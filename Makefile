@@ -76,8 +76,8 @@ test-tidb:
 	go test -tags tidb -count=1 -timeout 1h -v -run '^TestSenders$$' ./internal/test/e2e
 	FAULTS=$(FAULTS) go test -tags tidb -count=1 -timeout 6h -v -run '^TestFaultsTiDB$$' ./internal/test/faults
 
-# Tests on newer servers than this Debian has: MariaDB, Valkey, nginx and HAProxy of
-# trixie, MySQL of sid. The first run builds both systems in build/servers, as root.
+# Tests on newer servers than this Debian has: MariaDB, PostgreSQL, PgBouncer, Valkey,
+# nginx and HAProxy of trixie, MySQL of sid. The first run builds both systems in build/servers, as root.
 # RUN is a regular expression for the runs in internal/test/servers/run.sh. No other
 # target includes them.
 test-servers:

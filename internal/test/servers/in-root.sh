@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs the program with this link's name in the Debian system next to the link's
-# directory, with the temporary files of the tests. The process keeps its id.
+# directory, with the temporary files of the tests. The process keeps its id. The
+# programs of PostgreSQL refuse to run as root, so they run as nobody.
 set -eu
 exec unshare --mount --propagation slave sh -euc '
 	root=$1 program=$2
@@ -8,5 +9,9 @@ exec unshare --mount --propagation slave sh -euc '
 	for dir in /dev /proc /sys /tmp; do
 		mount --rbind $dir "$root$dir"
 	done
-	PATH=/usr/sbin:/usr/bin exec chroot "$root" "$program" "$@"
+	user=root
+	case $program in
+	postgres | initdb | pg_basebackup | pgbouncer) user=nobody:nogroup ;;
+	esac
+	PATH=/usr/lib/postgresql/17/bin:/usr/sbin:/usr/bin exec chroot --userspec=$user "$root" "$program" "$@"
 ' in-root "${0%.programs/*}" "${0##*/}" "$@"

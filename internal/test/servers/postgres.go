@@ -108,9 +108,9 @@ func (s *PostgresServer) command(t test.T, name string, args ...string) *exec.Cm
 	return cmd
 }
 
-// unprivileged makes root run a command as the user nobody.
+// unprivileged makes root run a command as the user nobody. in-root.sh does so itself.
 func unprivileged(cmd *exec.Cmd) {
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 && filepath.Dir(cmd.Path) != os.Getenv("TEST_SERVERS") {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: test.Nobody, Gid: test.Nobody}}
 	}
 }

@@ -20,7 +20,7 @@ build() { # $1: release, $2: packages, $3: programs, others: options of mmdebstr
 	done
 }
 
-build trixie mariadb-server,galera-4,rsync,nginx,libnginx-mod-mail,haproxy,valkey-server \
-	'mariadbd mariadb-install-db nginx haproxy redis-server'
+build trixie mariadb-server,galera-4,rsync,postgresql-17,pgbouncer,nginx,libnginx-mod-mail,haproxy,valkey-server \
+	'mariadbd mariadb-install-db postgres initdb pg_basebackup pgbouncer nginx haproxy redis-server'
 ln -sf valkey-server build/servers/trixie/usr/bin/redis-server
 build sid mysql-server-core mysqld --aptopt='Acquire::Check-Valid-Until "false"'

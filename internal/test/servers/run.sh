@@ -30,6 +30,8 @@ clients='TestSenders|TestRecipient|TestOutage|TestDataErrors'
 faults='TestFaultsSwitchOver|TestFaultsGroupReplication'
 mariadb="MariaDB $(version trixie mariadb-server-core)"
 mysql="MySQL $(version sid mysql-server-core)"
+postgres="PostgreSQL $(version trixie postgresql-17)"
+pooler="PgBouncer $(version trixie pgbouncer)"
 proxies="nginx $(version trixie nginx), HAProxy $(version trixie haproxy)"
 
 saves='saves, columns, character sets, rights, settings, kills, cuts, outcomes, failover, a full disk'
@@ -43,6 +45,9 @@ run mariadb-faults trixie "$mariadb" "$swaps" -run "^($faults)\$" ./internal/tes
 run mysql-store sid "$mysql" "$saves, logins with caching_sha2_password" -tags mysql -run "^($store)\$" ./internal/savemail/mysql
 run mysql-clients sid "$mysql" "$real" -tags mysql -run "^($clients)" ./internal/test/e2e
 run mysql-faults sid "$mysql" "$swaps; Group Replication, three members" -tags mysql -run "^($faults)\$" ./internal/test/faults
+run postgres-store trixie "$postgres, $pooler" 'saves, columns, rights, kills, cuts, outcomes, a promoted standby, a pooler' ./internal/savemail/postgres
+run postgres-clients trixie "$postgres" 'a missing standby, -t, GM_RECIPIENT_QUERY, the statements of operating.md and consuming.md' -run '^(TestPostgres|TestCheckPostgres|TestNoStandby|TestRecipientsPage)' ./internal/test/e2e
+run postgres-faults trixie "$postgres" 'the faults of one server and its disk' -run '^TestFaultsPostgres$' ./internal/test/faults
 run valkey trixie "Valkey $(version trixie valkey-server)" 'REDIS_MODE, REDIS_STREAM, outages' ./internal/savemail/redis
 run valkey-daemon trixie "Valkey $(version trixie valkey-server)" 'the daemon, the consumers of stream.md' -run '^(TestRedis|TestStreamPage|TestRedisInjection)$' ./internal/test/e2e ./internal/test/attacks
 run proxies trixie "$proxies" 'the configurations of nginx.md, haproxy.md and balancing.md' -run '^(TestNginx|TestHAProxy|TestBalancingPage|TestForgedXClient|TestEarlyResponse)' ./internal/test/e2e ./internal/savemail/webhook
