@@ -95,6 +95,9 @@ func TestNoStandby(t *testing.T) {
 	if r, err := c.Send("a@example.org", "", []string{"refused@example.com"}, []byte("x\r\n")); err != nil || r.Code != 451 {
 		t.Errorf("reply %v, %v, want 451", r, err)
 	}
+	if !strings.Contains(r.Primary.Output(), "canceling wait for synchronous replication") {
+		t.Error("a check that has failed keeps its session waiting")
+	}
 	r.Standby.Start(t)
 	await(200, "ok")
 	send(t, c, "after@example.com")
