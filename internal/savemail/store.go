@@ -89,11 +89,15 @@ func Hashes(batch []*envelope.Envelope) []string {
 	return hashes
 }
 
-// Outcome returns the same outcome for n envelopes.
-func Outcome(n int, err error) []error {
+// Outcome returns the outcome of a Save for n envelopes: the errors that are not nil in own, by
+// index, and err for all others.
+func Outcome(n int, err error, own ...error) []error {
 	errs := make([]error, n)
+	copy(errs, own)
 	for i := range errs {
-		errs[i] = err
+		if errs[i] == nil {
+			errs[i] = err
+		}
 	}
 	return errs
 }

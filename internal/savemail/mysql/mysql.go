@@ -54,14 +54,13 @@ type Store struct {
 
 	ctx        context.Context // of the background goroutines; Close cancels it
 	cancel     context.CancelFunc
-	goroutines sync.WaitGroup // one for each unhealthy host, one for refreshColumnsLater, up to maxBackground for settling
-	settles    sync.WaitGroup // the goroutines for settling
+	goroutines sync.WaitGroup // one for each unhealthy host, one for refreshColumnsLater
+	settling   *savemail.Settling
 
-	mu          sync.Mutex // guards the fields below and each host's health
-	rotation    int        // calls of chooseHost
-	settleCount int        // running goroutines for settling
-	idle        []*conn    // at most maxIdle for each host
-	closed      bool
+	mu       sync.Mutex // guards the fields below and each host's health
+	rotation int        // calls of chooseHost
+	idle     []*conn    // at most maxIdle for each host
+	closed   bool
 
 	refreshing bool      // the goroutine of refreshColumnsLater is running
 	refreshed  time.Time // end of the last such goroutine
@@ -83,6 +82,7 @@ func New(o Options) (*Store, error) {
 	}
 	s := &Store{options: o, hosts: hosts, table: newTable(o.Table), onceLog: onceLog}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.settling = savemail.NewSettling(s.ctx, o.Log, backgroundTime)
 	return s, nil
 }
 
@@ -144,29 +144,12 @@ func (s *Store) Check(ctx context.Context) error {
 // Save stores the batch in one transaction, without the envelopes that do not
 // fit the table or a packet. It returns savemail.ErrRejected for each of these.
 func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
-	errs, err := s.save(ctx, batch)
-	for i := range batch {
-		if i >= len(errs) {
-			errs = append(errs, err)
-		} else if errs[i] == nil {
-			errs[i] = err
-		}
-	}
-	return errs
+	own, err := s.save(ctx, batch)
+	return savemail.Outcome(len(batch), err, own...)
 }
 
 // Settle waits until every unknown outcome is settled, or ctx is done.
-func (s *Store) Settle(ctx context.Context) {
-	settled := make(chan struct{})
-	go func() { // ends at Close at the latest
-		s.settles.Wait()
-		close(settled)
-	}()
-	select {
-	case <-settled:
-	case <-ctx.Done():
-	}
-}
+func (s *Store) Settle(ctx context.Context) { s.settling.Settle(ctx) }
 
 // Close closes the connections, and logs the outcomes that are not settled.
 func (s *Store) Close() error {
@@ -175,6 +158,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	s.cancel()
 	s.goroutines.Wait()
+	s.settling.Settle(context.Background())
 	s.expiry.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()

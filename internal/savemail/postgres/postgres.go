@@ -52,17 +52,16 @@ type Store struct {
 
 	ctx        context.Context // of the background goroutines; Close cancels it
 	cancel     context.CancelFunc
-	goroutines sync.WaitGroup // refreshColumns and settling
-	settles    sync.WaitGroup // settling
+	goroutines sync.WaitGroup // refreshColumns
+	settling   *savemail.Settling
 
-	mu          sync.Mutex // guards the fields below
-	idle        []*conn
-	closed      bool
-	refreshing  bool // refreshColumns is running
-	settleCount int  // running goroutines for settling
-	failedAt    time.Time
-	backoff     time.Duration // acquire returns lastErr for this time after failedAt
-	lastErr     error
+	mu         sync.Mutex // guards the fields below
+	idle       []*conn
+	closed     bool
+	refreshing bool // refreshColumns is running
+	failedAt   time.Time
+	backoff    time.Duration // acquire returns lastErr for this time after failedAt
+	lastErr    error
 }
 
 // New returns a store, which connects at the first Check or Save. An error means that
@@ -76,6 +75,7 @@ func New(o Options) (*Store, error) {
 	}
 	s := &Store{options: o, config: config, table: newTable(o.Table)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.settling = savemail.NewSettling(s.ctx, o.Log, backgroundTime)
 	return s, nil
 }
 
@@ -149,29 +149,12 @@ func (s *Store) Check(ctx context.Context) error {
 // Save stores the batch in one transaction, without the envelopes that do not fit the
 // table. It returns savemail.ErrRejected for each of these.
 func (s *Store) Save(ctx context.Context, batch []*envelope.Envelope) []error {
-	errs, err := s.save(ctx, batch)
-	for i := range batch {
-		if i >= len(errs) {
-			errs = append(errs, err)
-		} else if errs[i] == nil {
-			errs[i] = err
-		}
-	}
-	return errs
+	own, err := s.save(ctx, batch)
+	return savemail.Outcome(len(batch), err, own...)
 }
 
 // Settle waits until every unknown outcome is settled, or ctx is done.
-func (s *Store) Settle(ctx context.Context) {
-	settled := make(chan struct{})
-	go func() { // ends at Close at the latest
-		s.settles.Wait()
-		close(settled)
-	}()
-	select {
-	case <-settled:
-	case <-ctx.Done():
-	}
-}
+func (s *Store) Settle(ctx context.Context) { s.settling.Settle(ctx) }
 
 // Close closes the connections, and logs the outcomes that are not settled.
 func (s *Store) Close() error {
@@ -180,6 +163,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	s.cancel()
 	s.goroutines.Wait()
+	s.settling.Settle(context.Background())
 	s.expiry.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -63,6 +63,9 @@ func (c *conn) readServer(ctx context.Context) (id server, err error) {
 	return id, err
 }
 
+// backgroundTime bounds the settling of a batch after the daemon has replied 451.
+const backgroundTime = 10 * time.Minute
+
 // terminateAfter is how long a session may be in the COMMIT before it is terminated.
 const terminateAfter = time.Second
 
@@ -84,7 +87,16 @@ func (s *Store) settle(ctx context.Context, old server, xid string, hashes []str
 	case lost:
 		return lost, cause
 	}
-	s.settleInBackground(old, xid, hashes)
+	s.settling.Go(func(ctx context.Context) (outcome, reason error) {
+		switch class, err := s.awaitOutcome(ctx, old, xid, hashes[0]); class {
+		case committed:
+			return nil, nil
+		case lost:
+			return savemail.ErrUnavailable, nil
+		default:
+			return savemail.ErrUnknown, err
+		}
+	}, "hashes", hashes)
 	return unknown, errors.Join(cause, err)
 }
 
@@ -192,38 +204,4 @@ func makeReplicated(ctx context.Context, tx pgx.Tx, warnings *int) error {
 		err = errNotReplicated
 	}
 	return err
-}
-
-// maxBackground bounds the goroutines that settle in the background.
-const maxBackground = 100
-
-// backgroundTime bounds a goroutine that settles in the background.
-const backgroundTime = 10 * time.Minute
-
-// settleInBackground logs the outcome later.
-func (s *Store) settleInBackground(old server, xid string, hashes []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || s.settleCount >= maxBackground {
-		savemail.LogOutcome(s.options.Log, savemail.ErrUnknown, "hashes", hashes)
-		return
-	}
-	s.settleCount++
-	s.settles.Add(1)
-	s.goroutines.Go(func() {
-		defer s.settles.Done()
-		ctx, cancel := context.WithTimeout(s.ctx, backgroundTime)
-		defer cancel()
-		switch class, err := s.awaitOutcome(ctx, old, xid, hashes[0]); class {
-		case committed:
-			savemail.LogOutcome(s.options.Log, nil, "hashes", hashes)
-		case lost:
-			savemail.LogOutcome(s.options.Log, savemail.ErrUnavailable, "hashes", hashes)
-		default:
-			savemail.LogOutcome(s.options.Log, savemail.ErrUnknown, "hashes", hashes, "error", err)
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.settleCount--
-	})
 }
