@@ -161,3 +161,21 @@ func testRights(t *testing.T, b *testbed) {
 		t.Errorf("%v, want %q", err, want)
 	}
 }
+
+// testSkipped: a message is rejected if a trigger skips one of its rows. Other messages are stored.
+func testSkipped(t *testing.T, b *testbed) {
+	b.server.Exec(t, "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.recipient LIKE ''skip%'' THEN RETURN NULL; END IF; RETURN NEW; END'",
+		"CREATE TRIGGER skip BEFORE INSERT ON "+b.table+" FOR EACH ROW EXECUTE FUNCTION skip()")
+	s := b.open(t, nil)
+	defer s.Close()
+	for _, to := range [][]string{{"skip@example.com"}, {"b@example.com", "skip@example.com"}} {
+		err := s.Save(t.Context(), []*envelope.Envelope{storetest.Envelope(text, to...)})[0]
+		if !errors.Is(err, savemail.ErrRejected) || !strings.Contains(err.Error(), "trigger") {
+			t.Errorf("%v: %v, want %v", to, err, savemail.ErrRejected)
+		}
+	}
+	b.one(t, s, storetest.Envelope(text, "b@example.com"))
+	if n := len(b.rows(t)); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+}

@@ -28,6 +28,9 @@ const errNoRight = "42501"
 // classify returns the class of an error with which the server rolls back, by its SQLSTATE (PostgreSQL's
 // manual, appendix A).
 func classify(err error) errorClass {
+	if errors.Is(err, errSkipped) {
+		return rejected
+	}
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return lost

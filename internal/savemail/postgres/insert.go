@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -42,14 +43,17 @@ func (c *conn) insert(ctx context.Context, s *Store, rows []batchRow) (xid strin
 		p.SendQueryParams("SELECT "+identity, nil, nil, nil, nil)
 	}
 	err = p.Sync()
+	inserted := 0
 	for range 1 + len(c.settings) + len(statements) {
 		if err != nil {
 			break
 		}
-		err = readRow(p, &xid)
+		var n int
+		n, err = readRows(p, &xid)
+		inserted += n
 	}
 	if err == nil && c.pooled {
-		err = readRow(p, &c.server.system, &c.server.timeline, &c.server.start)
+		_, err = readRows(p, &c.server.system, &c.server.timeline, &c.server.start)
 	}
 	if closeErr := p.Close(); err == nil {
 		err = closeErr
@@ -57,29 +61,36 @@ func (c *conn) insert(ctx context.Context, s *Store, rows []batchRow) (xid strin
 	if cap(c.arena) > 2*maxBytes {
 		c.arena = nil // a large message has enlarged it
 	}
+	if err == nil && inserted < len(rows) {
+		err = errSkipped
+	}
 	if err != nil {
 		return "", fmt.Errorf("insert: %w", err)
 	}
 	return xid, nil
 }
 
-// readRow reads the next result of a pipeline, and the columns of its last row if it has one.
-func readRow(p *pgconn.Pipeline, columns ...*string) error {
+// errSkipped means that a BEFORE trigger has returned NULL, so the server has not stored a row.
+var errSkipped = errors.New("a trigger of the table has skipped a row")
+
+// readRows reads the next result of a pipeline. It returns the number of rows, and sets columns
+// to those of the last row.
+func readRows(p *pgconn.Pipeline, columns ...*string) (n int, err error) {
 	next, err := p.GetResults()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	reader, ok := next.(*pgconn.ResultReader)
 	if !ok {
-		return fmt.Errorf("the server sent a %T in place of a result", next)
+		return 0, fmt.Errorf("the server sent a %T in place of a result", next)
 	}
-	for reader.NextRow() {
+	for ; reader.NextRow(); n++ {
 		for i, column := range columns {
 			*column = string(reader.Values()[i])
 		}
 	}
 	_, err = reader.Close()
-	return err
+	return n, err
 }
 
 // splitRows divides the rows among as few statements as the bounds allow.

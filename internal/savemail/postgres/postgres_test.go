@@ -53,6 +53,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("columns", with(testColumns))
 	t.Run("column changes", with(testColumnChanges))
 	t.Run("rejected", with(testRejected))
+	t.Run("skipped", with(testSkipped))
 	t.Run("rejected at COMMIT", with(testRejectedCommit))
 	t.Run("hidden error", with(testHiddenError))
 	t.Run("encoding", with(testEncoding))
