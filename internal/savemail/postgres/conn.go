@@ -126,9 +126,9 @@ func (s *Store) configCounting(warnings *int) *pgx.ConnConfig {
 func (c *conn) setUp(ctx context.Context, s *Store) error {
 	var pid uint32
 	var version int
-	var synchronous, messages string
-	err := c.QueryRow(ctx, "SELECT pg_backend_pid(), current_setting('server_version_num')::int, current_setting('synchronous_commit'), current_setting('client_min_messages')").
-		Scan(&pid, &version, &synchronous, &messages)
+	var messages string
+	err := c.QueryRow(ctx, "SELECT pg_backend_pid(), current_setting('server_version_num')::int, current_setting('client_min_messages')").
+		Scan(&pid, &version, &messages)
 	if err != nil {
 		return fmt.Errorf("read the version: %w", err)
 	}
@@ -136,9 +136,6 @@ func (c *conn) setUp(ctx context.Context, s *Store) error {
 		return fmt.Errorf("%w: PostgreSQL %s, want 13 or later", errUnsuitable, c.PgConn().ParameterStatus("server_version"))
 	}
 	c.pooled = pid != c.PgConn().PID()
-	if synchronous == "off" {
-		c.settings = append(c.settings, "SET LOCAL synchronous_commit=on")
-	}
 	if messages == "error" { // hides the warning of a commit that did not wait for its standby
 		c.settings = append(c.settings, "SET LOCAL client_min_messages=warning")
 	}

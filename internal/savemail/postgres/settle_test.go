@@ -219,20 +219,28 @@ func (b *testbed) awaitStandbys(t *testing.T) {
 }
 
 // testWeakCommit: the store warns of settings that weaken durability, and replaces
-// synchronous_commit=off.
+// synchronous_commit=off, also while it is connected.
 func testWeakCommit(t *testing.T, b *testbed) {
-	b.server.Exec(t, "ALTER ROLE "+b.server.User+" SET synchronous_commit=off")
-	defer b.server.Exec(t, "ALTER ROLE "+b.server.User+" RESET synchronous_commit")
-	s, proxy := b.through(t)
-	set := proxy.Record(pgproxy.Executes("SET LOCAL synchronous_commit=on"))
-	if _, err := save(t, s); err != nil {
-		t.Fatal(err)
+	b.server.Exec(t, "CREATE TABLE used (value text)",
+		"CREATE FUNCTION note() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS 'BEGIN INSERT INTO used VALUES (current_setting(''synchronous_commit'')); RETURN NULL; END'",
+		"CREATE CONSTRAINT TRIGGER note AFTER INSERT ON "+b.table+" INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note()")
+	used := func(value string) string {
+		b.server.Set(t, "synchronous_commit="+value)
+		s := b.open(t, nil)
+		defer s.Close()
+		b.one(t, s, storetest.Envelope(text, "b@example.com"))
+		b.server.Set(t, "synchronous_commit=off")
+		b.one(t, s, storetest.Envelope(text, "b@example.com"))
+		var values string
+		b.server.QueryRow(t, "WITH old AS (DELETE FROM used RETURNING value) SELECT string_agg(value, ' ') FROM old", &values)
+		return values
 	}
-	select {
-	case <-set:
-	default:
-		t.Error("synchronous_commit is not set")
+	for value, want := range map[string]string{"on": "on on", "remote_apply": "remote_apply on", "off": "on on"} {
+		if got := used(value); got != want {
+			t.Errorf("after %s: commits with %s, want %s", value, got, want)
+		}
 	}
+	b.server.Set(t, "synchronous_commit=on")
 	if log := b.log.String(); !strings.Contains(log, "PostgreSQL setting weakens durability") || !strings.Contains(log, "value=off safe=on") {
 		t.Errorf("the log is %s", log)
 	}

@@ -139,6 +139,11 @@ func (t table) queryColumns(ctx context.Context, c *pgx.Conn) (all []newmail.Col
 	return all, inets, rows.Err()
 }
 
+// durableCommit makes the COMMIT of the transaction durable. It is a part of the transaction,
+// since a reload of the server or a connection pooler may change the setting at any moment.
+const durableCommit = `set_config('synchronous_commit',
+	CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`
+
 // insertStatement returns an INSERT for the given number of rows, which returns the id of
 // its transaction for each of them.
 func (t table) insertStatement(c *columns, rows int) string {
@@ -168,7 +173,7 @@ func (t table) insertStatement(c *columns, rows int) string {
 		}
 		b.WriteByte(')')
 	}
-	b.WriteString(" RETURNING pg_current_xact_id()")
+	b.WriteString(" RETURNING pg_current_xact_id(), " + durableCommit)
 	return b.String()
 }
 
