@@ -151,14 +151,27 @@ func testEncoding(t *testing.T, b *testbed) {
 	}
 }
 
-// testRights: an error names the statement that grants the rights.
-func testRights(t *testing.T, b *testbed) {
-	b.server.Exec(t, "REVOKE ALL ON "+b.table+" FROM "+b.server.User)
+// testRule: Check reports a rule that replaces the INSERT.
+func testRule(t *testing.T, b *testbed) {
+	b.server.Exec(t, "CREATE RULE skip AS ON INSERT TO "+b.table+" DO INSTEAD NOTHING")
 	s := b.open(t, nil)
 	defer s.Close()
-	want := "want GRANT SELECT, INSERT ON \"" + b.table + "\" TO " + b.server.User
-	if err := s.Check(t.Context()); !errors.Is(err, savemail.ErrUnavailable) || !strings.Contains(err.Error(), want) {
-		t.Errorf("%v, want %q", err, want)
+	if err := s.Check(t.Context()); !errors.Is(err, savemail.ErrUnavailable) || !strings.Contains(err.Error(), "RETURNING") {
+		t.Errorf("%v, want an error about RETURNING", err)
+	}
+}
+
+// testRights: an error names the statement that grants the rights.
+func testRights(t *testing.T, b *testbed) {
+	for _, right := range []string{"INSERT", "SELECT"} {
+		b.server.Exec(t, "REVOKE "+right+" ON "+b.table+" FROM "+b.server.User)
+		s := b.open(t, nil)
+		defer s.Close()
+		want := "want GRANT SELECT, INSERT ON \"" + b.table + "\" TO " + b.server.User
+		if err := s.Check(t.Context()); !errors.Is(err, savemail.ErrUnavailable) || !strings.Contains(err.Error(), want) {
+			t.Errorf("without %s: %v, want %q", right, err, want)
+		}
+		b.server.Exec(t, "GRANT SELECT, INSERT ON "+b.table+" TO "+b.server.User)
 	}
 }
 
@@ -177,5 +190,64 @@ func testSkipped(t *testing.T, b *testbed) {
 	b.one(t, s, storetest.Envelope(text, "b@example.com"))
 	if n := len(b.rows(t)); n != 1 {
 		t.Errorf("%d rows, want 1", n)
+	}
+}
+
+// testUnlogged: the store warns of a table or a partition that a crash empties.
+func testUnlogged(t *testing.T, b *testbed) {
+	warning := func() string {
+		s := b.open(t, nil)
+		defer s.Close()
+		s.WarmUp()
+		return b.log.String()
+	}
+	if log := warning(); log != "" {
+		t.Errorf("the log is %s", log)
+	}
+	b.server.Exec(t, "ALTER TABLE "+b.table+" SET UNLOGGED")
+	if log := warning(); !strings.Contains(log, "UNLOGGED") || !strings.Contains(log, "tables="+b.table+"\n") {
+		t.Errorf("the log is %s", log)
+	}
+	b.create(t, "mail bytea, hash text, recipient text) PARTITION BY HASH (hash")
+	b.server.Exec(t, "CREATE UNLOGGED TABLE "+b.table+"_part PARTITION OF "+b.table+" FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+	if log := warning(); !strings.Contains(log, "tables="+b.table+"_part\n") {
+		t.Errorf("the log is %s", log)
+	}
+}
+
+// testFormats: the formats of the user's session do not matter.
+func testFormats(t *testing.T, b *testbed) {
+	b.server.Exec(t, "ALTER ROLE "+b.server.User+" SET datestyle = 'German'", "ALTER ROLE "+b.server.User+" SET bytea_output = 'escape'",
+		"GRANT DELETE ON "+b.table+" TO "+b.server.User)
+	defer b.server.Exec(t, "ALTER ROLE "+b.server.User+" RESET ALL")
+	h := b.harness(t, func(*postgres.Options) {})
+	defer h.Store.Close()
+	e := storetest.Envelope(text, "b@example.com")
+	if err := h.Store.Save(t.Context(), []*envelope.Envelope{e})[0]; err != nil {
+		t.Fatal(err)
+	}
+	r := h.Reader(t)
+	defer r.Close()
+	list, err := r.List(t.Context(), savemail.Filter{N: 1})
+	if err != nil || len(list) != 1 || list[0].Hash != e.To[0].Hash || time.Since(list[0].Date).Abs() > time.Minute {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if mail, err := r.Show(t.Context(), e.To[0].Hash); err != nil || !strings.Contains(string(mail), text) {
+		t.Errorf("message %q, %v", mail, err)
+	}
+	expired, err := h.Store.(savemail.Expirer).Expire(t.Context(), time.Now().Add(-time.Hour))
+	if err != nil || time.Since(expired.Oldest).Abs() > time.Minute {
+		t.Errorf("%+v, %v", expired, err)
+	}
+}
+
+// testDeallocated: a missing prepared statement stops no message.
+func testDeallocated(t *testing.T, b *testbed) {
+	s := b.open(t, nil)
+	defer s.Close()
+	b.server.Exec(t, "CREATE FUNCTION deallocate() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN EXECUTE ''DEALLOCATE ALL''; RETURN NULL; END'",
+		"CREATE TRIGGER deallocate AFTER INSERT ON "+b.table+" EXECUTE FUNCTION deallocate()")
+	for range 3 {
+		b.one(t, s, storetest.Envelope(text, "b@example.com"))
 	}
 }

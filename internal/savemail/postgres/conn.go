@@ -50,6 +50,7 @@ func parseDSN(o Options) (*pgx.ConnConfig, error) {
 		config.RuntimeParams["application_name"] = "goguerrillad"
 	}
 	config.RuntimeParams["client_encoding"] = "UTF8"
+	config.RuntimeParams["datestyle"] = "ISO" // the only one that pgx reads
 	// Statements without a name, since the transactions of a connection may run in several
 	// sessions behind PgBouncer.
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec

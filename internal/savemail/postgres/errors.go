@@ -36,10 +36,10 @@ func classify(err error) errorClass {
 		return lost
 	}
 	switch class := e.Code[:min(len(e.Code), 2)]; {
-	case slices.Contains([]string{"57P01", "57P02", "57P03", "25006", "57P05", "25P03"}, e.Code):
-		return lost // the server stops, has crashed, starts, or became a standby; or a time limit of the session
-	case class == "40", e.Code == "55P03", e.Code == "26000":
-		return conflict // serialization, deadlock, lock; or a prepared statement is missing
+	case slices.Contains([]string{"57P01", "57P02", "57P03", "25006", "57P05", "25P03", "26000"}, e.Code):
+		return lost // the server stops, has crashed, starts, or became a standby; a time limit of the session; a prepared statement is missing
+	case class == "40", e.Code == "55P03":
+		return conflict // serialization, deadlock, lock
 	case class == "42" && e.Code != errNoRight, e.Code == "0A000", class == "22", e.Code == "23502":
 		return mismatched // a cached plan whose result has changed is 0A000
 	case class == "23", class == "P0", e.Code == "54000":

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -106,15 +107,19 @@ func (r *Reader) Show(ctx context.Context, hash string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var body string
-	var mail []byte
-	err = r.db.QueryRowContext(ctx, "SELECT "+text(has, "body")+","+has.Column("mail")+" FROM "+r.table.String()+
-		" WHERE hash=$1 ORDER BY "+has.Column("mail_id", "date")+" DESC LIMIT 1", hash).Scan(&body, &mail)
+	var body, digits string
+	// pgx reads a bytea only if bytea_output is hex.
+	err = r.db.QueryRowContext(ctx, "SELECT "+text(has, "body")+",COALESCE(encode("+has.Column("mail")+",'hex'),'') FROM "+r.table.String()+
+		" WHERE hash=$1 ORDER BY "+has.Column("mail_id", "date")+" DESC LIMIT 1", hash).Scan(&body, &digits)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, savemail.ErrNotFound
 	case err != nil:
 		return nil, fmt.Errorf("read the table: %w", oneLine{err})
+	}
+	mail, err := hex.DecodeString(digits)
+	if err != nil {
+		return nil, fmt.Errorf("read the message: %w", err)
 	}
 	return newmail.Expand(body, mail)
 }

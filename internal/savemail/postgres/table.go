@@ -177,13 +177,14 @@ func (t table) insertStatement(c *columns, rows int) string {
 	return b.String()
 }
 
-// emptyInsert returns an INSERT without a row.
+// emptyInsert returns an INSERT without a row. RETURNING needs the right SELECT, as settling
+// does, and fails if a rule replaces the INSERT.
 func (t table) emptyInsert(c *columns) string {
 	var names, values []string
 	for _, target := range c.Targets() {
 		names, values = append(names, quote(target.Name)), append(values, "NULL")
 	}
-	return fmt.Sprintf("INSERT INTO %s (%s) SELECT %s WHERE false", t, strings.Join(names, ","), strings.Join(values, ","))
+	return fmt.Sprintf("INSERT INTO %s (%s) SELECT %s WHERE false RETURNING hash", t, strings.Join(names, ","), strings.Join(values, ","))
 }
 
 // withGrant adds to an error about a missing right the statement that grants the rights.
