@@ -36,7 +36,7 @@ func TestRefusedValues(t *testing.T) {
 		{`{"GM_MAIL_COMPRESS": "1"}`, `1:22: GM_MAIL_COMPRESS: "1" is neither Y nor N: want Y or N`},
 		{`{"MYSQL_TLS": "true"}`, `1:15: MYSQL_TLS: "true" is not known: want N, preferred, Y or skip-verify`},
 		{`{"GM_SAVE_MAIL": "oracle"}`, `1:18: GM_SAVE_MAIL: "oracle" is not known: want postgres, mysql, sqlite, maildir, webhook or discard`},
-		{`{"POSTGRES_DSN": "postgres://u:secret@h:port/d"}`, `1:18: POSTGRES_DSN: is neither a URI nor key=value of libpq: want postgres://user@host/database or host=… dbname=…`},
+		{`{"POSTGRES_DSN": "postgres://u:secret@h:port/d"}`, `1:18: POSTGRES_DSN: invalid port: want postgres://user@host/database or host=… dbname=…`},
 		// Hosts.
 		{`{"GM_ALLOWED_HOSTS": "a.com,,b.com"}`, `1:22: GM_ALLOWED_HOSTS: "a.com,,b.com" has an empty element 2: ` + hosts},
 		{`{"GM_ALLOWED_HOSTS": "a.com, "}`, `1:22: GM_ALLOWED_HOSTS: "a.com, " has an empty element 2: ` + hosts},

@@ -29,7 +29,7 @@ const (
 func parseDSN(o Options) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(o.DSN)
 	if err != nil {
-		return nil, errors.New("is neither a URI nor key=value of libpq")
+		return nil, errors.New(dsnMistake(err))
 	}
 	if config.Password == "" {
 		config.Password = o.Pass
@@ -55,6 +55,23 @@ func parseDSN(o Options) (*pgx.ConnConfig, error) {
 	// sessions behind PgBouncer.
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	return config, nil
+}
+
+// dsnMistake returns what is wrong in a DSN. Only texts that contain no value of the DSN, except
+// the name of a file or a service, are certain to contain no password.
+func dsnMistake(err error) string {
+	text := err.Error()
+	for _, mistake := range []string{"failed to configure TLS", "failed to read service"} {
+		if cause := errors.Unwrap(err); cause != nil && strings.HasSuffix(text, "`: "+mistake+" ("+cause.Error()+")") {
+			return mistake + ": " + cause.Error()
+		}
+	}
+	for _, mistake := range []string{"invalid port", "invalid connect_timeout", "unknown target_session_attrs value", "unknown channel_binding value"} {
+		if strings.Contains(text, "`: "+mistake) {
+			return mistake
+		}
+	}
+	return "is neither a URI nor key=value of libpq"
 }
 
 // A conn is a connection of a writer. It must not be used concurrently.

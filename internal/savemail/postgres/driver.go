@@ -71,7 +71,7 @@ func dsn(v string) (string, error) {
 		return "", config.Invalid("has a line break", "want one line")
 	}
 	if _, err := pgx.ParseConfig(v); err != nil {
-		return "", config.Invalid("is neither a URI nor key=value of libpq", "want postgres://user@host/database or host=… dbname=…")
+		return "", config.Invalid(dsnMistake(err), "want postgres://user@host/database or host=… dbname=…")
 	}
 	return v, nil
 }
