@@ -39,9 +39,10 @@ func (b *testbed) one(t *testing.T, s *postgres.Store, e *envelope.Envelope) sto
 
 // testColumns: the store fits values to the types and the widths of the columns.
 func testColumns(t *testing.T, b *testbed) {
+	b.server.Exec(t, "CREATE DOMAIN short AS varchar(5)", "CREATE DOMAIN bytes AS bytea", "CREATE DOMAIN number AS int NOT NULL")
 	b.create(t, `mail_id bigserial PRIMARY KEY, date timestamp NOT NULL, "from" varchar(10) NOT NULL, recipient varchar(30) NOT NULL,
-		subject varchar(5), mail bytea NOT NULL, hash char(32) NOT NULL, has_attach smallint NOT NULL, ip_addr inet NOT NULL, spam_score numeric NOT NULL,
-		is_tls boolean, size integer, helo text, "Mine" text DEFAULT 'x'`)
+		subject short, mail bytes NOT NULL, hash char(32) NOT NULL, has_attach smallint NOT NULL, ip_addr inet NOT NULL, spam_score numeric NOT NULL,
+		is_tls boolean, size integer, helo text, "Mine" text DEFAULT 'x', n number DEFAULT 1`)
 	s := b.open(t, nil)
 	defer s.Close()
 	grant := "GRANT USAGE ON SEQUENCE public." + b.table + "_mail_id_seq TO " + b.server.User

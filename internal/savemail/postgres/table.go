@@ -95,10 +95,11 @@ func (c *conn) deallocate(ctx context.Context) error {
 }
 
 // queryColumns returns the columns of the table that an INSERT can set, and those of the type
-// inet with whether they may be NULL. An identity column gets its value from the server.
+// inet with whether they may be NULL. An identity column gets its value from the server. A domain
+// has the type and the length of its base type.
 func (t table) queryColumns(ctx context.Context, c *pgx.Conn) (all []newmail.Column, inets map[string]bool, err error) {
-	rows, err := c.Query(ctx, `SELECT a.attname, format_type(a.atttypid, NULL), a.atttypmod,
-		a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attnotnull,
+	rows, err := c.Query(ctx, `SELECT a.attname, format_type(coalesce(nullif(b.typbasetype, 0), a.atttypid), NULL), CASE b.typbasetype WHEN 0 THEN a.atttypmod ELSE b.typtypmod END,
+		(a.attnotnull AND NOT a.atthasdef OR b.typnotnull AND NOT a.atthasdef AND b.typdefault IS NULL) AND a.attidentity = '', a.attnotnull OR b.typnotnull,
 		pg_encoding_to_char(d.encoding) NOT IN ('UTF8', 'SQL_ASCII') AND b.typcategory = 'S'
 		FROM pg_attribute a JOIN pg_type b ON b.oid = a.atttypid, pg_database d
 		WHERE a.attrelid = to_regclass($1::text) AND a.attnum > 0 AND NOT a.attisdropped
