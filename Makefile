@@ -95,7 +95,8 @@ fuzz:
 	done
 
 # Prints the figures and writes them to BENCH_OUT. BENCH=short takes three
-# minutes.
+# minutes. BENCH=field, as root, measures other mail servers too: it builds some
+# of them in build/servers, and then takes about ten minutes.
 BENCH_OUT ?= build/performance
 bench: build
 	BENCH_OUT=$(BENCH_OUT) go run ./internal/test/bench

@@ -53,9 +53,11 @@ func contestants() []contestant {
 	}
 }
 
-func contestantNames() []string {
+func contestantNames() []string { return names(contestants()) }
+
+func names(contestants []contestant) []string {
 	var names []string
-	for _, c := range contestants() {
+	for _, c := range contestants {
 		names = append(names, c.name)
 	}
 	return names
@@ -67,6 +69,10 @@ type server struct {
 	addr   string
 	pids   []int                              // its processes
 	parent int                                // if not 0, this process and its children count too
+	group  group                              // if not "", its processes count instead
+	share  int                                // if not 0, it receives only one of share messages, because it is slow
+	most   int                                // concurrent sessions of the client; 0 = those of the case
+	queued func() bool                        // reports whether accepted messages are not yet stored; nil = never
 	rows   func(context.Context) (int, error) // counts the rows of the store; nil = there is no store to count
 	output func() string                      // its output, for an error
 
@@ -83,10 +89,21 @@ type server struct {
 
 // processes returns the ids of the running processes.
 func (s *server) processes() []int {
+	if s.group != "" {
+		return s.group.processes(s.pids[0])
+	}
 	if s.parent == 0 {
 		return s.pids
 	}
 	return append(withChildren(s.parent), s.pids...)
+}
+
+// cpu returns the CPU time of the processes.
+func (s *server) cpu() (time.Duration, error) {
+	if s.group != "" {
+		return s.group.cpu()
+	}
+	return processCPU(s.processes())
 }
 
 // A setting is a line of the report.
@@ -109,7 +126,7 @@ func needPostfix() error {
 // startAll starts the named contestants. It returns the running servers, and the reason
 // for each contestant that cannot run on this machine.
 func startAll(ctx context.Context, h *harness, names []string) (running []*server, skipped []setting, err error) {
-	for _, c := range contestants() {
+	for _, c := range append(contestants(), fieldContestants()...) {
 		if !slices.Contains(names, c.name) {
 			continue
 		}

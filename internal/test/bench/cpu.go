@@ -112,11 +112,12 @@ func withChildren(pid int) []int {
 // A reading has the CPU times before or after a measurement.
 type reading struct{ machine, server, own time.Duration }
 
-func readCPU(pids []int) (r reading, err error) {
+// readCPU returns the CPU times now; server returns that of the server.
+func readCPU(server func() (time.Duration, error)) (r reading, err error) {
 	if r.machine, err = machineCPU(); err != nil {
 		return r, err
 	}
-	if r.server, err = processCPU(pids); err != nil {
+	if r.server, err = server(); err != nil {
 		return r, err
 	}
 	r.own, err = ownCPU()
@@ -132,18 +133,18 @@ func foreign(before, after reading, client, wall time.Duration, cpus int) float6
 	return min(max(0, (used-ours).Seconds()/(wall.Seconds()*float64(cpus))), 1)
 }
 
-// awaitIdle waits for at most 1 s until the processes have used no CPU for 50 ms, and
-// returns their CPU time. The work of a server after its last 250 is thus part of the cost
+// awaitIdle waits for at most 1 s until a server has used no CPU for 50 ms, and returns its
+// CPU time, which cpu reads. The work of a server after its last 250 is thus part of the cost
 // of the messages.
-func awaitIdle(processes func() []int) (time.Duration, error) {
-	last, err := processCPU(processes())
+func awaitIdle(cpu func() (time.Duration, error)) (time.Duration, error) {
+	last, err := cpu()
 	for range 20 {
 		if err != nil {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
 		was := last
-		if last, err = processCPU(processes()); err == nil && last == was {
+		if last, err = cpu(); err == nil && last == was {
 			break
 		}
 	}

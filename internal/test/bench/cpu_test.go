@@ -75,12 +75,13 @@ func TestForeign(t *testing.T) {
 // TestReadProc reads the real files of /proc.
 func TestReadProc(t *testing.T) {
 	pids := []int{os.Getpid()}
-	before, err := readCPU(pids)
+	cpu := (&server{pids: pids}).cpu
+	before, err := readCPU(cpu)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		after, err := readCPU(pids)
+		after, err := readCPU(cpu)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -68,12 +68,16 @@ func main() {
 
 func parseOptions(args []string, getenv func(string) string) (options, error) {
 	o := options{rounds: 5, messages: 5000, seed: rand.Uint64()}
+	cases, contestants := "", strings.Join(contestantNames(), ",")
 	switch mode := getenv("BENCH"); mode {
 	case "":
 	case "short":
 		o.rounds, o.messages, o.budget = 3, 2500, 130*time.Second
+	case "field":
+		o.rounds, o.budget = 3, 14*time.Minute
+		cases, contestants = fieldCases, strings.Join(fieldNames(), ",")
 	default:
-		return o, fmt.Errorf("BENCH=%q: want short", mode)
+		return o, fmt.Errorf("BENCH=%q: want short or field", mode)
 	}
 	if rounds := getenv("ROUNDS"); rounds != "" {
 		n, err := strconv.Atoi(rounds)
@@ -82,7 +86,6 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 		}
 		o.rounds = n
 	}
-	var cases, contestants string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&o.rounds, "rounds", o.rounds, "measurements of each contestant in each case, 1 to 100; ROUNDS")
 	flags.IntVar(&o.messages, "messages", o.messages, "messages of one measurement, 100 to 1000000 (case D: a fifth)")
@@ -90,10 +93,10 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	flags.IntVar(&o.rows, "rows", 0, "measure with `n` more rows in the tables, 0 to 10000000 (takes minutes)")
 	flags.IntVar(&o.soak, "soak", 0, "measure the memory after `n` messages, 0 to 10000000 (takes minutes)")
 	flags.IntVar(&o.expire, "expire", 0, "measure while `n` old rows are deleted, 0 to 10000000 (takes minutes)")
-	flags.BoolVar(&o.probes, "probes", getenv("BENCH") != "short", "run the probes, each for one server")
+	flags.BoolVar(&o.probes, "probes", getenv("BENCH") == "", "run the probes, each for one server")
 	flags.Uint64Var(&o.seed, "seed", o.seed, "seed of the order of measurements")
-	flags.StringVar(&cases, "cases", "", "comma `list` of cases (all)")
-	flags.StringVar(&contestants, "contestants", "", "comma `list` of contestants (all)")
+	flags.StringVar(&cases, "cases", cases, "comma `list` of cases (all)")
+	flags.StringVar(&contestants, "contestants", contestants, "comma `list` of contestants")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -116,7 +119,7 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	if o.cases, err = choose("case", cases, workloadNames()); err != nil {
 		return o, err
 	}
-	o.contestants, err = choose("contestant", contestants, contestantNames())
+	o.contestants, err = choose("contestant", contestants, append(contestantNames(), names(fieldContestants())...))
 	return o, err
 }
 

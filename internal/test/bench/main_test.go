@@ -47,6 +47,11 @@ func TestOptions(t *testing.T) {
 		{"short with more rounds", "", map[string]string{"BENCH": "short", "ROUNDS": "7"}, func(o options) bool {
 			return o.rounds == 7 && o.budget < 3*time.Minute
 		}},
+		{"field", "", map[string]string{"BENCH": "field"}, func(o options) bool {
+			return o.rounds == 3 && !o.probes && slices.Equal(o.cases, []string{"A", "B", "C", "D"}) &&
+				slices.Contains(o.contestants, "goguerrillad-sqlite") && slices.Contains(o.contestants, "exim")
+		}},
+		{"one of the field", "-contestants exim", nil, func(o options) bool { return slices.Equal(o.contestants, []string{"exim"}) }},
 		{"flags before environment", "-rounds 2 -out x -seed 9", map[string]string{"ROUNDS": "7", "BENCH_OUT": "y"}, func(o options) bool {
 			return o.rounds == 2 && o.out == "x" && o.seed == 9
 		}},

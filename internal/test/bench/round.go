@@ -95,6 +95,7 @@ func runRounds(ctx context.Context, h *harness, o options, servers []*server, be
 func (b *bench) warm(ctx context.Context, loads []workload) error {
 	for _, s := range b.servers {
 		for _, w := range loads {
+			w = w.reduced(s)
 			w.Messages = min(w.Messages, 2*w.Sessions)
 			if w.able&s.able == 0 {
 				continue
@@ -115,7 +116,7 @@ func (b *bench) round(ctx context.Context, n int, loads []workload, order *rand.
 			if w.able&s.able == 0 {
 				continue
 			}
-			sample, err := b.measureUndisturbed(ctx, w, s)
+			sample, err := b.measureUndisturbed(ctx, w.reduced(s), s)
 			if err != nil {
 				return err
 			}
@@ -158,11 +159,11 @@ func (b *bench) takeSample(ctx context.Context, w workload, s *server) (sample, 
 	if err != nil {
 		return sample{}, err
 	}
-	idle, err := awaitIdle(s.processes)
+	idle, err := awaitIdle(s.cpu)
 	if err != nil {
 		return sample{}, err
 	}
-	before, err := readCPU(s.processes())
+	before, err := readCPU(s.cpu)
 	if err != nil {
 		return sample{}, err
 	}
@@ -170,11 +171,14 @@ func (b *bench) takeSample(ctx context.Context, w workload, s *server) (sample, 
 	if err != nil {
 		return sample{}, err
 	}
-	after, err := readCPU(s.processes())
+	after, err := readCPU(s.cpu)
 	if err != nil {
 		return sample{}, err
 	}
-	end, err := awaitIdle(s.processes)
+	if err := s.awaitDelivered(ctx); err != nil {
+		return sample{}, err
+	}
+	end, err := awaitIdle(s.cpu)
 	if err != nil {
 		return sample{}, err
 	}
