@@ -8,7 +8,7 @@ import (
 
 // Dimensions of the chart, in pixels.
 const (
-	chartWidth = 760
+	chartWidth = 800
 	barLeft    = 190 // the names are to the left of it
 	barMax     = 420 // the longest bar
 	barHeight  = 16
@@ -29,7 +29,7 @@ func (r *report) chart() string {
 		}
 		most := 0.0
 		for _, result := range results {
-			most = max(most, result.Rate)
+			most = max(most, result.Rate.Median)
 		}
 		fmt.Fprintf(&b, `<text class="head" x="0" y="%d">%s</text>`+"\n", y, html.EscapeString(c.Name+": "+c.Title))
 		y += barStep / 2
@@ -38,11 +38,12 @@ func (r *report) chart() string {
 			if strings.HasPrefix(result.Contestant, "goguerrillad") {
 				kind = "ours"
 			}
-			width := int(barMax * ratio(result.Rate, most))
-			label := fmt.Sprintf("%.0f/s", result.Rate)
+			width := int(barMax * ratio(result.Rate.Median, most))
+			label := fmt.Sprintf("%.0f/s", result.Rate.Median)
 			if result.Ratio > 0 {
 				label += fmt.Sprintf(", x %.2f", result.Ratio)
 			}
+			label += fmt.Sprintf(", %.0f µs", result.ServerCPU.Median)
 			fmt.Fprintf(&b, `<text x="0" y="%d">%s</text><rect class="%s" x="%d" y="%d" width="%d" height="%d"/><text x="%d" y="%d">%s</text>`+"\n",
 				y+barHeight-4, html.EscapeString(result.Contestant), kind, barLeft, y, width, barHeight, barLeft+width+6, y+barHeight-4, label)
 			y += barStep
@@ -50,7 +51,7 @@ func (r *report) chart() string {
 		y += headHeight - barStep/2 + caseGap
 	}
 	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" role="img">
-<title>Messages per second, and the ratio to the reference of the case</title>
+<title>Messages per second, the ratio to the reference of the case, and server CPU per message</title>
 <style>text{font:13px sans-serif;fill:#222}.head{font-weight:bold}.ours{fill:#2a6fb0}.other{fill:#9aa4ad}
 @media(prefers-color-scheme:dark){text{fill:#ddd}.ours{fill:#5ba3e6}.other{fill:#6b757e}}</style>
 %s</svg>

@@ -19,6 +19,7 @@ const (
 	reference    = "smtp-sink"
 	goReference  = "go-smtp"
 	tlsReference = "bare TLS"
+	discard      = "goguerrillad-discard"
 )
 
 // A contestant is a server that receives messages.
@@ -43,7 +44,7 @@ func contestants() []contestant {
 		{goReference, "nothing (discard)", plain | secured, startGoSMTP},
 		{tlsReference, "nothing (no message)", handshaking, startBareTLS},
 		{"postfix", "queue file, fsync", plain, startPostfix},
-		{"goguerrillad-discard", "nothing (discard)", plain | secured, startDiscard},
+		{discard, "nothing (discard)", plain | secured, startDiscard},
 		{"goguerrillad-sqlite", "SQLite transaction", plain | secured, startSQLite},
 		{"goguerrillad-mysql", "InnoDB transaction", plain | secured, startMySQL},
 		{"goguerrillad-postgres", "PostgreSQL transaction", plain | secured, startPostgres},

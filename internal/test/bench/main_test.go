@@ -160,7 +160,7 @@ func TestRun(t *testing.T) {
 		t.Fatalf("%d results, want 4\n%s", len(r.Results), &out)
 	}
 	for _, result := range r.Results {
-		if result.Rate <= 0 || result.Ratio <= 0 || result.GoRatio <= 0 || result.ClientCPU <= 0 || len(result.Samples) != 2 {
+		if result.Rate.Min <= 0 || result.Rate.Max < result.Rate.Median || result.Ratio <= 0 || result.GoRatio <= 0 || result.ClientCPU <= 0 || len(result.Samples) != 2 {
 			t.Errorf("%+v", result)
 		}
 	}

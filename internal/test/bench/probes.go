@@ -89,7 +89,7 @@ func (b *bench) rate(ctx context.Context, w workload, s *server) (float64, error
 		}
 		samples = append(samples, got)
 	}
-	return summary(samples).Rate, nil
+	return summary(samples).Rate.Median, nil
 }
 
 // halfLoad measures how long messages wait at half of the maximum rate.

@@ -26,27 +26,37 @@ type report struct {
 	Probes   []probe    `json:"probes"`
 }
 
-// A result is one contestant in one case. A ratio is 0 if the case has no result of the
-// other contestant.
+// A result is one contestant in one case. A ratio is 0, and a difference is nil, if the case
+// has no result of the other contestant. CPU is in microseconds per message.
 type result struct {
-	Case       string   `json:"case"`
-	Contestant string   `json:"contestant"`
-	Durable    string   `json:"durable"` // what is durable when it replies 250
-	Rate       float64  `json:"rate"`    // messages per second, median of the rounds
-	Slowest    float64  `json:"slowest"`
-	Fastest    float64  `json:"fastest"`
-	Reference  float64  `json:"reference"`  // rate of the reference in the same rounds, median
-	Ratio      float64  `json:"ratio"`      // of Rate to Reference
-	GoRatio    float64  `json:"go_ratio"`   // of Rate to the rate of go-smtp
-	ServerCPU  float64  `json:"server_cpu"` // seconds per 1,000 messages, median
-	CPURatio   float64  `json:"cpu_ratio"`  // of ServerCPU to that of the reference
-	ClientCPU  float64  `json:"client_cpu"` // seconds per 1,000 messages, median
-	Foreign    float64  `json:"foreign"`    // share of the machine that other processes used, median
-	Median     float64  `json:"median"`     // milliseconds from the final dot to the 250, median; 0 with smtp-source
-	Slow       float64  `json:"slow"`       // 99th percentile of these times
-	Disturbed  int      `json:"spoilt"`     // samples kept although Foreign was over 10 %
-	PeakRSS    int64    `json:"peak_rss"`   // bytes, over all cases so far; shared pages count in each process
-	Samples    []sample `json:"samples"`
+	Case       string  `json:"case"`
+	Contestant string  `json:"contestant"`
+	Durable    string  `json:"durable"` // what is durable when it replies 250
+	Rate       spread  `json:"rate"`    // messages per second
+	Reference  float64 `json:"reference"`
+	Ratio      float64 `json:"ratio"`         // of Rate to Reference, the rate of the reference in the same rounds
+	GoRatio    float64 `json:"go_ratio"`      // of Rate to the rate of go-smtp
+	OfDiscard  float64 `json:"discard_ratio"` // of Rate to the rate of discard; only goguerrillad
+
+	ServerCPU       spread  `json:"server_cpu"`
+	CPURatio        float64 `json:"cpu_ratio"`                  // of ServerCPU to that of the reference
+	BeyondDiscard   *spread `json:"beyond_discard,omitempty"`   // ServerCPU minus that of discard; only goguerrillad
+	BeyondHandshake *spread `json:"beyond_handshake,omitempty"` // ServerCPU minus that of bare TLS
+	ClientCPU       float64 `json:"client_cpu"`
+
+	Foreign   float64  `json:"foreign"`  // share of the machine that other processes used, median
+	Median    float64  `json:"median"`   // milliseconds from the final dot to the 250, median; 0 with smtp-source
+	Slow      float64  `json:"slow"`     // 99th percentile of these times
+	Disturbed int      `json:"spoilt"`   // samples kept although Foreign was over 10 %
+	PeakRSS   int64    `json:"peak_rss"` // bytes, over all cases so far; shared pages count in each process
+	Samples   []sample `json:"samples"`
+}
+
+// A spread is the median, the least and the greatest of the values of the rounds.
+type spread struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
 }
 
 // newReport computes the results in the order of the cases, then of the contestants.
@@ -56,18 +66,27 @@ func newReport(o options, began time.Time, rounds int, b *bench, loads []workloa
 		Rounds: rounds, Repeated: b.repeated, Cases: loads,
 	}
 	for _, w := range loads {
-		base := summary(b.samples[key{w.Name, w.base}])
-		goBase := summary(b.samples[key{w.Name, goReference}])
+		of := func(contestant string) []sample { return b.samples[key{w.Name, contestant}] }
+		base, goBase, ownBase := summary(of(w.base)), summary(of(goReference)), summary(of(discard))
 		for _, s := range b.servers {
 			if w.able&s.able == 0 {
 				continue
 			}
-			got := summary(b.samples[key{w.Name, s.name}])
+			got := summary(of(s.name))
 			got.Case, got.Contestant, got.Durable = w.Name, s.name, s.durable
-			got.Reference = base.Rate
-			got.Ratio = ratio(got.Rate, base.Rate)
-			got.GoRatio = ratio(got.Rate, goBase.Rate)
-			got.CPURatio = ratio(got.ServerCPU, base.ServerCPU)
+			got.Reference = base.Rate.Median
+			got.Ratio = ratio(got.Rate.Median, base.Rate.Median)
+			got.GoRatio = ratio(got.Rate.Median, goBase.Rate.Median)
+			got.CPURatio = ratio(got.ServerCPU.Median, base.ServerCPU.Median)
+			if strings.HasPrefix(s.name, "goguerrillad") {
+				got.OfDiscard = ratio(got.Rate.Median, ownBase.Rate.Median)
+				if s.name != discard {
+					got.BeyondDiscard = beyond(of(s.name), of(discard))
+				}
+			}
+			if w.base == tlsReference && s.name != tlsReference {
+				got.BeyondHandshake = beyond(of(s.name), of(tlsReference))
+			}
 			got.PeakRSS, _ = peakRSS(s.processes())
 			r.Results = append(r.Results, got)
 		}
@@ -84,18 +103,14 @@ func summary(samples []sample) result {
 		}
 		return values
 	}
-	rates := column(func(s sample) float64 { return s.Rate })
 	r := result{
 		Samples:   samples,
-		Rate:      median(rates),
-		ServerCPU: median(column(func(s sample) float64 { return s.ServerCPU })),
+		Rate:      spreadOf(column(func(s sample) float64 { return s.Rate })),
+		ServerCPU: spreadOf(column(func(s sample) float64 { return s.ServerCPU })),
 		ClientCPU: median(column(func(s sample) float64 { return s.ClientCPU })),
 		Foreign:   median(column(func(s sample) float64 { return s.Foreign })),
 		Median:    median(column(func(s sample) float64 { return s.Median })),
 		Slow:      median(column(func(s sample) float64 { return s.Slow })),
-	}
-	if len(rates) > 0 {
-		r.Slowest, r.Fastest = slices.Min(rates), slices.Max(rates)
 	}
 	for _, s := range samples {
 		if s.disturbed() {
@@ -103,6 +118,28 @@ func summary(samples []sample) result {
 		}
 	}
 	return r
+}
+
+// spreadOf returns the spread of values, zero without values.
+func spreadOf(values []float64) spread {
+	if len(values) == 0 {
+		return spread{}
+	}
+	return spread{median(values), slices.Min(values), slices.Max(values)}
+}
+
+// beyond returns the differences between the server CPU of two contestants, each in the same
+// round, nil if base is not measured.
+func beyond(samples, base []sample) *spread {
+	if len(samples) == 0 || len(samples) != len(base) {
+		return nil
+	}
+	values := make([]float64, len(samples))
+	for i, s := range samples {
+		values[i] = s.ServerCPU - base[i].ServerCPU
+	}
+	got := spreadOf(values)
+	return &got
 }
 
 // median returns the middle value, or the mean of the two middle values. It returns 0

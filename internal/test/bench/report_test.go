@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/xml"
+	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,11 +27,11 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// samplesOf returns one sample for each rate, with proportional CPU times.
+// samplesOf returns one sample for each rate. Faster samples use less CPU.
 func samplesOf(rates ...float64) []sample {
 	var samples []sample
 	for _, r := range rates {
-		samples = append(samples, sample{Rate: r, ServerCPU: 100 / r, ClientCPU: 0.1, Foreign: 0.02})
+		samples = append(samples, sample{Rate: r, ServerCPU: 1e5 / r, ClientCPU: 100, Foreign: 0.02})
 	}
 	return samples
 }
@@ -60,15 +62,47 @@ func TestReport(t *testing.T) {
 		t.Fatalf("%d results, want 4", len(r.Results))
 	}
 	store := r.Results[1]
-	if store.Case != "A" || store.Contestant != "store" || store.Rate != 500 || store.Slowest != 400 || store.Fastest != 900 ||
-		store.Reference != 1000 || store.Ratio != 0.5 || store.CPURatio != 2 || store.GoRatio != 0 || store.Disturbed != 1 {
+	if store.Case != "A" || store.Contestant != "store" || store.Rate != (spread{500, 400, 900}) ||
+		store.Reference != 1000 || store.Ratio != 0.5 || store.CPURatio != 2 || store.GoRatio != 0 || store.Disturbed != 1 ||
+		store.ServerCPU != (spread{200, 1e5 / 900., 250}) || store.OfDiscard != 0 || store.BeyondDiscard != nil || store.BeyondHandshake != nil {
 		t.Errorf("case A: %+v", store)
 	}
-	if alone := r.Results[3]; alone.Rate != 150 || alone.Ratio != 0 {
+	if alone := r.Results[3]; alone.Rate.Median != 150 || alone.Ratio != 0 {
 		t.Errorf("case B, without a sink: %+v", alone)
 	}
 	if got := r.disturbed(); got != 1 {
 		t.Errorf("%d disturbed samples, want 1", got)
+	}
+}
+
+// TestBeyond checks which contestants are compared with discard and with bare TLS, and that
+// the differences are those of each round.
+func TestBeyond(t *testing.T) {
+	b := &bench{samples: map[key][]sample{}}
+	for name, cpu := range map[string][]float64{
+		tlsReference: {500, 700, 600}, goReference: {800, 900, 1000}, discard: {600, 900, 610}, "goguerrillad-sqlite": {1000, 1000, 1000},
+	} {
+		b.servers = append(b.servers, &server{contestant: contestant{name: name, able: secured}, pids: []int{os.Getpid()}})
+		for _, c := range cpu {
+			k := key{"E", name}
+			b.samples[k] = append(b.samples[k], sample{Rate: 1e6 / c, ServerCPU: c})
+		}
+	}
+	loads := workloads(5000)
+	w := loads[slices.IndexFunc(loads, func(w workload) bool { return w.Name == "E" })]
+	for _, r := range newReport(options{}, time.Now(), 3, b, []workload{w}).Results {
+		want := map[string]struct {
+			ratio         float64
+			discard, bare string
+		}{
+			tlsReference:          {0, "-", "-"},
+			goReference:           {0, "-", "300 (200 to 400)"},
+			discard:               {1, "-", "100 (10 to 200)"},
+			"goguerrillad-sqlite": {0.61, "390 (100 to 400)", "400 (300 to 500)"},
+		}[r.Contestant]
+		if math.Abs(r.OfDiscard-want.ratio) > 0.001 || r.BeyondDiscard.String() != want.discard || r.BeyondHandshake.String() != want.bare {
+			t.Errorf("%s: %.3f of discard, CPU beyond discard %s, beyond bare TLS %s, want %v", r.Contestant, r.OfDiscard, r.BeyondDiscard, r.BeyondHandshake, want)
+		}
 	}
 }
 
@@ -78,14 +112,24 @@ func TestTable(t *testing.T) {
 		results[i].PeakRSS = 30 << 20
 	}
 	results[1].Median, results[1].Slow = 4, 9.5
+	results[1].OfDiscard, results[1].BeyondDiscard, results[1].BeyondHandshake = 0.62, &spread{35, -2, 40}, &spread{120, 110, 125}
 	const want = `
-| contestant | durable at 250 | case | msgs/s median (min-max) | reference | x    | x go-smtp | server CPU | x    | client CPU | wait 50 % | 99 % | other CPU | peak RSS | samples |
-|------------|----------------|------|-------------------------|-----------|------|-----------|------------|------|------------|-----------|------|-----------|----------|---------|
-| smtp-sink  | nothing        | A    | 1000 (900-1100)         | 1000      | 1.00 | -         | 0.100      | 1.00 | 0.100      | -         | -    | 2 %       | 30 MiB   | 3       |
-| store      | all            | A    | 500 (400-900)           | 1000      | 0.50 | -         | 0.200      | 2.00 | 0.100      | 4.0       | 9.5  | 2 %       | 30 MiB   | 3 (1!)  |
+| contestant | durable at 250 | case | msgs/s             | x    | / discard | server CPU       | x    | beyond discard | beyond handshake | samples |
+|------------|----------------|------|--------------------|------|-----------|------------------|------|----------------|------------------|---------|
+| smtp-sink  | nothing        | A    | 1000 (900 to 1100) | 1.00 | -         | 100 (91 to 111)  | 1.00 | -              | -                | 3       |
+| store      | all            | A    | 500 (400 to 900)   | 0.50 | 0.62      | 200 (111 to 250) | 2.00 | 35 (-2 to 40)  | 120 (110 to 125) | 3 (1!)  |
 `
 	if got := "\n" + table(results); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
+	}
+	const others = `
+| contestant | case | reference | x go-smtp | client CPU | wait 50 % | 99 % | other CPU | peak RSS |
+|------------|------|-----------|-----------|------------|-----------|------|-----------|----------|
+| smtp-sink  | A    | 1000      | -         | 100        | -         | -    | 2 %       | 30 MiB   |
+| store      | A    | 1000      | -         | 100        | 4.0       | 9.5  | 2 %       | 30 MiB   |
+`
+	if got := "\n" + details(results); got != others {
+		t.Errorf("got %s\nwant %s", got, others)
 	}
 }
 
@@ -121,7 +165,7 @@ func TestChart(t *testing.T) {
 	if err := xml.Unmarshal([]byte(chart), new(struct{})); err != nil {
 		t.Errorf("%v\n%s", err, chart)
 	}
-	for _, want := range []string{`width="420"`, `width="210"`, "1000/s, x 1.00", "500/s, x 0.50", "5 KB &lt;&amp;"} {
+	for _, want := range []string{`width="420"`, `width="210"`, "1000/s, x 1.00, 100 µs", "500/s, x 0.50, 200 µs", "5 KB &lt;&amp;"} {
 		if !strings.Contains(chart, want) {
 			t.Errorf("%s is not in\n%s", want, chart)
 		}

@@ -22,8 +22,8 @@ const (
 // A sample is the result of one measurement.
 type sample struct {
 	Rate      float64 `json:"rate"`       // messages per second
-	ServerCPU float64 `json:"server_cpu"` // seconds per 1,000 messages
-	ClientCPU float64 `json:"client_cpu"` // seconds per 1,000 messages
+	ServerCPU float64 `json:"server_cpu"` // microseconds per message, with those of a database
+	ClientCPU float64 `json:"client_cpu"` // microseconds per message
 	Foreign   float64 `json:"foreign"`    // share of the machine that other processes used, 0 to 1
 	// Time from the final dot to the 250, in milliseconds. It is 0 with smtp-source, which
 	// does not measure it.
@@ -189,11 +189,11 @@ func (b *bench) takeSample(ctx context.Context, w workload, s *server) (sample, 
 	if stored := rowsAfter - rowsBefore; s.rows != nil && stored != o.Rows {
 		return sample{}, fmt.Errorf("messages were acknowledged for %d recipients, %d rows are in the store", o.Rows, stored)
 	}
-	perThousand := 1000 / float64(w.Messages)
+	perMessage := 1e6 / float64(w.Messages)
 	return sample{
 		Rate:      float64(w.Messages) / o.Wall.Seconds(),
-		ServerCPU: (end - idle).Seconds() * perThousand,
-		ClientCPU: client.Seconds() * perThousand,
+		ServerCPU: (end - idle).Seconds() * perMessage,
+		ClientCPU: client.Seconds() * perMessage,
 		Foreign:   foreign(before, after, client, o.Wall, runtime.NumCPU()),
 		Median:    milliseconds(o.wait(0.5)),
 		Slow:      milliseconds(o.wait(0.99)),

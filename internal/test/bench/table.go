@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// print writes the report as text: the cases, a Markdown table of the results, the probes,
+// print writes the report as text: the cases, two Markdown tables of the results, the probes,
 // and the conditions of the measurement.
 func (r *report) print(w io.Writer) error {
 	var b strings.Builder
@@ -16,13 +16,13 @@ func (r *report) print(w io.Writer) error {
 		fmt.Fprintf(&b, "case %s: %s; %d messages per measurement, %d sessions; reference %s\n", c.Name, c.Title, c.Messages, c.Sessions, c.base)
 	}
 	b.WriteString("\n")
-	b.WriteString(table(r.Results))
-	b.WriteString("\n")
-	fmt.Fprintf(&b, "Medians of %d rounds in random order (seed %d), %s in all. Ratios compare medians of the same rounds:\n",
+	b.WriteString(table(r.Results) + "\n" + details(r.Results) + "\n")
+	fmt.Fprintf(&b, "Medians of %d rounds in random order (seed %d), %s in all, with the least and the greatest value in parentheses.\n",
 		r.Rounds, r.Seed, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
-	b.WriteString("x: to the case's reference; x go-smtp: to a go-smtp server that stores nothing. CPU is in seconds per 1,000 messages,\n" +
-		"with that of a database. Waits are from the final dot to the 250, in milliseconds. Client and servers share the machine.\n" +
-		"Peak RSS counts over all cases.\n")
+	b.WriteString("Ratios compare medians of the same rounds. x: to the case's reference; x go-smtp: to a go-smtp server that stores nothing;\n" +
+		"/ discard: to goguerrillad-discard. CPU is in µs per message, with that of a database or a proxy. Beyond discard, beyond\n" +
+		"handshake: server CPU minus that of goguerrillad-discard or of bare TLS in the same round. Waits are from the final dot\n" +
+		"to the 250, in milliseconds. Client and servers share the machine. Peak RSS counts over all cases.\n")
 	fmt.Fprintf(&b, "Measurements repeated because other processes used over %.0f %% of the machine: %d; kept nevertheless: %d (marked !).\n",
 		100*foreignLimit, r.Repeated, r.disturbed())
 	if len(r.Probes) > 0 {
@@ -59,25 +59,42 @@ func (r *report) disturbed() int {
 	return n
 }
 
-// table returns the results as a Markdown table.
+// table returns the main figures of the results as a Markdown table.
 func table(results []result) string {
-	rows := [][]string{{"contestant", "durable at 250", "case", "msgs/s median (min-max)", "reference", "x", "x go-smtp",
-		"server CPU", "x", "client CPU", "wait 50 %", "99 %", "other CPU", "peak RSS", "samples"}}
+	rows := [][]string{{"contestant", "durable at 250", "case", "msgs/s", "x", "/ discard",
+		"server CPU", "x", "beyond discard", "beyond handshake", "samples"}}
 	for _, r := range results {
 		samples := fmt.Sprint(len(r.Samples))
 		if r.Disturbed > 0 {
 			samples += fmt.Sprintf(" (%d!)", r.Disturbed)
 		}
 		rows = append(rows, []string{
-			r.Contestant, r.Durable, r.Case,
-			fmt.Sprintf("%.0f (%.0f-%.0f)", r.Rate, r.Slowest, r.Fastest),
-			orDash(r.Reference, "%.0f"), orDash(r.Ratio, "%.2f"), orDash(r.GoRatio, "%.2f"),
-			fmt.Sprintf("%.3f", r.ServerCPU), orDash(r.CPURatio, "%.2f"), fmt.Sprintf("%.3f", r.ClientCPU),
-			orDash(r.Median, "%.1f"), orDash(r.Slow, "%.1f"),
-			fmt.Sprintf("%.0f %%", 100*r.Foreign), fmt.Sprintf("%d MiB", r.PeakRSS>>20), samples,
+			r.Contestant, r.Durable, r.Case, r.Rate.String(), orDash(r.Ratio, "%.2f"), orDash(r.OfDiscard, "%.2f"),
+			r.ServerCPU.String(), orDash(r.CPURatio, "%.2f"), r.BeyondDiscard.String(), r.BeyondHandshake.String(), samples,
 		})
 	}
 	return align(rows)
+}
+
+// details returns the other figures of the results as a Markdown table.
+func details(results []result) string {
+	rows := [][]string{{"contestant", "case", "reference", "x go-smtp", "client CPU", "wait 50 %", "99 %", "other CPU", "peak RSS"}}
+	for _, r := range results {
+		rows = append(rows, []string{
+			r.Contestant, r.Case, orDash(r.Reference, "%.0f"), orDash(r.GoRatio, "%.2f"), fmt.Sprintf("%.0f", r.ClientCPU),
+			orDash(r.Median, "%.1f"), orDash(r.Slow, "%.1f"),
+			fmt.Sprintf("%.0f %%", 100*r.Foreign), fmt.Sprintf("%d MiB", r.PeakRSS>>20),
+		})
+	}
+	return align(rows)
+}
+
+// String formats a spread, "-" for nil, which means that there is no value.
+func (s *spread) String() string {
+	if s == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f (%.0f to %.0f)", s.Median, s.Min, s.Max)
 }
 
 // orDash formats a value, or returns "-" for 0, which means that there is no value.
