@@ -45,6 +45,7 @@ func contestants() []contestant {
 		{tlsReference, "nothing (no message)", handshaking, startBareTLS},
 		{"postfix", "queue file, fsync", plain, startPostfix},
 		{discard, "nothing (discard)", plain | secured, startDiscard},
+		{"nginx+goguerrillad", "nothing (discard)", secured, startNginx},
 		{"goguerrillad-sqlite", "SQLite transaction", plain | secured, startSQLite},
 		{"goguerrillad-mysql", "InnoDB transaction", plain | secured, startMySQL},
 		{"goguerrillad-postgres", "PostgreSQL transaction", plain | secured, startPostgres},

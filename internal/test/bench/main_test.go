@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -163,6 +164,45 @@ func TestRun(t *testing.T) {
 		if result.Rate.Min <= 0 || result.Rate.Max < result.Rate.Median || result.Ratio <= 0 || result.GoRatio <= 0 || result.ClientCPU <= 0 || len(result.Samples) != 2 {
 			t.Errorf("%+v", result)
 		}
+	}
+}
+
+// TestNginx sends messages through nginx, with new and with resumed TLS sessions, and counts
+// the CPU time of nginx.
+func TestNginx(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts real servers")
+	}
+	test.Need(t, "smtp-source", "nginx")
+	h, err := newHarness(io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	var running []*server
+	if err := h.try(func() { running, _, err = startAll(t.Context(), h, []string{"nginx+goguerrillad"}) }); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := running[0]
+	if n := len(s.processes()); n != 2+runtime.NumCPU() || !strings.Contains(s.version, "nginx/") || !strings.Contains(s.version, "OpenSSL") {
+		t.Errorf("%d processes, want the daemon, nginx and a worker for each CPU; version %q", n, s.version)
+	}
+	b := &bench{log: t.Logf}
+	for _, resume := range []bool{false, true} {
+		w := workload{Name: "E", Size: 5000, Messages: 200, Sessions: 20, plan: &plan{TLS: true, Resume: resume}}
+		got, err := b.measure(t.Context(), w, s)
+		if err != nil {
+			t.Errorf("resumed sessions %v: %v", resume, err)
+		} else if got.ServerCPU <= 0 {
+			t.Errorf("resumed sessions %v: %+v", resume, got)
+		}
+	}
+	unresumed := workload{Name: "R", Size: 5000, Messages: 50, Sessions: 5, plan: &plan{Resume: true}}
+	if _, err := b.measure(t.Context(), unresumed, s); err == nil || !strings.Contains(err.Error(), "0 of 50 TLS sessions were resumed") {
+		t.Errorf("without TLS: error %v", err)
 	}
 }
 

@@ -145,7 +145,7 @@ func (b *bench) measureUndisturbed(ctx context.Context, w workload, s *server) (
 }
 
 // measure measures one server once. It returns an error if a message was refused, or
-// acknowledged and not stored exactly once.
+// acknowledged and not stored exactly once, or if TLS sessions were not resumed as planned.
 func (b *bench) measure(ctx context.Context, w workload, s *server) (sample, error) {
 	got, err := b.takeSample(ctx, w, s)
 	if err != nil && ctx.Err() == nil {
@@ -188,6 +188,9 @@ func (b *bench) takeSample(ctx context.Context, w workload, s *server) (sample, 
 	}
 	if stored := rowsAfter - rowsBefore; s.rows != nil && stored != o.Rows {
 		return sample{}, fmt.Errorf("messages were acknowledged for %d recipients, %d rows are in the store", o.Rows, stored)
+	}
+	if w.plan != nil && w.plan.Resume && o.Resumed < (w.Messages-w.Sessions)/2 {
+		return sample{}, fmt.Errorf("%d of %d TLS sessions were resumed", o.Resumed, w.Messages)
 	}
 	perMessage := 1e6 / float64(w.Messages)
 	return sample{

@@ -12,7 +12,8 @@ import (
 // nginxMail is the module in Debian's package libnginx-mod-mail.
 const nginxMail = "/usr/lib/nginx/modules/ngx_mail_module.so"
 
-// Nginx starts nginx with the given mail block, and waits until it listens on addr.
+// Nginx starts nginx with the given mail block and as many workers as in Debian's
+// configuration, and waits until it listens on addr.
 func Nginx(t test.T, mail, addr string) *test.Process {
 	t.Helper()
 	test.Need(t, "nginx")
@@ -21,7 +22,7 @@ func Nginx(t test.T, mail, addr string) *test.Process {
 	}
 	dir := test.PublicDir(t)
 	conf := "load_module " + nginxMail + ";\n" +
-		"daemon off;\nworker_processes 1;\npid " + filepath.Join(dir, "pid") + ";\nerror_log stderr info;\n" +
+		"daemon off;\nworker_processes auto;\npid " + filepath.Join(dir, "pid") + ";\nerror_log stderr info;\n" +
 		"events { worker_connections 2048; }\n" + mail
 	program, err := test.LookPath("nginx")
 	if err != nil {
