@@ -78,11 +78,7 @@ func (c *client) session(i int) {
 	err := c.converse(i, &o)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.outcome.Messages += o.Messages
-	c.outcome.Refused += o.Refused
-	c.outcome.Rows += o.Rows
-	c.outcome.Resumed += o.Resumed
-	c.outcome.Waits = append(c.outcome.Waits, o.Waits...)
+	c.outcome.add(o)
 	c.failures = errors.Join(c.failures, err)
 }
 

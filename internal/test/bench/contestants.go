@@ -69,6 +69,7 @@ func names(contestants []contestant) []string {
 type server struct {
 	contestant
 	addr   string
+	loops  int                                // of the daemon; 0 = the default
 	pids   []int                              // its processes
 	parent int                                // if not 0, this process and its children count too
 	group  group                              // if not "", its processes count instead
@@ -125,13 +126,15 @@ func needPostfix() error {
 	return nil
 }
 
-// startAll starts the named contestants. It returns the running servers, and the reason
-// for each contestant that cannot run on this machine.
-func startAll(ctx context.Context, h *harness, names []string) (running []*server, skipped []setting, err error) {
-	for _, c := range append(contestants(), fieldContestants()...) {
-		if !slices.Contains(names, c.name) {
-			continue
-		}
+// named returns the contestants with these names, in the order of the table.
+func named(names []string) []contestant {
+	return slices.DeleteFunc(append(contestants(), fieldContestants()...), func(c contestant) bool { return !slices.Contains(names, c.name) })
+}
+
+// startAll starts contestants. It returns the running servers, and the reason for each
+// contestant that cannot run on this machine.
+func startAll(ctx context.Context, h *harness, all []contestant) (running []*server, skipped []setting, err error) {
+	for _, c := range all {
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
 		}

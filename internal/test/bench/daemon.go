@@ -35,6 +35,7 @@ func startDaemon(ctx context.Context, h *harness, keys map[string]string) (*serv
 	}
 	maps.Copy(all, keys)
 	d := daemon.New(h, h.daemon, all)
+	d.Env = h.daemonEnv
 	// The log line of a message is part of the cost of the message.
 	d.Configure(h, map[string]string{"GSMTP_LOG_FILE": filepath.Join(d.Dir, "log"), "GM_MAILDIR": filepath.Join(d.Dir, "Maildir")})
 	d.Start(h)

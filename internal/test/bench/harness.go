@@ -13,11 +13,12 @@ import (
 // A harness implements test.T for the benchmark. It has a directory for all files, and the
 // cleanups. Only one goroutine may use it.
 type harness struct {
-	dir      string
-	daemon   string // path of the built program, "" before it is built
-	pair     *test.Certificate
-	log      io.Writer
-	cleanups []func()
+	dir       string
+	daemon    string   // path of the built program, "" before it is built
+	daemonEnv []string // additional environment of daemons
+	pair      *test.Certificate
+	log       io.Writer
+	cleanups  []func()
 }
 
 // errSkipped is the error of Skipf.

@@ -19,6 +19,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,9 +38,17 @@ type options struct {
 	soak        int           // messages sent to measure the growth of memory
 	out         string        // files to write, without .txt, .json and .svg; "" = none
 	probes      bool          // also run the probes
+	mode        string        // BENCH; "" = everything
 	cases       []string      // names, empty = all
 	contestants []string      // names, empty = all
 }
+
+// The values of BENCH.
+const (
+	short   = "short"
+	scaling = "scaling" // several numbers of loops
+	rivals  = "field"   // other mail servers
+)
 
 func main() {
 	if serve := role(os.Args); serve != nil {
@@ -69,15 +78,19 @@ func main() {
 func parseOptions(args []string, getenv func(string) string) (options, error) {
 	o := options{rounds: 5, messages: 5000, seed: rand.Uint64()}
 	cases, contestants := "", strings.Join(contestantNames(), ",")
-	switch mode := getenv("BENCH"); mode {
+	o.mode = getenv("BENCH")
+	switch o.mode {
 	case "":
-	case "short":
+	case short:
 		o.rounds, o.messages, o.budget = 3, 2500, 130*time.Second
-	case "field":
+	case scaling:
+		o.rounds, o.budget = 3, 6*time.Minute
+		cases, contestants = "A,B,E", discard+",goguerrillad-sqlite,goguerrillad-mysql"
+	case rivals:
 		o.rounds, o.budget = 3, 14*time.Minute
 		cases, contestants = fieldCases, strings.Join(fieldNames(), ",")
 	default:
-		return o, fmt.Errorf("BENCH=%q: want short or field", mode)
+		return o, fmt.Errorf("BENCH=%q: want short, scaling or field", o.mode)
 	}
 	if rounds := getenv("ROUNDS"); rounds != "" {
 		n, err := strconv.Atoi(rounds)
@@ -93,7 +106,7 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	flags.IntVar(&o.rows, "rows", 0, "measure with `n` more rows in the tables, 0 to 10000000 (takes minutes)")
 	flags.IntVar(&o.soak, "soak", 0, "measure the memory after `n` messages, 0 to 10000000 (takes minutes)")
 	flags.IntVar(&o.expire, "expire", 0, "measure while `n` old rows are deleted, 0 to 10000000 (takes minutes)")
-	flags.BoolVar(&o.probes, "probes", getenv("BENCH") == "", "run the probes, each for one server")
+	flags.BoolVar(&o.probes, "probes", o.mode == "", "run the probes, each for one server")
 	flags.Uint64Var(&o.seed, "seed", o.seed, "seed of the order of measurements")
 	flags.StringVar(&cases, "cases", cases, "comma `list` of cases (all)")
 	flags.StringVar(&contestants, "contestants", contestants, "comma `list` of contestants")
@@ -149,7 +162,11 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
-	servers, skipped, err := startAll(ctx, h, o.contestants)
+	chosen := named(o.contestants)
+	if o.mode == scaling {
+		chosen = withLoops(chosen, loopCounts(runtime.NumCPU()))
+	}
+	servers, skipped, err := startAll(ctx, h, chosen)
 	if err != nil {
 		return err
 	}

@@ -53,6 +53,10 @@ func TestOptions(t *testing.T) {
 				slices.Contains(o.contestants, "goguerrillad-sqlite") && slices.Contains(o.contestants, "exim")
 		}},
 		{"one of the field", "-contestants exim", nil, func(o options) bool { return slices.Equal(o.contestants, []string{"exim"}) }},
+		{"scaling", "-rounds 1", map[string]string{"BENCH": "scaling"}, func(o options) bool {
+			return o.mode == scaling && !o.probes && o.rounds == 1 && o.budget < 7*time.Minute && slices.Equal(o.cases, []string{"A", "B", "E"}) &&
+				slices.Equal(o.contestants, []string{"goguerrillad-discard", "goguerrillad-sqlite", "goguerrillad-mysql"})
+		}},
 		{"flags before environment", "-rounds 2 -out x -seed 9", map[string]string{"ROUNDS": "7", "BENCH_OUT": "y"}, func(o options) bool {
 			return o.rounds == 2 && o.out == "x" && o.seed == 9
 		}},
@@ -180,7 +184,7 @@ func TestNginx(t *testing.T) {
 	}
 	defer h.close()
 	var running []*server
-	if err := h.try(func() { running, _, err = startAll(t.Context(), h, []string{"nginx+goguerrillad"}) }); err != nil {
+	if err := h.try(func() { running, _, err = startAll(t.Context(), h, named([]string{"nginx+goguerrillad"})) }); err != nil {
 		t.Fatal(err)
 	}
 	if err != nil {

@@ -45,6 +45,15 @@ type outcome struct {
 	Waits    []time.Duration `json:"waits"` // from the final dot to the 250, sorted; a sample if there are many
 }
 
+// add adds the counts and the waits of another outcome.
+func (o *outcome) add(more outcome) {
+	o.Messages += more.Messages
+	o.Refused += more.Refused
+	o.Rows += more.Rows
+	o.Resumed += more.Resumed
+	o.Waits = append(o.Waits, more.Waits...)
+}
+
 // maxWaits bounds the number of waits that a session records.
 const maxWaits = 2000
 

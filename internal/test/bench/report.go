@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,8 @@ type report struct {
 	Seed     uint64     `json:"seed"`
 	Rounds   int        `json:"rounds"`
 	Repeated int        `json:"repeated"` // measurements discarded because other processes used over 10 %
+	Mode     string     `json:"mode"`     // BENCH
+	CPUs     int        `json:"cpus"`
 	Machine  []setting  `json:"machine"`
 	Versions []setting  `json:"versions"`
 	Settings []setting  `json:"settings"`
@@ -31,8 +34,9 @@ type report struct {
 type result struct {
 	Case       string  `json:"case"`
 	Contestant string  `json:"contestant"`
-	Durable    string  `json:"durable"` // what is durable when it replies 250
-	Rate       spread  `json:"rate"`    // messages per second
+	Loops      int     `json:"loops,omitempty"` // of the daemon, with BENCH=scaling
+	Durable    string  `json:"durable"`         // what is durable when it replies 250
+	Rate       spread  `json:"rate"`            // messages per second
 	Reference  float64 `json:"reference"`
 	Ratio      float64 `json:"ratio"`         // of Rate to Reference, the rate of the reference in the same rounds
 	GoRatio    float64 `json:"go_ratio"`      // of Rate to the rate of go-smtp
@@ -45,6 +49,7 @@ type result struct {
 	ClientCPU       float64 `json:"client_cpu"`
 
 	Foreign   float64  `json:"foreign"`  // share of the machine that other processes used, median
+	Busy      float64  `json:"busy"`     // share of the machine that all processes used, median
 	Median    float64  `json:"median"`   // milliseconds from the final dot to the 250, median; 0 with smtp-source
 	Slow      float64  `json:"slow"`     // 99th percentile of these times
 	Disturbed int      `json:"spoilt"`   // samples kept although Foreign was over 10 %
@@ -63,7 +68,7 @@ type spread struct {
 func newReport(o options, began time.Time, rounds int, b *bench, loads []workload) *report {
 	r := &report{
 		Began: began, Seconds: time.Since(began).Seconds(), Seed: o.seed,
-		Rounds: rounds, Repeated: b.repeated, Cases: loads,
+		Rounds: rounds, Repeated: b.repeated, Cases: loads, Mode: o.mode, CPUs: runtime.NumCPU(),
 	}
 	for _, w := range loads {
 		of := func(contestant string) []sample { return b.samples[key{w.Name, contestant}] }
@@ -73,7 +78,7 @@ func newReport(o options, began time.Time, rounds int, b *bench, loads []workloa
 				continue
 			}
 			got := summary(of(s.name))
-			got.Case, got.Contestant, got.Durable = w.Name, s.name, s.durable
+			got.Case, got.Contestant, got.Loops, got.Durable = w.Name, s.name, s.loops, s.durable
 			got.Reference = base.Rate.Median
 			got.Ratio = ratio(got.Rate.Median, base.Rate.Median)
 			got.GoRatio = ratio(got.Rate.Median, goBase.Rate.Median)
@@ -109,6 +114,7 @@ func summary(samples []sample) result {
 		ServerCPU: spreadOf(column(func(s sample) float64 { return s.ServerCPU })),
 		ClientCPU: median(column(func(s sample) float64 { return s.ClientCPU })),
 		Foreign:   median(column(func(s sample) float64 { return s.Foreign })),
+		Busy:      median(column(func(s sample) float64 { return s.Busy })),
 		Median:    median(column(func(s sample) float64 { return s.Median })),
 		Slow:      median(column(func(s sample) float64 { return s.Slow })),
 	}
@@ -186,6 +192,9 @@ func (r *report) describe(ctx context.Context, dir string, servers []*server) {
 	r.Machine = machine(dir)
 	r.Versions = []setting{{"Go", goVersion()}, {"source", sourceVersion(ctx)}}
 	for _, s := range servers {
+		if s.loops > 1 { // as with one loop
+			continue
+		}
 		r.Versions = append(r.Versions, setting{s.name, s.version})
 		r.Settings = append(r.Settings, s.settings...)
 	}

@@ -25,6 +25,7 @@ type sample struct {
 	ServerCPU float64 `json:"server_cpu"` // microseconds per message, with those of a database
 	ClientCPU float64 `json:"client_cpu"` // microseconds per message
 	Foreign   float64 `json:"foreign"`    // share of the machine that other processes used, 0 to 1
+	Busy      float64 `json:"busy"`       // share of the machine that all processes used, 0 to 1
 	// Time from the final dot to the 250, in milliseconds. It is 0 with smtp-source, which
 	// does not measure it.
 	Median float64 `json:"median"`
@@ -43,6 +44,8 @@ type bench struct {
 	samples         map[key][]sample // one per round, in order
 	repeated        int              // disturbed measurements that were repeated
 	repetitionsLeft int              // number of measurements that may still be repeated
+	scaling         bool             // the messages of a measurement depend on the rate
+	rates           map[key]float64  // of the first measurement
 	holds           int              // number of calls of hold so far
 	log             func(format string, args ...any)
 }
@@ -56,12 +59,16 @@ func runRounds(ctx context.Context, h *harness, o options, servers []*server, be
 	}
 	var loads []workload
 	for _, w := range workloads(o.messages) {
-		if slices.Contains(o.cases, w.Name) {
-			loads = append(loads, w)
+		if !slices.Contains(o.cases, w.Name) {
+			continue
 		}
+		if o.mode == scaling {
+			w = w.spreadOver(clientProcesses(runtime.NumCPU()))
+		}
+		loads = append(loads, w)
 	}
 	b := &bench{
-		client: client, servers: servers, samples: make(map[key][]sample), log: h.Logf,
+		client: client, servers: servers, samples: make(map[key][]sample), log: h.Logf, scaling: o.mode == scaling, rates: make(map[key]float64),
 		repetitionsLeft: o.rounds * len(loads) * len(servers) / 2,
 	}
 	if err := b.warm(ctx, loads); err != nil {
@@ -97,12 +104,17 @@ func (b *bench) warm(ctx context.Context, loads []workload) error {
 		for _, w := range loads {
 			w = w.reduced(s)
 			w.Messages = min(w.Messages, 2*w.Sessions)
+			if b.scaling { // the rate of a few messages is too low
+				w.Messages = 10 * w.Sessions
+			}
 			if w.able&s.able == 0 {
 				continue
 			}
-			if _, err := b.measure(ctx, w, s); err != nil {
+			got, err := b.measure(ctx, w, s)
+			if err != nil {
 				return fmt.Errorf("warm up: %w", err)
 			}
+			b.rates[key{w.Name, s.name}] = got.Rate
 		}
 	}
 	return nil
@@ -116,12 +128,15 @@ func (b *bench) round(ctx context.Context, n int, loads []workload, order *rand.
 			if w.able&s.able == 0 {
 				continue
 			}
-			sample, err := b.measureUndisturbed(ctx, w.reduced(s), s)
+			k, load := key{w.Name, s.name}, w.reduced(s)
+			if b.scaling {
+				load = w.lasting(b.rates[k])
+			}
+			sample, err := b.measureUndisturbed(ctx, load, s)
 			if err != nil {
 				return err
 			}
 			b.log("round %d, case %s, %s: %.0f/s, other processes %.0f %%", n, w.Name, s.name, sample.Rate, 100*sample.Foreign)
-			k := key{w.Name, s.name}
 			b.samples[k] = append(b.samples[k], sample)
 		}
 	}
@@ -198,6 +213,7 @@ func (b *bench) takeSample(ctx context.Context, w workload, s *server) (sample, 
 		ServerCPU: (end - idle).Seconds() * perMessage,
 		ClientCPU: client.Seconds() * perMessage,
 		Foreign:   foreign(before, after, client, o.Wall, runtime.NumCPU()),
+		Busy:      min((after.machine-before.machine).Seconds()/(o.Wall.Seconds()*float64(runtime.NumCPU())), 1),
 		Median:    milliseconds(o.wait(0.5)),
 		Slow:      milliseconds(o.wait(0.99)),
 	}, nil

@@ -8,21 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// print writes the report as text: the cases, two Markdown tables of the results, the probes,
+// print writes the report as text: the cases, Markdown tables of the results, the probes,
 // and the conditions of the measurement.
 func (r *report) print(w io.Writer) error {
 	var b strings.Builder
-	for _, c := range r.Cases {
-		fmt.Fprintf(&b, "case %s: %s; %d messages per measurement, %d sessions; reference %s\n", c.Name, c.Title, c.Messages, c.Sessions, c.base)
+	switch r.Mode {
+	case scaling:
+		b.WriteString(r.scalingTables())
+	default:
+		b.WriteString(r.tables())
 	}
-	b.WriteString("\n")
-	b.WriteString(table(r.Results) + "\n" + details(r.Results) + "\n")
-	fmt.Fprintf(&b, "Medians of %d rounds in random order (seed %d), %s in all, with the least and the greatest value in parentheses.\n",
-		r.Rounds, r.Seed, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
-	b.WriteString("Ratios compare medians of the same rounds. x: to the case's reference; x go-smtp: to a go-smtp server that stores nothing;\n" +
-		"/ discard: to goguerrillad-discard. CPU is in µs per message, with that of a database or a proxy. Beyond discard, beyond\n" +
-		"handshake: server CPU minus that of goguerrillad-discard or of bare TLS in the same round. Waits are from the final dot\n" +
-		"to the 250, in milliseconds. Client and servers share the machine. Peak RSS counts over all cases.\n")
 	fmt.Fprintf(&b, "Measurements repeated because other processes used over %.0f %% of the machine: %d; kept nevertheless: %d (marked !).\n",
 		100*foreignLimit, r.Repeated, r.disturbed())
 	if len(r.Probes) > 0 {
@@ -50,6 +45,27 @@ func (r *report) print(w io.Writer) error {
 	return nil
 }
 
+// tables returns the cases, the results and their explanation.
+func (r *report) tables() string {
+	var b strings.Builder
+	for _, c := range r.Cases {
+		fmt.Fprintf(&b, "case %s: %s; %d messages per measurement, %d sessions; reference %s\n", c.Name, c.Title, c.Messages, c.Sessions, c.base)
+	}
+	b.WriteString("\n" + table(r.Results) + "\n" + details(r.Results) + "\n")
+	fmt.Fprintf(&b, "Medians of %d rounds in random order (seed %d), %s in all, with the least and the greatest value in parentheses.\n",
+		r.Rounds, r.Seed, r.duration())
+	b.WriteString("Ratios compare medians of the same rounds. x: to the case's reference; x go-smtp: to a go-smtp server that stores nothing;\n" +
+		"/ discard: to goguerrillad-discard. CPU is in µs per message, with that of a database or a proxy. Beyond discard, beyond\n" +
+		"handshake: server CPU minus that of goguerrillad-discard or of bare TLS in the same round. Waits are from the final dot\n" +
+		"to the 250, in milliseconds. Client and servers share the machine. Peak RSS counts over all cases.\n")
+	return b.String()
+}
+
+// duration returns the duration of the whole run.
+func (r *report) duration() time.Duration {
+	return time.Duration(r.Seconds * float64(time.Second)).Round(time.Second)
+}
+
 // disturbed returns the number of disturbed samples that were kept.
 func (r *report) disturbed() int {
 	n := 0
@@ -64,16 +80,20 @@ func table(results []result) string {
 	rows := [][]string{{"contestant", "durable at 250", "case", "msgs/s", "x", "/ discard",
 		"server CPU", "x", "beyond discard", "beyond handshake", "samples"}}
 	for _, r := range results {
-		samples := fmt.Sprint(len(r.Samples))
-		if r.Disturbed > 0 {
-			samples += fmt.Sprintf(" (%d!)", r.Disturbed)
-		}
 		rows = append(rows, []string{
 			r.Contestant, r.Durable, r.Case, r.Rate.String(), orDash(r.Ratio, "%.2f"), orDash(r.OfDiscard, "%.2f"),
-			r.ServerCPU.String(), orDash(r.CPURatio, "%.2f"), r.BeyondDiscard.String(), r.BeyondHandshake.String(), samples,
+			r.ServerCPU.String(), orDash(r.CPURatio, "%.2f"), r.BeyondDiscard.String(), r.BeyondHandshake.String(), r.sampleCount(),
 		})
 	}
 	return align(rows)
+}
+
+// sampleCount returns the number of samples, and of the disturbed ones.
+func (r result) sampleCount() string {
+	if r.Disturbed > 0 {
+		return fmt.Sprintf("%d (%d!)", len(r.Samples), r.Disturbed)
+	}
+	return fmt.Sprint(len(r.Samples))
 }
 
 // details returns the other figures of the results as a Markdown table.

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -16,6 +19,7 @@ type workload struct {
 	Messages int    `json:"messages"` // of one measurement
 	Sessions int    `json:"sessions"` // concurrent
 	Keep     bool   `json:"keep"`     // send several messages on each connection
+	Clients  int    `json:"clients"`  // processes that share the work; 0 = 1
 
 	base string // name of the reference
 	able int    // the ability that a contestant needs to take part
@@ -63,8 +67,36 @@ func (w workload) arguments() []string {
 	return args
 }
 
-// send runs the client against a server and returns the CPU time of the client.
+// send runs the clients against a server and returns their CPU time.
 func (w workload) send(ctx context.Context, source string, s *server) (o outcome, cpu time.Duration, err error) {
+	if w.Clients < 2 {
+		return w.sendPart(ctx, source, s)
+	}
+	part := w
+	part.Messages, part.Sessions = w.Messages/w.Clients, w.Sessions/w.Clients
+	var (
+		clients sync.WaitGroup
+		mu      sync.Mutex
+		begun   = time.Now()
+	)
+	for range w.Clients {
+		clients.Go(func() {
+			got, used, e := part.sendPart(ctx, source, s)
+			mu.Lock()
+			defer mu.Unlock()
+			o.add(got)
+			cpu += used
+			err = errors.Join(err, e)
+		})
+	}
+	clients.Wait()
+	o.Wall = time.Since(begun)
+	slices.Sort(o.Waits)
+	return o, cpu, err
+}
+
+// sendPart runs one client.
+func (w workload) sendPart(ctx context.Context, source string, s *server) (o outcome, cpu time.Duration, err error) {
 	if w.plan == nil {
 		return w.source(ctx, source, s.addr)
 	}
