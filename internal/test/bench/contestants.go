@@ -77,7 +77,13 @@ type server struct {
 	most   int                                // concurrent sessions of the client; 0 = those of the case
 	queued func() bool                        // reports whether accepted messages are not yet stored; nil = never
 	rows   func(context.Context) (int, error) // counts the rows of the store; nil = there is no store to count
-	output func() string                      // its output, for an error
+
+	// These fields are for BENCH=service.
+	network  []string                           // command that executes its arguments in the server's network
+	journald int                                // the process of journald, which is one of pids
+	entries  func(context.Context) (int, error) // counts the accepted messages in the log
+
+	output func() string // its output, for an error
 
 	// commit inserts n rows with a message of 5 KB, each in its own transaction, and
 	// returns the median duration. fill inserts n small rows with a date, which is an SQL
@@ -107,6 +113,14 @@ func (s *server) cpu() (time.Duration, error) {
 		return s.group.cpu()
 	}
 	return processCPU(s.processes())
+}
+
+// journaldCPU returns the CPU time of journald, 0 if the server does not log to it.
+func (s *server) journaldCPU() (time.Duration, error) {
+	if s.journald == 0 {
+		return 0, nil
+	}
+	return processCPU([]int{s.journald})
 }
 
 // A setting is a line of the report.

@@ -16,6 +16,7 @@ type harness struct {
 	dir       string
 	daemon    string   // path of the built program, "" before it is built
 	daemonEnv []string // additional environment of daemons
+	deb       string   // path of the built package, "" before it is built
 	pair      *test.Certificate
 	log       io.Writer
 	cleanups  []func()

@@ -48,6 +48,7 @@ const (
 	short   = "short"
 	scaling = "scaling" // several numbers of loops
 	rivals  = "field"   // other mail servers
+	service = "service" // the service of the package, on a booted Debian
 )
 
 func main() {
@@ -89,8 +90,10 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	case rivals:
 		o.rounds, o.budget = 3, 14*time.Minute
 		cases, contestants = fieldCases, strings.Join(fieldNames(), ",")
+	case service:
+		cases = "A"
 	default:
-		return o, fmt.Errorf("BENCH=%q: want short, scaling or field", o.mode)
+		return o, fmt.Errorf("BENCH=%q: want short, scaling, service or field", o.mode)
 	}
 	if rounds := getenv("ROUNDS"); rounds != "" {
 		n, err := strconv.Atoi(rounds)
@@ -163,12 +166,18 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
 	chosen := named(o.contestants)
-	if o.mode == scaling {
+	switch o.mode {
+	case scaling:
 		chosen = withLoops(chosen, loopCounts(runtime.NumCPU()))
+	case service:
+		chosen = serviceContestants()
 	}
 	servers, skipped, err := startAll(ctx, h, chosen)
 	if err != nil {
 		return err
+	}
+	if len(servers) == 0 {
+		return fmt.Errorf("no contestant can run: %v", skipped)
 	}
 	report, err := runRounds(ctx, h, o, servers, began)
 	if err != nil {

@@ -57,6 +57,9 @@ func TestOptions(t *testing.T) {
 			return o.mode == scaling && !o.probes && o.rounds == 1 && o.budget < 7*time.Minute && slices.Equal(o.cases, []string{"A", "B", "E"}) &&
 				slices.Equal(o.contestants, []string{"goguerrillad-discard", "goguerrillad-sqlite", "goguerrillad-mysql"})
 		}},
+		{"service", "", map[string]string{"BENCH": "service"}, func(o options) bool {
+			return o.mode == service && !o.probes && slices.Equal(o.cases, []string{"A"})
+		}},
 		{"flags before environment", "-rounds 2 -out x -seed 9", map[string]string{"ROUNDS": "7", "BENCH_OUT": "y"}, func(o options) bool {
 			return o.rounds == 2 && o.out == "x" && o.seed == 9
 		}},
@@ -247,25 +250,29 @@ func TestMeasure(t *testing.T) {
 	go sink.Serve(l)
 	defer sink.Close()
 	for _, test := range []struct {
-		name string
-		rows int // that each measurement adds
-		size int
-		want string // in the error; "" = no error
+		name    string
+		rows    int // that each measurement adds
+		entries int // in the log that each measurement adds
+		size    int
+		want    string // in the error; "" = no error
 	}{
-		{"all stored", 50, 500, ""},
-		{"one lost", 49, 500, "messages were acknowledged for 50 recipients, 49 rows are in the store"},
-		{"one stored twice", 51, 500, "messages were acknowledged for 50 recipients, 51 rows are in the store"},
-		{"refused", 0, maxMessage + 1_000_000, "smtp-source"},
+		{"all stored", 50, 50, 500, ""},
+		{"one lost", 49, 50, 500, "messages were acknowledged for 50 recipients, 49 rows are in the store"},
+		{"one stored twice", 51, 50, 500, "messages were acknowledged for 50 recipients, 51 rows are in the store"},
+		{"one not logged", 50, 49, 500, "50 messages were acknowledged, 49 entries are in the log"},
+		{"refused", 0, 0, maxMessage + 1_000_000, "smtp-source"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			rows := 1000 - test.rows
-			s := &server{addr: l.Addr().String(), pids: []int{os.Getpid()}, output: func() string { return "its log" },
-				rows: func(context.Context) (int, error) { rows += test.rows; return rows, nil }}
+			rows, entries := 1000-test.rows, 2000-test.entries
+			s := &server{addr: l.Addr().String(), pids: []int{os.Getpid()}, journald: os.Getpid(), output: func() string { return "its log" },
+				network: []string{"env", "--"},
+				rows:    func(context.Context) (int, error) { rows += test.rows; return rows, nil },
+				entries: func(context.Context) (int, error) { entries += test.entries; return entries, nil }}
 			b := &bench{client: client, log: t.Logf}
-			_, err := b.measure(t.Context(), workload{Name: "A", Size: test.size, Messages: 50, Sessions: 5}, s)
+			got, err := b.measure(t.Context(), workload{Name: "A", Size: test.size, Messages: 50, Sessions: 5}, s)
 			if test.want == "" {
-				if err != nil {
-					t.Error(err)
+				if err != nil || got.Journald != got.ServerCPU { // it is the only process
+					t.Errorf("%+v, %v", got, err)
 				}
 				return
 			}

@@ -47,6 +47,7 @@ type result struct {
 	BeyondDiscard   *spread `json:"beyond_discard,omitempty"`   // ServerCPU minus that of discard; only goguerrillad
 	BeyondHandshake *spread `json:"beyond_handshake,omitempty"` // ServerCPU minus that of bare TLS
 	ClientCPU       float64 `json:"client_cpu"`
+	Journald        float64 `json:"journald"` // part of ServerCPU, with BENCH=service
 
 	Foreign   float64  `json:"foreign"`  // share of the machine that other processes used, median
 	Busy      float64  `json:"busy"`     // share of the machine that all processes used, median
@@ -112,6 +113,7 @@ func summary(samples []sample) result {
 		Samples:   samples,
 		Rate:      spreadOf(column(func(s sample) float64 { return s.Rate })),
 		ServerCPU: spreadOf(column(func(s sample) float64 { return s.ServerCPU })),
+		Journald:  median(column(func(s sample) float64 { return s.Journald })),
 		ClientCPU: median(column(func(s sample) float64 { return s.ClientCPU })),
 		Foreign:   median(column(func(s sample) float64 { return s.Foreign })),
 		Busy:      median(column(func(s sample) float64 { return s.Busy })),

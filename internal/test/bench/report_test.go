@@ -133,6 +133,28 @@ func TestTable(t *testing.T) {
 	}
 }
 
+func TestServiceTable(t *testing.T) {
+	r := &report{Mode: service, Rounds: 3, Cases: []workload{workloads(5000)[0]}}
+	for i, c := range serviceContestants() {
+		n := float64(i)
+		r.Results = append(r.Results, result{Case: "A", Contestant: c.name, Rate: spread{2000 - 500*n, 1000, 3000},
+			ServerCPU: spread{200 + 50*n, 190, 260}, Journald: 40 * n, Samples: make([]sample, 3)})
+	}
+	var b strings.Builder
+	if err := r.print(&b); err != nil {
+		t.Fatal(err)
+	}
+	const want = `
+| contestant        | case | msgs/s              | x log file | server CPU       | of it journald | samples |
+|-------------------|------|---------------------|------------|------------------|----------------|---------|
+| service, log file | A    | 2000 (1000 to 3000) | 1.00       | 200 (190 to 260) | 0              | 3       |
+| service, journal  | A    | 1500 (1000 to 3000) | 0.75       | 250 (190 to 260) | 40             | 3       |
+`
+	if !strings.Contains(b.String(), want) {
+		t.Errorf("got\n%s\nwant\n%s", &b, want)
+	}
+}
+
 func TestPrint(t *testing.T) {
 	r := testReport()
 	r.Settings = []setting{{"SQLite", "journal_mode=wal"}}

@@ -23,6 +23,7 @@ const (
 type sample struct {
 	Rate      float64 `json:"rate"`       // messages per second
 	ServerCPU float64 `json:"server_cpu"` // microseconds per message, with those of a database
+	Journald  float64 `json:"journald"`   // the part of ServerCPU that journald used, with BENCH=service
 	ClientCPU float64 `json:"client_cpu"` // microseconds per message
 	Foreign   float64 `json:"foreign"`    // share of the machine that other processes used, 0 to 1
 	Busy      float64 `json:"busy"`       // share of the machine that all processes used, 0 to 1
@@ -160,7 +161,7 @@ func (b *bench) measureUndisturbed(ctx context.Context, w workload, s *server) (
 }
 
 // measure measures one server once. It returns an error if a message was refused, or
-// acknowledged and not stored exactly once, or if TLS sessions were not resumed as planned.
+// acknowledged and not stored or logged exactly once, or if TLS sessions were not resumed as planned.
 func (b *bench) measure(ctx context.Context, w workload, s *server) (sample, error) {
 	got, err := b.takeSample(ctx, w, s)
 	if err != nil && ctx.Err() == nil {
@@ -170,11 +171,15 @@ func (b *bench) measure(ctx context.Context, w workload, s *server) (sample, err
 }
 
 func (b *bench) takeSample(ctx context.Context, w workload, s *server) (sample, error) {
-	rowsBefore, err := s.count(ctx)
+	rowsBefore, entriesBefore, err := s.count(ctx)
 	if err != nil {
 		return sample{}, err
 	}
 	idle, err := awaitIdle(s.cpu)
+	if err != nil {
+		return sample{}, err
+	}
+	journaldIdle, err := s.journaldCPU()
 	if err != nil {
 		return sample{}, err
 	}
@@ -197,9 +202,16 @@ func (b *bench) takeSample(ctx context.Context, w workload, s *server) (sample, 
 	if err != nil {
 		return sample{}, err
 	}
-	rowsAfter, err := s.count(ctx)
+	journaldEnd, err := s.journaldCPU()
 	if err != nil {
 		return sample{}, err
+	}
+	rowsAfter, entriesAfter, err := s.count(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	if logged := entriesAfter - entriesBefore; s.entries != nil && logged != o.Messages {
+		return sample{}, fmt.Errorf("%d messages were acknowledged, %d entries are in the log", o.Messages, logged)
 	}
 	if stored := rowsAfter - rowsBefore; s.rows != nil && stored != o.Rows {
 		return sample{}, fmt.Errorf("messages were acknowledged for %d recipients, %d rows are in the store", o.Rows, stored)
@@ -211,6 +223,7 @@ func (b *bench) takeSample(ctx context.Context, w workload, s *server) (sample, 
 	return sample{
 		Rate:      float64(w.Messages) / o.Wall.Seconds(),
 		ServerCPU: (end - idle).Seconds() * perMessage,
+		Journald:  (journaldEnd - journaldIdle).Seconds() * perMessage,
 		ClientCPU: client.Seconds() * perMessage,
 		Foreign:   foreign(before, after, client, o.Wall, runtime.NumCPU()),
 		Busy:      min((after.machine-before.machine).Seconds()/(o.Wall.Seconds()*float64(runtime.NumCPU())), 1),
@@ -221,12 +234,16 @@ func (b *bench) takeSample(ctx context.Context, w workload, s *server) (sample, 
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
 
-// count returns the number of rows in the store, 0 without a store.
-func (s *server) count(ctx context.Context) (int, error) {
-	if s.rows == nil {
-		return 0, nil
+// count returns the number of rows in the store and of entries in the log, each 0 if it is
+// not counted.
+func (s *server) count(ctx context.Context) (rows, entries int, err error) {
+	if s.rows != nil {
+		rows, err = s.rows(ctx)
 	}
-	return s.rows(ctx)
+	if s.entries != nil && err == nil {
+		entries, err = s.entries(ctx)
+	}
+	return rows, entries, err
 }
 
 // tail returns the end of a server's output.

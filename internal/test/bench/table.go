@@ -15,6 +15,8 @@ func (r *report) print(w io.Writer) error {
 	switch r.Mode {
 	case scaling:
 		b.WriteString(r.scalingTables())
+	case service:
+		b.WriteString(r.serviceTables())
 	default:
 		b.WriteString(r.tables())
 	}

@@ -98,7 +98,7 @@ func (w workload) send(ctx context.Context, source string, s *server) (o outcome
 // sendPart runs one client.
 func (w workload) sendPart(ctx context.Context, source string, s *server) (o outcome, cpu time.Duration, err error) {
 	if w.plan == nil {
-		return w.source(ctx, source, s.addr)
+		return w.source(ctx, append(slices.Clone(s.network), source), s.addr)
 	}
 	p := *w.plan
 	p.Addr, p.Do, p.Messages, p.Sessions, p.Size, p.Keep = s.addr, doSend, w.Messages, w.Sessions, w.Size, w.Keep
@@ -108,11 +108,12 @@ func (w workload) sendPart(ctx context.Context, source string, s *server) (o out
 	return p.run(ctx)
 }
 
-// source runs smtp-source.
-func (w workload) source(ctx context.Context, program, addr string) (o outcome, cpu time.Duration, err error) {
+// source runs smtp-source with the given command.
+func (w workload) source(ctx context.Context, command []string, addr string) (o outcome, cpu time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, append(w.arguments(), addr)...)
+	command = slices.Concat(command, w.arguments(), []string{addr})
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
 	wall := time.Since(start)

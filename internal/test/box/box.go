@@ -3,8 +3,10 @@ package box
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -145,6 +147,54 @@ func (b *Box) Write(t test.T, path, text string) {
 	if err != nil {
 		t.Fatalf("write a file in the box: %v", err)
 	}
+}
+
+// Configure changes keys of a configuration file in the box. It keeps the owner and the mode
+// of the file.
+func (b *Box) Configure(t test.T, path string, changes map[string]string) {
+	t.Helper()
+	path = filepath.Join(b.Root, path)
+	text, err := os.ReadFile(path)
+	keys := map[string]string{}
+	if err == nil {
+		err = json.Unmarshal(text, &keys)
+	}
+	maps.Copy(keys, changes)
+	if err == nil {
+		text, err = json.MarshalIndent(keys, "", "    ")
+	}
+	if err == nil {
+		err = os.WriteFile(path, text, 0o640)
+	}
+	if err != nil {
+		t.Fatalf("change a configuration in the box: %v", err)
+	}
+}
+
+// Pid returns the process id on the host of a child of the box's systemd. name is at most 15
+// bytes long, as in /proc/PID/comm.
+func (b *Box) Pid(t test.T, name string) int {
+	t.Helper()
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", b.init))
+	if err != nil {
+		t.Fatalf("find %s in the box: %v", name, err)
+	}
+	for child := range strings.FieldsSeq(string(children)) {
+		comm, err := os.ReadFile("/proc/" + child + "/comm")
+		if err == nil && strings.TrimSpace(string(comm)) == name {
+			if pid, err := strconv.Atoi(child); err == nil {
+				return pid
+			}
+		}
+	}
+	t.Fatalf("find %s in the box: no child of systemd has this name", name)
+	return 0
+}
+
+// Network returns a command that executes its arguments, a command of the host, in the network
+// of the box.
+func (b *Box) Network() []string {
+	return []string{"nsenter", fmt.Sprintf("--target=%d", b.init), "--net", "--"}
 }
 
 // Dial connects to an address of TCP or a unix socket in the box.

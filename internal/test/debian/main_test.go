@@ -1,10 +1,8 @@
 package debian
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,25 +72,10 @@ func boot(t *testing.T, release string, more ...string) *machine {
 	return m
 }
 
-// configure changes keys of the configuration. It keeps the owner and the mode of the file.
+// configure changes keys of the configuration.
 func (m *machine) configure(t *testing.T, changes map[string]string) {
 	t.Helper()
-	path := filepath.Join(m.Root, configFile)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys := map[string]string{}
-	if err := json.Unmarshal(text, &keys); err != nil {
-		t.Fatal(err)
-	}
-	maps.Copy(keys, changes)
-	if text, err = json.MarshalIndent(keys, "", "    "); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, text, 0o640); err != nil {
-		t.Fatal(err)
-	}
+	m.Configure(t, configFile, changes)
 }
 
 // show returns a property of a unit.
