@@ -4,7 +4,11 @@
 //
 // Absolute figures change by a third from minute to minute. Each round therefore measures
 // all contestants in random order, and the result is the ratio of their medians to the
-// medians of smtp-sink in the same rounds. smtp-sink reads a message and discards it.
+// medians of smtp-sink in the same rounds. smtp-sink reads a message and discards it. The CPU
+// time of the server per message depends less on the rest of the machine.
+//
+// BENCH=scaling (scaling.go) and BENCH=service (service.go) compare goguerrillad only with
+// itself: with several numbers of loops, and as the package installs it.
 //
 // To add a contestant, add a line to contestants.go; to add a case, add a line to
 // workload.go.
