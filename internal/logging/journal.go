@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding"
 	"encoding/binary"
-	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // fieldPrefix is the prefix of the daemon's own fields:
@@ -35,17 +37,35 @@ const maxText = 32 << 10
 type journalHandler struct {
 	out     io.Writer
 	level   slog.Leveler
-	text    func(io.Writer) slog.Handler // formats the attributes for MESSAGE
-	fields  []byte                       // encoded fields of the attributes from WithAttrs
-	grouped bool                         // further attributes are in a group, so they are not fields
+	wrap    func(slog.Handler) slog.Handler // applies WithAttrs and WithGroup
+	text    *attributes                     // formats the attributes for MESSAGE
+	fields  []byte                          // encoded fields of the attributes from WithAttrs
+	grouped bool                            // further attributes are in a group, so they are not fields
+}
+
+// attributes formats the attributes of one record at a time.
+type attributes struct {
+	mu      sync.Mutex
+	line    bytes.Buffer
+	entry   []byte
+	handler slog.Handler // writes to line
 }
 
 func newJournalHandler(out io.Writer, level slog.Leveler) *journalHandler {
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: attributesOnly}
-	return &journalHandler{
-		out: out, level: level,
-		text: func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, options) },
+	return (&journalHandler{out: out, level: level}).with(func(h slog.Handler) slog.Handler { return h })
+}
+
+// with returns a copy of h whose text handler is wrapped by f.
+func (h *journalHandler) with(f func(slog.Handler) slog.Handler) *journalHandler {
+	next := *h
+	if h.wrap == nil {
+		next.wrap = f
+	} else {
+		next.wrap = func(text slog.Handler) slog.Handler { return f(h.wrap(text)) }
 	}
+	next.text = &attributes{}
+	next.text.handler = next.wrap(slog.NewTextHandler(&next.text.line, &slog.HandlerOptions{Level: h.level, ReplaceAttr: attributesOnly}))
+	return &next
 }
 
 // attributesOnly removes the time, the level and the message of a record.
@@ -61,15 +81,15 @@ func (h *journalHandler) Enabled(_ context.Context, level slog.Level) bool {
 }
 
 func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
-	var attributes bytes.Buffer
-	if err := h.text(&attributes).Handle(ctx, r); err != nil {
+	t := h.text
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.line.Reset()
+	if err := t.handler.Handle(ctx, r); err != nil {
 		return err
 	}
-	message := escape(r.Message)
-	if line := strings.TrimSuffix(attributes.String(), "\n"); line != "" {
-		message += " " + line
-	}
-	e := appendPriority(nil, r.Level)
+	e := beginFrame(t.entry[:0])
+	e = appendPriority(e, r.Level)
 	e = append(e, h.fields...)
 	if !h.grouped {
 		r.Attrs(func(a slog.Attr) bool {
@@ -77,36 +97,47 @@ func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
 			return true
 		})
 	}
-	e = appendField(e, "MESSAGE", message[:min(len(message), maxText)])
-	_, err := h.out.Write(appendFrame(nil, e))
+	// The formatted attributes have no line feed but the last.
+	e = append(e, "MESSAGE="...)
+	end := len(e) + maxText
+	e = append(e, escape(r.Message)...)
+	if line := bytes.TrimSuffix(t.line.Bytes(), []byte{'\n'}); len(line) > 0 {
+		e = append(append(e, ' '), line...)
+	}
+	e = append(e[:min(len(e), end)], '\n')
+	if t.entry = e; cap(e) > 2*maxText || t.line.Cap() > 2*maxText {
+		t.entry, t.line = nil, bytes.Buffer{}
+	}
+	_, err := h.out.Write(endFrame(e))
 	return err
 }
 
 func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	next := *h
-	next.text = func(w io.Writer) slog.Handler { return h.text(w).WithAttrs(attrs) }
+	next := h.with(func(text slog.Handler) slog.Handler { return text.WithAttrs(attrs) })
 	if !h.grouped {
 		next.fields = bytes.Clone(h.fields)
 		for _, a := range attrs {
 			next.fields = appendFields(next.fields, a)
 		}
 	}
-	return &next
+	return next
 }
 
 func (h *journalHandler) WithGroup(name string) slog.Handler {
 	if name == "" {
 		return h
 	}
-	next := *h
-	next.text = func(w io.Writer) slog.Handler { return h.text(w).WithGroup(name) }
+	next := h.with(func(text slog.Handler) slog.Handler { return text.WithGroup(name) })
 	next.grouped = true
-	return &next
+	return next
 }
 
 // escape returns a message in quotes if it has characters that must be escaped, else
 // unchanged.
 func escape(message string) string {
+	if !strings.ContainsFunc(message, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return message
+	}
 	if quoted := strconv.Quote(message); quoted != `"`+message+`"` {
 		return quoted
 	}
@@ -115,16 +146,16 @@ func escape(message string) string {
 
 // appendPriority appends the identifier and the priority, the first fields of an entry.
 func appendPriority(e []byte, level slog.Level) []byte {
-	priority := 7 // a number of syslog(3)
+	priority := byte('7') // a number of syslog(3)
 	switch {
 	case level >= slog.LevelError:
-		priority = 3
+		priority = '3'
 	case level >= slog.LevelWarn:
-		priority = 4
+		priority = '4'
 	case level >= slog.LevelInfo:
-		priority = 6
+		priority = '6'
 	}
-	return fmt.Appendf(e, "SYSLOG_IDENTIFIER=goguerrillad\nPRIORITY=%d\n", priority)
+	return append(e, "SYSLOG_IDENTIFIER=goguerrillad\nPRIORITY="+string(priority)+"\n"...)
 }
 
 // appendFields appends the fields of an attribute, if it has any.
@@ -137,8 +168,14 @@ func appendFields(e []byte, a slog.Attr) []byte {
 				e = appendFields(e, inner)
 			}
 		}
-	case "session", "from", "size", "reply":
-		e = appendField(e, fieldPrefix+strings.ToUpper(a.Key), text(v))
+	case "session":
+		e = appendField(e, fieldPrefix+"SESSION", text(v))
+	case "from":
+		e = appendField(e, fieldPrefix+"FROM", text(v))
+	case "size":
+		e = appendField(e, fieldPrefix+"SIZE", text(v))
+	case "reply":
+		e = appendField(e, fieldPrefix+"REPLY", text(v))
 	case "remote":
 		client := text(v)
 		if host, _, err := net.SplitHostPort(client); err == nil {
@@ -146,38 +183,41 @@ func appendFields(e []byte, a slog.Attr) []byte {
 		}
 		e = appendField(e, fieldPrefix+"REMOTE", client)
 	case "hash":
-		e = appendEach(e, "HASH", strings.Split(text(v), ","))
+		e = appendEach(e, fieldPrefix+"HASH", strings.SplitSeq(text(v), ","))
 	case "hashes":
 		hashes, ok := v.Any().([]string)
 		if !ok {
 			hashes = []string{text(v)}
 		}
-		e = appendEach(e, "HASH", hashes)
+		e = appendEach(e, fieldPrefix+"HASH", slices.Values(hashes))
 	case "to":
-		to := []string{text(v)}
-		if !strings.Contains(to[0], `"`) { // a quoted local part can contain a comma
-			to = strings.Split(to[0], ",")
+		to := text(v)
+		if strings.Contains(to, `"`) { // a quoted local part can contain a comma
+			e = appendEach(e, fieldPrefix+"TO", slices.Values([]string{to}))
+		} else {
+			e = appendEach(e, fieldPrefix+"TO", strings.SplitSeq(to, ","))
 		}
-		e = appendEach(e, "TO", to)
 	}
 	return e
 }
 
 // text returns a value as slog.TextHandler formats it, but never in quotes.
 func text(v slog.Value) string {
-	if m, ok := v.Any().(encoding.TextMarshaler); ok && v.Kind() == slog.KindAny {
-		if b, err := m.MarshalText(); err == nil {
-			return string(b)
+	if v.Kind() == slog.KindAny {
+		if m, ok := v.Any().(encoding.TextMarshaler); ok {
+			if b, err := m.MarshalText(); err == nil {
+				return string(b)
+			}
 		}
 	}
 	return v.String()
 }
 
 // appendEach appends a field for each value that is not empty.
-func appendEach(e []byte, name string, values []string) []byte {
-	for _, v := range values {
+func appendEach(e []byte, name string, values iter.Seq[string]) []byte {
+	for v := range values {
 		if v != "" {
-			e = appendField(e, fieldPrefix+name, v)
+			e = appendField(e, name, v)
 		}
 	}
 	return e
@@ -186,10 +226,12 @@ func appendEach(e []byte, name string, values []string) []byte {
 // appendField appends a field. The protocol requires a length before a value with a
 // line feed.
 func appendField(e []byte, name, value string) []byte {
-	if !strings.Contains(value, "\n") {
-		return append(e, name+"="+value+"\n"...)
+	e = append(e, name...)
+	if strings.Contains(value, "\n") {
+		e = append(e, '\n')
+		e = binary.LittleEndian.AppendUint64(e, uint64(len(value)))
+	} else {
+		e = append(e, '=')
 	}
-	e = append(e, name+"\n"...)
-	e = binary.LittleEndian.AppendUint64(e, uint64(len(value)))
-	return append(e, value+"\n"...)
+	return append(append(e, value...), '\n')
 }

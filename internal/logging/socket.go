@@ -92,18 +92,21 @@ func (j *journal) lostLines(n int, cause error) []byte {
 	if cause != nil {
 		message += fmt.Sprintf(" error=%q", cause)
 	}
-	return appendFrame(nil, appendField(appendPriority(nil, slog.LevelWarn), "MESSAGE", message))
+	return endFrame(appendField(appendPriority(beginFrame(nil), slog.LevelWarn), "MESSAGE", message))
 }
 
-// appendFrame appends the frame of an entry.
-func appendFrame(dst, entry []byte) []byte {
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(entry)))
-	return append(dst, entry...)
+// beginFrame appends a header, behind which an entry is appended. endFrame sets it.
+func beginFrame(dst []byte) []byte { return append(dst, 0, 0, 0, 0) }
+
+func endFrame(frame []byte) []byte {
+	binary.LittleEndian.PutUint32(frame, uint32(len(frame)-frameHeader))
+	return frame
 }
+
+const frameHeader = 4 // bytes
 
 // cutFrame returns the entry of the first frame, and the frames after it.
 func cutFrame(frames []byte) (entry, rest []byte) {
-	const header = 4
-	end := header + int(binary.LittleEndian.Uint32(frames))
-	return frames[header:end], frames[end:]
+	end := frameHeader + int(binary.LittleEndian.Uint32(frames))
+	return frames[frameHeader:end], frames[end:]
 }
