@@ -3,8 +3,11 @@ package logging
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 var errFull = errors.New("disk full")
@@ -202,4 +205,43 @@ func TestClose(t *testing.T) {
 	if err := newWriter(textOutput{s}).close(); !errors.Is(err, errFull) {
 		t.Errorf("error of Close is %v, want %v", err, errFull)
 	}
+}
+
+// A sequence is a file that keeps each Write.
+type sequence struct{ writes []string }
+
+func (s *sequence) Write(b []byte) (int, error) {
+	s.writes = append(s.writes, string(b))
+	return len(b), nil
+}
+
+func (s *sequence) Close() error { return nil }
+
+// TestGather: a line is written at once, and the lines of the next 10 ms in one call.
+func TestGather(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var file sequence
+		w := newWriter(textOutput{&file})
+		want := []string{"first\n"}
+		for range 3 {
+			for _, line := range []string{"first\n", "second\n", "third\n"} {
+				w.Write([]byte(line))
+				synctest.Wait()
+			}
+			if !slices.Equal(file.writes, want) {
+				t.Errorf("writes %q, want %q", file.writes, want)
+			}
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+			if want = append(want, "second\nthird\n"); !slices.Equal(file.writes, want) {
+				t.Errorf("after 10 ms writes %q, want %q", file.writes, want)
+			}
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+			want = append(want, "first\n")
+		}
+		if err := w.close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
