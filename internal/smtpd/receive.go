@@ -122,7 +122,7 @@ func (c *conn) read(p []byte) (n int, err error) {
 // readSocket is read(2) with the errors of io.Reader and errAgain.
 func readSocket(fd int, p []byte) (int, error) {
 	for {
-		switch n, err := unix.Read(fd, p); {
+		switch n, err := rawIO(unix.SYS_READ, fd, p); {
 		case n > 0:
 			return n, nil
 		case err == nil:

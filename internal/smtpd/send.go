@@ -65,7 +65,7 @@ func (c *conn) transmit(p []byte, flags int) {
 func writeSocket(fd int, p []byte, flags int) (n int, err error) {
 	for {
 		if flags == 0 {
-			n, err = unix.Write(fd, p)
+			n, err = rawIO(unix.SYS_WRITE, fd, p)
 		} else {
 			n, err = unix.SendmsgN(fd, p, nil, nil, flags)
 		}

@@ -14,7 +14,7 @@ import (
 // piece. A piece should take pieceTime at most.
 const (
 	pieceTime = time.Millisecond
-	maxPiece  = 500 // rows
+	maxPiece  = 40 // rows
 )
 
 // A deletion is what deletes old messages.
