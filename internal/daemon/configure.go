@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -133,6 +134,17 @@ func limitMemory(cfg *config.Config) {
 		return
 	}
 	debug.SetMemoryLimit(max(limit-cfg.Memory, limit/2) / 10 * 9)
+}
+
+// spareProcessor sets GOMAXPROCS to one more than the number of processors, if there are
+// several and the environment does not set it. A writer is in a system call for most of its
+// time. If no processor of Go's scheduler is free then, Go's monitor thread takes away that of
+// the writer, and wakes up every 20 µs to look for the next, which costs a tenth of the
+// daemon's time.
+func spareProcessor() {
+	if n := runtime.GOMAXPROCS(0); n > 1 && os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(n + 1)
+	}
 }
 
 // sessionSettings returns the settings of the sessions.

@@ -97,6 +97,7 @@ func Run(cfg *stores.Configuration, o Options) error {
 	}
 
 	d.log = log
+	spareProcessor()
 	service.QueueStopSignals(o.Signals)
 	if err := d.start(c); err != nil {
 		return err

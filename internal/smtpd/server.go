@@ -97,9 +97,9 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// DefaultLoops returns the number of loops if Options.Loops is 0: one loop per two
-// CPUs.
-func DefaultLoops() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+// DefaultLoops returns the number of loops if Options.Loops is 0: one loop per two of
+// GOMAXPROCS, without the one that is to spare for system calls.
+func DefaultLoops() int { return max(1, (runtime.GOMAXPROCS(0)-1)/2) }
 
 // Reload replaces the settings; sessions continue. It must also be called when
 // Environment's settings have changed, since the timeout and the maximum size of a

@@ -22,11 +22,11 @@ func TestNewIncomplete(t *testing.T) {
 	}
 }
 
-// TestDefaultLoops: there is one loop per two processors, but at least one, and
-// DefaultLoops does not change GOMAXPROCS.
+// TestDefaultLoops: there is one loop per two processors of GOMAXPROCS except one, but at least
+// one, and DefaultLoops does not change GOMAXPROCS.
 func TestDefaultLoops(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	for i, want := range []int{1, 1, 1, 2, 2, 3} {
+	for i, want := range []int{1, 1, 1, 1, 2, 2, 3} {
 		runtime.GOMAXPROCS(i + 1)
 		if got := smtpd.DefaultLoops(); got != want {
 			t.Errorf("DefaultLoops() = %d with %d processors, want %d", got, i+1, want)

@@ -34,7 +34,7 @@ func withLoops(stores []contestant, counts []int) (all []contestant) {
 			variant := c
 			variant.name = fmt.Sprintf("%s, loops=%d", c.name, n)
 			variant.start = func(ctx context.Context, h *harness) *server {
-				h.daemonEnv = []string{fmt.Sprintf("GOMAXPROCS=%d", 2*n)}
+				h.daemonEnv = []string{fmt.Sprintf("GOMAXPROCS=%d", 2*n+1)}
 				defer func() { h.daemonEnv = nil }()
 				s := c.start(ctx, h)
 				s.loops = n
@@ -83,7 +83,7 @@ func (r *report) scalingTables() string {
 	fmt.Fprintf(&b, "\n%s\n", align(rows))
 	fmt.Fprintf(&b, "Medians of %d rounds in random order (seed %d), %s in all, with the least and the greatest value in parentheses.\n",
 		r.Rounds, r.Seed, r.duration())
-	b.WriteString("n loops: the daemon with GOMAXPROCS=2n. x 1 loop: the rate divided by that with one loop in the same rounds. CPU is in µs per\n" +
+	b.WriteString("n loops: the daemon with GOMAXPROCS=2n+1. x 1 loop: the rate divided by that with one loop in the same rounds. CPU is in µs per\n" +
 		"message, with that of a database. CPUs busy: those of the machine, with the clients, during a measurement. If all of them are\n" +
 		"busy, more loops cannot receive more messages.\n")
 	return b.String()

@@ -87,7 +87,7 @@ func TestScaling(t *testing.T) {
 	}
 	for i, s := range running {
 		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", s.pids[0]))
-		if want := fmt.Sprintf("GOMAXPROCS=%d\x00", 2*(i+1)); err != nil || !strings.Contains(string(environ), want) || s.loops != i+1 {
+		if want := fmt.Sprintf("GOMAXPROCS=%d\x00", 2*(i+1)+1); err != nil || !strings.Contains(string(environ), want) || s.loops != i+1 {
 			t.Errorf("%s: %d loops, environment %q, %v, want %q", s.name, s.loops, environ, err, want)
 		}
 	}
