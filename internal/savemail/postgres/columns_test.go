@@ -252,3 +252,13 @@ func testDeallocated(t *testing.T, b *testbed) {
 		b.one(t, s, storetest.Envelope(text, "b@example.com"))
 	}
 }
+
+// testSessionAttrs: the store uses a server that accepts writes, whatever target_session_attrs
+// of the DSN is.
+func testSessionAttrs(t *testing.T, b *testbed) {
+	for _, attrs := range []string{"any", "primary", "read-only", "standby", "prefer-standby"} {
+		s := b.open(t, func(o *postgres.Options) { o.DSN += "&target_session_attrs=" + attrs })
+		b.one(t, s, storetest.Envelope(text, "b@example.com"))
+		s.Close()
+	}
+}

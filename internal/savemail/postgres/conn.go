@@ -43,9 +43,7 @@ func parseDSN(o Options) (*pgx.ConnConfig, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = min(connectTimeout, o.Timeout/3)
 	}
-	if config.ValidateConnect == nil { // the DSN has no target_session_attrs
-		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
+	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite // whatever the DSN has
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "goguerrillad"
 	}
@@ -79,7 +77,6 @@ type conn struct {
 	*pgx.Conn
 	server   server
 	pooled   bool           // a connection pooler may run each transaction in another session
-	settings []string       // statements that replace settings of the user, in each transaction
 	inserts  map[int]string // names of the prepared INSERTs for columns, by number of rows
 	columns  *columns       // of inserts
 	warnings int            // that the server has sent
@@ -144,9 +141,7 @@ func (s *Store) configCounting(warnings *int) *pgx.ConnConfig {
 func (c *conn) setUp(ctx context.Context, s *Store) error {
 	var pid uint32
 	var version int
-	var messages string
-	err := c.QueryRow(ctx, "SELECT pg_backend_pid(), current_setting('server_version_num')::int, current_setting('client_min_messages')").
-		Scan(&pid, &version, &messages)
+	err := c.QueryRow(ctx, "SELECT pg_backend_pid(), current_setting('server_version_num')::int").Scan(&pid, &version)
 	if err != nil {
 		return fmt.Errorf("read the version: %w", err)
 	}
@@ -154,9 +149,6 @@ func (c *conn) setUp(ctx context.Context, s *Store) error {
 		return fmt.Errorf("%w: PostgreSQL %s, want 13 or later", errUnsuitable, c.PgConn().ParameterStatus("server_version"))
 	}
 	c.pooled = pid != c.PgConn().PID()
-	if messages == "error" { // hides the warning of a commit that did not wait for its standby
-		c.settings = append(c.settings, "SET LOCAL client_min_messages=warning")
-	}
 	if c.server, err = c.readServer(ctx); err != nil {
 		return err
 	}

@@ -27,9 +27,6 @@ func (c *conn) insert(ctx context.Context, s *Store, rows []batchRow) (xid strin
 	c.arena = c.arena[:0]
 	p := c.PgConn().StartPipeline(ctx)
 	p.SendQueryParams("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", nil, nil, nil, nil)
-	for _, setting := range c.settings {
-		p.SendQueryParams(setting, nil, nil, nil, nil)
-	}
 	for _, rows := range statements {
 		c.bind(s, rows)
 		if name, prepared := c.inserts[len(rows)]; prepared {
@@ -44,7 +41,7 @@ func (c *conn) insert(ctx context.Context, s *Store, rows []batchRow) (xid strin
 	}
 	err = p.Sync()
 	inserted := 0
-	for range 1 + len(c.settings) + len(statements) {
+	for range 1 + len(statements) {
 		if err != nil {
 			break
 		}

@@ -54,6 +54,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("column changes", with(testColumnChanges))
 	t.Run("rejected", with(testRejected))
 	t.Run("skipped", with(testSkipped))
+	t.Run("session attributes", with(testSessionAttrs))
 	t.Run("rejected at COMMIT", with(testRejectedCommit))
 	t.Run("hidden error", with(testHiddenError))
 	t.Run("encoding", with(testEncoding))

@@ -219,28 +219,30 @@ func (b *testbed) awaitStandbys(t *testing.T) {
 }
 
 // testWeakCommit: the store warns of settings that weaken durability, and replaces
-// synchronous_commit=off, also while it is connected.
+// synchronous_commit=off and client_min_messages=error, also while it is connected.
 func testWeakCommit(t *testing.T, b *testbed) {
 	b.server.Exec(t, "CREATE TABLE used (value text)",
-		"CREATE FUNCTION note() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS 'BEGIN INSERT INTO used VALUES (current_setting(''synchronous_commit'')); RETURN NULL; END'",
+		"CREATE FUNCTION note() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS 'BEGIN INSERT INTO used VALUES (concat(current_setting(''synchronous_commit''), '','', current_setting(''client_min_messages''))); RETURN NULL; END'",
 		"CREATE CONSTRAINT TRIGGER note AFTER INSERT ON "+b.table+" INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note()")
 	used := func(value string) string {
-		b.server.Set(t, "synchronous_commit="+value)
+		b.server.Set(t, "synchronous_commit="+value, "client_min_messages=notice")
 		s := b.open(t, nil)
 		defer s.Close()
 		b.one(t, s, storetest.Envelope(text, "b@example.com"))
-		b.server.Set(t, "synchronous_commit=off")
+		b.server.Set(t, "synchronous_commit=off", "client_min_messages=error")
 		b.one(t, s, storetest.Envelope(text, "b@example.com"))
 		var values string
 		b.server.QueryRow(t, "WITH old AS (DELETE FROM used RETURNING value) SELECT string_agg(value, ' ') FROM old", &values)
 		return values
 	}
-	for value, want := range map[string]string{"on": "on on", "remote_apply": "remote_apply on", "off": "on on"} {
+	for value, want := range map[string]string{
+		"on": "on,notice on,warning", "remote_apply": "remote_apply,notice on,warning", "off": "on,notice on,warning",
+	} {
 		if got := used(value); got != want {
 			t.Errorf("after %s: commits with %s, want %s", value, got, want)
 		}
 	}
-	b.server.Set(t, "synchronous_commit=on")
+	b.server.Set(t, "synchronous_commit=on", "client_min_messages=notice")
 	if log := b.log.String(); !strings.Contains(log, "PostgreSQL setting weakens durability") || !strings.Contains(log, "value=off safe=on") {
 		t.Errorf("the log is %s", log)
 	}

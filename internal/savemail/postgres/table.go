@@ -140,10 +140,13 @@ func (t table) queryColumns(ctx context.Context, c *pgx.Conn) (all []newmail.Col
 	return all, inets, rows.Err()
 }
 
-// durableCommit makes the COMMIT of the transaction durable. It is a part of the transaction,
-// since a reload of the server or a connection pooler may change the setting at any moment.
+// durableCommit makes the COMMIT of the transaction durable, and makes it show the warning of a
+// commit that did not wait for its standby. It is a part of the transaction, since a reload of
+// the server or a connection pooler may change the settings at any moment.
 const durableCommit = `set_config('synchronous_commit',
-	CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`
+	CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true),
+	set_config('client_min_messages',
+	CASE current_setting('client_min_messages') WHEN 'error' THEN 'warning' ELSE current_setting('client_min_messages') END, true)`
 
 // insertStatement returns an INSERT for the given number of rows, which returns the id of
 // its transaction for each of them.
