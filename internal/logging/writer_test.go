@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -208,14 +209,28 @@ func TestClose(t *testing.T) {
 }
 
 // A sequence is a file that keeps each Write.
-type sequence struct{ writes []string }
+type sequence struct {
+	mu     sync.Mutex
+	writes []string
+}
 
 func (s *sequence) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.writes = append(s.writes, string(b))
 	return len(b), nil
 }
 
 func (s *sequence) Close() error { return nil }
+
+func (s *sequence) check(t *testing.T, want ...string) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Equal(s.writes, want) {
+		t.Errorf("writes %q, want %q", s.writes, want)
+	}
+}
 
 // TestGather: a line is written at once, and the lines of the next 10 ms in one call.
 func TestGather(t *testing.T) {
@@ -228,14 +243,11 @@ func TestGather(t *testing.T) {
 				w.Write([]byte(line))
 				synctest.Wait()
 			}
-			if !slices.Equal(file.writes, want) {
-				t.Errorf("writes %q, want %q", file.writes, want)
-			}
+			file.check(t, want...)
 			time.Sleep(10 * time.Millisecond)
 			synctest.Wait()
-			if want = append(want, "second\nthird\n"); !slices.Equal(file.writes, want) {
-				t.Errorf("after 10 ms writes %q, want %q", file.writes, want)
-			}
+			want = append(want, "second\nthird\n")
+			file.check(t, want...)
 			time.Sleep(10 * time.Millisecond)
 			synctest.Wait()
 			want = append(want, "first\n")

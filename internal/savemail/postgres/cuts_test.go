@@ -160,8 +160,8 @@ func testRejectedCommit(t *testing.T, b *testbed) {
 	}
 }
 
-// testHiddenError: the store does not receive the error of an INSERT. Its COMMIT then rolls the
-// transaction back, which the server reports by the tag ROLLBACK.
+// testHiddenError: the store receives a row instead of the error of an INSERT. Its COMMIT then
+// rolls the transaction back, which the server reports by the tag ROLLBACK.
 func testHiddenError(t *testing.T, b *testbed) {
 	s, proxy := b.through(t)
 	if _, err := save(t, s); err != nil {
@@ -175,7 +175,9 @@ func testHiddenError(t *testing.T, b *testbed) {
 	}
 	hide := pgproxy.Fault{
 		Request: pgproxy.All, Response: strings.IndexByte((<-exchange).Response, 'E'),
-		Change: func([]byte) []byte { return []byte("C\x00\x00\x00\x0fINSERT 0 1\x00") },
+		Change: func([]byte) []byte {
+			return []byte("D\x00\x00\x00\x0b\x00\x01\x00\x00\x00\x011" + "C\x00\x00\x00\x0fINSERT 0 1\x00")
+		},
 	}
 	rolledBack := false
 	proxy.Arm(func(r pgproxy.Request) *pgproxy.Fault {
