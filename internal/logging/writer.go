@@ -17,10 +17,6 @@ const maxBuffered = 1 << 20
 // closeTime is how long close waits for a blocked output.
 const closeTime = 2 * time.Second
 
-// gatherTime is how long the writer waits after a write, so that under load one call writes
-// the lines of many messages.
-const gatherTime = 10 * time.Millisecond
-
 const lostMessage = "log lines dropped"
 
 // An output is the destination of a writer. It defines the form of a line.
@@ -161,7 +157,6 @@ func (w *writer) run() {
 			}
 			return
 		}
-		time.Sleep(gatherTime)
 	}
 }
 

@@ -3,12 +3,8 @@ package logging
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
 var errFull = errors.New("disk full")
@@ -206,54 +202,4 @@ func TestClose(t *testing.T) {
 	if err := newWriter(textOutput{s}).close(); !errors.Is(err, errFull) {
 		t.Errorf("error of Close is %v, want %v", err, errFull)
 	}
-}
-
-// A sequence is a file that keeps each Write.
-type sequence struct {
-	mu     sync.Mutex
-	writes []string
-}
-
-func (s *sequence) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.writes = append(s.writes, string(b))
-	return len(b), nil
-}
-
-func (s *sequence) Close() error { return nil }
-
-func (s *sequence) check(t *testing.T, want ...string) {
-	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !slices.Equal(s.writes, want) {
-		t.Errorf("writes %q, want %q", s.writes, want)
-	}
-}
-
-// TestGather: a line is written at once, and the lines of the next 10 ms in one call.
-func TestGather(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var file sequence
-		w := newWriter(textOutput{&file})
-		want := []string{"first\n"}
-		for range 3 {
-			for _, line := range []string{"first\n", "second\n", "third\n"} {
-				w.Write([]byte(line))
-				synctest.Wait()
-			}
-			file.check(t, want...)
-			time.Sleep(10 * time.Millisecond)
-			synctest.Wait()
-			want = append(want, "second\nthird\n")
-			file.check(t, want...)
-			time.Sleep(10 * time.Millisecond)
-			synctest.Wait()
-			want = append(want, "first\n")
-		}
-		if err := w.close(); err != nil {
-			t.Error(err)
-		}
-	})
 }
