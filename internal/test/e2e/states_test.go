@@ -84,14 +84,16 @@ func TestNoStandby(t *testing.T) {
 	}
 	await(200, "ok")
 	c := connect(t, d)
-	defer c.Close()
 	send(t, c, "before@example.com")
+	c.Close()
 	if err := r.Standby.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	const reason = "no synchronous standby confirms commits: synchronous_standby_names is standby"
 	await(503, ", replying 451: "+reason)
 	m.await(t, `STATUS=.*store down since .* UTC, messages wait: `+reason)
+	c = connect(t, d)
+	defer c.Close()
 	if r, err := c.Send("a@example.org", "", []string{"refused@example.com"}, []byte("x\r\n")); err != nil || r.Code != 451 {
 		t.Errorf("reply %v, %v, want 451", r, err)
 	}
@@ -100,7 +102,9 @@ func TestNoStandby(t *testing.T) {
 	}
 	r.Standby.Start(t)
 	await(200, "ok")
-	send(t, c, "after@example.com")
+	after := connect(t, d)
+	defer after.Close()
+	send(t, after, "after@example.com")
 	var rows string
 	r.Primary.QueryRow(t, "SELECT string_agg(recipient, ' ' ORDER BY mail_id) FROM new_mail", &rows)
 	if rows != "before@example.com after@example.com" {
