@@ -65,7 +65,10 @@ func (c *Committer) yield(g *generation, pause time.Duration) bool {
 	case <-g.idle: // it was idle during the pause
 	default:
 	}
-	if !c.busy(g) {
+	c.mu.Lock()
+	busy := c.inProgress(g)
+	c.mu.Unlock()
+	if !busy {
 		return true
 	}
 	select {
@@ -85,12 +88,8 @@ func (g *generation) signalIdle() {
 	}
 }
 
-// busy reports whether messages are queued or being saved.
-func (c *Committer) busy(g *generation) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.queue.len() > 0 || g.saving > 0
-}
+// inProgress reports whether messages are queued or being saved; c.mu is held.
+func (c *Committer) inProgress(g *generation) bool { return c.queue.len() > 0 || g.saving > 0 }
 
 func (c *Committer) recordRetention(g *generation, e savemail.Expired, err error) {
 	c.mu.Lock()

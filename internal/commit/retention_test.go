@@ -33,6 +33,14 @@ func (e *expirer) Expire(ctx context.Context, before time.Time) (savemail.Expire
 	return e.expire(ctx, before)
 }
 
+// takes returns a deletion of one message, with more left, that takes this time.
+func takes(d time.Duration) func(context.Context, time.Time) (savemail.Expired, error) {
+	return func(context.Context, time.Time) (savemail.Expired, error) {
+		time.Sleep(d)
+		return savemail.Expired{Rows: 1, More: true}, nil
+	}
+}
+
 // since returns the times of the calls as durations.
 func (e *expirer) since(start time.Time) (list []time.Duration) {
 	e.expiring.Lock()
@@ -112,10 +120,7 @@ func TestBusyPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store := &expirer{script: script{save: stored}}
-		store.expire = func(context.Context, time.Time) (savemail.Expired, error) {
-			time.Sleep(10 * time.Millisecond)
-			return savemail.Expired{Rows: 1, More: true}, nil
-		}
+		store.expire = takes(10 * time.Millisecond)
 		o := newOutcomes(t)
 		c := commit.New(store, quiet(commit.Options{Keep: time.Hour}))
 		time.Sleep(5 * time.Millisecond)
@@ -140,10 +145,7 @@ func TestPieceAtIdle(t *testing.T) {
 			time.Sleep(25*time.Millisecond + 100*time.Microsecond)
 			return make([]error, len(batch))
 		}}}
-		store.expire = func(context.Context, time.Time) (savemail.Expired, error) {
-			time.Sleep(20 * time.Millisecond)
-			return savemail.Expired{Rows: 1, More: true}, nil
-		}
+		store.expire = takes(20 * time.Millisecond)
 		o := newOutcomes(t)
 		c := commit.New(store, quiet(commit.Options{Keep: time.Hour}))
 		time.Sleep(39 * time.Millisecond)

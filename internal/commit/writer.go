@@ -47,7 +47,7 @@ func (c *Committer) nextBatch(g *generation, batch []pending) []pending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.ready(g) && c.generations.current == g && !c.generations.draining {
-		if c.queue.len() == 0 && g.saving == 0 {
+		if !c.inProgress(g) {
 			g.signalIdle()
 		}
 		c.work.Wait()

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // fieldPrefix is the prefix of the daemon's own fields:
@@ -52,17 +53,14 @@ type attributes struct {
 }
 
 func newJournalHandler(out io.Writer, level slog.Leveler) *journalHandler {
-	return (&journalHandler{out: out, level: level}).with(func(h slog.Handler) slog.Handler { return h })
+	same := func(text slog.Handler) slog.Handler { return text }
+	return (&journalHandler{out: out, level: level, wrap: same}).with(same)
 }
 
 // with returns a copy of h whose text handler is wrapped by f.
 func (h *journalHandler) with(f func(slog.Handler) slog.Handler) *journalHandler {
 	next := *h
-	if h.wrap == nil {
-		next.wrap = f
-	} else {
-		next.wrap = func(text slog.Handler) slog.Handler { return f(h.wrap(text)) }
-	}
+	next.wrap = func(text slog.Handler) slog.Handler { return f(h.wrap(text)) }
 	next.text = &attributes{}
 	next.text.handler = next.wrap(slog.NewTextHandler(&next.text.line, &slog.HandlerOptions{Level: h.level, ReplaceAttr: attributesOnly}))
 	return &next
@@ -135,13 +133,11 @@ func (h *journalHandler) WithGroup(name string) slog.Handler {
 // escape returns a message in quotes if it has characters that must be escaped, else
 // unchanged.
 func escape(message string) string {
-	if !strings.ContainsFunc(message, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+	special := func(r rune) bool { return !strconv.IsPrint(r) || r == '"' || r == '\\' }
+	if utf8.ValidString(message) && !strings.ContainsFunc(message, special) {
 		return message
 	}
-	if quoted := strconv.Quote(message); quoted != `"`+message+`"` {
-		return quoted
-	}
-	return message
+	return strconv.Quote(message)
 }
 
 // appendPriority appends the identifier and the priority, the first fields of an entry.

@@ -13,7 +13,8 @@ var safeSettings = map[string][]string{
 	"synchronous_commit": {"on", "remote_apply"},
 }
 
-// checkServer logs a warning about each setting that weakens durability, and about a table without WAL.
+// checkServer logs a warning about each setting that weakens durability, and about a table
+// without WAL.
 func (c *conn) checkServer(ctx context.Context, s *Store) {
 	for name, safe := range safeSettings {
 		var value string

@@ -25,8 +25,8 @@ const (
 // errNoRight is insufficient_privilege.
 const errNoRight = "42501"
 
-// classify returns the class of an error with which the server rolls back, by its SQLSTATE (PostgreSQL's
-// manual, appendix A).
+// classify returns the class of an error with which the server rolls back, by its SQLSTATE
+// (PostgreSQL's manual, appendix A).
 func classify(err error) errorClass {
 	if errors.Is(err, errSkipped) {
 		return rejected

@@ -27,8 +27,7 @@ type deletion struct {
 
 // Expire deletes the oldest messages, whose date, which is UTC, is before a time. It uses
 // the connection of the writer, since SQLite has one writer at a time. It waits for the end of
-// a checkpoint, since each old message changes other pages, which would make the final pass
-// long.
+// a checkpoint, since both at once delay messages more than one after the other.
 func (s *Store) Expire(ctx context.Context, before time.Time) (savemail.Expired, error) {
 	if c := s.checkpointer(); c != nil {
 		if err := c.wait(ctx); err != nil {
