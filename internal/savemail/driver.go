@@ -42,8 +42,8 @@ type Driver struct {
 	OpenReader func(Setup) (Reader, error)
 	// Inspect checks for -t whether a daemon with this configuration could store
 	// messages: it connects, looks for the table, its columns and the rights of the
-	// user, and stores nothing. Warnings are what the daemon tolerates, such as
-	// columns that are too narrow. The error wraps ErrUnavailable if the store could
+	// user, and stores nothing; it may insert Setup.Sample and roll back. Warnings are
+	// what the daemon tolerates, such as columns that are too narrow. The error wraps ErrUnavailable if the store could
 	// not be asked; any other error prevents the daemon from storing messages until an
 	// operator corrects it. nil = there is nothing to check.
 	Inspect func(ctx context.Context, s Setup) (warnings []string, err error)

@@ -88,13 +88,23 @@ func (c *conn) checkServer(ctx context.Context, s *Store) {
 	} else {
 		c.checkDurability(ctx, s)
 	}
-	var engine, mailType string
-	if c.QueryRowContext(ctx, "SELECT IFNULL(ENGINE,'') FROM information_schema.TABLES WHERE "+s.table.condition()).Scan(&engine) == nil && engine != "" && !strings.EqualFold(engine, "InnoDB") {
+	if engine, err := c.engine(ctx, s.table); err == nil && engine != "" && !strings.EqualFold(engine, innoDB) {
 		s.warnOnce("MySQL table is not InnoDB", "host", c.host.name, "table", s.table.String(), "engine", engine)
 	}
+	var mailType string
 	if c.QueryRowContext(ctx, "SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE "+s.table.condition()+" AND COLUMN_NAME='mail'").Scan(&mailType) == nil && strings.Contains(mailType, "text") {
 		s.warnOnce("MySQL column mail is a text type", "host", c.host.name, "type", mailType)
 	}
+}
+
+const innoDB = "InnoDB"
+
+// engine returns the storage engine of the table, "" for a view.
+func (c *conn) engine(ctx context.Context, t table) (name string, err error) {
+	if err = c.QueryRowContext(ctx, "SELECT IFNULL(ENGINE,'') FROM information_schema.TABLES WHERE "+t.condition()).Scan(&name); err != nil {
+		err = fmt.Errorf("read the engine of %s: %w", t, err)
+	}
+	return name, err
 }
 
 func (c *conn) checkDurability(ctx context.Context, s *Store) {

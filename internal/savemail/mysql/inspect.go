@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/newmail"
 )
@@ -20,9 +21,8 @@ import (
 const inspectTimeout = 5 * time.Second
 
 // inspect is savemail.Driver.Inspect: it connects to each host as the store does, which
-// checks the table, the columns and the rights without storing a row. expires means that the
-// daemon deletes old rows.
-func inspect(ctx context.Context, o Options, expires bool) (warnings []string, err error) {
+// checks the table, the columns and the rights, and inserts a row that it rolls back.
+func inspect(ctx context.Context, o Options, setup savemail.Setup) (warnings []string, err error) {
 	var found savemail.Warnings
 	o.Log = slog.New(&found)
 	s, err := New(o)
@@ -33,7 +33,7 @@ func inspect(ctx context.Context, o Options, expires bool) (warnings []string, e
 	errs := make([]error, len(s.hosts))
 	var hosts sync.WaitGroup // so that a host that hangs delays no other
 	for i, h := range s.hosts {
-		hosts.Go(func() { errs[i] = s.inspectHost(ctx, h, expires) })
+		hosts.Go(func() { errs[i] = s.inspectHost(ctx, h, setup) })
 	}
 	hosts.Wait()
 	var unavailable []string
@@ -56,7 +56,7 @@ func inspect(ctx context.Context, o Options, expires bool) (warnings []string, e
 	return found.List(), nil
 }
 
-func (s *Store) inspectHost(ctx context.Context, h *host, expires bool) error {
+func (s *Store) inspectHost(ctx context.Context, h *host, setup savemail.Setup) error {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	c, err := s.connect(ctx, h)
@@ -66,10 +66,39 @@ func (s *Store) inspectHost(ctx context.Context, h *host, expires bool) error {
 	if c != nil {
 		defer c.destroy()
 	}
-	if err == nil && expires {
+	if err != nil {
+		return err
+	}
+	if err := c.tryRow(ctx, s, setup.Sample()); err != nil {
+		s.options.Log.Warn("MySQL table rejects a sample row", "host", h.name, "error", err)
+	}
+	if setup.Keep > 0 {
 		if _, err := c.canExpire(ctx, s.table); err != nil {
 			s.options.Log.Warn("old messages cannot be deleted", "host", h.name, "error", err)
 		}
+	}
+	return nil
+}
+
+// tryRow inserts the rows of a message into a table of InnoDB and rolls back. Unlike an INSERT
+// without a row, this runs the triggers and checks the constraints of the table. Whether they
+// accept other messages is unknown.
+func (c *conn) tryRow(ctx context.Context, s *Store, e *envelope.Envelope) error {
+	engine, err := c.engine(ctx, s.table)
+	if err != nil || !strings.EqualFold(engine, innoDB) {
+		return err
+	}
+	columns := c.host.columns.Load()
+	rows, errs := s.makeRows(c, columns, []*envelope.Envelope{e})
+	if errs[0] != nil {
+		return errs[0]
+	}
+	if _, err := c.ExecContext(ctx, "BEGIN"); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	_, err = c.insertRows(ctx, s, columns, rows)
+	if !c.rollback(ctx) && err == nil {
+		err = errors.New("the server has not rolled back")
 	}
 	return err
 }

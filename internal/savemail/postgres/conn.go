@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -241,12 +242,13 @@ func (s *Store) acquire(ctx context.Context) (*conn, error) {
 	return nil, err
 }
 
-// oneLine is an error whose text has one line. pgx lists the hosts in lines.
+// oneLine is an error whose text has one line. pgx lists the hosts in lines, twice with
+// sslmode=prefer.
 type oneLine struct{ error }
 
 func (e oneLine) Error() string {
 	text := strings.ReplaceAll(e.error.Error(), ":\n\t", ": ")
-	return strings.ReplaceAll(text, "\n\t", "; ")
+	return strings.Join(slices.Compact(strings.Split(text, "\n\t")), "; ")
 }
 
 func (e oneLine) Unwrap() error { return e.error }

@@ -44,7 +44,7 @@ func Driver() savemail.Driver {
 		Open:        func(s savemail.Setup) (savemail.Opened, error) { return open(options(s), s.Query) },
 		OpenReader:  func(s savemail.Setup) (savemail.Reader, error) { return NewReader(options(s)) },
 		Inspect: func(ctx context.Context, s savemail.Setup) ([]string, error) {
-			return inspect(ctx, options(s), s.Keep > 0)
+			return inspect(ctx, options(s), s)
 		},
 		Query: &savemail.Query{
 			Dialect:     recipient.Postgres,

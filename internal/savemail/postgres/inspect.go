@@ -11,14 +11,14 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/savemail/newmail"
 )
 
 // inspect is savemail.Driver.Inspect: it connects as the store does, which checks the table,
-// the columns and the rights without storing a row. expires means that the daemon deletes old
-// rows.
-func inspect(ctx context.Context, o Options, expires bool) (warnings []string, err error) {
+// the columns and the rights, and inserts a row that it rolls back.
+func inspect(ctx context.Context, o Options, setup savemail.Setup) (warnings []string, err error) {
 	var found savemail.Warnings
 	o.Log = slog.New(&found)
 	s, err := New(o)
@@ -34,13 +34,51 @@ func inspect(ctx context.Context, o Options, expires bool) (warnings []string, e
 		return found.List(), fmt.Errorf("POSTGRES_DSN: %w", err)
 	}
 	defer c.destroy()
-	if expires {
+	if err := c.tryRow(ctx, s, setup.Sample()); err != nil {
+		o.Log.Warn("PostgreSQL table rejects a sample row", "error", oneLine{err})
+	}
+	if setup.Keep > 0 {
 		if _, err := s.table.canExpire(ctx, c); err != nil {
 			o.Log.Warn("old messages cannot be deleted", "error", err)
 		}
 	}
 	return found.List(), nil
 }
+
+// tryRow inserts the rows of a message and rolls back. Unlike an INSERT without a row, this runs
+// the triggers and checks the constraints, the partitions and the policies of the table. Whether
+// they accept other messages is unknown.
+func (c *conn) tryRow(ctx context.Context, s *Store, e *envelope.Envelope) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.replyTimeout())
+	defer cancel()
+	rows, errs := makeRows(c.columns, []*envelope.Envelope{e}, s.options.Compress, false)
+	if errs[0] != nil {
+		return errs[0]
+	}
+	defer func() {
+		if _, rollback := c.Exec(ctx, "ROLLBACK"); err == nil {
+			err = rollback
+		}
+	}()
+	if _, err := c.insert(ctx, s, rows); err != nil {
+		return err
+	}
+	if _, err := c.Exec(ctx, "SET CONSTRAINTS ALL IMMEDIATE"); err != nil {
+		return fmt.Errorf("check the deferred constraints: %w", err)
+	}
+	var visible bool
+	if err := c.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+s.table.String()+" WHERE hash = $1)", e.To[0].Hash).Scan(&visible); err != nil {
+		return fmt.Errorf("read the row: %w", err)
+	}
+	if !visible {
+		return errInvisible
+	}
+	return nil
+}
+
+// errInvisible means that the daemon cannot find the row of a message by its hash, as a policy of
+// the table or a trigger may cause. Settling then takes a stored message for a lost one.
+var errInvisible = errors.New("the user does not see the row that it has inserted")
 
 // isMistake reports whether only an operator can remove the cause of an error.
 func isMistake(err error) bool {

@@ -92,6 +92,53 @@ func TestCheckPostgres(t *testing.T) {
 		"PostgreSQL setting weakens durability: setting synchronous_commit, value local, safe on\n", "configuration is valid: 2 warnings\n")
 }
 
+// TestCheckSampleRow: -t inserts a row and rolls back, which finds what the definitions of the
+// columns do not show.
+func TestCheckSampleRow(t *testing.T) {
+	p := servers.Postgres(t)
+	d := newChecked(t, p.Keys())
+	p.Exec(t, "CREATE TABLE users (address text PRIMARY KEY)", "CREATE TYPE kind AS ENUM ('a')")
+	for _, tt := range []struct{ name, want string }{
+		{"ALTER COLUMN subject TYPE text[] USING NULL", "malformed array literal"},
+		{"ALTER COLUMN content_type TYPE kind USING NULL", "invalid input value for enum kind"},
+		{"ADD CHECK (recipient <> 'postmaster@mx.example.com')", "violates check constraint"},
+		{"ADD FOREIGN KEY (recipient) REFERENCES users DEFERRABLE INITIALLY DEFERRED", "violates foreign key constraint"},
+		{"ENABLE ROW LEVEL SECURITY", "violates row-level security policy"},
+		{"skip", "a trigger of the table has skipped a row"},
+		{"policy", "the user does not see the row that it has inserted"},
+		{"partition", "no partition of relation"},
+	} {
+		p.Exec(t, "DROP TABLE IF EXISTS new_mail")
+		p.CreateTable(t, "new_mail")
+		switch tt.name {
+		case "skip":
+			p.Exec(t, "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+				"CREATE TRIGGER skip BEFORE INSERT ON new_mail FOR EACH ROW EXECUTE FUNCTION skip()")
+		case "policy":
+			p.Exec(t, "ALTER TABLE new_mail ENABLE ROW LEVEL SECURITY", "CREATE POLICY i ON new_mail FOR INSERT WITH CHECK (true)", "CREATE POLICY s ON new_mail FOR SELECT USING (delivered)")
+		case "partition":
+			p.Exec(t, "DROP TABLE new_mail", "CREATE TABLE new_mail (hash text, recipient text, mail bytea) PARTITION BY LIST (recipient)", "GRANT SELECT, INSERT ON new_mail TO "+p.User)
+		default:
+			p.Exec(t, "ALTER TABLE new_mail "+tt.name)
+		}
+		wantCheck(t, d, nil, 0, "PostgreSQL table rejects a sample row: ", tt.want, "configuration is valid: 1 warning\n")
+	}
+
+	m := servers.MariaDB(t)
+	m.CreateTable(t, "new_mail")
+	m.Exec(t, "SET GLOBAL max_allowed_packet=67108864")
+	d = newChecked(t, m.Keys())
+	var rows int
+	wantCheck(t, d, nil, 0, good)
+	m.Exec(t, "ALTER TABLE "+m.DB+".new_mail ADD CHECK (recipient <> 'postmaster@mx.example.com')")
+	wantCheck(t, d, nil, 0, "MySQL table rejects a sample row: ", "CONSTRAINT", "configuration is valid: 1 warning\n")
+	m.Exec(t, "ALTER TABLE "+m.DB+".new_mail ENGINE=MyISAM")
+	wantCheck(t, d, nil, 0, "MySQL table is not InnoDB: ", "configuration is valid: 1 warning\n")
+	if m.QueryRow(t, "SELECT COUNT(*) FROM "+m.DB+".new_mail", &rows); rows != 0 {
+		t.Errorf("-t has left %d rows, want none", rows)
+	}
+}
+
 // TestCheckHang: a MySQL server that hangs does not prevent the checks of the other servers
 // and of Redis.
 func TestCheckHang(t *testing.T) {
