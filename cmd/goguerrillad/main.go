@@ -17,6 +17,7 @@ import (
 	"goguerrillad/internal/listing"
 	"goguerrillad/internal/logging"
 	"goguerrillad/internal/migrate"
+	"goguerrillad/internal/privdrop"
 	"goguerrillad/internal/savemail"
 	"goguerrillad/internal/service"
 	"goguerrillad/internal/stores"
@@ -62,8 +63,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if f.test {
 		return check(f, stdout, stderr)
 	}
-	asService := f.service != nil && os.Geteuid() == 0 // -list or -show
-	if asService {
+	if f.service != nil && os.Geteuid() == 0 { // -list or -show
 		cleanup, err := f.service.CopyCredentials()
 		defer cleanup()
 		if err != nil {
@@ -74,8 +74,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return refuseFile(f, stdout, stderr, err)
 	}
-	if asService && cfg.Peer() {
-		if err := f.service.SwitchUser(); err != nil {
+	if f.reads() && os.Geteuid() == 0 && cfg.Peer() {
+		if err := f.switchUser(cfg); err != nil {
 			return refuse(stderr, err)
 		}
 	}
@@ -95,6 +95,17 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	return exitOK
+}
+
+// switchUser makes root the user of the daemon: that of the service, else GUID.
+func (f flags) switchUser(cfg *stores.Configuration) error {
+	switch {
+	case f.service != nil:
+		return f.service.SwitchUser()
+	case cfg.User.Name != "":
+		return privdrop.Become(cfg.User.Num, cfg.Group.Num, nil)
+	}
+	return nil
 }
 
 // exitStatus reports an error of the start and returns the exit status.

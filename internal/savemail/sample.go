@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"goguerrillad/internal/envelope"
-	"goguerrillad/internal/mailinfo"
 )
 
 // Sample returns a message to the postmaster, with which Driver.Inspect tries whether the table
@@ -21,8 +20,8 @@ func (s Setup) Sample() *envelope.Envelope {
 		From:     address,
 		To:       []envelope.Recipient{{Address: address, Hash: new(envelope.HashSource).New()}},
 		Date:     time.Now(),
-		Info:     mailinfo.Parse([]byte(text)),
 	}
+	e.Info.Subject, e.Info.Charset, e.Info.ContentType = "sample", "UTF-8", "text/plain"
 	e.SetMessage([]byte(text), 0)
 	return e
 }

@@ -49,7 +49,7 @@ func PostgresIn(t test.T, dir string, settings ...string) *PostgresServer {
 		"--auth-local=trust", "--auth-host=trust")
 	s.configure(t, settings)
 	s.appendFile(t, "pg_hba.conf", false,
-		"local all,replication postgres trust",
+		"local all,replication postgres trust", "local all nobody peer",
 		"local all all scram-sha-256",
 		"host all all 127.0.0.1/32 scram-sha-256")
 	s.Start(t)
