@@ -13,8 +13,8 @@ var safeSettings = map[string][]string{
 	"synchronous_commit": {"on", "remote_apply"},
 }
 
-// checkServer logs a warning about each setting that weakens durability, and about a table
-// without WAL.
+// checkServer logs a warning about each setting that weakens durability, about a table without
+// WAL, and about a table on another server.
 func (c *conn) checkServer(ctx context.Context, s *Store) {
 	for name, safe := range safeSettings {
 		var value string
@@ -22,9 +22,14 @@ func (c *conn) checkServer(ctx context.Context, s *Store) {
 			s.warnOnce(name, "PostgreSQL setting weakens durability", "setting", name, "value", value, "safe", safe[0])
 		}
 	}
-	var unlogged string
-	if c.QueryRow(ctx, `SELECT coalesce(string_agg(oid::regclass::text, ', ' ORDER BY oid), '') FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r'
-		AND (oid = to_regclass($1::text) OR oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1::text))))`, s.table.String()).Scan(&unlogged) == nil && unlogged != "" {
-		s.warnOnce("unlogged: "+unlogged, "PostgreSQL table is UNLOGGED, a crash empties it", "tables", unlogged)
+	for condition, message := range map[string]string{
+		"relpersistence = 'u' AND relkind = 'r'": "PostgreSQL table is UNLOGGED, a crash empties it",
+		"relkind = 'f'":                          "PostgreSQL table is on another server, lost commits are settled by the wrong server",
+	} {
+		var tables string
+		if c.QueryRow(ctx, `SELECT coalesce(string_agg(oid::regclass::text, ', ' ORDER BY oid), '') FROM pg_class WHERE `+condition+`
+			AND (oid = to_regclass($1::text) OR oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1::text))))`, s.table.String()).Scan(&tables) == nil && tables != "" {
+			s.warnOnce(message+": "+tables, message, "tables", tables)
+		}
 	}
 }

@@ -194,7 +194,8 @@ func testSkipped(t *testing.T, b *testbed) {
 	}
 }
 
-// testUnlogged: the store warns of a table or a partition that a crash empties.
+// testUnlogged: the store warns of a table or a partition that a crash empties, or that is on
+// another server.
 func testUnlogged(t *testing.T, b *testbed) {
 	warning := func() string {
 		s := b.open(t, nil)
@@ -212,6 +213,11 @@ func testUnlogged(t *testing.T, b *testbed) {
 	b.create(t, "mail bytea, hash text, recipient text) PARTITION BY HASH (hash")
 	b.server.Exec(t, "CREATE UNLOGGED TABLE "+b.table+"_part PARTITION OF "+b.table+" FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
 	if log := warning(); !strings.Contains(log, "tables="+b.table+"_part\n") {
+		t.Errorf("the log is %s", log)
+	}
+	b.server.Exec(t, "DROP TABLE "+b.table+"_part", "CREATE FOREIGN DATA WRAPPER other", "CREATE SERVER other FOREIGN DATA WRAPPER other",
+		"CREATE FOREIGN TABLE "+b.table+"_part PARTITION OF "+b.table+" FOR VALUES WITH (MODULUS 1, REMAINDER 0) SERVER other")
+	if log := warning(); !strings.Contains(log, "on another server") || !strings.Contains(log, "tables="+b.table+"_part\n") {
 		t.Errorf("the log is %s", log)
 	}
 }
