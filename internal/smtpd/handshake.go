@@ -31,6 +31,9 @@ type handshake struct {
 	cancel  chan struct{} // closed by the loop
 	cause   error         // of the cancellation; set before cancel is closed
 	started bool          // the goroutine was started
+
+	hello      []byte  // the part of the client's first record that crypto/tls has not read
+	recordType [3]byte // type and version of that record
 }
 
 // startTLS waits for the first bytes of the client's handshake, so that a client
@@ -80,9 +83,40 @@ func (c *conn) handshakeReady() {
 	}
 	h.started = true
 	c.loop.handshakes++
-	go func() {
+	c.loop.server.startHandshake(h)
+}
+
+// startHandshake runs the handshake in an idle goroutine, else in a new one. The stack of an idle
+// goroutine has grown already.
+func (s *Server) startHandshake(h *handshake) {
+	select {
+	case s.handshakes <- h:
+	default:
+		go s.runHandshakes(h)
+	}
+}
+
+// maxIdleHandshakes is the maximum number of idle goroutines.
+const maxIdleHandshakes = 4
+
+// runHandshakes runs h and then other handshakes, until enough goroutines are idle or the server
+// has ended.
+func (s *Server) runHandshakes(h *handshake) {
+	for {
 		h.conn.loop.post(note{kind: noteHandshake, conn: h.conn, err: h.run()})
-	}()
+		idle := s.idleHandshakes.Add(1) <= maxIdleHandshakes
+		if idle {
+			select {
+			case h = <-s.handshakes:
+			case <-s.done:
+				idle = false
+			}
+		}
+		s.idleHandshakes.Add(-1)
+		if !idle {
+			return
+		}
+	}
 }
 
 // run performs the handshake. A panic ends only this connection.
@@ -93,6 +127,9 @@ func (h *handshake) run() (err error) {
 			err = errInternal
 		}
 	}()
+	if err := h.readHello(h.conn.tls.wire); err != nil {
+		return err
+	}
 	return h.conn.tls.Handshake()
 }
 

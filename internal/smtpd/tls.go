@@ -38,11 +38,23 @@ type wire struct {
 }
 
 func (w *wire) Read(p []byte) (int, error) {
+	if w.handshake != nil {
+		if n := w.handshake.readFragment(p); n > 0 {
+			return n, nil
+		}
+	}
 	if len(w.arrived) > 0 {
 		n := copy(p, w.arrived)
-		w.arrived = w.arrived[n:]
+		if w.arrived = w.arrived[n:]; len(w.arrived) == 0 {
+			w.arrived = nil // releases its array
+		}
 		return n, nil
 	}
+	return w.readWaiting(p)
+}
+
+// readWaiting reads from the socket. During the handshake it waits for input.
+func (w *wire) readWaiting(p []byte) (int, error) {
 	for {
 		if w.handshake == nil && w.emptied {
 			return 0, errAgain // saves a system call

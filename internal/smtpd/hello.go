@@ -1,0 +1,77 @@
+package smtpd
+
+import (
+	"encoding/binary"
+	"io"
+	"slices"
+)
+
+// crypto/tls reads a whole record into a buffer, and copies the messages of the handshake in it
+// to a second buffer. It keeps both. A ClientHello with ML-KEM has more than 1.5 KiB, so each idle
+// connection would keep a buffer of its size that no other record needs. A message may be divided
+// among records (RFC 8446 section 5.1), so crypto/tls receives the first record as several small
+// ones.
+
+const (
+	recordHeader    = 5       // bytes: type, version, length (RFC 8446 section 5.1)
+	recordHandshake = 22      // type
+	maxRecord       = 1 << 14 // bytes of a record that is not encrypted
+	fragment        = 256     // bytes of each small record
+	helloRoom       = 2048    // bytes; most ClientHellos fit
+)
+
+// readHello waits for the first record of the client. If it is not a record with a part of a
+// ClientHello, crypto/tls receives its bytes as they are.
+func (h *handshake) readHello(w *wire) error {
+	in := append(make([]byte, 0, max(helloRoom, len(w.arrived))), w.arrived...)
+	for !hasRecord(in) {
+		in = slices.Grow(in, fragment)
+		n, err := w.readWaiting(in[len(in):cap(in)])
+		in = in[:len(in)+n]
+		if err == io.EOF { // crypto/tls distinguishes an EOF within a record
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	w.arrived = in
+	if size := recordSize(in); size > 0 && size <= len(in) {
+		h.hello, h.recordType = in[recordHeader:size], [3]byte(in)
+		w.arrived = append([]byte(nil), in[size:]...) // mostly nil, which releases the array of in
+	}
+	return nil
+}
+
+// hasRecord reports whether no more bytes are needed to divide the first record, or to see that
+// it is not divided.
+func hasRecord(in []byte) bool {
+	return len(in) >= recordHeader && recordSize(in) <= len(in) || len(in) > 0 && in[0] != recordHandshake
+}
+
+// recordSize returns the size of the record at the start of in, with its header, or 0 if in has
+// no header of a valid record of the handshake.
+func recordSize(in []byte) int {
+	if len(in) < recordHeader || in[0] != recordHandshake {
+		return 0
+	}
+	n := int(binary.BigEndian.Uint16(in[3:]))
+	if n == 0 || n > maxRecord {
+		return 0
+	}
+	return recordHeader + n
+}
+
+// readFragment sets p to the next small record with a part of the client's first record. It
+// returns 0 if all of it was read.
+func (h *handshake) readFragment(p []byte) int {
+	n := min(len(h.hello), fragment, len(p)-recordHeader)
+	if n <= 0 {
+		return 0
+	}
+	copy(p, h.recordType[:])
+	binary.BigEndian.PutUint16(p[len(h.recordType):], uint16(n))
+	copy(p[recordHeader:], h.hello[:n])
+	h.hello = h.hello[n:]
+	return recordHeader + n
+}

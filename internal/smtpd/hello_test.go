@@ -1,0 +1,122 @@
+package smtpd_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestHello: a handshake succeeds whatever the size of the ClientHello is, and however it
+// arrives.
+func TestHello(t *testing.T) {
+	f := start(t, func(s *setup) { s.loops = 1 })
+	for _, size := range []int{0, 100, 255, 256, 257, 2000, 12_000} {
+		for _, piece := range []int{1, 3, 200, 5000} {
+			c := f.greeted()
+			c.cmd("STARTTLS", "220")
+			config := clientTLS()
+			for range size / 100 {
+				config.NextProtos = append(config.NextProtos, strings.Repeat("x", 98))
+			}
+			inside := tls.Client(&slicer{Conn: c.Conn, n: piece}, config)
+			if err := inside.Handshake(); err != nil {
+				t.Errorf("%d bytes of protocols in pieces of %d: %v", size, piece, err)
+				continue
+			}
+			c = newClient(t, inside)
+			c.cmd("EHLO x", "250")
+			c.cmd("QUIT", "221")
+		}
+	}
+}
+
+// FuzzHello: the server replies to the first bytes of a handshake as crypto/tls does.
+func FuzzHello(f *testing.F) {
+	hello := firstFlight(f)
+	for _, seed := range [][]byte{
+		hello, hello[:40], hello[:4], append(bytes.Clone(hello), hello...), append(bytes.Clone(hello), 20, 3, 3, 0, 1, 1),
+		[]byte("\x16\x03\x01\x00\x00"), []byte("\x16\x03\x01\x40\x01"), []byte("\x16\x03\x01\x00\x04\x01\x00\x00\x00"), []byte("\x15\x03\x01\x00\x02\x02\x28"), []byte("EHLO x\r\n"),
+	} {
+		f.Add(seed)
+	}
+	server := start(f, func(s *setup) { s.loops = 1 })
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { plain.Close() })
+	config := serverTLS().Clone()
+	config.MinVersion = tls.VersionTLS12
+	go func() {
+		for {
+			c, err := plain.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_ = tls.Server(c, config).Handshake()
+				_, _ = io.Copy(io.Discard, c) // unread input would make the close destroy the reply
+			}()
+		}
+	}()
+	f.Fuzz(func(t *testing.T, in []byte) {
+		c, err := net.Dial("tcp", plain.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := answer(t, c.(*net.TCPConn), in)
+		inside := (&fixture{t: t, addr: server.addr}).greeted()
+		inside.cmd("STARTTLS", "220")
+		if got := answer(t, inside.Conn.(*net.TCPConn), in); got != want {
+			t.Errorf("the first record of the reply is %q, want %q", got, want)
+		}
+	})
+}
+
+// answer sends the first bytes of a handshake. It returns the type of the first record of the
+// reply, or the whole alert.
+func answer(t *testing.T, c *net.TCPConn, in []byte) string {
+	t.Helper()
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := c.Write(in); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CloseWrite(); err != nil {
+		return "closed"
+	}
+	reply, err := io.ReadAll(c)
+	if err != nil && len(reply) == 0 {
+		return "closed"
+	}
+	if len(reply) > 0 && reply[0] == 22 {
+		return "handshake"
+	}
+	return string(reply)
+}
+
+// firstFlight returns the first bytes of a client.
+func firstFlight(t testing.TB) []byte {
+	t.Helper()
+	var hello bytes.Buffer
+	if err := tls.Client(recorder{Writer: &hello}, clientTLS()).Handshake(); err == nil {
+		t.Fatal("a handshake without a server succeeds")
+	}
+	return hello.Bytes()
+}
+
+// recorder is a connection that records what is written, and has no input.
+type recorder struct {
+	net.Conn
+	io.Writer
+}
+
+func (r recorder) Write(p []byte) (int, error) { return r.Writer.Write(p) }
+func (recorder) Read([]byte) (int, error)      { return 0, errors.New("no input") }
+func (recorder) Close() error                  { return nil }
