@@ -172,7 +172,7 @@ func (c *conn) handshakeDone(err error) {
 	// A client without TCP_NODELAY sends no command until its Finished message is
 	// acknowledged, and the kernel delays the acknowledgement by 40 ms (tcp(7)).
 	// The call fails on a unix socket, which needs no acknowledgements.
-	_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
+	_ = quickACK(c.fd)
 	c.session.TLSStarted(tlsVersion(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
 	c.interest = 0 // EPOLLONESHOT may have disabled the events of the goroutine
 	out := l.out[:0]

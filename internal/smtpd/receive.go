@@ -22,12 +22,30 @@ func (c *conn) readable() {
 			c.send(nil, 0) // records that crypto/tls wrote, such as a KeyUpdate
 		}
 		if !more {
+			c.acknowledgeText()
 			return
 		}
 	}
 	if c.phase == awaitingInput {
 		c.readLater()
 	}
+}
+
+// acknowledgeText makes the kernel acknowledge received text at once, when the loop waits for the
+// rest of a message for the first time. A client without TCP_NODELAY, such as nginx, sends an
+// incomplete segment only after that, and the kernel delays an acknowledgement that follows a
+// reply by 40 ms (tcp(7)).
+func (c *conn) acknowledgeText() {
+	waits := c.phase == awaitingInput && c.session.Space() != nil
+	if waits && !c.waitsForText {
+		_ = quickACK(c.fd) // fails on a unix socket, which needs no acknowledgements
+	}
+	c.waitsForText = waits
+}
+
+// quickACK sends a delayed acknowledgement, and ends the delay until the next reply.
+func quickACK(fd int) error {
+	return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 }
 
 // readOnce reads once. It returns false if there is no more input to read now.

@@ -360,20 +360,47 @@ func TestStartTLSAlone(t *testing.T) {
 // has no effect.
 func TestFinishedAcknowledged(t *testing.T) {
 	f := start(t, nil)
+	f.compareDelays("TLS and EHLO", func(c *client) {
+		c.startTLS()
+		c.cmd("EHLO x", "250")
+	})
+}
+
+// TestTextAcknowledged: the rest of a message does not wait for the kernel's delay either.
+func TestTextAcknowledged(t *testing.T) {
+	f := start(t, nil)
+	for _, inside := range []bool{false, true} {
+		f.compareDelays(fmt.Sprintf("two messages, inside TLS: %v", inside), func(c *client) {
+			if inside {
+				c.startTLS()
+				c.cmd("EHLO x", "250")
+			}
+			for range 2 {
+				c.begin()
+				c.send("the first part of the text\r\n")
+				c.send("the rest\r\n")
+				c.cmd(".", "250")
+			}
+		})
+	}
+}
+
+// compareDelays runs a dialogue with and without TCP_NODELAY.
+func (f *fixture) compareDelays(name string, run func(*client)) {
+	f.t.Helper()
 	least := func(nodelay bool) time.Duration {
 		least := time.Hour
 		for range 20 {
 			c := f.greeted()
 			c.Conn.(*net.TCPConn).SetNoDelay(nodelay)
 			started := time.Now()
-			c.startTLS()
-			c.cmd("EHLO x", "250")
+			run(c)
 			least = min(least, time.Since(started))
 			c.Close()
 		}
 		return least
 	}
 	if with, without := least(true), least(false); without > with+20*time.Millisecond {
-		t.Errorf("TLS and EHLO take %v without TCP_NODELAY and %v with it, want a difference of at most 20 ms", without, with)
+		f.t.Errorf("%s take %v without TCP_NODELAY and %v with it, want a difference of at most 20 ms", name, without, with)
 	}
 }
