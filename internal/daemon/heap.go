@@ -9,7 +9,7 @@ import (
 )
 
 // A TLS handshake leaves about 50 KiB of garbage. By default, the garbage collector of a daemon
-// with few sessions, whose live heap is a few MiB, runs after each 80 handshakes, which costs a
+// with few sessions, whose live heap is a few MiB, runs once every 80 handshakes, which costs a
 // sixth of the daemon's processor time. So with certificates the heap grows to heapFloor before
 // the collector runs.
 const (
@@ -32,11 +32,14 @@ func (t *heapTuner) start() {
 
 // tune sets GOGC, and is called again after the next collection.
 func (t *heapTuner) tune() {
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(live)
-	percent := defaultPercent
-	if n := live[0].Value.Uint64(); t.floor.Load() && n < heapFloor {
-		percent = max(percent, int(100*(heapFloor-n)/max(n, 1)))
+	scanned := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
+	metrics.Read(scanned)
+	percent, total := defaultPercent, uint64(0) // Go multiplies the total by GOGC
+	for _, s := range scanned {
+		total += s.Value.Uint64()
+	}
+	if live := scanned[0].Value.Uint64(); t.floor.Load() && live < heapFloor {
+		percent = max(percent, int(100*(heapFloor-live)/max(total, 1)))
 	}
 	debug.SetGCPercent(min(percent, maxPercent))
 	garbage := new([64]byte) // a smaller object may share its memory with objects in use

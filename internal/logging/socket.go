@@ -48,9 +48,8 @@ func (j *journal) dial() (err error) {
 	return err
 }
 
-// gatherTime is the least time between two calls of journal.Write. Meanwhile systemd-journald has
-// no reason to wake up: two switches between processes for each entry would cost more than the
-// entry.
+// gatherTime is the pause after journal.Write has sent entries. Meanwhile systemd-journald has no
+// reason to wake up: two switches between processes for each entry would cost more than the entry.
 const gatherTime = 5 * time.Millisecond
 
 // Write sends each entry in frames as one datagram, and then waits for gatherTime.

@@ -64,7 +64,7 @@ type conn struct {
 	inputEnded   bool // the client sends no more input, or only input to ignore
 	broken       bool // the session panicked and must not be called again
 	untrusted    bool // in phase awaitingHeader: the peer may not send a PROXY header
-	waitsForText bool // the last read did not complete the text of a message
+	acknowledges bool // the kernel delays no acknowledgement until the next reply
 	implicitTLS  bool // a TLS handshake precedes the greeting
 }
 

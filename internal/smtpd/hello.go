@@ -6,15 +6,15 @@ import (
 	"slices"
 )
 
-// crypto/tls reads a whole record into a buffer, and copies the messages of the handshake in it
-// to a second buffer. It keeps both. A ClientHello with ML-KEM has more than 1.5 KiB, so each idle
-// connection would keep a buffer of its size that no other record needs. A message may be divided
-// among records (RFC 8446 section 5.1), so crypto/tls receives the first record as several small
-// ones.
+// crypto/tls reads a whole record into a buffer that it keeps. A ClientHello with ML-KEM has more
+// than 1.5 KiB, so each idle connection would keep a buffer of this size that no other record
+// needs. A message may be divided among records (RFC 8446 section 5.1), so crypto/tls receives the
+// first record as several small ones.
 
 const (
 	recordHeader    = 5       // bytes: type, version, length (RFC 8446 section 5.1)
 	recordHandshake = 22      // type
+	maxMajorVersion = 15      // crypto/tls refuses the header of a record with a greater version
 	maxRecord       = 1 << 14 // bytes of a record that is not encrypted
 	fragment        = 256     // bytes of each small record
 	helloRoom       = 2048    // bytes; most ClientHellos fit
@@ -52,7 +52,7 @@ func hasRecord(in []byte) bool {
 // recordSize returns the size of the record at the start of in, with its header, or 0 if in has
 // no header of a valid record of the handshake.
 func recordSize(in []byte) int {
-	if len(in) < recordHeader || in[0] != recordHandshake {
+	if len(in) < recordHeader || in[0] != recordHandshake || in[1] > maxMajorVersion {
 		return 0
 	}
 	n := int(binary.BigEndian.Uint16(in[3:]))

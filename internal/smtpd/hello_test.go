@@ -40,7 +40,7 @@ func FuzzHello(f *testing.F) {
 	hello := firstFlight(f)
 	for _, seed := range [][]byte{
 		hello, hello[:40], hello[:4], append(bytes.Clone(hello), hello...), append(bytes.Clone(hello), 20, 3, 3, 0, 1, 1),
-		[]byte("\x16\x03\x01\x00\x00"), []byte("\x16\x03\x01\x40\x01"), []byte("\x16\x03\x01\x00\x04\x01\x00\x00\x00"), []byte("\x15\x03\x01\x00\x02\x02\x28"), []byte("EHLO x\r\n"),
+		[]byte("\x16\x03\x01\x00\x00"), []byte("\x16\x03\x01\x40\x01"), []byte("\x16\x50\x41\x3f\xff"), []byte("\x16\x03\x01\x00\x04\x01\x00\x00\x00"), []byte("\x15\x03\x01\x00\x02\x02\x28"), []byte("EHLO x\r\n"),
 	} {
 		f.Add(seed)
 	}

@@ -12,8 +12,8 @@ import (
 // processor time of the server and of the client. With many busy sessions it is
 // cheaper to nap: to sleep for napTime and then to handle all events together
 // without blocking. With few sessions a nap would only delay each reply. During TLS
-// handshakes the processors have other work, so the loops do not nap if their Ps are missing
-// then.
+// handshakes the processors have other work, so the loops nap only if that leaves a P of Go's
+// scheduler for each processor.
 const (
 	napTime     = 100 * time.Microsecond
 	napSessions = 8 // minimum number of live sessions

@@ -32,15 +32,14 @@ func (c *conn) readable() {
 }
 
 // acknowledgeText makes the kernel acknowledge received text at once, when the loop waits for the
-// rest of a message for the first time. A client without TCP_NODELAY, such as nginx, sends an
-// incomplete segment only after that, and the kernel delays an acknowledgement that follows a
-// reply by 40 ms (tcp(7)).
+// rest of a message for the first time after a reply. A client without TCP_NODELAY, such as nginx,
+// sends an incomplete segment only after that, and the kernel delays an acknowledgement that
+// follows a reply by 40 ms (tcp(7)).
 func (c *conn) acknowledgeText() {
-	waits := c.phase == awaitingInput && c.session.Space() != nil
-	if waits && !c.waitsForText {
+	if c.phase == awaitingInput && !c.acknowledges && c.session.Space() != nil {
+		c.acknowledges = true
 		_ = quickACK(c.fd) // fails on a unix socket, which needs no acknowledgements
 	}
-	c.waitsForText = waits
 }
 
 // quickACK sends a delayed acknowledgement, and ends the delay until the next reply.

@@ -44,6 +44,7 @@ func (c *conn) transmit(p []byte, flags int) {
 		c.unsent = append(c.unsent, p...)
 		p = c.unsent
 	}
+	c.acknowledges = false
 	n, err := writeSocket(c.fd, p, flags)
 	if err != nil {
 		c.unsent = nil
