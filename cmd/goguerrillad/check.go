@@ -144,7 +144,8 @@ func (c *checker) database(service *unit.Service, cfg *stores.Configuration) err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), databaseTimeout)
 	defer cancel()
-	warnings, err := cfg.Inspect(ctx)
+	// ExecReload= of the service must not run the triggers of the table at each reload.
+	warnings, err := cfg.Inspect(ctx, os.Getenv("INVOCATION_ID") == "")
 	for _, w := range warnings {
 		c.warn(w)
 	}

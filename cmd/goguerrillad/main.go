@@ -97,7 +97,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// switchUser makes root the user of the daemon: that of the service, else GUID.
+// switchUser switches this process from root to the user of the service, else to GUID.
 func (f flags) switchUser(cfg *stores.Configuration) error {
 	switch {
 	case f.service != nil:

@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -82,6 +84,14 @@ func (h *Hosts) Match(domain string) bool {
 		return err == nil && h.matchLower(ascii)
 	}
 	return h.matchLower(strings.ToLower(domain))
+}
+
+// Example returns a domain of the set: preferred if the set contains it or has only patterns.
+func (h *Hosts) Example(preferred string) string {
+	if h == nil || len(h.exact) == 0 || h.Match(preferred) {
+		return preferred
+	}
+	return slices.Min(slices.Collect(maps.Keys(h.exact)))
 }
 
 // matchLower matches a domain in lower case with A-labels. It does not allocate.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"goguerrillad/internal/config"
+	"goguerrillad/internal/envelope"
 	"goguerrillad/internal/recipient"
 	"goguerrillad/internal/smtp"
 )
@@ -42,9 +43,9 @@ type Driver struct {
 	OpenReader func(Setup) (Reader, error)
 	// Inspect checks for -t whether a daemon with this configuration could store
 	// messages: it connects, looks for the table, its columns and the rights of the
-	// user, and stores nothing; it may insert Setup.Sample and roll back. Warnings are
-	// what the daemon tolerates, such as columns that are too narrow. The error wraps ErrUnavailable if the store could
-	// not be asked; any other error prevents the daemon from storing messages until an
+	// user, and stores nothing. Warnings are what the daemon tolerates, such as columns
+	// that are too narrow. The error wraps ErrUnavailable if the store could not be
+	// asked; any other error prevents the daemon from storing messages until an
 	// operator corrects it. nil = there is nothing to check.
 	Inspect func(ctx context.Context, s Setup) (warnings []string, err error)
 	// Query describes a database that can run GM_RECIPIENT_QUERY; nil = none.
@@ -73,7 +74,10 @@ type Setup struct {
 	Timeout time.Duration    // of a Save
 	Keep    time.Duration    // GM_KEEP_HOURS, 0 = for ever
 	Version string           // of the daemon, "" for a reader
-	Log     *slog.Logger
+	// Sample is a message that Inspect may insert and roll back, which runs the triggers
+	// of the table; nil = insert nothing.
+	Sample *envelope.Envelope
+	Log    *slog.Logger
 }
 
 // Opened is an open store with its batching and its checks of recipients.

@@ -4,19 +4,19 @@ import (
 	"net/netip"
 	"time"
 
+	"goguerrillad/internal/config"
 	"goguerrillad/internal/envelope"
 )
 
-// Sample returns a message to the postmaster, with which Driver.Inspect tries whether the table
-// accepts rows.
-func (s Setup) Sample() *envelope.Envelope {
+// Sample returns a message to the postmaster of a domain that receives messages, for Setup.Sample.
+func Sample(cfg *config.Config) *envelope.Envelope {
 	const text = "Subject: sample\r\n\r\nThis message is rolled back.\r\n"
-	address := "postmaster@" + s.Config.PrimaryHost
+	address := "postmaster@" + cfg.Hosts.Example(cfg.PrimaryHost)
 	e := &envelope.Envelope{
 		Remote:   netip.MustParseAddrPort("127.0.0.1:25"),
-		Helo:     s.Config.HostName,
+		Helo:     cfg.HostName,
 		Protocol: "ESMTP",
-		Host:     s.Config.HostName,
+		Host:     cfg.HostName,
 		From:     address,
 		To:       []envelope.Recipient{{Address: address, Hash: new(envelope.HashSource).New()}},
 		Date:     time.Now(),

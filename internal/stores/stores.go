@@ -146,10 +146,15 @@ func (c *Configuration) Paths() []Path {
 	return paths
 }
 
-// Inspect checks the store and Redis as savemail.Driver.Inspect does.
-func (c *Configuration) Inspect(ctx context.Context) (warnings []string, err error) {
+// Inspect checks the store and Redis as savemail.Driver.Inspect does, with savemail.Sample if
+// sample is set.
+func (c *Configuration) Inspect(ctx context.Context, sample bool) (warnings []string, err error) {
 	if c.driver.Inspect != nil {
-		warnings, err = c.driver.Inspect(ctx, c.setup("", slog.New(slog.DiscardHandler)))
+		setup := c.setup("", slog.New(slog.DiscardHandler))
+		if sample {
+			setup.Sample = savemail.Sample(c.Config)
+		}
+		warnings, err = c.driver.Inspect(ctx, setup)
 	}
 	if c.driver.Files != nil && err == nil {
 		if free, freeErr := savemail.FreeSpace(c.driver.Files()); freeErr == nil && free < c.MinFree {

@@ -60,24 +60,30 @@ func (s *Store) inspectHost(ctx context.Context, h *host, setup savemail.Setup) 
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	c, err := s.connect(ctx, h)
-	if ctx.Err() != nil {
-		err = fmt.Errorf("no reply in %v", inspectTimeout)
-	}
 	if c != nil {
 		defer c.destroy()
 	}
-	if err != nil {
-		return err
+	if err == nil && setup.Sample != nil {
+		if err = c.tryRow(ctx, s, setup.Sample); isRejection(err) {
+			s.options.Log.Warn("MySQL table rejects a sample row", "host", h.name, "error", err)
+			err = nil
+		}
 	}
-	if err := c.tryRow(ctx, s, setup.Sample()); err != nil {
-		s.options.Log.Warn("MySQL table rejects a sample row", "host", h.name, "error", err)
+	if ctx.Err() != nil {
+		err = fmt.Errorf("no reply in %v", inspectTimeout)
 	}
-	if setup.Keep > 0 {
+	if err == nil && setup.Keep > 0 {
 		if _, err := c.canExpire(ctx, s.table); err != nil {
 			s.options.Log.Warn("old messages cannot be deleted", "host", h.name, "error", err)
 		}
 	}
-	return nil
+	return err
+}
+
+// isRejection reports whether an error of tryRow is about the table.
+func isRejection(err error) bool {
+	_, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok || errors.Is(err, savemail.ErrRejected)
 }
 
 // tryRow inserts the rows of a message into a table of InnoDB and rolls back. Unlike an INSERT

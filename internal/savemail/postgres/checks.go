@@ -22,14 +22,19 @@ func (c *conn) checkServer(ctx context.Context, s *Store) {
 			s.warnOnce(name, "PostgreSQL setting weakens durability", "setting", name, "value", value, "safe", safe[0])
 		}
 	}
-	for condition, message := range map[string]string{
-		"relpersistence = 'u' AND relkind = 'r'": "PostgreSQL table is UNLOGGED, a crash empties it",
-		"relkind = 'f'":                          "PostgreSQL table is on another server, lost commits are settled by the wrong server",
-	} {
-		var tables string
-		if c.QueryRow(ctx, `SELECT coalesce(string_agg(oid::regclass::text, ', ' ORDER BY oid), '') FROM pg_class WHERE `+condition+`
-			AND (oid = to_regclass($1::text) OR oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1::text))))`, s.table.String()).Scan(&tables) == nil && tables != "" {
-			s.warnOnce(message+": "+tables, message, "tables", tables)
-		}
+	if tables := c.partitions(ctx, s.table, "relpersistence = 'u' AND relkind = 'r'"); tables != "" {
+		s.warnOnce("unlogged: "+tables, "PostgreSQL table is UNLOGGED, a crash empties it", "tables", tables)
 	}
+	if tables := c.partitions(ctx, s.table, "relkind = 'f'"); tables != "" {
+		c.foreign = true
+		s.warnOnce("foreign: "+tables, "PostgreSQL table is on another server, lost commits are settled by the wrong server", "tables", tables)
+	}
+}
+
+// partitions returns the names of the table and its partitions that meet a condition of pg_class.
+func (c *conn) partitions(ctx context.Context, t table, condition string) (names string) {
+	// An error returns no names: the check is not worth a failed connection.
+	_ = c.QueryRow(ctx, `SELECT coalesce(string_agg(oid::regclass::text, ', ' ORDER BY oid), '') FROM pg_class WHERE `+condition+`
+		AND (oid = to_regclass($1::text) OR oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1::text))))`, t.String()).Scan(&names)
+	return names
 }

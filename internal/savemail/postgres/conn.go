@@ -77,6 +77,7 @@ func dsnMistake(err error) string {
 type conn struct {
 	*pgx.Conn
 	server   server
+	foreign  bool           // another server stores rows of the table
 	pooled   bool           // a connection pooler may run each transaction in another session
 	inserts  map[int]string // names of the prepared INSERTs for columns, by number of rows
 	columns  *columns       // of inserts
@@ -247,8 +248,17 @@ func (s *Store) acquire(ctx context.Context) (*conn, error) {
 type oneLine struct{ error }
 
 func (e oneLine) Error() string {
-	text := strings.ReplaceAll(e.error.Error(), ":\n\t", ": ")
-	return strings.Join(slices.Compact(strings.Split(text, "\n\t")), "; ")
+	head, list, found := strings.Cut(e.error.Error(), ":\n\t")
+	if !found {
+		return strings.ReplaceAll(head, "\n\t", "; ")
+	}
+	var causes []string
+	for cause := range strings.SplitSeq(list, "\n\t") {
+		if !slices.Contains(causes, cause) {
+			causes = append(causes, cause)
+		}
+	}
+	return head + ": " + strings.Join(causes, "; ")
 }
 
 func (e oneLine) Unwrap() error { return e.error }

@@ -34,8 +34,12 @@ func inspect(ctx context.Context, o Options, setup savemail.Setup) (warnings []s
 		return found.List(), fmt.Errorf("POSTGRES_DSN: %w", err)
 	}
 	defer c.destroy()
-	if err := c.tryRow(ctx, s, setup.Sample()); err != nil {
-		o.Log.Warn("PostgreSQL table rejects a sample row", "error", oneLine{err})
+	if setup.Sample != nil && !c.foreign {
+		if err := c.tryRow(ctx, s, setup.Sample); isRejection(err) {
+			o.Log.Warn("PostgreSQL table rejects a sample row", "error", err)
+		} else if err != nil {
+			return found.List(), fmt.Errorf("%w: POSTGRES_DSN: try to store a row: %w", savemail.ErrUnavailable, oneLine{err})
+		}
 	}
 	if setup.Keep > 0 {
 		if _, err := s.table.canExpire(ctx, c); err != nil {
@@ -68,7 +72,7 @@ func (c *conn) tryRow(ctx context.Context, s *Store, e *envelope.Envelope) (err 
 	}
 	var visible bool
 	if err := c.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+s.table.String()+" WHERE hash = $1)", e.To[0].Hash).Scan(&visible); err != nil {
-		return fmt.Errorf("read the row: %w", err)
+		return fmt.Errorf("find the row by its hash: %w", err)
 	}
 	if !visible {
 		return errInvisible
@@ -76,9 +80,16 @@ func (c *conn) tryRow(ctx context.Context, s *Store, e *envelope.Envelope) (err 
 	return nil
 }
 
-// errInvisible means that the daemon cannot find the row of a message by its hash, as a policy of
-// the table or a trigger may cause. Settling then takes a stored message for a lost one.
+// errInvisible means that the daemon cannot find the row of a message by its hash, because of a
+// policy of the table or a trigger. After a promotion, settling would take a stored message for a
+// lost one (settle.go).
 var errInvisible = errors.New("the user does not see the row that it has inserted")
+
+// isRejection reports whether an error of tryRow is about the table.
+func isRejection(err error) bool {
+	_, ok := errors.AsType[*pgconn.PgError](err)
+	return ok || errors.Is(err, errSkipped) || errors.Is(err, errInvisible) || errors.Is(err, savemail.ErrRejected)
+}
 
 // isMistake reports whether only an operator can remove the cause of an error.
 func isMistake(err error) bool {
