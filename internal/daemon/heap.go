@@ -13,9 +13,9 @@ import (
 // sixth of the daemon's processor time. So with certificates the heap grows to heapFloor before
 // the collector runs.
 const (
-	heapFloor      = 24 << 20 // bytes
+	heapFloor      = 16 << 20 // bytes
 	defaultPercent = 100      // GOGC: the heap grows by this share of its live part
-	maxPercent     = 600      // Go multiplies its minimum heap of 4 MiB by GOGC
+	maxPercent     = 400      // Go multiplies its minimum heap of 4 MiB by GOGC
 )
 
 // heapTuner sets GOGC after each garbage collection.
