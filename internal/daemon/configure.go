@@ -38,7 +38,6 @@ func (d *daemon) apply(c *change) error {
 	d.cfg = cfg
 	d.log.SetVerbose(cfg.Verbose)
 	limitMemory(cfg.Config)
-	d.heap.floor.Store(len(cfg.Certificates) > 0)
 	d.shown.Store(metricsConfig(c, limits))
 	d.recipients.Use(c.store.Recipients, cfg.Recipients.Cache)
 	d.settings.Store(d.sessionSettings(c))

@@ -44,7 +44,6 @@ type daemon struct {
 	descriptors int           // RLIMIT_NOFILE
 	changed     chan struct{} // of capacity 1, for service.Service.Changed
 	where       Where
-	heap        heapTuner
 
 	// Changed by apply.
 	cfg      *stores.Configuration
@@ -99,7 +98,6 @@ func Run(cfg *stores.Configuration, o Options) error {
 
 	d.log = log
 	spareProcessor()
-	d.heap.start()
 	service.QueueStopSignals(o.Signals)
 	if err := d.start(c); err != nil {
 		return err

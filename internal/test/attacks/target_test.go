@@ -40,9 +40,9 @@ type attack struct {
 	keys      map[string]string
 }
 
-// baseGrowth is the maxGrowth of an attack without messages. It covers stacks, the messages of
-// the well-behaved client, and a heap of 16 MiB, to which it grows before garbage is collected.
-const baseGrowth = 24 << 20
+// baseGrowth is the maxGrowth of an attack without messages. It covers stacks, garbage that
+// is not yet collected, and the messages of the well-behaved client.
+const baseGrowth = 16 << 20
 
 // A target is a daemon under attack, with a well-behaved client.
 type target struct {

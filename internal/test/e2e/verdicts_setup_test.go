@@ -118,6 +118,9 @@ func (v *verdicts) daemon(t *testing.T, store string, withResults bool, keys map
 	var statements string
 	switch store {
 	case "sqlite":
+		test.Await(t, j.d.Process(), 20*time.Second, "the daemon has not created the table", func() error {
+			return j.table.db.QueryRow("SELECT COUNT(*) FROM new_mail").Scan(new(int)) // read-only: root must not create the file
+		})
 		db, err := sql.Open("sqlite", "file:"+j.d.Keys["SQLITE_FILE"]+"?_pragma=busy_timeout(10000)")
 		if err != nil {
 			t.Fatal(err)
