@@ -3,8 +3,14 @@ package logging
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var errFull = errors.New("disk full")
@@ -202,4 +208,48 @@ func TestClose(t *testing.T) {
 	if err := newWriter(textOutput{s}).close(); !errors.Is(err, errFull) {
 		t.Errorf("error of Close is %v, want %v", err, errFull)
 	}
+}
+
+// TestGather: an entry for the journal is sent at once, and the entries of the next 5 ms together.
+func TestGather(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	receiver, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(receiver)
+	if err := unix.Bind(receiver, &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	received := func() (entries []string) {
+		for b := make([]byte, 100); ; {
+			n, err := unix.Read(receiver, b)
+			if err != nil {
+				return entries
+			}
+			entries = append(entries, string(b[:n]))
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{path: path}
+		if err := j.dial(); err != nil {
+			t.Fatal(err)
+		}
+		w := newWriter(j)
+		for _, entry := range []string{"first", "second", "third"} {
+			w.Write(endFrame(append(beginFrame(nil), entry...)))
+			synctest.Wait()
+		}
+		if got := received(); !slices.Equal(got, []string{"first"}) {
+			t.Errorf("entries %q, want the first", got)
+		}
+		time.Sleep(5 * time.Millisecond)
+		synctest.Wait()
+		if got := received(); !slices.Equal(got, []string{"second", "third"}) {
+			t.Errorf("after 5 ms entries %q, want the second and the third", got)
+		}
+		if err := w.close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

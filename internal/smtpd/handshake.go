@@ -83,40 +83,9 @@ func (c *conn) handshakeReady() {
 	}
 	h.started = true
 	c.loop.handshakes++
-	c.loop.server.startHandshake(h)
-}
-
-// startHandshake runs the handshake in an idle goroutine, else in a new one. The stack of an idle
-// goroutine has grown already.
-func (s *Server) startHandshake(h *handshake) {
-	select {
-	case s.handshakes <- h:
-	default:
-		go s.runHandshakes(h)
-	}
-}
-
-// maxIdleHandshakes is the maximum number of idle goroutines.
-const maxIdleHandshakes = 4
-
-// runHandshakes runs h and then other handshakes, until enough goroutines are idle or the server
-// has ended.
-func (s *Server) runHandshakes(h *handshake) {
-	for {
+	go func() {
 		h.conn.loop.post(note{kind: noteHandshake, conn: h.conn, err: h.run()})
-		idle := s.idleHandshakes.Add(1) <= maxIdleHandshakes
-		if idle {
-			select {
-			case h = <-s.handshakes:
-			case <-s.done:
-				idle = false
-			}
-		}
-		s.idleHandshakes.Add(-1)
-		if !idle {
-			return
-		}
-	}
+	}()
 }
 
 // run performs the handshake. A panic ends only this connection.

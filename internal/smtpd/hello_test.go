@@ -35,6 +35,20 @@ func TestHello(t *testing.T) {
 	}
 }
 
+// TestImpossibleRecord: the server closes the connection after the header of a record that
+// crypto/tls refuses, and does not wait for the rest of the record.
+func TestImpossibleRecord(t *testing.T) {
+	f := start(t, func(s *setup) { s.loops = 1; s.settings.Timeout = time.Hour })
+	for _, header := range []string{"\x16\x50\x41\x3f\xff", "\x16\x03\x01\xff\xff", "\x17\x03\x03\x00\x20"} {
+		c := f.greeted()
+		c.cmd("STARTTLS", "220")
+		c.send(header)
+		if _, err := io.ReadAll(c.Conn); err != nil { // before the deadline of the client
+			t.Errorf("%q: %v", header, err)
+		}
+	}
+}
+
 // FuzzHello: the server replies to the first bytes of a handshake as crypto/tls does.
 func FuzzHello(f *testing.F) {
 	hello := firstFlight(f)

@@ -137,7 +137,7 @@ func (l *loop) ended() bool {
 // wait waits for the next round and returns its epoll events.
 func (l *loop) wait() []unix.EpollEvent {
 	var wait time.Duration
-	if (l.handshakes > 0 && !l.pace.spare || !l.pace.nap()) && len(l.unfinished) == 0 && l.sleep() {
+	if (l.handshakes > 0 || !l.pace.nap()) && len(l.unfinished) == 0 && l.sleep() {
 		wait = l.untilNext()
 	}
 	n, err := unix.EpollWait(l.epoll, l.events[:], milliseconds(wait))

@@ -11,9 +11,8 @@ import (
 // Under load, each packet wakes a loop that blocks in epoll_wait, which costs
 // processor time of the server and of the client. With many busy sessions it is
 // cheaper to nap: to sleep for napTime and then to handle all events together
-// without blocking. With few sessions a nap would only delay each reply. During TLS
-// handshakes the processors have other work, so the loops nap only if that leaves a P of Go's
-// scheduler for each processor.
+// without blocking. With few sessions a nap would only delay each reply, and
+// during TLS handshakes the processor has other work, so the loop does not nap.
 const (
 	napTime     = 100 * time.Microsecond
 	napSessions = 8 // minimum number of live sessions
@@ -23,9 +22,8 @@ const (
 // pace decides whether a loop naps before its next epoll_wait.
 type pace struct {
 	allowed bool
-	spare   bool // napping loops leave a P for each processor
-	busy    int  // consecutive rounds with work, at most napRounds
-	live    int  // sessions after the last round
+	busy    int // consecutive rounds with work, at most napRounds
+	live    int // sessions after the last round
 }
 
 // init prepares the calling thread, which must be the loop's own. A napping
@@ -39,7 +37,6 @@ func (p *pace) init(loops int) {
 	// The kernel may extend a sleep by the thread's timer slack, 50 µs by default.
 	err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(time.Microsecond), 0, 0, 0)
 	p.allowed = err == nil
-	p.spare = runtime.GOMAXPROCS(0)-loops >= runtime.NumCPU()
 }
 
 // round records the number of live sessions and of handled events and notes.

@@ -66,9 +66,6 @@ type Server struct {
 	budget      budget
 	counters    counters
 
-	handshakes     chan *handshake // to an idle goroutine of runHandshakes; unbuffered
-	idleHandshakes atomic.Int32    // the number of these goroutines
-
 	acceptFailing atomic.Bool // an error was logged, and no connection was accepted since
 
 	mu        sync.Mutex // guards the fields below
@@ -90,7 +87,6 @@ func New(o Options) (*Server, error) {
 		log:         o.Environment.Log,
 		loopCount:   o.Loops,
 		done:        make(chan struct{}),
-		handshakes:  make(chan *handshake),
 	}
 	if s.loopCount <= 0 {
 		s.loopCount = DefaultLoops()

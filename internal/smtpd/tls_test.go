@@ -151,12 +151,6 @@ func TestHandshakeFails(t *testing.T) {
 		{"garbage", func(c *client) { c.send(strings.Repeat("garbage", 10000)) }},
 		{"plain command", func(c *client) { c.send("EHLO x\r\n") }},
 		{"huge record", func(c *client) { c.send("\x16\x03\x01\xff\xff" + strings.Repeat("x", 70000)) }},
-		{"version 80", func(c *client) {
-			c.send("\x16\x50\x41\x3f\xff") // an impossible version, and nothing of the record
-			if _, err := io.ReadAll(c.Conn); err != nil {
-				t.Errorf("the connection ended with %v, want the end before the timeout", err)
-			}
-		}},
 		{"sslv2", func(c *client) { c.send("\x80\x2e\x01\x00\x02" + strings.Repeat("x", 50)) }},
 		{"silence", func(*client) {}},
 		{"half a hello", func(c *client) { c.send("\x16\x03\x01\x02\x00\x01\x00") }},

@@ -119,7 +119,8 @@ func (c *Configuration) TryQuery(ctx context.Context) error {
 		return nil
 	}
 	setup := c.setup("", slog.New(slog.DiscardHandler))
-	return c.asked.Query.Try(ctx, setup, "postmaster@"+c.PrimaryHost, c.PrimaryHost)
+	domain := c.Hosts.Example(c.PrimaryHost)
+	return c.asked.Query.Try(ctx, setup, "postmaster@"+domain, domain)
 }
 
 // A Path is a file or directory that the configuration names.

@@ -32,7 +32,7 @@ type dataCheck struct {
 // conversion changes is '?' in the result, also where the server returns another
 // character: tis620 replaces some characters beyond U+FFFF with Thai letters.
 func (c *dataCheck) converted(column, text string) (kept string, size int) {
-	if c.columns == nil || c.columns.set == "binary" || c.columns.text[column].kind == "varbinary" {
+	if c.columns == nil || c.columns.inBytes(column) {
 		return text, len(text)
 	}
 	convert := fmt.Sprintf("CONVERT(_utf8mb4 x'%x' USING %s)", text, c.columns.set)
@@ -60,7 +60,7 @@ func (c *dataCheck) fits(column, address string) bool {
 	switch col := c.columns.text[column]; {
 	case kept != address:
 		return false
-	case col.kind == "varbinary" || c.columns.set == "binary" && col.width > 0:
+	case col.width > 0 && c.columns.inBytes(column):
 		return size <= col.width
 	case col.width > 0:
 		return utf8.RuneCountInString(address) <= col.width
@@ -84,7 +84,7 @@ func (c *dataCheck) compareColumn(column, got, value string) {
 	want, _ := c.converted(column, value)
 	col := c.columns.text[column]
 	minChars, exact := utf8.RuneCountInString(want), false
-	switch inBytes := col.kind == "varbinary" || c.columns.set == "binary"; {
+	switch inBytes := c.columns.inBytes(column); {
 	case col.width > 0 && !inBytes:
 		want, exact = string([]rune(want)[:min(minChars, col.width)]), true
 	case col.width > 0:
@@ -224,7 +224,7 @@ func (c *dataCheck) compareRows(from string, to []string, text, token, hash stri
 		c.compareColumn("charset", r.charset, info.Charset)
 		c.compareColumn("content_type", r.contentType, info.ContentType)
 		ip := "127.0.0.1"
-		if col := c.columns; col != nil && col.text["ip_addr"].width == 16 && (col.text["ip_addr"].kind == "varbinary" || col.set == "binary") {
+		if c.columns != nil && c.columns.inBytes("ip_addr") && c.columns.text["ip_addr"].width == 16 {
 			ip = "\x7f\x00\x00\x01" // VARBINARY(16) holds the bytes of the address
 		}
 		c.compareColumn("ip_addr", r.ip, ip)

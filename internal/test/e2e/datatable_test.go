@@ -64,6 +64,11 @@ func (v values) columns(set, collation string) *dataTable {
 	return d
 }
 
+// inBytes reports whether a column holds bytes.
+func (d *dataTable) inBytes(column string) bool {
+	return d.set == "binary" || d.text[column].kind == "varbinary"
+}
+
 func (d *dataTable) create(name string) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(d.text)) {
