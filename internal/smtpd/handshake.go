@@ -83,6 +83,7 @@ func (c *conn) handshakeReady() {
 	}
 	h.started = true
 	c.loop.handshakes++
+	c.loop.server.handshakeBegins()
 	go func() {
 		h.conn.loop.post(note{kind: noteHandshake, conn: h.conn, err: h.run()})
 	}()

@@ -65,6 +65,7 @@ type Server struct {
 	limiter     limiter
 	budget      budget
 	counters    counters
+	handshakes  atomic.Int64 // since the last rest (heap.go)
 
 	acceptFailing atomic.Bool // an error was logged, and no connection was accepted since
 
