@@ -83,7 +83,6 @@ func (c *conn) handshakeReady() {
 	}
 	h.started = true
 	c.loop.handshakes++
-	c.loop.server.handshakeBegins()
 	go func() {
 		h.conn.loop.post(note{kind: noteHandshake, conn: h.conn, err: h.run()})
 	}()
@@ -133,6 +132,7 @@ func (c *conn) handshakeDone(err error) {
 		c.finish(nil)
 		return
 	}
+	l.server.handshakeCompleted()
 	state := c.tls.ConnectionState()
 	if state.Version == tls.VersionTLS12 {
 		l.server.counters.tls12.Add(1)

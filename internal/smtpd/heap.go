@@ -10,40 +10,51 @@ import (
 
 // A TLS handshake leaves 50 KiB of garbage. Go collects garbage when the heap has
 // doubled since the last collection. The heap of a daemon with few sessions is
-// small, so a collection every 80 handshakes would cost a sixth of the processor
+// small, so a collection every 60 handshakes would cost a tenth of the processor
 // time. During many handshakes, the server therefore makes the heap larger with a
-// ballast, so that collections are rarer. When the handshakes have ended, it
-// collects the garbage and returns the memory to the system.
+// ballast, so that collections are rarer. After them, it collects the garbage and
+// returns the memory to the system.
 const (
-	ballastSize    = 8 << 20 // bytes
+	ballastSize    = 8 << 20   // bytes
+	ballastLimit   = 128 << 20 // no ballast if Go's memory limit is lower
 	manyHandshakes = 64
-	handshakeRest  = 200 * time.Millisecond // the handshakes end with a rest of this duration
+	heapInterval   = 200 * time.Millisecond
+	fewHandshakes  = 4 // per heapInterval; fewer end the period of many handshakes
 )
 
-// handshakeBegins counts a handshake.
-func (s *Server) handshakeBegins() {
+// handshakeCompleted counts a handshake.
+func (s *Server) handshakeCompleted() {
 	if s.handshakes.Add(1) == 1 {
 		go s.manageHeap()
 	}
 }
 
-// manageHeap holds the ballast until the handshakes have ended.
+// manageHeap holds the ballast while there are many handshakes. There is at most one such
+// goroutine.
 func (s *Server) manageHeap() {
 	var ballast []byte
-	n, seen := int64(1), int64(0)
-	for n != seen || !s.handshakes.CompareAndSwap(n, 0) {
-		// The memory of sessions that stay open is not garbage.
-		if ballast == nil && n >= manyHandshakes+s.limiter.sessions.Load() {
-			ballast = make([]byte, ballastSize)
-			// It takes no memory of the system, unless Go has cleared it.
-			_ = unix.Madvise(ballast, unix.MADV_DONTNEED)
+	for seen := int64(0); ; {
+		time.Sleep(heapInterval)
+		runtime.KeepAlive(ballast)
+		n, sessions := s.handshakes.Load(), s.limiter.sessions.Load()
+		if n-seen >= fewHandshakes {
+			seen = n
+			// The memory of sessions that stay open is not garbage.
+			if ballast == nil && n >= manyHandshakes+sessions && debug.SetMemoryLimit(-1) >= ballastLimit {
+				ballast = make([]byte, ballastSize)
+				// make may have cleared memory, which is then resident.
+				_ = unix.Madvise(ballast, unix.MADV_DONTNEED)
+			}
+			continue
 		}
-		time.Sleep(handshakeRest)
-		n, seen = s.handshakes.Load(), n
-	}
-	runtime.KeepAlive(ballast)
-	// With many open sessions, a collection is worth its time only after more handshakes.
-	if n >= max(manyHandshakes, s.limiter.sessions.Load()/8) {
-		debug.FreeOSMemory()
+		ballast = nil
+		// With many open sessions, a collection is worth its time only after more handshakes.
+		if n >= max(manyHandshakes, sessions/8) {
+			debug.FreeOSMemory()
+		}
+		if s.handshakes.Add(-n) == 0 {
+			return
+		}
+		seen = 0
 	}
 }

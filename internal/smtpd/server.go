@@ -65,7 +65,7 @@ type Server struct {
 	limiter     limiter
 	budget      budget
 	counters    counters
-	handshakes  atomic.Int64 // since the last rest (heap.go)
+	handshakes  atomic.Int64 // completed in the current period of many handshakes (heap.go)
 
 	acceptFailing atomic.Bool // an error was logged, and no connection was accepted since
 

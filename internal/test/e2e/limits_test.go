@@ -103,7 +103,7 @@ func TestIdleConnections(t *testing.T) {
 		tls   bool
 	}{
 		{"plain", 5000, 2 << 10, false},
-		{"TLS", 1000, 9 << 10, true},
+		{"TLS", 1000, 15 << 10, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			needDescriptors(t, c.count+500)
@@ -122,14 +122,11 @@ func TestIdleConnections(t *testing.T) {
 			open(50) // the first sessions allocate memory that all sessions share
 			before := d.Memory(t, "VmRSS")
 			open(c.count)
-			test.Await(t, d.Process(), 10*time.Second, "waiting for the end of the garbage of the handshakes", func() error {
-				each := (d.Memory(t, "VmRSS") - before) / int64(c.count)
-				if each > c.limit {
-					return fmt.Errorf("%d bytes per session, want at most %d", each, c.limit)
-				}
-				t.Logf("%d bytes per session", each)
-				return nil
-			})
+			each := (d.Memory(t, "VmRSS") - before) / int64(c.count)
+			t.Logf("%d bytes per session", each)
+			if each > c.limit {
+				t.Errorf("%d bytes per session, want at most %d", each, c.limit)
+			}
 		})
 	}
 }
