@@ -6,7 +6,7 @@ mkdir -p build
 race=-race
 command -v gcc >/dev/null 2>&1 || { race=; echo "gcc is not installed: running without the race detector"; }
 # These tests measure a process, which the race detector would change.
-measuring='^(TestMemoryStays|TestIdleCost|TestNoSpin)$'
+measuring='^(TestMemoryStays|TestIdleCost|TestNoSpin|TestHeap)$'
 # Tests wait for a third of their time, so one more package than there are CPUs runs
 # concurrently.
 packages=$(($(getconf _NPROCESSORS_ONLN) + 1))
