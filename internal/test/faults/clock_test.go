@@ -57,7 +57,7 @@ func (c clock) steps(w *faultTest) []fault {
 	step := func(name string, by time.Duration) fault {
 		return fault{name: name, subject: "clock", times: 20,
 			start:    func(t *testing.T) { c.set(t, by) },
-			duration: func() time.Duration { return between(w.rand, 0, 2*time.Second) },
+			duration: func() time.Duration { return between(w.rand, 500*time.Millisecond, 2*time.Second) }, // the log must have an entry
 			end:      func(t *testing.T) { c.set(t, 0) },
 		}
 	}
