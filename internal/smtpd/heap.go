@@ -24,7 +24,7 @@ const (
 
 // handshakeCompleted counts a handshake.
 func (s *Server) handshakeCompleted() {
-	if s.handshakes.Add(1) == 1 {
+	if s.recentHandshakes.Add(1) == 1 {
 		go s.manageHeap()
 	}
 }
@@ -36,7 +36,7 @@ func (s *Server) manageHeap() {
 	for seen := int64(0); ; {
 		time.Sleep(heapInterval)
 		runtime.KeepAlive(ballast)
-		n, sessions := s.handshakes.Load(), s.limiter.sessions.Load()
+		n, sessions := s.recentHandshakes.Load(), s.limiter.sessions.Load()
 		if n-seen >= fewHandshakes {
 			seen = n
 			// The memory of sessions that stay open is not garbage.
@@ -52,7 +52,7 @@ func (s *Server) manageHeap() {
 		if n >= max(manyHandshakes, sessions/8) {
 			debug.FreeOSMemory()
 		}
-		if s.handshakes.Add(-n) == 0 {
+		if s.recentHandshakes.Add(-n) == 0 {
 			return
 		}
 		seen = 0

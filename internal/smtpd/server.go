@@ -65,7 +65,8 @@ type Server struct {
 	limiter     limiter
 	budget      budget
 	counters    counters
-	handshakes  atomic.Int64 // completed in the current period of many handshakes (heap.go)
+
+	recentHandshakes atomic.Int64 // completed since the last period of many handshakes ended (heap.go)
 
 	acceptFailing atomic.Bool // an error was logged, and no connection was accepted since
 
