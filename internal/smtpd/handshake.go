@@ -34,6 +34,7 @@ type handshake struct {
 
 	hello      []byte  // the part of the client's first record that crypto/tls has not read
 	recordType [3]byte // type and version of that record
+	fragment   int     // bytes of the small records that crypto/tls reads instead
 }
 
 // startTLS waits for the first bytes of the client's handshake, so that a client

@@ -16,7 +16,7 @@ const (
 	recordHandshake = 22      // type
 	maxMajorVersion = 15      // crypto/tls refuses the header of a record with a greater version
 	maxRecord       = 1 << 14 // bytes of a record that is not encrypted
-	fragment        = 256     // bytes of each small record
+	maxFragment     = 256     // bytes of each small record
 	helloRoom       = 2048    // bytes; most ClientHellos fit
 )
 
@@ -25,7 +25,7 @@ const (
 func (h *handshake) readHello(w *wire) error {
 	in := append(make([]byte, 0, max(helloRoom, len(w.arrived))), w.arrived...)
 	for !hasRecord(in) {
-		in = slices.Grow(in, fragment)
+		in = slices.Grow(in, maxFragment)
 		n, err := w.readWaiting(in[len(in):cap(in)])
 		in = in[:len(in)+n]
 		if err == io.EOF { // crypto/tls distinguishes an EOF within a record
@@ -38,6 +38,7 @@ func (h *handshake) readHello(w *wire) error {
 	w.arrived = in
 	if size := recordSize(in); size > 0 && size <= len(in) {
 		h.hello, h.recordType = in[recordHeader:size], [3]byte(in)
+		h.fragment = fragmentSize(len(h.hello))
 		w.arrived = append([]byte(nil), in[size:]...) // mostly nil, which releases the array of in
 	}
 	return nil
@@ -62,10 +63,21 @@ func recordSize(in []byte) int {
 	return recordHeader + n
 }
 
+// fragmentSize returns the size of the small records for n bytes. crypto/tls collects them in
+// another buffer that it keeps, and doubles the buffer when it is full. With at most eight
+// records, the buffer ends at little more than n bytes.
+func fragmentSize(n int) int {
+	const (
+		records = 8
+		step    = 16 // Go allocates most multiples of 16 bytes, their doubles and so on exactly
+	)
+	return min((n+records*step-1)/(records*step)*step, maxFragment)
+}
+
 // readFragment sets p to the next small record with a part of the client's first record. It
 // returns 0 if all of it was read.
 func (h *handshake) readFragment(p []byte) int {
-	n := min(len(h.hello), fragment, len(p)-recordHeader)
+	n := min(len(h.hello), h.fragment, len(p)-recordHeader)
 	if n <= 0 {
 		return 0
 	}

@@ -187,7 +187,7 @@ func TestIdleCost(t *testing.T) {
 		most   int // bytes each
 	}{
 		{"clear", 5000, false, 2 << 10},
-		{"tls", 2000, true, 7600},
+		{"tls", 4000, true, 6800},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := startDaemon(t, daemonSettings{MaxClients: 10000, MaxSize: 1 << 20, Memory: 64 << 20})
