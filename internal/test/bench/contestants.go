@@ -85,10 +85,10 @@ type server struct {
 
 	output func() string // its output, for an error
 
-	// commit inserts n rows with a message of 5 KB, each in its own transaction, and
-	// returns the median duration. fill inserts n small rows with a date, which is an SQL
+	// commit inserts n rows with a message of 5 KB, each in its own transaction after a
+	// pause, and returns the median duration of an INSERT. fill inserts n small rows with a date, which is an SQL
 	// expression. Both, and expiry, are nil without a table.
-	commit func(ctx context.Context, n int) (time.Duration, error)
+	commit func(ctx context.Context, n int, pause time.Duration) (time.Duration, error)
 	fill   func(ctx context.Context, n int, date string) error
 	expiry *expiry
 

@@ -24,9 +24,10 @@ type probe struct {
 const (
 	idlePlain      = 15_000 // connections; a process has 20,000 descriptors on some machines
 	idleTLS        = 5_000
-	singleMessages = 500 // messages, one after the other
-	probeSamples   = 9   // of a rate; the result is their median
-	fewSessions    = 50  // sessions
+	singleMessages = 500                    // messages, one after the other
+	singlePause    = 400 * time.Microsecond // between INSERTs; about as long as the dialogue of such a message
+	probeSamples   = 9                      // of a rate; the result is their median
+	fewSessions    = 50                     // sessions
 	manySessions   = 2000
 )
 
@@ -70,12 +71,17 @@ func (b *bench) singleClient(ctx context.Context, o options, s *server, add addP
 	if s.commit == nil {
 		return nil
 	}
-	own, err := s.commit(ctx, o.scaled(singleMessages))
+	own, err := s.commit(ctx, o.scaled(singleMessages), 0)
+	if err != nil {
+		return err
+	}
+	paused, err := s.commit(ctx, o.scaled(singleMessages), singlePause)
 	if err != nil {
 		return err
 	}
 	add("the store's own commit of such a row, median", milliseconds(own), "ms")
 	add("ratio of these two", got.wait(0.5).Seconds()/own.Seconds(), "x")
+	add("the store's own commit after a pause, median", milliseconds(paused), "ms")
 	return nil
 }
 

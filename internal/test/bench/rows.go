@@ -34,7 +34,7 @@ func probeRows(s *server, db *sql.DB, d dialect) {
 	names := columns()
 	hash := slices.Index(names, "hash")
 	insert := fmt.Sprintf("INSERT INTO new_mail (%[1]sdate%[1]s,%[1]s%[2]s%[1]s) ", d.quote, strings.Join(names, d.quote+","+d.quote))
-	s.commit = func(ctx context.Context, n int) (time.Duration, error) {
+	s.commit = func(ctx context.Context, n int, pause time.Duration) (time.Duration, error) {
 		row := []any{"test@example.com", "a@b.com", "benchmark", "", "", []byte(constant(5000)[0]), 0, "", "", "test@example.com", d.no, "127.0.0.1", "", d.no}
 		conn, err := db.Conn(ctx)
 		if err != nil {
@@ -52,6 +52,7 @@ func probeRows(s *server, db *sql.DB, d dialect) {
 		defer statement.Close()
 		took := make([]time.Duration, n)
 		for i := range took {
+			time.Sleep(pause)
 			row[hash] = fmt.Sprintf("%032x", time.Now().UnixNano())
 			begun := time.Now()
 			if _, err := statement.ExecContext(ctx, row...); err != nil {
