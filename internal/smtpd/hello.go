@@ -20,8 +20,8 @@ const (
 	helloRoom       = 2048    // bytes; most ClientHellos fit
 )
 
-// readHello waits for the first record of the client. If it is not a record with a part of a
-// ClientHello, crypto/tls receives its bytes as they are.
+// readHello waits for the first record of the client. If it is not a record with one message or a
+// part of it, crypto/tls receives its bytes as they are.
 func (h *handshake) readHello(w *wire) error {
 	in := append(make([]byte, 0, max(helloRoom, len(w.arrived))), w.arrived...)
 	for !hasRecord(in) {
@@ -36,7 +36,7 @@ func (h *handshake) readHello(w *wire) error {
 		}
 	}
 	w.arrived = in
-	if size := recordSize(in); size > 0 && size <= len(in) {
+	if size := recordSize(in); size > 0 && size <= len(in) && oneMessage(in[recordHeader:size]) {
 		h.hello, h.recordType = in[recordHeader:size], [3]byte(in)
 		h.fragment = fragmentSize(len(h.hello))
 		w.arrived = append([]byte(nil), in[size:]...) // mostly nil, which releases the array of in
@@ -63,9 +63,21 @@ func recordSize(in []byte) int {
 	return recordHeader + n
 }
 
+// oneMessage reports whether the content of a record is one message of the handshake or its
+// beginning. crypto/tls refuses a ClientHello that another message follows in the same record, so
+// it must see that they were in the same one.
+func oneMessage(content []byte) bool {
+	const header = 4 // bytes: type, length (RFC 8446 section 4)
+	if len(content) < header {
+		return false
+	}
+	length := binary.BigEndian.Uint32(content) & 0xFFFFFF
+	return len(content) <= header+int(length)
+}
+
 // fragmentSize returns the size of the small records for n bytes. crypto/tls collects them in
-// another buffer that it keeps, and doubles the buffer when it is full. With at most eight
-// records, the buffer ends at little more than n bytes.
+// another buffer that it keeps, and doubles the buffer when it is full. With eight records, the
+// buffer ends at n bytes, or up to a quarter more.
 func fragmentSize(n int) int {
 	const (
 		records = 8

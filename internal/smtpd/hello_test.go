@@ -3,9 +3,12 @@ package smtpd_test
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,9 +54,12 @@ func TestImpossibleRecord(t *testing.T) {
 
 // FuzzHello: the server replies to the first bytes of a handshake as crypto/tls does.
 func FuzzHello(f *testing.F) {
-	hello := firstFlight(f)
+	hello := firstFlight(f, clientTLS())
+	twice := evenFlight(f)
+	twice = append(twice, twice[5:]...) // two messages in one record
+	binary.BigEndian.PutUint16(twice[3:], uint16(len(twice)-5))
 	for _, seed := range [][]byte{
-		hello, hello[:40], hello[:4], append(bytes.Clone(hello), hello...), append(bytes.Clone(hello), 20, 3, 3, 0, 1, 1),
+		hello, hello[:40], hello[:4], twice, append(bytes.Clone(hello), hello...), append(bytes.Clone(hello), 20, 3, 3, 0, 1, 1),
 		[]byte("\x16\x03\x01\x00\x00"), []byte("\x16\x03\x01\x40\x01"), []byte("\x16\x50\x41\x3f\xff"), []byte("\x16\x03\x01\x00\x04\x01\x00\x00\x00"), []byte("\x15\x03\x01\x00\x02\x02\x28"), []byte("EHLO x\r\n"),
 	} {
 		f.Add(seed)
@@ -87,15 +93,15 @@ func FuzzHello(f *testing.F) {
 		want := answer(t, c.(*net.TCPConn), in)
 		inside := (&fixture{t: t, addr: server.addr}).greeted()
 		inside.cmd("STARTTLS", "220")
-		if got := answer(t, inside.Conn.(*net.TCPConn), in); got != want {
-			t.Errorf("the first record of the reply is %q, want %q", got, want)
+		if got := answer(t, inside.Conn.(*net.TCPConn), in); !slices.Equal(got, want) {
+			t.Errorf("the records of the reply are %v, want %v", got, want)
 		}
 	})
 }
 
-// answer sends the first bytes of a handshake. It returns the type of the first record of the
-// reply, or the whole alert.
-func answer(t *testing.T, c *net.TCPConn, in []byte) string {
+// answer sends the first bytes of a handshake. It returns the types of the records of the reply,
+// and the alerts that are not encrypted.
+func answer(t *testing.T, c *net.TCPConn, in []byte) (records []string) {
 	t.Helper()
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(10 * time.Second))
@@ -103,26 +109,44 @@ func answer(t *testing.T, c *net.TCPConn, in []byte) string {
 		t.Fatal(err)
 	}
 	if err := c.CloseWrite(); err != nil {
-		return "closed"
+		return nil
 	}
-	reply, err := io.ReadAll(c)
-	if err != nil && len(reply) == 0 {
-		return "closed"
+	reply, _ := io.ReadAll(c)
+	for len(reply) > 5 {
+		end := min(5+int(binary.BigEndian.Uint16(reply[3:])), len(reply))
+		record := fmt.Sprint(reply[0])
+		if reply[0] == 21 {
+			record += fmt.Sprint(reply[5:end])
+		}
+		records = append(records, record)
+		reply = reply[end:]
 	}
-	if len(reply) > 0 && reply[0] == 22 {
-		return "handshake"
-	}
-	return string(reply)
+	return records
 }
 
 // firstFlight returns the first bytes of a client.
-func firstFlight(t testing.TB) []byte {
+func firstFlight(t testing.TB, config *tls.Config) []byte {
 	t.Helper()
 	var hello bytes.Buffer
-	if err := tls.Client(recorder{Writer: &hello}, clientTLS()).Handshake(); err == nil {
+	if err := tls.Client(recorder{Writer: &hello}, config).Handshake(); err == nil {
 		t.Fatal("a handshake without a server succeeds")
 	}
 	return hello.Bytes()
+}
+
+// evenFlight returns the first bytes of a client whose ClientHello has a multiple of 256 bytes, so
+// that a small record ends where it ends.
+func evenFlight(t testing.TB) []byte {
+	t.Helper()
+	config := clientTLS()
+	for n := range 256 {
+		config.NextProtos = []string{strings.Repeat("x", max(n, 1))}
+		if hello := firstFlight(t, config); (len(hello)-5)%256 == 0 {
+			return hello
+		}
+	}
+	t.Fatal("no ClientHello has a multiple of 256 bytes")
+	return nil
 }
 
 // recorder is a connection that records what is written, and has no input.

@@ -174,7 +174,7 @@ func TestMemoryStays(t *testing.T) {
 	})
 }
 
-// TestIdleCost: an idle session costs at most 2 KiB, and 7,600 bytes inside TLS, without garbage.
+// TestIdleCost: an idle session costs at most 2 KiB, and 6,800 bytes inside TLS, without garbage.
 func TestIdleCost(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		t.Skip("measures a process")
