@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -229,6 +231,22 @@ func TestProbes(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &out)
 		}
+	}
+}
+
+// TestReceiver: the receiver counts messages, not the checks of the daemon.
+func TestReceiver(t *testing.T) {
+	receiver := newReceiver()
+	request := func(method string) string {
+		w := httptest.NewRecorder()
+		receiver.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, "/", strings.NewReader("x")))
+		return w.Body.String()
+	}
+	request(http.MethodPost)
+	request(http.MethodHead)
+	request(http.MethodPost)
+	if got := request(http.MethodGet); got != "2" {
+		t.Errorf("after two POSTs and a HEAD, the receiver counts %s messages, want 2", got)
 	}
 }
 

@@ -85,7 +85,7 @@ func serveHandshakes(l net.Listener) error {
 }
 
 // newReceiver returns a receiver of webhooks. It reads each POST to its end, and replies to
-// a GET with the number of POSTs.
+// a GET with the number of POSTs. The daemon's check of an idle receiver, a HEAD, is no message.
 func newReceiver() http.Handler {
 	var posts atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -97,7 +97,9 @@ func newReceiver() http.Handler {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
-		posts.Add(1)
+		if r.Method == http.MethodPost {
+			posts.Add(1)
+		}
 		w.WriteHeader(http.StatusNoContent)
 	})
 }
