@@ -6,17 +6,17 @@ import (
 	"slices"
 )
 
-// crypto/tls reads a whole record into a buffer that it keeps. A ClientHello with ML-KEM has more
-// than 1.5 KiB, so each idle connection would keep a buffer of this size that no other record
-// needs. A message may be divided among records (RFC 8446 section 5.1), so crypto/tls receives the
-// first record as several small ones.
+// crypto/tls reads a whole record into one buffer and collects the ClientHello in another, and it
+// keeps both. A ClientHello with ML-KEM has about 1.5 KiB, so each idle connection would keep
+// buffers of this size that no other record needs. A message may be divided among records (RFC 8446
+// section 5.1), so crypto/tls receives the first record as several small ones.
 
 const (
 	recordHeader    = 5       // bytes: type, version, length (RFC 8446 section 5.1)
 	recordHandshake = 22      // type
 	maxMajorVersion = 15      // crypto/tls refuses the header of a record with a greater version
 	maxRecord       = 1 << 14 // bytes of a record that is not encrypted
-	maxFragment     = 256     // bytes of each small record
+	maxFragment     = 256     // bytes of the largest small record
 	helloRoom       = 2048    // bytes; most ClientHellos fit
 )
 
@@ -75,9 +75,9 @@ func oneMessage(content []byte) bool {
 	return len(content) <= header+int(length)
 }
 
-// fragmentSize returns the size of the small records for n bytes. crypto/tls collects them in
-// another buffer that it keeps, and doubles the buffer when it is full. With eight records, the
-// buffer ends at n bytes, or up to a quarter more.
+// fragmentSize returns the size of the small records for n bytes. crypto/tls doubles the buffer in
+// which it collects them when it is full. Up to 2 KiB, there are at most eight small records, and
+// the buffer ends at n bytes or up to a quarter more.
 func fragmentSize(n int) int {
 	const (
 		records = 8

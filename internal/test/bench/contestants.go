@@ -86,8 +86,8 @@ type server struct {
 	output func() string // its output, for an error
 
 	// commit inserts n rows with a message of 5 KB, each in its own transaction after a
-	// pause, and returns the median duration of an INSERT. fill inserts n small rows with a date, which is an SQL
-	// expression. Both, and expiry, are nil without a table.
+	// pause, and returns the median duration of an INSERT. fill inserts n small rows with a
+	// date, which is an SQL expression. Both, and expiry, are nil without a table.
 	commit func(ctx context.Context, n int, pause time.Duration) (time.Duration, error)
 	fill   func(ctx context.Context, n int, date string) error
 	expiry *expiry

@@ -227,7 +227,7 @@ func TestProbes(t *testing.T) {
 	if err := run(t.Context(), o, &out, &log); err != nil {
 		t.Fatalf("%v\n%s", err, &log)
 	}
-	for _, want := range []string{"commit of such a row", "99th percentile", "A with 40 sessions", "a connection after EHLO, plain", "inside TLS", "A with 1000 more rows", "memory after"} {
+	for _, want := range []string{"commit of such a row", "commit after a pause", "99th percentile", "A with 40 sessions", "a connection after EHLO, plain", "inside TLS", "A with 1000 more rows", "memory after"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &out)
 		}

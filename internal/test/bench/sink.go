@@ -85,7 +85,8 @@ func serveHandshakes(l net.Listener) error {
 }
 
 // newReceiver returns a receiver of webhooks. It reads each POST to its end, and replies to
-// a GET with the number of POSTs. The daemon's check of an idle receiver, a HEAD, is no message.
+// a GET with the number of POSTs. The daemon checks an idle receiver with a HEAD, which does
+// not count.
 func newReceiver() http.Handler {
 	var posts atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
